@@ -1,0 +1,186 @@
+"""The parameters of every stage, as pydantic models, and the profiles that fill them.
+
+A profile is a YAML file in ``profiles/`` with one section per stage; a notebook's own
+parameters override it. Unknown names and ill-typed values are refused.
+"""
+
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rnagpt_lib import paths
+from rnagpt_lib.errors import InputError
+
+
+class Stage(BaseModel):
+    """Parameters of one stage; the field names are the notebook's, in lower case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Filter(Stage):
+    """00: where the RNAs come from and which are kept (paper, section 3.1)."""
+
+    input: Literal["world", "files"] = "world"
+    world_size: int = Field(600, ge=20)
+    fasta: str | None = None
+    table: str | None = None
+    articles: str | None = None
+    links: str | None = None
+    min_length: int = Field(10, ge=1)
+    max_length: int = Field(1024, ge=10)
+
+
+class Topics(Stage):
+    """01: per-RNA LDA (paper, section 3.2)."""
+
+    min_articles: int = Field(4, ge=2)
+    max_topics: int = Field(8, ge=1)
+    passes: int = Field(10, ge=1)
+    stability_seeds: int = Field(3, ge=2)
+    corpus_topics: int = Field(12, ge=2)
+    workers: int = Field(0, ge=0)
+
+
+class Summarize(Stage):
+    """02: divide and conquer (paper, section 3.2)."""
+
+    provider: Literal["offline", "openai"] = "offline"
+    model: str = "gpt-4o-mini"
+    base_url: str | None = None
+    words: int = Field(120, ge=20)
+    given: str | None = None
+
+
+class Decompose(Stage):
+    """03: QA pairs and the split (paper, section 3.3)."""
+
+    source: Literal["dnc", "single_pass", "given"] = "dnc"
+    provider: Literal["offline", "openai"] = "offline"
+    model: str = "gpt-4o-mini"
+    base_url: str | None = None
+    min_pairs: int = Field(5, ge=1)
+    max_pairs: int = Field(14, ge=1)
+    split: Literal["random", "cluster", "family"] = "cluster"
+    val_share: float = Field(0.1, ge=0, lt=1)
+    test_share: float = Field(0.2, ge=0, lt=1)
+
+
+class Train(Stage):
+    """What 04 and 05 share: optimiser and schedule of the paper's section 4.1."""
+
+    encoder: str = "models/mini-encoder"
+    llm: str = "models/mini-llm"
+    recipe: Literal["paper", "packed"] = "packed"
+    epochs: int = Field(10, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    initial_rate: float = Field(1e-6, ge=0)
+    final_rate: float = Field(8e-5, ge=0)
+    warmup_steps: int = Field(2048, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = Field(0.05, ge=0)
+    rnas_per_step: int = Field(1, ge=1)
+    row_tokens: int = Field(2048, ge=64)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    validate_every: int = Field(0, ge=0)
+    keep: int = Field(2, ge=2)
+
+
+class Stage1(Train):
+    """04: modality alignment; only the projection trains."""
+
+
+class Stage2(Train):
+    """05: instruction tuning."""
+
+    source: Literal["dnc", "single_pass", "given"] = "dnc"
+    train: Literal["projection", "lora", "qlora"] = "lora"
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    pairs_per_visit: int = Field(0, ge=0)
+    warmup_steps: int = Field(200, ge=0)
+
+
+class Ablations(Stage):
+    """06: answers and scores of vanilla, MA and IT (paper, section 4.2)."""
+
+    runs: tuple[str, ...] = ()
+    max_pairs: int = Field(0, ge=0)
+    max_new_tokens: int = Field(256, ge=1)
+    batch_size: int = Field(64, ge=1)
+    bootstrap: int = Field(1000, ge=100)
+    semantic: tuple[str, ...] = ("MiniLM",)
+
+
+class CaseStudies(Stage):
+    """07: chats (paper, figures 6 to 9)."""
+
+    held_out: int = Field(4, ge=0)
+    max_new_tokens: int = Field(256, ge=1)
+
+
+STAGE_MODELS: dict[str, type[Stage]] = {
+    "00_filter_rnacentral": Filter,
+    "01_explore_topics": Topics,
+    "02_summarize": Summarize,
+    "03_decompose_qa": Decompose,
+    "04_train_stage1": Stage1,
+    "05_train_stage2": Stage2,
+    "06_ablations": Ablations,
+    "07_case_studies": CaseStudies,
+}
+
+
+class Profile(BaseModel):
+    """One file of ``profiles/``: a name, a purpose, and a section per stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    about: str
+    auto_run: bool = False
+    on_finished: Literal["archive", "refuse"] = "archive"
+    stages: dict[str, dict] = {}
+
+    @model_validator(mode="after")
+    def _sections_are_valid(self) -> "Profile":
+        for stage in self.stages:
+            if stage not in STAGE_MODELS:
+                known = ", ".join(STAGE_MODELS)
+                raise ValueError(f"unknown stage {stage!r}; stages are {known}")
+            self.stage(stage)
+        return self
+
+    def stage(self, stage: str, **overrides: object) -> Stage:
+        """The stage's parameters; ``overrides`` that are None leave the profile's value.
+
+        Raises InputError for an unknown name or a value of the wrong type.
+        """
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return STAGE_MODELS[stage].model_validate(self.stages.get(stage, {}) | chosen)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(STAGE_MODELS[stage].model_fields)
+            raise InputError(
+                f"profile {self.name}, stage {stage}, parameter {name}: {first['msg']} "
+                f"(parameters are {known})"
+            ) from None
+
+
+def names() -> list[str]:
+    """Names of the profiles at hand."""
+    return sorted(path.stem for path in paths.profiles().glob("*.yaml"))
+
+
+def load(name: str) -> Profile:
+    """Read ``profiles/<name>.yaml``. Raises InputError when it is missing or invalid."""
+    path = paths.profiles() / f"{name}.yaml"
+    if name not in names():
+        raise InputError(f"profile {name!r} is unknown; profiles are {', '.join(names())}")
+    try:
+        return Profile.model_validate({"name": name} | yaml.safe_load(path.read_text("utf-8")))
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
