@@ -1,0 +1,221 @@
+"""The column contracts of the tables that stages hand to each other.
+
+>>> list(COLUMNS["links"])
+['rna_id', 'article_id']
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.paths import shown
+
+TEXT, WHOLE, REAL, FLAG, TEXTS = "text", "whole", "real", "flag", "texts"
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "rnas": {
+        "rna_id": TEXT,
+        "sequence": TEXT,
+        "length": WHOLE,
+        "rna_type": TEXT,
+        "species": TEXT,
+        "taxid": TEXT,
+        "family": TEXT,
+        "description": TEXT,
+        "unit": TEXT,
+        "split": TEXT,
+    },
+    "articles": {"article_id": TEXT, "title": TEXT, "abstract": TEXT, "year": WHOLE},
+    "links": {"rna_id": TEXT, "article_id": TEXT},
+    "topics": {"rna_id": TEXT, "article_id": TEXT, "topic": WHOLE, "weight": REAL},
+    "annotations": {
+        "rna_id": TEXT,
+        "source": TEXT,
+        "sentence_no": WHOLE,
+        "text": TEXT,
+        "article_ids": TEXTS,
+    },
+    "pairs": {
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "source": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "question": TEXT,
+        "answer": TEXT,
+        "article_ids": TEXTS,
+        "prompt_version": TEXT,
+    },
+    "dropped": {"stage": TEXT, "record": TEXT, "reason": TEXT},
+    "truth": {
+        "rna_id": TEXT,
+        "relation": TEXT,
+        "entity": TEXT,
+        "local": FLAG,
+        "stratum": TEXT,
+    },
+    "answers": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "seed": WHOLE,
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "unit": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "prediction": TEXT,
+        "reference": TEXT,
+        "n_tokens": WHOLE,
+        "stop_reason": TEXT,
+    },
+    "samples": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "seed": WHOLE,
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "unit": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "metric": TEXT,
+        "value": REAL,
+    },
+    "scores": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "stratum": TEXT,
+        "metric": TEXT,
+        "definition": TEXT,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+        "n": WHOLE,
+    },
+    "differences": {
+        "model_a": TEXT,
+        "model_b": TEXT,
+        "metric": TEXT,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+    },
+}
+
+# What identifies a row, in the tables that may not repeat one.
+KEYS: dict[str, list[str]] = {
+    "rnas": ["rna_id"],
+    "articles": ["article_id"],
+    "links": ["rna_id", "article_id"],
+    "annotations": ["rna_id", "source", "sentence_no"],
+    "pairs": ["pair_id"],
+}
+
+ARROW = {
+    TEXT: pa.string(),
+    WHOLE: pa.int64(),
+    REAL: pa.float64(),
+    FLAG: pa.bool_(),
+    TEXTS: pa.list_(pa.string()),
+}
+
+
+def frame(table: str, rows: Iterable[dict]) -> pd.DataFrame:
+    """Rows as a table, all columns there even when there are no rows.
+
+    ``frame("links", [{"rna_id": "R1", "article_id": "A1"}])``
+    """
+    return pd.DataFrame(list(rows), columns=list(_columns(table)))
+
+
+def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
+    """Check ``frame`` against the contract and write it as parquet, whole or not at all.
+
+    Raises InputError for missing or unknown columns, wrong types, empty or repeated ids.
+    """
+    arrow = _checked(path, table, frame)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(arrow, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path, table: str) -> pd.DataFrame:
+    """Read a table and check its contract; ``texts`` columns come back as lists.
+
+    Raises InputError when the file is missing, is no parquet or breaks the contract.
+    """
+    if not path.is_file():
+        raise InputError(f"{shown(path)} is missing; run the notebook that writes it first")
+    try:
+        data = pq.read_table(path).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{shown(path)} is no readable parquet table: {error}") from None
+    data = _checked(path, table, data).to_pandas()
+    for name, kind in _columns(table).items():
+        if kind == TEXTS:
+            data[name] = [list(texts) for texts in data[name]]
+    return data
+
+
+def _columns(table: str) -> dict[str, str]:
+    if table not in COLUMNS:
+        raise InputError(f"table {table!r} is unknown; tables are {', '.join(COLUMNS)}")
+    return COLUMNS[table]
+
+
+def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
+    """The frame as Arrow with the contract's columns in order, or InputError."""
+    columns = _columns(table)
+    where = f"{shown(path)} (table {table})"
+    missing, unknown = set(columns) - set(data.columns), set(data.columns) - set(columns)
+    if missing or unknown:
+        raise InputError(
+            f"{where}: columns missing: {sorted(missing)}, unknown: {sorted(unknown)}; "
+            f"the table has {', '.join(columns)}"
+        )
+    arrays = [_array(where, data[name], name, kind) for name, kind in columns.items()]
+    for name in columns:
+        if name.endswith("_id"):
+            _check_ids(where, data[name], name)
+    _check_keys(where, data, KEYS.get(table))
+    return pa.table(arrays, names=list(columns))
+
+
+def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array:
+    try:
+        array = pa.Array.from_pandas(column, type=ARROW[kind], safe=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None
+    if kind != REAL and array.null_count:
+        row = int(column.isna().to_numpy().argmax())
+        raise InputError(f"{where}: column {name} has no value in row {row}")
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _check_ids(where: str, column: pd.Series, name: str) -> None:
+    good = column.astype(str).str.fullmatch(r"\S+")
+    if not good.all():
+        row = int((~good).to_numpy().argmax())
+        raise InputError(
+            f"{where}: {name} {column.iloc[row]!r} in row {row} is empty or holds spaces"
+        )
+
+
+def _check_keys(where: str, data: pd.DataFrame, keys: list[str] | None) -> None:
+    repeated = data[data.duplicated(keys)] if keys else data[:0]
+    if len(repeated):
+        first = ", ".join(f"{key} {repeated[key].iloc[0]!r}" for key in keys)
+        raise InputError(f"{where}: {len(repeated)} rows repeat an earlier one, first {first}")
