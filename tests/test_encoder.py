@@ -1,0 +1,136 @@
+"""The encoder gives every nucleotide its vector, whatever the batch, and computes it once."""
+
+import random
+
+import pytest
+import torch
+
+from rnagpt_lib.encoder import WEIGHTS, Encoder, batches, encode_all
+from rnagpt_lib.errors import InputError
+
+TINY = {
+    "layers": 2,
+    "embed_dim": 16,
+    "ffn_embed_dim": 32,
+    "attention_heads": 2,
+    "max_positions": 1024,
+    "token_dropout": True,
+    "emb_layer_norm_before": True,
+}
+
+
+def rna(length: int, seed: int = 0) -> str:
+    return "".join(random.Random(seed).choices("ACGU", k=length))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.fresh(TINY, seed=0)
+
+
+def test_a_sequence_has_the_same_vectors_in_any_batch(encoder):
+    sequences = [rna(n, n) for n in (10, 33, 75, 76, 140, 300)]
+    together = encoder.encode(sequences)
+    for sequence, vectors in zip(sequences, together, strict=True):
+        assert vectors.shape == (len(sequence), encoder.dim)
+        assert vectors.dtype == torch.float32 and not vectors.requires_grad
+        torch.testing.assert_close(vectors, encoder.encode([sequence])[0], atol=1e-5, rtol=0)
+    for few, many in zip(encoder.encode(sequences, batch_tokens=1), together, strict=True):
+        torch.testing.assert_close(few, many, atol=1e-5, rtol=0)
+
+
+def test_cls_and_eos_are_stripped(encoder):
+    sequence = rna(40)
+    whole = encoder.model(encoder.tokens([sequence]), repr_layers=[2])["representations"][2]
+    torch.testing.assert_close(encoder.encode([sequence])[0], whole[0, 1:-1])
+
+
+@pytest.mark.parametrize("length", [1022, 1023, 1024, 3000])
+def test_long_rnas_are_read_in_windows(encoder, length):
+    sequence = rna(length)
+    vectors = encoder.encode([sequence])[0]
+    assert vectors.shape == (length, encoder.dim) and vectors.isfinite().all()
+    start = encoder.encode([sequence[:1022]])[0]
+    end = encoder.encode([sequence[-1022:]])[0]
+    torch.testing.assert_close(vectors[0], start[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(vectors[-1], end[-1], atol=1e-5, rtol=0)
+    if length == 1024:  # two windows, two nucleotides apart: the middle is their mean
+        mean = (start[500] + end[498]) / 2
+        torch.testing.assert_close(vectors[500], mean, atol=1e-5, rtol=0)
+
+
+def test_spelling_does_not_matter(encoder):
+    sequence = rna(30)
+    dna = sequence.replace("U", "T").lower()
+    assert torch.equal(encoder.encode([dna])[0], encoder.encode([sequence])[0])
+    assert encoder.alphabet.unk_idx not in encoder.tokens(["ACGURYKMSWBDHVN"])
+
+
+@pytest.mark.parametrize(("sequence", "word"), [("ACGUACGUA", "9 nt"), ("ACGUACGUACGX", "X")])
+def test_sequences_that_it_cannot_read_are_refused(encoder, sequence, word):
+    with pytest.raises(InputError, match=word):
+        encoder.encode([rna(20), sequence])
+
+
+def test_batches_keep_to_the_budget_and_hold_every_piece_once():
+    lengths = [10, 500, 33, 33, 90, 1022, 12]
+    pieces = [(i, 0, n) for i, n in enumerate(lengths)]
+    made = list(batches(pieces, 600))
+    assert sorted(piece for batch in made for piece in batch) == pieces
+    for batch in made:
+        assert len(batch) == 1 or len(batch) * (max(p[2] for p in batch) + 2) <= 600
+
+
+def test_saved_and_loaded_encoders_agree(encoder, tmp_path):
+    saved = Encoder.fresh(TINY, seed=3)
+    saved.save(tmp_path, {"about": "a test"})
+    loaded = Encoder.load(tmp_path)
+    assert loaded.hash == saved.hash and loaded.dim == 16
+    assert torch.equal(loaded.encode([rna(50)])[0], saved.encode([rna(50)])[0])
+    assert not torch.equal(loaded.encode([rna(50)])[0], encoder.encode([rna(50)])[0])
+
+
+def test_missing_and_altered_weights_are_refused(tmp_path):
+    with pytest.raises(InputError, match="config.json is missing"):
+        Encoder.load(tmp_path)
+    Encoder.fresh(TINY, seed=0).save(tmp_path, {})
+    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(InputError, match="sha256"):
+        Encoder.load(tmp_path)
+
+
+def test_each_distinct_sequence_is_encoded_once(tmp_path, monkeypatch):
+    encoder, seen = Encoder.fresh(TINY, seed=1), []
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda s, **k: seen.extend(s) or encode(s, **k))
+    first = [rna(20, 1), rna(30, 2), rna(20, 1).lower()]
+    found = encode_all(encoder, first, tmp_path)
+    assert len(found) == 2 and sorted(seen) == sorted(first[:2])
+    torch.testing.assert_close(found[first[2]], encode([first[0]])[0])
+    again = encode_all(encoder, [*first, rna(40, 3)], tmp_path)
+    assert seen[2:] == [rna(40, 3)] and len(again) == 3
+    encode_all(encoder, first, tmp_path)
+    assert len(seen) == 3
+    assert rna(99, 9) not in again
+    with pytest.raises(KeyError):
+        again[rna(99, 9)]
+
+
+@pytest.mark.parametrize("fault", ["truncated", "flipped"])
+def test_a_damaged_cache_is_made_anew(tmp_path, capsys, fault):
+    encoder = Encoder.fresh(TINY, seed=1)
+    sequences = [rna(20, 1), rna(30, 2)]
+    path = encode_all(encoder, sequences, tmp_path).path
+    good = path.read_bytes()
+    path.write_bytes(good[:-50] if fault == "truncated" else good[:-1] + bytes([good[-1] ^ 1]))
+    found = encode_all(encoder, sequences, tmp_path)
+    assert "damaged" in capsys.readouterr().out
+    assert path.read_bytes() == good and len(found) == 2
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_encoders_do_not_share_a_cache(tmp_path):
+    paths = {encode_all(Encoder.fresh(TINY, s), [rna(20)], tmp_path).path for s in (1, 2)}
+    assert len(paths) == 2
