@@ -1,0 +1,274 @@
+"""RNA-GPT: a frozen LLM that reads nucleotides as soft tokens (paper, sections 3.4 and 3.5).
+
+    embeddings (L, D) ─ projection ─> soft tokens (L, H) ─┐
+    BOS ###Human: <RNA>            <RNAHere>              </RNA> {question} ###Assistant: …
+
+``Template`` owns every byte of the prompts, for training and for inference alike.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from rnagpt_lib import paths
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.packing import Batch
+from rnagpt_lib.profiles import Train
+
+logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LLM_FILES = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class Template:
+    """All prompt bytes. Stage 2, and every question at inference:
+
+    >>> Template().text("What type of RNA is the RNA?")
+    '###Human: <RNA><RNAHere></RNA> What type of RNA is the RNA? ###Assistant:'
+
+    The pieces before and after ``placeholder``, and the answer, are tokenised each on its own,
+    so that a prompt has the same ids whatever follows it. The space after ``###Assistant:``
+    belongs to the answer: LLMs write " The" as one token. Stage 1 has no text at all:
+    BOS, soft tokens, annotation, EOS.
+    """
+
+    prompt: str = "###Human: <RNA><RNAHere></RNA> {question} ###Assistant:"
+    answer: str = " {answer}"
+    placeholder: str = "<RNAHere>"
+    stop: str = "###"
+
+    def text(self, question: str, rna: str | None = None) -> str:
+        """The prompt with the placeholder, or with ``rna`` in its place."""
+        before, after = self.prompt.split(self.placeholder)
+        return before + (self.placeholder if rna is None else rna) + self._ask(after, question)
+
+    def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """BOS and what stands before the RNA."""
+        return bos_ids(tokenizer) + ids(tokenizer, self.prompt.split(self.placeholder)[0])
+
+    def question_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        """What stands between the RNA and the answer."""
+        return ids(tokenizer, self._ask(self.prompt.split(self.placeholder)[1], question))
+
+    def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+        """The answer and EOS; these carry the loss of stage 2."""
+        return ids(tokenizer, self.answer.replace("{answer}", answer)) + [tokenizer.eos_token_id]
+
+    def annotation_ids(self, tokenizer: PreTrainedTokenizerBase, annotation: str) -> list[int]:
+        """The annotation and EOS; these carry the loss of stage 1, right after the RNA."""
+        return ids(tokenizer, annotation) + [tokenizer.eos_token_id]
+
+    def vanilla_ids(
+        self, tokenizer: PreTrainedTokenizerBase, sequence: str, question: str
+    ) -> list[int]:
+        """The prompt with the nucleotides as letters, for the untouched LLM."""
+        middle = ids(tokenizer, sequence) + self.question_ids(tokenizer, question)
+        return self.prefix_ids(tokenizer) + middle
+
+    def clean(self, generated: str) -> str:
+        """An answer out of generated text: cut at the stop string, outer spaces off."""
+        return generated.split(self.stop)[0].strip()
+
+    def _ask(self, after: str, question: str) -> str:
+        return after.replace("{question}", question)
+
+
+def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of plain text: no special token is added, and none is read out of the text."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """[BOS], or nothing for a tokenizer without one; the text prefix of stage 1."""
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a model is made of; ``config.json`` of a checkpoint. Folders are relative to the root.
+
+    ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
+    besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only).
+    """
+
+    encoder: str
+    encoder_hash: str
+    encoder_dim: int
+    llm: str
+    llm_hash: str
+    train: str = "projection"
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, params: Train, encoder: Encoder) -> "Config":
+        """The model that a stage's parameters ask for, over this encoder and LLM."""
+        chosen = params.model_dump(include={field.name for field in fields(cls)})
+        hashes = {"encoder_hash": encoder.hash, "llm_hash": hash_llm(params.llm)}
+        return cls(**chosen, **hashes, encoder_dim=encoder.dim)
+
+
+def hash_llm(folder: str | Path) -> str:
+    """sha256 over names and bytes of an LLM's weights, config and tokenizer files."""
+    found = {path for pattern in LLM_FILES for path in paths.from_root(folder).glob(pattern)}
+    total = hashlib.sha256()
+    for path in sorted(found):
+        with path.open("rb") as stream:
+            total.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+class RnaGpt(nn.Module):
+    """Projection and LLM, with the template and the tokenizer that belong to them.
+
+    Only ``projection`` and the adapters train. Embeddings come from the frozen encoder, (L, D)
+    for an RNA of L nucleotides; D = ``config.encoder_dim``, H = the LLM's hidden width.
+    """
+
+    def __init__(
+        self,
+        llm: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        config: Config,
+        template: Template | None = None,
+    ) -> None:
+        super().__init__()
+        self.llm = llm.requires_grad_(False)
+        self.tokenizer, self.config = tokenizer, config
+        self.template = template or Template()
+        if config.train != "projection":
+            self.llm = get_peft_model(llm, _lora(config))
+        self.projection = nn.Linear(config.encoder_dim, self.causal.config.hidden_size)
+
+    @classmethod
+    def build(cls, config: Config, *, seed: int = 0, template: Template | None = None) -> "RnaGpt":
+        """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
+
+        Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
+        4 bits are asked for without CUDA and bitsandbytes.
+        """
+        folder = paths.from_root(config.llm)
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{folder}: no LLM there (config.json is missing); see models/")
+        if hash_llm(folder) != config.llm_hash:
+            raise InputError(f"{folder}: not the LLM that this model was made with; restore it")
+        options = {"local_files_only": True, "attn_implementation": "sdpa"} | _loading(config)
+        llm = AutoModelForCausalLM.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = cls(llm, tokenizer, config, template)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    @property
+    def causal(self) -> nn.Module:
+        """The causal LM itself, its adapters (where it has any) inside."""
+        return self.llm.get_base_model() if isinstance(self.llm, PeftModel) else self.llm
+
+    @property
+    def device(self) -> torch.device:
+        return self.projection.weight.device
+
+    def soft(self, embeddings: Tensor) -> Tensor:
+        """Encoder embeddings (L, D) → soft tokens (L, H) in the LLM's precision."""
+        weight = self.projection.weight
+        tokens = self.projection(embeddings.to(weight.device, weight.dtype))
+        return tokens.to(self.causal.get_input_embeddings().weight.dtype)
+
+    def embed(self, token_ids: list[int] | Tensor) -> Tensor:
+        """Token ids (…) → the LLM's input embeddings (…, H)."""
+        return self.causal.get_input_embeddings()(
+            torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
+        )
+
+    def splice(self, before: list[int], embeddings: Tensor, after: list[int]) -> Tensor:
+        """Text, RNA, text → (T, H): the soft tokens stand where the placeholder stood."""
+        return torch.cat([self.embed(before), self.soft(embeddings), self.embed(after)])
+
+    def prompt(self, embeddings: Tensor, question: str) -> Tensor:
+        """The inference prompt of one question about one RNA, (T, H)."""
+        before = self.template.prefix_ids(self.tokenizer)
+        return self.splice(before, embeddings, self.template.question_ids(self.tokenizer, question))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The weighted loss of a packed batch; logits are made at predicting positions only."""
+        inputs = self.embed(batch.ids)
+        inputs = inputs.masked_scatter(batch.soft[..., None], self.soft(batch.embeddings))
+        hidden = self.causal.base_model(
+            inputs_embeds=inputs,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            use_cache=False,
+        ).last_hidden_state  # (B, T, H)
+        chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
+        logits = self.causal.get_output_embeddings()(chosen)  # (A, V)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = functional.cross_entropy(logits, batch.targets, reduction="none")
+        return (losses * batch.weights.to(losses.dtype)).sum()
+
+
+def trainable(model: RnaGpt) -> pd.DataFrame:
+    """What trains: one row for each part, with its parameters, how many train, and its dtypes."""
+    rows = []
+    for name, parameter in model.named_parameters():
+        part = "projection" if name.startswith("projection") else "LLM"
+        part = "LoRA adapters" if "lora_" in name else part
+        trains = parameter.numel() if parameter.requires_grad else 0
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        rows.append((part, parameter.numel(), trains, dtype))
+    table = pd.DataFrame(rows, columns=["part", "parameters", "trained", "dtype"])
+    numbers = table.groupby("part", sort=False)[["parameters", "trained"]].sum()
+    return numbers.assign(dtype=table.groupby("part")["dtype"].agg(lambda d: ", ".join(set(d))))
+
+
+def frozen_hash(model: RnaGpt) -> str:
+    """sha256 over the frozen parameters, to show that training left them alone."""
+    total = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            raw = parameter.detach().contiguous().view(-1).cpu().view(torch.uint8)
+            total.update(name.encode() + raw.numpy().tobytes())
+    return total.hexdigest()
+
+
+def _lora(config: Config) -> LoraConfig:
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _loading(config: Config) -> dict:
+    """from_pretrained's precision options; 4 bits only where they can work."""
+    if config.train != "qlora":
+        return {"dtype": DTYPES[config.precision]}
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        bitsandbytes = None
+    if bitsandbytes is None or not torch.cuda.is_available():
+        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": bits, "device_map": {"": 0}}
