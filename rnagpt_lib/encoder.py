@@ -5,8 +5,6 @@ published RNA-FM differ in numbers alone. Weights travel as safetensors, never a
 """
 
 import hashlib
-import json
-import os
 import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json, replacing, sha256, write_json
 from rnagpt_lib.sequences import normalise, windows
 
 MIN_LENGTH = 10  # below it RNA-FM's vectors say little
@@ -64,13 +63,13 @@ class Encoder:
                     f"{WEIGHTS} (make base-models builds the miniature one)"
                 )
         digest = sha256(folder / WEIGHTS)
-        recorded = json.loads((folder / MANIFEST).read_text("utf-8"))["files"][WEIGHTS]
+        recorded = read_json(folder / MANIFEST)["files"][WEIGHTS]
         if digest != recorded:
             raise InputError(
                 f"{folder / WEIGHTS} has sha256 {digest[:12]}…, its manifest says "
                 f"{recorded[:12]}…; restore the file or rebuild it with make base-models"
             )
-        encoder = cls(json.loads((folder / CONFIG).read_text("utf-8")), digest)
+        encoder = cls(read_json(folder / CONFIG), digest)
         state = load_file(folder / WEIGHTS)
         encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
         encoder.model.to(device)
@@ -201,9 +200,8 @@ def _kept(path: Path) -> dict[str, torch.Tensor]:
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, draft, metadata={key: _checksum(x) for key, x in tensors.items()})
-    os.replace(draft, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {key: _checksum(x) for key, x in tensors.items()})
 
 
 def _checked(sequence: str) -> str:
@@ -221,14 +219,3 @@ def _key(sequence: str) -> str:
 
 def _checksum(tensor: torch.Tensor) -> str:
     return f"{zlib.crc32(tensor.contiguous().numpy().tobytes()):08x}"
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Indented JSON with a final newline."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
