@@ -18,6 +18,10 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def key(self) -> dict:
+        """The parameters that can change results, as JSON holds them."""
+        return self.model_dump(mode="json", exclude={"workers", "keep"})
+
 
 class Filter(Stage):
     """00: where the RNAs come from and which are kept (paper, section 3.1)."""

@@ -4,7 +4,6 @@
 ['rna_id', 'article_id']
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import replacing
 from rnagpt_lib.paths import shown
 
 TEXT, WHOLE, REAL, FLAG, TEXTS = "text", "whole", "real", "flag", "texts"
@@ -143,12 +143,8 @@ def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     Raises InputError for missing or unknown columns, wrong types, empty or repeated ids.
     """
     arrow = _checked(path, table, frame)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         pq.write_table(arrow, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -197,7 +193,7 @@ def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
 def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array:
     try:
         array = pa.Array.from_pandas(column, type=ARROW[kind], safe=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except pa.ArrowException as error:
         raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None
     if kind != REAL and array.null_count:
         row = int(column.isna().to_numpy().argmax())
@@ -217,5 +213,5 @@ def _check_ids(where: str, column: pd.Series, name: str) -> None:
 def _check_keys(where: str, data: pd.DataFrame, keys: list[str] | None) -> None:
     repeated = data[data.duplicated(keys)] if keys else data[:0]
     if len(repeated):
-        first = ", ".join(f"{key} {repeated[key].iloc[0]!r}" for key in keys)
-        raise InputError(f"{where}: {len(repeated)} rows repeat an earlier one, first {first}")
+        first = ", ".join(f"{key} {repeated[key].iloc[0]}" for key in keys)
+        raise InputError(f"{where}: {len(repeated)} repeated rows, the first is {first}")

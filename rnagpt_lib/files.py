@@ -1,0 +1,63 @@
+"""Files written whole or not at all, and their hashes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden path to write to; it takes the place of ``path`` when the block succeeds."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write ``data`` as indented JSON; NaN and infinities are refused (ValueError)."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The object in ``path``; empty when the file is missing."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, or of a folder's names and bytes (hidden names left out)."""
+    if path.is_dir():
+        return digest({name: sha256(file) for name, file in visible(path).items()})
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+def visible(folder: Path) -> dict[str, Path]:
+    """All files below ``folder`` by relative name, sorted, without hidden ones."""
+    below = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
+    shown = {name: file for name, file in below.items() if not _hidden(name)}
+    return {name.as_posix(): shown[name] for name in sorted(shown)}
+
+
+def digest(data: object) -> str:
+    """Hash of anything JSON can hold, whatever the order of its keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hidden(name: Path) -> bool:
+    return any(part.startswith(".") for part in name.parts)

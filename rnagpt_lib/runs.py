@@ -1,0 +1,270 @@
+"""Runs: open a stage, read its predecessors, write its own files, finish it.
+
+>>> run = Run.open("01_explore_topics", run="mini", max_topics=4)   # doctest: +SKIP
+>>> articles = run.read("00_filter_rnacentral", "articles")         # doctest: +SKIP
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from rnagpt_lib import locks, paths, profiles, tables
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import digest, read_json, sha256, write_json
+from rnagpt_lib.metrics import merged
+from rnagpt_lib.stages import (
+    MANIFEST,
+    METRICS,
+    NOTEBOOK,
+    PARAMS,
+    PARENTS,
+    STAGES,
+    is_fresh,
+    outputs,
+    stage_folder,
+    stage_hash,
+)
+
+__all__ = ["PARENTS", "STAGES", "Run", "is_fresh", "stage_folder"]
+
+PACKAGES = ("numpy", "pandas", "gensim", "torch", "transformers", "peft", "rna-fm", "papermill")
+
+
+@dataclass
+class Run:
+    """One open stage of a run; ``Run.open`` makes it, ``finish`` closes it."""
+
+    stage: str
+    id: str
+    profile: profiles.Profile
+    seed: int
+    params: profiles.Stage
+    folder: Path
+    resuming: bool = False
+
+    @classmethod
+    def open(
+        cls,
+        stage: str,
+        *,
+        run: str = "mini",
+        profile: str = "mini",
+        seed: int = 0,
+        on_finished: str | None = None,
+        **overrides: object,
+    ) -> "Run":
+        """Open a stage: check its parameters, lock it, see to its parents, clear its folder.
+
+        ``overrides`` are the notebook's other parameters in lower case; None means "as in
+        the profile", and so it does for ``on_finished`` (``archive`` or ``refuse``).
+        Parents that are missing or stale are run first where the profile says so.
+        Raises InputError for bad parameters, missing parents, or a stage in use.
+        """
+        folder = stage_folder(run, stage)
+        loaded = profiles.load(profile)
+        if on_finished not in (None, "archive", "refuse"):
+            raise InputError(f"ON_FINISHED is {on_finished!r}; it can be archive or refuse")
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        opened = cls(stage, run, loaded, seed, loaded.stage(stage, **chosen), folder)
+        locks.acquire(opened._lock, f"{stage} of run {run}")
+        try:
+            opened._see_to_parents()
+            opened._begin(on_finished or loaded.on_finished, chosen)
+        except BaseException:
+            locks.release(opened._lock)
+            raise
+        return opened
+
+    def parent(self, stage: str) -> Path:
+        """Folder of a predecessor. Raises InputError for a stage that is none."""
+        if stage not in PARENTS[self.stage]:
+            known = ", ".join(PARENTS[self.stage]) or "none"
+            raise InputError(f"{self.stage} does not read {stage}; its predecessors are {known}")
+        return stage_folder(self.id, stage)
+
+    def read(self, stage: str, table: str) -> pd.DataFrame:
+        """A predecessor's table, its contract checked."""
+        return tables.read(self.parent(stage) / f"{table}.parquet", table)
+
+    def write(self, table: str, frame: pd.DataFrame) -> Path:
+        """Write one of this stage's tables, its contract checked, whole or not at all."""
+        return tables.write(self.path(f"{table}.parquet"), table, frame)
+
+    def path(self, name: str) -> Path:
+        """Where this stage writes ``name``. Raises InputError once it is finished."""
+        if self.manifest.get("status") != "running":
+            raise InputError(f"{self.stage} of run {self.id} is not open; open it again to write")
+        return self.folder / name
+
+    def use(self, path: str | Path) -> Path:
+        """An input from outside of the run, file or folder; its hash goes into the manifest."""
+        found = paths.from_root(path)
+        if not found.exists():
+            raise InputError(f"{paths.shown(found)}, an input of {self.stage}, does not exist")
+        manifest = self.manifest
+        manifest["inputs"][os.path.relpath(found, paths.root())] = sha256(found)
+        write_json(self.path(MANIFEST), manifest)
+        return found
+
+    def log_metrics(self, mapping: Mapping[str, object]) -> None:
+        """Merge numbers and texts, nested or not, into ``metrics.json``.
+
+        Raises InputError for a value that is NaN, infinite or of another kind.
+        """
+        path = self.path(METRICS)
+        write_json(path, merged(read_json(path), mapping))
+
+    def show(self) -> None:
+        """Print versions, device, seed, parameters and predecessors."""
+        manifest = self.manifest
+        packages = " · ".join(f"{name} {found}" for name, found in manifest["versions"].items())
+        print(f"{self.stage} · run {self.id} · profile {self.profile.name} · seed {self.seed}")
+        print(f"{packages} · device {manifest['device']}\nin {paths.shown(self.folder)}")
+        for parent, recorded in manifest["parents"].items():
+            print(f"reads {parent} ({recorded[:12]})")
+        for name, value in self.params.model_dump().items():
+            print(f"  {name.upper():<18} {value}")
+
+    def finish(self) -> None:
+        """Mark the stage finished, with the hash of its parameters and outputs."""
+        path, manifest = self.path(MANIFEST), self.manifest
+        now = datetime.now(UTC)
+        found = outputs(self.folder)
+        finished = {
+            "status": "finished",
+            "finished": now.isoformat(timespec="seconds"),
+            "seconds": round((now - datetime.fromisoformat(manifest["started"])).total_seconds()),
+            "outputs": found,
+            "hash": digest([manifest["key"], found]),
+        }
+        write_json(path, manifest | finished)
+        locks.release(self._lock)
+        print(f"{self.stage} is finished: {len(found)} files in {paths.shown(self.folder)}")
+
+    @property
+    def manifest(self) -> dict:
+        """What ``manifest.json`` says now."""
+        return read_json(self.folder / MANIFEST)
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder.parent / ".locks" / self.stage
+
+    def _see_to_parents(self) -> None:
+        for parent in PARENTS[self.stage]:
+            reason = is_fresh(self.id, parent)
+            if reason is None:
+                continue
+            if not self.profile.auto_run:
+                raise InputError(
+                    f"{self.stage} of run {self.id} needs {parent}, but {reason}; run "
+                    f"notebooks/{parent}.ipynb first: rnagpt run {parent} "
+                    f"--profile {self.profile.name} --run {self.id}"
+                )
+            from rnagpt_lib import execute  # papermill is slow to import and rarely needed here
+
+            print(f"{parent}: {reason}, so it is run first", flush=True)
+            execute.run_parent(parent, run=self.id, profile=self.profile.name, seed=self.seed)
+
+    def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
+        """Clear or resume the folder and write its parameters and manifest."""
+        earlier = read_json(self.folder / MANIFEST)
+        key = {"seed": self.seed, "params": self.params.key()}
+        parents = {parent: stage_hash(self.id, parent) for parent in PARENTS[self.stage]}
+        same = (earlier.get("key"), earlier.get("parents")) == (key, parents)
+        self.resuming = same and earlier["status"] != "finished"
+        if not self.resuming:
+            self._archive(on_finished, earlier)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        params = {"profile": self.profile.name, "seed": self.seed, "overrides": chosen}
+        write_json(self.folder / PARAMS, params | {"params": self.params.model_dump(mode="json")})
+        manifest = {
+            "stage": self.stage,
+            "run": self.id,
+            "status": "running",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "key": key,
+            "parents": parents,
+            "inputs": {},
+            "git": _git_sha(),
+            "code": _code_hash(self.stage),
+            "versions": _versions(),
+            "device": _device(),
+        }
+        write_json(self.folder / MANIFEST, manifest)
+
+    def _archive(self, on_finished: str, earlier: dict) -> None:
+        """Move an earlier attempt's files aside; a notebook that papermill is writing stays."""
+        files = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        old = [file for file in files if not _stays(file)]
+        if not old:
+            return
+        if on_finished == "refuse" and earlier:
+            raise InputError(
+                f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and "
+                f"profile {self.profile.name} refuses to replace them; choose another run id"
+            )
+        target = _new_folder(self.folder.parent / ".previous", self.stage)
+        for file in sorted(old, key=lambda file: file.name != MANIFEST):
+            os.rename(file, target / file.name)
+        print(f"{self.stage}: earlier files moved to {paths.shown(target)}")
+
+
+def _stays(file: Path) -> bool:
+    if file.name != NOTEBOOK:
+        return file.name == ".gitkeep" or file.name.startswith(f".{NOTEBOOK}.")
+    try:
+        metadata = nbformat.read(file, 4).metadata
+    except (OSError, ValueError, nbformat.ValidationError):
+        return True
+    return metadata.get("papermill", {"end_time": ""}).get("end_time") is None
+
+
+def _new_folder(parent: Path, stage: str) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        folder = parent / (f"{stage}-{stamp}" if number == 1 else f"{stage}-{stamp}-{number}")
+        if not folder.exists():
+            folder.mkdir()
+            return folder
+    raise InputError(f"{paths.shown(parent)} holds too many copies of {stage}; delete some")
+
+
+def _git_sha() -> str | None:
+    command = ["git", "-C", str(paths.root()), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _code_hash(stage: str) -> str | None:
+    path = paths.notebooks() / f"{stage}.ipynb"
+    if not path.is_file():
+        return None
+    cells = nbformat.read(path, 4).cells
+    return digest([cell.source for cell in cells if cell.cell_type == "code"])
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in ("rnagpt-lib", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,78 @@
+"""The stages, what each reads, and what makes one stale.
+
+A stage's outputs are all files of its folder but for the executed notebook, the manifest,
+``params.json`` (its hash counts the parameters themselves), names with a leading dot, and
+training ``state/``: those may come and go.
+"""
+
+import re
+from pathlib import Path
+
+from rnagpt_lib import paths
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json, sha256, visible
+from rnagpt_lib.profiles import STAGE_MODELS
+
+STAGES: tuple[str, ...] = tuple(STAGE_MODELS)
+PARENTS: dict[str, tuple[str, ...]] = {
+    "00_filter_rnacentral": (),
+    "01_explore_topics": STAGES[:1],
+    "02_summarize": STAGES[:2],
+    "03_decompose_qa": (STAGES[0], STAGES[2]),
+    "04_train_stage1": STAGES[3:4],
+    "05_train_stage2": STAGES[3:5],
+    "06_ablations": STAGES[3:6],
+    "07_case_studies": STAGES[3:6],
+}
+NOTEBOOK, MANIFEST, PARAMS, METRICS = (
+    "notebook.ipynb",
+    "manifest.json",
+    "params.json",
+    "metrics.json",
+)
+
+
+def stage_folder(run_id: str, stage: str) -> Path:
+    """``runs/<run>/<stage>``. Raises InputError for a bad run id or an unknown stage."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", run_id):
+        raise InputError(
+            f"run id {run_id!r} is not allowed: it starts with a letter and goes on with "
+            "letters, digits, _ or -"
+        )
+    if stage not in STAGES:
+        raise InputError(f"stage {stage!r} is unknown; stages are {', '.join(STAGES)}")
+    return paths.runs() / run_id / stage
+
+
+def is_fresh(run_id: str, stage: str) -> str | None:
+    """None when the stage is finished and all it was made from is unchanged, else why not."""
+    folder = stage_folder(run_id, stage)
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("status") != "finished":
+        return "it was started but not finished" if manifest else "it has not been run yet"
+    for parent, recorded in manifest["parents"].items():
+        reason = is_fresh(run_id, parent)
+        if reason:
+            return f"{parent} comes before it: {reason}"
+        if stage_hash(run_id, parent) != recorded:
+            return f"{parent} has been run again since"
+    for name, recorded in manifest["inputs"].items():
+        path = paths.from_root(name)
+        if not path.exists() or sha256(path) != recorded:
+            return f"its input {name} has changed or is missing"
+    return None if outputs(folder) == manifest["outputs"] else "its files were changed since"
+
+
+def stage_hash(run_id: str, stage: str) -> str:
+    """The hash of a finished stage, over its parameters and outputs."""
+    return read_json(stage_folder(run_id, stage) / MANIFEST)["hash"]
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Hash of each output in a stage's folder, by relative name."""
+    files = visible(folder).items()
+    return {
+        name: sha256(file)
+        for name, file in files
+        if name not in (NOTEBOOK, MANIFEST, PARAMS) and "state" not in Path(name).parts
+    }
