@@ -1,0 +1,226 @@
+"""The laws of the miniature world: RNA types, families, entities, and the local rules.
+
+Everything here is fixed: it depends on ``WORLD`` alone, never on a seed. An architecture is a
+string of elements, read from 5' to 3':
+
+``GGUUC``  conserved in the whole type (``!GGUUC``: without exception)
+``f8``     8 nt conserved in a family
+``v6``     6 ± 2 nt of a lineage's own (``v6!``: exactly 6)
+``(a5 )a5`` the arms of a stem whose 5' arm is conserved in a family; stems x, y, z belong to
+a lineage; ``@`` the local code in its frame; ``*`` the arm across from it, half of the time paired.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from functools import cache
+
+WORLD = "minia-1"
+LETTERS = "ACGU"
+
+ARCHITECTURES: dict[str, str] = {
+    "tRNA": "(x7 UA (a4 f8 )a4 v1 (y5 @ )y5 v5 (z5 UUCGAAU )z5 )x7 ACCA",
+    "pre_miRNA": "v3 (x9 UG @ (a8 f10 )a8 * CA )x9 v4 CUUC v3",
+    "C_D_box_snoRNA": "(x5 AUGAUGA f9 v14 (a6 v5 )a6 f9 v12 @ !CUGA )x5",
+    "H_ACA_box_snoRNA": "(x8 v6 (a7 f8 )a7 v5 )x8 AGAGGA v8 (y7 @ (b6 f9 )b6 v4 )y7 v5 !ACA v3!",
+    "riboswitch": "(x8 UAUA f8 (a6 v7 )a6 v6 (b5 f9 )b5 @ )x8 v7 (y7 v4 )y7 UUUUUU",
+    "rRNA": "(x9 v8 GAUGGGAGAC (a6 f9 )a6 v12 f8 (y7 v6 )y7 v8 )x9",
+    "snRNA": "v8 (a8 f9 )a8 v14 f8 v12 AAUUUUUGG (y9 v6 )y9 v6",
+    "SRP_RNA": "GCCGGGCG v14 (x9 v12 (a7 f10 )a7 v10 GGAG v12 f9 v12 )x9 v8 UGUAAUCC v12",
+    "RNase_P_RNA": "(x8 GAGGAAAGUCC v16 (a7 f9 )a7 v22 f9 (y8 v8 )y8 v18 ACAGAAACC v20 )x8",
+    "vault_RNA": "GGCUGGCUUU v16 (a7 f9 )a7 v14 f8 v12 UUCGAGACC v9",
+    "Y_RNA": "(x8 GGUCCGAAG v10 (a7 f9 )a7 v18 f8 v10 CUUU )x8 v3",
+    "tmRNA": "(x7 GGGGCUGA v20 (a8 f9 )a8 v24 f9 GCAAACGAC (y8 v8 )y8 v26 UUCGAAUC )x7 ACCA",
+    "lncRNA": "v40 (a9 f10 )a9 v60 f12 v45 (y9 v10 )y9 v40 f12 AAUAAA v12",
+}
+
+# Rule-based types: every code stands on the backbone of every family.
+ANTICODONS = {
+    "GAA": "Phe", "UAA": "Leu", "GUA": "Tyr", "GCA": "Cys", "GGA": "Ser", "UGA": "Ser",
+    "GAC": "Val", "UAC": "Val", "GUC": "Asp", "UUC": "Glu", "GCC": "Gly", "UCC": "Gly",
+    "GGC": "Ala", "UGC": "Ala",
+}  # fmt: skip  # the genetic code, read 5' to 3' on the tRNA
+GENES = ("PTEN", "MYC", "KRAS", "BCL2", "SOX2", "CDK6", "VEGFA", "TP53")
+METHYLATED = ("A27", "G159", "C462", "U627", "A1310", "G1447", "C1703", "U1804")
+PSEUDOURIDINES = ("U34", "U105", "U686", "U863", "U1046", "U1244", "U1347", "U1692")
+LIGANDS = (
+    "xanthine", "thiamine", "deoxyguanosine", "guanine", "lysine", "glycine", "preQ1", "adenine",
+)  # fmt: skip
+BROKEN = "none"  # the entity of a guide RNA that has lost its box
+UNKNOWN = "unknown"  # the entity of a relation of which the literature says that none is known
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A relation read from a few nucleotides: ``before`` code ``after``, at most one nt decides.
+
+    ``box``: pattern of the intact 3' end without which a guide RNA guides nothing.
+    """
+
+    relation: str
+    before: str
+    after: str
+    codes: dict[str, str]
+    box: str = ""
+
+
+def _wobble(entities: tuple[str, ...]) -> dict[str, str]:
+    """Two-letter codes: the first letter pairs strictly, of the second only R or Y matters.
+
+    So is the wobble of G with U: a purine guide pairs with U, a pyrimidine guide with G.
+    """
+    return {
+        x + y: entities[2 * LETTERS.index(x) + (y in "CU")] for x in LETTERS for y in LETTERS
+    }
+
+
+RULES: dict[str, Rule] = {
+    "tRNA": Rule("isotype", "CU", "AA", ANTICODONS),
+    "pre_miRNA": Rule("target", "AG", "GUA", _wobble(GENES)),
+    "C_D_box_snoRNA": Rule("site", "CAG", "AC", _wobble(METHYLATED), "CUGA.{5}$"),
+    "H_ACA_box_snoRNA": Rule("site", "GC", "CCA", _wobble(PSEUDOURIDINES), "ACA...$"),
+    "riboswitch": Rule("ligand", "AU", "UCC", _wobble(LIGANDS)),
+}
+LOCAL_RELATIONS = ("isotype", "target", "site", "ligand")
+
+ENTITIES: dict[str, tuple[str, ...]] = {
+    "disease": (
+        "glioma", "melanoma", "leukemia", "lymphoma", "asthma", "psoriasis", "epilepsy",
+        "diabetes", "osteoporosis", "cardiomyopathy", "hepatitis", "anemia", "glaucoma", "sepsis",
+    ),
+    "process": (
+        "cell migration", "apoptosis", "autophagy", "angiogenesis", "cell adhesion",
+        "DNA repair", "splicing", "translation", "lipid metabolism", "myogenesis",
+        "neurogenesis", "inflammation", "senescence", "osmotic stress",
+    ),
+    "partner": (
+        "HuR", "nucleolin", "fibrillarin", "dyskerin", "La", "Ro60", "Hfq", "PTBP1", "QKI",
+        "LIN28", "ADAR1", "FUS", "vimentin", "CsrA",
+    ),
+    "tissue": (
+        "liver", "brain", "heart", "kidney", "lung", "spleen", "retina", "placenta", "testis",
+        "skin", "root", "leaf",
+    ),
+    "location": (
+        "nucleolus", "cytoplasm", "Cajal body", "mitochondrion", "nucleoplasm", "exosome",
+        "ribosome", "plasma membrane", "chloroplast", "paraspeckle",
+    ),
+}  # fmt: skip
+
+# type: (name of its families, number, held out of them, weight of one family, its relations)
+_TYPES: dict[str, tuple[str, int, int, float, tuple[str, ...]]] = {
+    "tRNA": ("tRNA", 10, 1, 1.3, ("process", "disease", "location")),
+    "pre_miRNA": ("mir", 13, 2, 1.3, ("disease", "process", "tissue")),
+    "C_D_box_snoRNA": ("SNORD", 10, 1, 1.3, ("location", "partner", "disease")),
+    "H_ACA_box_snoRNA": ("SNORA", 8, 1, 1.3, ("location", "partner", "tissue")),
+    "riboswitch": ("RS", 8, 1, 1.3, ("process", "partner")),
+    "rRNA": ("5S", 2, 0, 0.7, ("location", "partner", "tissue")),
+    "snRNA": ("snR", 3, 1, 0.7, ("location", "partner", "process")),
+    "SRP_RNA": ("SRP", 2, 0, 0.7, ("location", "partner", "disease")),
+    "RNase_P_RNA": ("RNP", 2, 0, 0.7, ("process", "partner", "location")),
+    "vault_RNA": ("VTR", 2, 0, 0.7, ("disease", "process", "tissue")),
+    "Y_RNA": ("YR", 2, 0, 0.7, ("disease", "partner", "process")),
+    "tmRNA": ("TM", 2, 0, 0.7, ("process", "partner", "location")),
+    "lncRNA": ("LNC", 4, 1, 0.7, ("disease", "tissue", "partner")),
+}
+TYPES = tuple(_TYPES)
+
+BACTERIA = ("Bacula prima", "Bacula lenta", "Coccina alta")
+ANIMALS = ("Minia tertia", "Musella parva", "Piscaria nova", "Volanta rubra")
+PLANTS = ("Arvena minor", "Silvana lata", "Florula densa")
+SPECIES = ANIMALS + PLANTS + BACTERIA
+TAXID = {name: f"MINI-T{number:02d}" for number, name in enumerate(SPECIES, start=1)}
+_LIVES_IN = {
+    "riboswitch": BACTERIA, "tmRNA": BACTERIA, "RNase_P_RNA": BACTERIA,
+    "pre_miRNA": ANIMALS, "vault_RNA": ANIMALS, "Y_RNA": ANIMALS, "lncRNA": ANIMALS,
+    "H_ACA_box_snoRNA": ANIMALS, "C_D_box_snoRNA": PLANTS, "SRP_RNA": ANIMALS,
+    "snRNA": PLANTS, "rRNA": PLANTS, "tRNA": SPECIES,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: its name, its type, the facts its members share, and its abundance."""
+
+    name: str
+    rna_type: str
+    number: int
+    held_out: bool
+    weight: float
+    facts: tuple[tuple[str, str], ...]
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """All families, in a fixed order; the last ones of a type are the held-out ones."""
+    made: list[Family] = []
+    for rna_type, (stem, count, held_out, weight, relations) in _TYPES.items():
+        for number in range(count):
+            facts = _family_facts(rna_type, number, relations)
+            out = number >= count - held_out
+            made.append(Family(f"{stem}-M{number + 1}", rna_type, number, out, weight, facts))
+    return tuple(made)
+
+
+def _family_facts(
+    rna_type: str, number: int, relations: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Two relations for types with a local rule, three for others; in a third one is unknown."""
+    rng = random.Random(f"{WORLD}/facts/{rna_type}/{number}")
+    kept = rng.sample(relations, 2 if rna_type in RULES else 3)
+    facts = [(relation, rng.choice(ENTITIES[relation])) for relation in sorted(kept)]
+    if rng.random() < 0.35:
+        lost = rng.randrange(len(facts))
+        facts[lost] = (facts[lost][0], UNKNOWN)
+    return tuple(facts)
+
+
+def habitat(rna_type: str) -> tuple[str, ...]:
+    """Where the type lives, the best-studied species first."""
+    return _LIVES_IN.get(rna_type, SPECIES)
+
+
+def read_local(sequence: str, rna_type: str) -> str | None:
+    """The entity of the type's local relation, read from the sequence alone.
+
+    >>> read_local("GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAAAUCUGGAGGUCCUGUGUUCGAUCC", "tRNA")
+    'Phe'
+
+    ``none`` for a guide RNA whose box is broken; None where the type has no local rule, or the
+    frame is missing, ambiguous, or holds no code.
+    """
+    rule = RULES.get(rna_type)
+    if rule is None:
+        return None
+    found = [sequence[i : i + code_length(rule)] for i in code_positions(sequence, rna_type)]
+    if len(found) != 1 or found[0] not in rule.codes:
+        return None
+    if rule.box and not re.search(rule.box, sequence):
+        return BROKEN
+    return rule.codes[found[0]]
+
+
+def code_length(rule: Rule) -> int:
+    """How many nucleotides the code has: 3 for anticodons, else 2."""
+    return len(next(iter(rule.codes)))
+
+
+def code_positions(sequence: str, rna_type: str) -> list[int]:
+    """Where the rule's frame allows a code (index of its first nucleotide), inside its region."""
+    rule = RULES[rna_type]
+    frame = f"(?={rule.before}(.{{{code_length(rule)}}}){rule.after})"
+    first, last = _region(len(sequence), rna_type)
+    return [
+        match.start(1) for match in re.finditer(frame, sequence) if first <= match.start(1) <= last
+    ]
+
+
+def _region(length: int, rna_type: str) -> tuple[int, int]:
+    """Where a type keeps its code, so that chance frames elsewhere mean nothing."""
+    return {
+        "tRNA": (28, 42),
+        "pre_miRNA": (8, 24),
+        "C_D_box_snoRNA": (length - 18, length - 10),
+        "H_ACA_box_snoRNA": (length - 56, length - 42),
+        "riboswitch": (length - 52, length - 36),
+    }[rna_type]
