@@ -1,0 +1,231 @@
+"""Answers: greedy decoding in batches, and a chat that takes a sequence and a question.
+
+Prompts come from the model's own ``Template``, the one that it was trained with. Every RNA is
+read once; its questions go on from a copy of its prefix cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+
+from rnagpt_lib import checkpoints
+from rnagpt_lib.encoder import MIN_LENGTH, Encoder
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.model import RnaGpt, ids
+from rnagpt_lib.sequences import WINDOW, normalise
+from rnagpt_lib.stages import stage_folder
+
+# model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
+MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
+TAIL = 16  # tokens in which the stop string is looked for; a token is a letter at least
+
+Rna = Tensor | str | None  # encoder embeddings (L, D), or letters, or no RNA at all
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``stop_reason``: ``eos``, ``stop`` (the template's stop string) or ``length``."""
+
+    text: str
+    n_tokens: int
+    stop_reason: str
+
+
+@torch.inference_mode()
+def answers(
+    model: RnaGpt,
+    rnas: Sequence[Rna],
+    questions: Sequence[str],
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 64,
+) -> list[Answer]:
+    """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, as one by one.
+
+    Give the same object for the same RNA: it is then read once for all of its questions.
+    """
+    found: list[Answer | None] = [None] * len(questions)
+    for batch in _batches(rnas, questions, batch_size):
+        distinct = list({id(rnas[i]): rnas[i] for i in batch}.values())
+        rows = {id(rna): row for row, rna in enumerate(distinct)}
+        state = _State.read(model, [_prefix(model, rna) for rna in distinct])
+        state.select([rows[id(rnas[i])] for i in batch])
+        asked = [model.template.question_ids(model.tokenizer, questions[i]) for i in batch]
+        logits = state.extend([model.embed(question) for question in asked])
+        for i, answer in zip(batch, _decode(model, state, logits, max_new_tokens), strict=True):
+            found[i] = answer
+    return found
+
+
+def _batches(rnas: Sequence[Rna], questions: Sequence[str], batch_size: int) -> Iterator[list[int]]:
+    """Indices of requests, an RNA's together, short RNAs first: little padding."""
+    if len(rnas) != len(questions):
+        raise ValueError(f"{len(rnas)} RNAs for {len(questions)} questions")
+    order = sorted(range(len(rnas)), key=lambda i: 0 if rnas[i] is None else len(rnas[i]))
+    first = {}
+    for place, i in enumerate(order):
+        first.setdefault(id(rnas[i]), place)
+    order.sort(key=lambda i: first[id(rnas[i])])
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _prefix(model: RnaGpt, rna: Rna) -> Tensor:
+    """All of the prompt up to and with the RNA, (P, H)."""
+    before = model.template.prefix_ids(model.tokenizer)
+    if isinstance(rna, Tensor):
+        return model.splice(before, rna, [])
+    return model.embed(before + ids(model.tokenizer, rna or ""))
+
+
+class _State:
+    """What B rows have read so far: the key/value cache and which of its places are no pads."""
+
+    def __init__(self, model: RnaGpt, rows: int):
+        self.model, self.cache = model, DynamicCache()
+        self.mask = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
+
+    @classmethod
+    def read(cls, model: RnaGpt, texts: list[Tensor]) -> "_State":
+        state = cls(model, len(texts))
+        state.extend(texts)
+        return state
+
+    def select(self, rows: list[int] | Tensor) -> None:
+        """Go on with these rows; a row may be taken several times."""
+        rows = torch.as_tensor(rows, device=self.mask.device)
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+    def extend(self, texts: list[Tensor]) -> Tensor:
+        """Read on: B embeddings (T, H) of any lengths → logits (B, V) after the last one.
+
+        Padding goes to the left, where the mask hides it and positions do not count it.
+        """
+        flipped = [text.flip(0) for text in texts]
+        inputs = pad_sequence(flipped, batch_first=True).flip(1)  # (B, T, H)
+        ones = [torch.ones(len(text), dtype=torch.long) for text in texts]
+        new = pad_sequence(ones, batch_first=True).flip(1).to(self.mask.device)
+        self.mask = torch.cat([self.mask, new], dim=1)
+        positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -new.shape[1] :]
+        out = self.model.llm(
+            inputs_embeds=inputs,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+
+def _decode(model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int) -> list[Answer]:
+    """The most likely token again and again; rows that have stopped leave the batch."""
+    tokens: list[list[int]] = [[] for _ in logits]
+    reasons = ["length"] * len(tokens)
+    rows = list(range(len(tokens)))
+    for left in reversed(range(max_new_tokens)):
+        chosen = logits.argmax(dim=-1)
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            tokens[row].append(token)
+            reasons[row] = _stopped(model, tokens[row]) or "length"
+        going = [place for place, row in enumerate(rows) if reasons[row] == "length"]
+        if not going or not left:
+            break
+        if len(going) < len(rows):
+            state.select(going)
+            rows = [rows[place] for place in going]
+        logits = state.extend(list(model.embed(chosen[going, None])))
+    return [_answer(model, *row) for row in zip(tokens, reasons, strict=True)]
+
+
+def _stopped(model: RnaGpt, tokens: list[int]) -> str | None:
+    """Why decoding stops here: both reasons come from the tokenizer in use, and ``###`` may
+    well be several of its tokens, or a part of one."""
+    if tokens[-1] == model.tokenizer.eos_token_id:
+        return "eos"
+    return "stop" if model.template.stop in model.tokenizer.decode(tokens[-TAIL:]) else None
+
+
+def _answer(model: RnaGpt, tokens: list[int], reason: str) -> Answer:
+    text = model.template.clean(model.tokenizer.decode(tokens, skip_special_tokens=True))
+    return Answer(text, len(tokens), reason)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model of a run that is ready to be asked; ``load_model`` makes it.
+
+    >>> chat = load_model("mini", "IT")
+    >>> chat.ask("GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUC", "What type of RNA is the RNA?")
+    """
+
+    name: str
+    model: RnaGpt
+    encoder: Encoder
+    max_new_tokens: int = 256
+
+    def ask(self, sequence: str, question: str) -> str:
+        """One answer about one RNA; notes on how the sequence was read are printed.
+
+        DNA is read as RNA. Raises InputError for proteins, other letters and under 10 nt.
+        """
+        rna, notes = read_sequence(sequence)
+        for note in notes:
+            print(f"Note: {note}")
+        return self.answers([rna], [question], batch_size=1)[0].text
+
+    def answers(
+        self, sequences: Sequence[str], questions: Sequence[str], batch_size: int = 64
+    ) -> list[Answer]:
+        """``questions[i]`` about ``sequences[i]``; vanilla reads letters, the others embeddings."""
+        distinct = sorted(set(sequences))
+        rnas: dict[str, Rna] = dict(zip(distinct, distinct, strict=True))
+        if self.name != "vanilla":
+            rnas = dict(zip(distinct, self.encoder.encode(distinct), strict=True))
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size}
+        return answers(self.model, [rnas[s] for s in sequences], questions, **options)
+
+    def blind(self, questions: Sequence[str], batch_size: int = 64) -> list[Answer]:
+        """The same questions with no RNA between the tags: what the words alone tell."""
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size}
+        return answers(self.model, [None] * len(questions), questions, **options)
+
+
+def load_model(run: str = "mini", model: str = "IT", max_new_tokens: int = 256) -> Chat:
+    """``vanilla``, ``MA`` or ``IT`` of a run, ready to be asked.
+
+    Raises InputError for another name, and when the stage that makes the model has not run.
+    """
+    if model not in MODELS:
+        raise InputError(f"model {model!r} is unknown; models are {', '.join(MODELS)}")
+    loaded = checkpoints.load(stage_folder(run, MODELS[model]))
+    if isinstance(loaded.llm, PeftModel):
+        loaded.llm.merge_adapter()  # the same function, with half of the matrix products
+    return Chat(model, loaded, checkpoints.load_encoder(loaded), max_new_tokens)
+
+
+def read_sequence(text: str) -> tuple[str, list[str]]:
+    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["DNA …"])``.
+
+    Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
+    """
+    rna, notes = normalise(text), []
+    if len(rna) < MIN_LENGTH:
+        raise InputError(
+            f"the sequence has {len(rna)} nt; under {MIN_LENGTH} nt the encoder is unreliable, "
+            "give a longer one"
+        )
+    if "T" in text.upper():
+        notes.append("this is DNA; it was read as RNA, every T as U.")
+    if len(rna) > WINDOW:
+        notes.append(
+            f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "
+            "overlapping windows, averaged where these overlap."
+        )
+    return rna, notes
