@@ -159,20 +159,10 @@ class Run:
         return self.folder.parent / ".locks" / self.stage
 
     def _see_to_parents(self) -> None:
-        for parent in PARENTS[self.stage]:
-            reason = is_fresh(self.id, parent)
-            if reason is None:
-                continue
-            if not self.profile.auto_run:
-                raise InputError(
-                    f"{self.stage} of run {self.id} needs {parent}, but {reason}; run "
-                    f"notebooks/{parent}.ipynb first: rnagpt run {parent} "
-                    f"--profile {self.profile.name} --run {self.id}"
-                )
+        if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):
             from rnagpt_lib import execute  # papermill is slow to import and rarely needed here
 
-            print(f"{parent}: {reason}, so it is run first", flush=True)
-            execute.run_parent(parent, run=self.id, profile=self.profile.name, seed=self.seed)
+            execute.see_to_parents(self.stage, self.id, self.profile, self.seed)
 
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
         """Clear or resume the folder and write its parameters and manifest."""

@@ -1,0 +1,26 @@
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+RUN ?= reference
+
+.PHONY: setup demo test test-slow reference figures bench base-models lint
+setup: $(READY)
+$(READY): requirements.lock pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps --no-build-isolation -e . && touch $@
+demo: setup
+	$(PY) -m rnagpt_lib demo
+test: setup
+	$(PY) -m pytest -q -m "not slow"
+test-slow: setup
+	$(PY) -m pytest -q -m slow
+reference: setup
+	$(PY) -m rnagpt_lib demo --profile reference
+figures: setup
+	$(PY) -m rnagpt_lib figures --run $(RUN)
+bench: setup
+	$(PY) -m benchmarks
+base-models: setup
+	$(PY) -m rnagpt_lib.pretrain
+lint: setup
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .

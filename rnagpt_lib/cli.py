@@ -1,0 +1,118 @@
+"""The command ``rnagpt``, also ``python -m rnagpt_lib``."""
+
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+from rnagpt_lib.errors import InputError, NotebookFailed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rnagpt-lib")
+def commands() -> None:
+    """RNA-GPT in eight notebooks: from an RNA to an answer.
+
+    \b
+    rnagpt demo                                  the whole path on the miniature world
+    rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
+    """
+
+
+@commands.command()
+@click.argument("notebook")
+@click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
+@click.option("--run", "run_id", help="Run id; by default the profile's name.")
+@click.option(
+    "-p",
+    "given",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="A parameter of the notebook; repeat for more.",
+)
+@click.option(
+    "-f",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Parameters as a YAML file.",
+)
+@click.option("--list", "listing", is_flag=True, help="Show the notebook's parameters and stop.")
+def run(
+    notebook: str,
+    profile: str,
+    run_id: str | None,
+    given: tuple[tuple[str, str], ...],
+    file: Path | None,
+    listing: bool,
+) -> None:
+    """Run NOTEBOOK headless: 04, 04_train_stage1 or notebooks/04_train_stage1.ipynb.
+
+    Results and the executed copy go to runs/RUN/NOTEBOOK/.
+    """
+    from rnagpt_lib import execute
+
+    if listing:
+        for name, about in execute.parameters(execute.find(notebook)).items():
+            click.echo(f"{name:<20} {about['inferred_type_name']:<6} {about['default']:<14} ", nl=0)
+            click.echo(about["help"])
+        return
+    parameters = _from_file(file) | dict(given)
+    execute.run_notebook(notebook, run=run_id or profile, profile=profile, parameters=parameters)
+
+
+@commands.command()
+@click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
+@click.option("--run", "run_id", help="Run id; by default the profile's name.")
+def demo(profile: str, run_id: str | None) -> None:
+    """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
+    from rnagpt_lib import execute, paths
+    from rnagpt_lib.stages import STAGES
+
+    run_id = run_id or profile
+    execute.run_path(STAGES, run=run_id, profile=profile)
+    _print_results(run_id)
+    folder = paths.shown(paths.runs() / run_id)
+    click.echo(f"Tables, metrics and executed notebooks: {folder}/")
+    click.echo(f"Figures: {paths.shown(paths.figures())}/")
+    click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
+
+
+@commands.command()
+@click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
+def figures(run_id: str) -> None:
+    """Redraw every figure and table of a run from its files; loads no model."""
+    from rnagpt_lib import plots
+
+    plots.draw(run_id)
+
+
+def _print_results(run_id: str) -> None:
+    from rnagpt_lib import report
+
+    click.echo("\n" + report.ablation(run_id) + "\n")
+
+
+def _from_file(file: Path | None) -> dict:
+    if file is None:
+        return {}
+    try:
+        data = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is no YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{file} should hold lines of the form NAME: VALUE")
+    return data
+
+
+def main() -> None:
+    """Entry point: input errors are one sentence and exit code 2, failures 1."""
+    try:
+        commands()
+    except InputError as error:
+        click.echo(f"rnagpt: {error}", err=True)
+        sys.exit(2)
+    except NotebookFailed as error:
+        click.echo(f"rnagpt: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,190 @@
+"""Run notebooks headless: parameters checked first, one line of progress each.
+
+The executed copy stands beside the stage's results, ``runs/<run>/<stage>/notebook.ipynb``.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from rnagpt_lib import paths, profiles
+from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.files import read_json, replacing
+from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
+
+NOTHING = ("null", "none", "~", "")
+
+
+def find(name: str) -> Path:
+    """The notebook that ``name`` means: ``04``, ``04_train_stage1`` or a path to it.
+
+    Raises InputError when none or several fit.
+    """
+    stem = Path(name).name.removesuffix(".ipynb")
+    files = {path.stem: path for path in sorted(paths.notebooks().glob("*.ipynb"))}
+    found = [stem] if stem in files else [known for known in files if known.startswith(stem)]
+    if len(found) != 1:
+        raise InputError(
+            f"notebook {name!r} is {'ambiguous' if found else 'unknown'}; notebooks are "
+            + ", ".join(found or files)
+        )
+    return files[found[0]]
+
+
+def parameters(notebook: Path) -> dict[str, dict]:
+    """The notebook's parameters as papermill sees them: name, type, default, help."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: dict(about) for name, about in found.items()}
+
+
+def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
+    """``given`` with every value in the type that its parameter declares.
+
+    Texts (from a command line) are converted: ``007`` is 7 for an int and stays for a str;
+    ``null`` and ``None`` mean None where that is the default.
+    Raises InputError for an unknown name or an ill-typed value.
+    """
+    known = parameters(notebook)
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(
+                f"{notebook.stem} has no parameter {name}; its parameters are {', '.join(known)}"
+            )
+        try:
+            values[name] = _typed(value, known[name])
+        except (ValueError, TypeError, yaml.YAMLError):
+            kind = known[name]["inferred_type_name"]
+            raise InputError(
+                f"{notebook.stem}: parameter {name} should be {kind}, and is {value!r}"
+            ) from None
+    return values
+
+
+def run_notebook(
+    name: str,
+    *,
+    run: str = "mini",
+    profile: str = "mini",
+    parameters: Mapping[str, object] | None = None,
+) -> Path:
+    """Run one notebook (and first what it needs, where the profile says so).
+
+    Returns the executed copy. Raises InputError for bad parameters and for what the notebook
+    itself refuses, NotebookFailed for any other error, with the executed copy kept.
+    """
+    notebook = find(name)
+    given = {"PROFILE": profile, "RUN": run} | dict(parameters or {})
+    values = checked(notebook, given)
+    loaded = profiles.load(str(values["PROFILE"]))
+    if notebook.stem in STAGES:
+        folder = stage_folder(str(values["RUN"]), notebook.stem)
+        see_to_parents(notebook.stem, folder.parent.name, loaded, int(values.get("SEED", 0)))
+    else:
+        folder = stage_folder(str(values["RUN"]), STAGES[0]).with_name(notebook.stem)
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    print(f"{notebook.stem:<24}", end="", flush=True)
+    try:
+        _execute(notebook, folder / NOTEBOOK, values)
+    except BaseException:
+        print(f"{time.monotonic() - started:6.0f} s   stopped", flush=True)
+        raise
+    print(f"{time.monotonic() - started:6.0f} s   {_written(folder)}", flush=True)
+    return folder / NOTEBOOK
+
+
+def run_path(stages: Iterable[str], *, run: str, profile: str) -> None:
+    """Run the stages in order, leaving out those that are up to date with the profile."""
+    loaded = profiles.load(profile)
+    for stage in stages:
+        reason = is_fresh(run, stage) or _differs(run, stage, loaded)
+        if reason is None:
+            print(f"{stage:<24} is up to date", flush=True)
+        else:
+            run_notebook(stage, run=run, profile=profile)
+
+
+def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -> None:
+    """Run the predecessors that are missing or stale, as they were run before if they were.
+
+    Raises InputError, naming notebook and command, where the profile leaves that to the user.
+    """
+    for parent in PARENTS[stage]:
+        reason = is_fresh(run, parent)
+        if reason is None:
+            continue
+        if not profile.auto_run:
+            raise InputError(
+                f"{stage} of run {run} needs {parent}, but {reason}; run "
+                f"notebooks/{parent}.ipynb first: rnagpt run {parent} "
+                f"--profile {profile.name} --run {run}"
+            )
+        print(f"{parent}: {reason}, so it is run first", flush=True)
+        earlier = read_json(stage_folder(run, parent) / PARAMS)
+        known = parameters(find(parent))
+        overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
+        again = {"SEED": earlier.get("seed", seed)} | overrides
+        run_notebook(
+            parent,
+            run=run,
+            profile=earlier.get("profile", profile.name),
+            parameters={name: value for name, value in again.items() if name in known},
+        )
+
+
+def _typed(value: object, about: dict) -> object:
+    kind = about["inferred_type_name"]
+    optional = about["default"] == "None"
+    if optional and (value is None or str(value).lower() in NOTHING):
+        return None
+    if kind == "str":
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    if kind == "int" and isinstance(value, str):
+        return int(value)
+    if kind == "float" and not isinstance(value, bool):
+        return float(value)
+    wanted = {"int": int, "bool": bool, "list": list}.get(kind.split("[")[0], object)
+    if not isinstance(plain, wanted) or (wanted is int and isinstance(plain, bool)):
+        raise ValueError
+    return plain
+
+
+def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
+    with replacing(output) as temporary:
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(temporary), values, progress_bar=False, log_output=False
+            )
+            return
+        except PapermillExecutionError as error:
+            if error.ename == "InputError":
+                raise InputError(error.evalue) from None
+            message = f"cell {error.cell_index}: {error.ename}: {error.evalue}"
+        except DeadKernelError:
+            message = "its kernel died; most often memory ran out"
+    raise NotebookFailed(
+        f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
+    )
+
+
+def _differs(run: str, stage: str, profile: profiles.Profile) -> str | None:
+    recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
+    wanted = {"seed": recorded["seed"], "params": profile.stage(stage).key()}
+    return None if recorded == wanted else "its parameters are not the profile's"
+
+
+def _written(folder: Path) -> str:
+    names = list(read_json(folder / MANIFEST).get("outputs", {}))
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{paths.shown(folder)}: {', '.join(names[:4])}{more}"
