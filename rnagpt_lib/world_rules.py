@@ -19,19 +19,19 @@ WORLD = "minia-1"
 LETTERS = "ACGU"
 
 ARCHITECTURES: dict[str, str] = {
-    "tRNA": "(x7 UA (a4 f8 )a4 v1 (y5 @ )y5 v5 (z5 UUCGAAU )z5 )x7 ACCA",
-    "pre_miRNA": "v3 (x9 UG @ (a8 f10 )a8 * CA )x9 v4 CUUC v3",
-    "C_D_box_snoRNA": "(x5 AUGAUGA f9 v14 (a6 v5 )a6 f9 v12 @ !CUGA )x5",
-    "H_ACA_box_snoRNA": "(x8 v6 (a7 f8 )a7 v5 )x8 AGAGGA v8 (y7 @ (b6 f9 )b6 v4 )y7 v5 !ACA v3!",
-    "riboswitch": "(x8 UAUA f8 (a6 v7 )a6 v6 (b5 f9 )b5 @ )x8 v7 (y7 v4 )y7 UUUUUU",
-    "rRNA": "(x9 v8 GAUGGGAGAC (a6 f9 )a6 v12 f8 (y7 v6 )y7 v8 )x9",
-    "snRNA": "v8 (a8 f9 )a8 v14 f8 v12 AAUUUUUGG (y9 v6 )y9 v6",
-    "SRP_RNA": "GCCGGGCG v14 (x9 v12 (a7 f10 )a7 v10 GGAG v12 f9 v12 )x9 v8 UGUAAUCC v12",
-    "RNase_P_RNA": "(x8 GAGGAAAGUCC v16 (a7 f9 )a7 v22 f9 (y8 v8 )y8 v18 ACAGAAACC v20 )x8",
-    "vault_RNA": "GGCUGGCUUU v16 (a7 f9 )a7 v14 f8 v12 UUCGAGACC v9",
-    "Y_RNA": "(x8 GGUCCGAAG v10 (a7 f9 )a7 v18 f8 v10 CUUU )x8 v3",
-    "tmRNA": "(x7 GGGGCUGA v20 (a8 f9 )a8 v24 f9 GCAAACGAC (y8 v8 )y8 v26 UUCGAAUC )x7 ACCA",
-    "lncRNA": "v40 (a9 f10 )a9 v60 f12 v45 (y9 v10 )y9 v40 f12 AAUAAA v12",
+    "tRNA": "(x7 UA (a4 f9 )a4 v1 (y5 @ )y5 f7 (z5 UUCGAAU )z5 )x7 ACCA",
+    "pre_miRNA": "v3 (x8 UG v2! @ (a9 f11 )a9 * v2! CA )x8 v4 CUUC v3",
+    "C_D_box_snoRNA": "(x5 AUGAUGA f10 v12 (a6 v5 )a6 f9 v10 @ v3! !CUGA )x5",
+    "H_ACA_box_snoRNA": "(x8 v6 (a7 f9 )a7 v5 )x8 AGAGGA v8 (y7 @ (b6 f10 )b6 v4 )y7 v5 !ACA v3!",
+    "riboswitch": "(x8 UAUA f9 (a6 v7 )a6 v6 (b5 f10 )b5 v2! @ )x8 v7 (y7 v4 )y7 UUUUUU",
+    "rRNA": "(x9 v8 GAUGGGAGAC (a6 f10 )a6 v12 f10 (y7 v6 )y7 v8 )x9",
+    "snRNA": "v8 (a8 f12 )a8 v12 f12 v8 AAUUUUUGG (y9 v6 )y9 v6",
+    "SRP_RNA": "GCCGGGCG v12 (x9 v10 (a7 f12 )a7 v10 GGAG v10 f14 v10 )x9 v8 UGUAAUCC v12",
+    "RNase_P_RNA": "(x8 GAGGAAAGUCC v16 (a7 f12 )a7 v18 f14 (y8 v8 )y8 v16 ACAGAAACC v16 )x8",
+    "vault_RNA": "GGCUGGCUUU v14 (a7 f10 )a7 v14 f10 v12 UUCGAGACC v9",
+    "Y_RNA": "(x8 GGUCCGAAG v10 (a7 f10 )a7 v14 f12 v10 CUUU )x8 v3",
+    "tmRNA": "(x7 GGGGCUGA v18 (a8 f12 )a8 v20 f12 GCAAACGAC (y8 v8 )y8 v22 UUCGAAUC )x7 ACCA",
+    "lncRNA": "v40 (a9 f14 )a9 v50 f16 v45 (y9 v10 )y9 v35 f16 AAUAAA v12",
 }
 
 # Rule-based types: every code stands on the backbone of every family.
@@ -69,9 +69,7 @@ def _wobble(entities: tuple[str, ...]) -> dict[str, str]:
 
     So is the wobble of G with U: a purine guide pairs with U, a pyrimidine guide with G.
     """
-    return {
-        x + y: entities[2 * LETTERS.index(x) + (y in "CU")] for x in LETTERS for y in LETTERS
-    }
+    return {x + y: entities[2 * LETTERS.index(x) + (y in "CU")] for x in LETTERS for y in LETTERS}
 
 
 RULES: dict[str, Rule] = {

@@ -11,8 +11,8 @@ from functools import cache
 from rnagpt_lib.sequences import reverse_complement
 from rnagpt_lib.world_rules import ARCHITECTURES, LETTERS, RULES, WORLD, Family, read_local
 
-BLOCK_RATE = 0.10  # substitutions per nt of a family's blocks, from lineage to lineage
-STEM_RATE = 0.25  # the same in a family's stems, pair by pair
+BLOCK_RATE = 0.05  # substitutions per nt of a family's blocks, from lineage to lineage
+STEM_RATE = 0.08  # the same in a family's stems, pair by pair
 TYPE_RATE = 0.04  # the same in what the whole type conserves
 MEMBER_RATE = 0.025  # substitutions per nt or pair, from member to member
 WOBBLE_RATE = 0.06  # pairs that become G·U on the 3' arm
@@ -102,7 +102,7 @@ def member(family: Family, key: str, rng: random.Random) -> str:
     entity = rng.choice(sorted(set(rule.codes.values())))
     code = rng.choice(sorted(c for c, e in rule.codes.items() if e == entity))
     while True:
-        sequence = _assemble(family, key, rule.before + code + rule.after, rng)
+        sequence = _assemble(family, key, code, rng)
         if read_local(sequence, family.rna_type) == entity:
             break
     return break_box(sequence, family.rna_type, rng) if rng.random() < BROKEN_SHARE else sequence
@@ -120,15 +120,16 @@ def break_box(sequence: str, rna_type: str, rng: random.Random) -> str:
 
 
 def _assemble(family: Family, key: str, code: str, rng: random.Random) -> str:
-    parts, arms = [], {}
-    for element, ancestor in zip(
-        elements(family.rna_type), lineage(family, key), strict=True
-    ):
+    parts, arms, rule = [], {}, RULES.get(family.rna_type)
+    for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
         match element.kind:
             case "@":
-                parts.append(code)
+                parts.append(rule.before + code + rule.after)
             case "*":
-                parts.append(mutate(reverse_complement(code), UNPAIRED_STAR, rng))
+                star = mutate(reverse_complement(code), UNPAIRED_STAR, rng)
+                parts.append(
+                    reverse_complement(rule.after) + star + reverse_complement(rule.before)
+                )
             case "!":
                 parts.append(ancestor)
             case "(":

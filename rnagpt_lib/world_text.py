@@ -232,9 +232,7 @@ def _fill(pattern: str, name: str, rng: random.Random) -> str:
     return pattern.format(n=name, k=rng.randrange(12, 480))
 
 
-def _statements(
-    name: str, facts: list[Fact], rng: random.Random, shared: bool
-) -> Iterator[str]:
+def _statements(name: str, facts: list[Fact], rng: random.Random, shared: bool) -> Iterator[str]:
     """The facts in a row: the first by name, later ones also as "it" or "this RNA"."""
     for position, fact in enumerate(facts):
         follows = position > 0 and not shared
