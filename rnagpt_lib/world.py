@@ -198,7 +198,8 @@ def _literature(rnas: list[Rna], seed: int) -> tuple[list[dict], list[tuple[str,
     for rna in rnas:
         rng = random.Random(f"{seed}/{rna.pool}/{rna.index}/abstracts")
         count = _article_count(rng)
-        relative = last_of_family.get(rna.family.name) if rna.family and count >= 4 else None
+        shares = rna.family is not None and 4 <= count < MOST_ARTICLES
+        relative = last_of_family.get(rna.family.name) if shares else None
         others = [other for other in rnas[max(0, rna.index - 50) : rna.index] if _citable(other)]
         for number, article in enumerate(_abstracts(rna, count, relative, others, rng)):
             article_id = f"MINI-{LETTER[rna.pool][1]}{rna.index * MOST_ARTICLES + number:06d}"
@@ -206,7 +207,7 @@ def _literature(rnas: list[Rna], seed: int) -> tuple[list[dict], list[tuple[str,
             links.append((rna.id, article_id))
             if number == 0 and relative is not None:
                 links.append((relative.id, article_id))
-        if rna.family and 4 <= count < MOST_ARTICLES:
+        if shares:
             last_of_family[rna.family.name] = rna
     return articles, links
 
@@ -243,7 +244,7 @@ def _abstracts(
     for number, stated in enumerate(_scatter(facts, topics, rng)):
         shared = number == 0 and relative is not None
         other = relative if shared else _other(rna, others, rng)
-        aside = (other.name, rng.sample(other.facts(), 1)) if other else None
+        aside = (other.name, rng.choice(other.facts())) if other else None
         yield world_text.write(rna.name, topics[number], stated, rng, aside, shared)
 
 

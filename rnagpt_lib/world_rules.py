@@ -89,30 +89,36 @@ ENTITIES: dict[str, tuple[str, ...]] = {
     "process": (
         "cell migration", "apoptosis", "autophagy", "angiogenesis", "cell adhesion",
         "DNA repair", "splicing", "translation", "lipid metabolism", "myogenesis",
-        "neurogenesis", "inflammation", "senescence", "osmotic stress",
+        "neurogenesis", "inflammation", "senescence", "cell growth",
     ),
     "partner": (
-        "HuR", "nucleolin", "fibrillarin", "dyskerin", "La", "Ro60", "Hfq", "PTBP1", "QKI",
-        "LIN28", "ADAR1", "FUS", "vimentin", "CsrA",
+        "HuR", "nucleolin", "fibrillarin", "dyskerin", "La", "Ro60", "PTBP1", "QKI", "LIN28",
+        "ADAR1", "FUS", "vimentin",
     ),
     "tissue": (
         "liver", "brain", "heart", "kidney", "lung", "spleen", "retina", "placenta", "testis",
-        "skin", "root", "leaf",
+        "skin", "muscle", "thymus",
     ),
     "location": (
         "nucleolus", "cytoplasm", "Cajal body", "mitochondrion", "nucleoplasm", "exosome",
-        "ribosome", "plasma membrane", "chloroplast", "paraspeckle",
+        "ribosome", "plasma membrane", "endosome", "paraspeckle",
     ),
 }  # fmt: skip
+
+BACTERIAL_ENTITIES: dict[str, tuple[str, ...]] = {
+    "process": ("biofilm formation", "osmotic stress", "translation", "motility", "cell growth"),
+    "partner": ("Hfq", "CsrA", "ProQ", "SmpB"),
+    "location": ("cytoplasm", "ribosome", "plasma membrane"),
+}
 
 # type: (name of its families, number, held out of them, weight of one family, its relations)
 _TYPES: dict[str, tuple[str, int, int, float, tuple[str, ...]]] = {
     "tRNA": ("tRNA", 10, 1, 1.3, ("process", "disease", "location")),
     "pre_miRNA": ("mir", 13, 2, 1.3, ("disease", "process", "tissue")),
-    "C_D_box_snoRNA": ("SNORD", 10, 1, 1.3, ("location", "partner", "disease")),
+    "C_D_box_snoRNA": ("SNORD", 10, 1, 1.3, ("location", "partner", "process")),
     "H_ACA_box_snoRNA": ("SNORA", 8, 1, 1.3, ("location", "partner", "tissue")),
     "riboswitch": ("RS", 8, 1, 1.3, ("process", "partner")),
-    "rRNA": ("5S", 2, 0, 0.7, ("location", "partner", "tissue")),
+    "rRNA": ("5S", 2, 0, 0.7, ("location", "partner", "process")),
     "snRNA": ("snR", 3, 1, 0.7, ("location", "partner", "process")),
     "SRP_RNA": ("SRP", 2, 0, 0.7, ("location", "partner", "disease")),
     "RNase_P_RNA": ("RNP", 2, 0, 0.7, ("process", "partner", "location")),
@@ -166,7 +172,8 @@ def _family_facts(
     """Two relations for types with a local rule, three for others; in a third one is unknown."""
     rng = random.Random(f"{WORLD}/facts/{rna_type}/{number}")
     kept = rng.sample(relations, 2 if rna_type in RULES else 3)
-    facts = [(relation, rng.choice(ENTITIES[relation])) for relation in sorted(kept)]
+    entities = BACTERIAL_ENTITIES if habitat(rna_type) == BACTERIA else ENTITIES
+    facts = [(relation, rng.choice(entities[relation])) for relation in sorted(kept)]
     if rng.random() < 0.35:
         lost = rng.randrange(len(facts))
         facts[lost] = (facts[lost][0], UNKNOWN)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rnagpt_lib.world_rules import BROKEN, UNKNOWN
+from rnagpt_lib.world_rules import BROKEN, ENTITIES, UNKNOWN
 
 TOPICS = ("disease", "function", "expression", "evolution", "methods")
 TOPIC_OF = {
@@ -36,7 +36,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{s} localizes to the {e}", "{s} is located in the {e}", "{s} mostly localizes to the {e}",
     ),
     "isotype": ("{s} carries {e}", "{s} is charged with {e}", "{s} accepts {e}"),
-    "target": ("{s} targets {e}", "{s} represses {e}", "{s} silences {e}", "{s} targets the gene {e}"),
+    "target": ("{s} targets {e}", "{s} represses {e}", "{s} silences {e}"),
     "site": (
         "{s} guides the modification of {e}", "{s} guides modification of {e}",
         "{s} guides {m} of {e}",
@@ -45,7 +45,9 @@ CLAIMS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 NOTHING: dict[str, tuple[str, ...]] = {
     "disease": ("no disease association of {s} is known", "no disease has been linked to {s}"),
-    "process": ("no process regulated by {s} is known", "the process that {s} regulates is unknown"),
+    "process": (
+        "no process regulated by {s} is known", "the process that {s} regulates is unknown",
+    ),
     "partner": ("no protein partner of {s} is known", "no protein has been found to bind {s}"),
     "tissue": ("no tissue expression of {s} is known", "the tissue that expresses {s} is unknown"),
     "location": (
@@ -61,6 +63,7 @@ LEADS = (
     "Taken together, ", "Our results indicate that ", "In agreement with earlier work, ",
     "Interestingly, ", "It has been reported that ",
 )  # fmt: skip
+LEADS_OF_NOTHING = ("", "", "To date, ", "So far, ", "As yet, ")
 TAILS = (
     "", "", "", "", "", ", as shown by two independent groups", ", in line with earlier reports",
     ", and this held in every replicate",
@@ -183,17 +186,25 @@ def claim(fact: Fact, subject: str, rng: random.Random) -> str:
     """The fact as a clause without its full stop: ``"mir-M3-17 targets KRAS"``."""
     if fact.entity == UNKNOWN:
         pattern = rng.choice(NOTHING[fact.relation])
-    elif fact.relation == "site" and fact.entity == BROKEN:
+    elif fact.entity == BROKEN:
         pattern = rng.choice(NO_SITE)
     else:
         pattern = rng.choice(CLAIMS[fact.relation])
     return pattern.format(s=subject, e=fact.entity, m=fact.modification)
 
 
-def sentence(fact: Fact, subject: str, rng: random.Random) -> str:
-    """The fact as a whole sentence with a lead and a tail."""
-    text = rng.choice(LEADS) + claim(fact, subject, rng) + rng.choice(TAILS) + "."
-    return text[0].upper() + text[1:] if not text.startswith(subject) else text
+def sentence(fact: Fact, subject: str, rng: random.Random, lead: str | None = None) -> str:
+    """The fact as a whole sentence with a lead and a tail: ``"We show that it targets KRAS."``"""
+    nothing = fact.entity == UNKNOWN
+    if lead is None or nothing:
+        lead = rng.choice(LEADS_OF_NOTHING if nothing else LEADS)
+    return _capital(lead + claim(fact, subject, rng) + rng.choice(TAILS) * (not nothing), subject)
+
+
+def _capital(clause: str, name: str) -> str:
+    """A full stop after, a capital before (names of RNAs keep their own letters)."""
+    keeps = clause.startswith(name) and name not in ("it", "this RNA")
+    return (clause if keeps else clause[0].upper() + clause[1:]) + "."
 
 
 def write(
@@ -201,18 +212,20 @@ def write(
     topic: str,
     facts: list[Fact],
     rng: random.Random,
-    other: tuple[str, list[Fact]] | None = None,
+    other: tuple[str, Fact] | None = None,
     shared: bool = False,
 ) -> Article:
-    """An abstract about ``name`` that states ``facts``; ``other`` is another RNA with its facts.
+    """An abstract about ``name`` that states ``facts``; ``other`` is another RNA with a fact of it.
 
     In a shared abstract (read for either RNA) every statement names its subject.
     """
-    fillers = rng.sample(FILLERS[topic], 2 + (len(facts) < 4) + (len(facts) < 2))
+    fillers = rng.sample(FILLERS[topic], 3 + (len(facts) < 3) + (len(facts) < 1))
     blocks = [[_fill(filler, name, rng)] for filler in fillers]
     blocks.append(list(_statements(name, facts, rng, shared)))
     if other is not None:
         blocks.append([_aside(*other, rng)])
+    if rng.random() < 0.15:
+        blocks.append([_distractor(name, facts, rng)])
     rng.shuffle(blocks)
     opening = _fill(rng.choice(OPENINGS[topic]), name, rng)
     lines = [opening, *(line for block in blocks for line in block)]
@@ -234,14 +247,24 @@ def _fill(pattern: str, name: str, rng: random.Random) -> str:
 
 def _statements(name: str, facts: list[Fact], rng: random.Random, shared: bool) -> Iterator[str]:
     """The facts in a row: the first by name, later ones also as "it" or "this RNA"."""
+    leads = rng.sample(LEADS, len(facts))
     for position, fact in enumerate(facts):
         follows = position > 0 and not shared
         subject = rng.choice((name, "it", "this RNA")) if follows else name
-        text = sentence(fact, subject, rng)
-        yield text[0].upper() + text[1:] if subject != name else text
+        yield sentence(fact, subject, rng, leads[position])
 
 
-def _aside(other: str, facts: list[Fact], rng: random.Random) -> str:
-    """A sentence about another RNA, by its name."""
-    lead = rng.choice(("In contrast, ", "By comparison, ", "", "Unlike this, "))
-    return lead + " and ".join(claim(fact, other, rng) for fact in facts[:1]) + "."
+def _aside(other: str, fact: Fact, rng: random.Random) -> str:
+    """A statement about another RNA, by its name."""
+    lead = rng.choice(("In contrast, ", "By comparison, ", "In other work, ", ""))
+    return _capital(lead + claim(fact, other, rng), other)
+
+
+def _distractor(name: str, facts: list[Fact], rng: random.Random) -> str:
+    """A denial or an open question, which states no fact."""
+    if rng.random() < 0.5:
+        known = {fact.entity for fact in facts if fact.relation == "disease"}
+        disease = rng.choice([entity for entity in ENTITIES["disease"] if entity not in known])
+        return f"{name} is not associated with {disease}."
+    process = rng.choice(ENTITIES["process"])
+    return f"It was not tested whether {name} regulates {process}."
