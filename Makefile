@@ -1,12 +1,13 @@
 PYTHON ?= python3
-PY := .venv/bin/python
-READY := .venv/.ready
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
 RUN ?= reference
 
 .PHONY: setup demo test test-slow reference figures bench base-models lint
 setup: $(READY)
 $(READY): requirements.lock pyproject.toml
-	test -x $(PY) || $(PYTHON) -m venv .venv
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps --no-build-isolation -e . && touch $@
 demo: setup
 	$(PY) -m rnagpt_lib demo

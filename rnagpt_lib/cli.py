@@ -23,7 +23,7 @@ def commands() -> None:
 @commands.command()
 @click.argument("notebook")
 @click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
-@click.option("--run", "run_id", help="Run id; by default the profile's name.")
+@click.option("--run", "run_id", help="Run id; for a stage, by default the profile's name.")
 @click.option(
     "-p",
     "given",
@@ -59,7 +59,7 @@ def run(
             click.echo(about["help"])
         return
     parameters = _from_file(file) | dict(given)
-    execute.run_notebook(notebook, run=run_id or profile, profile=profile, parameters=parameters)
+    execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
 @commands.command()

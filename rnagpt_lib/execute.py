@@ -71,24 +71,22 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
 def run_notebook(
     name: str,
     *,
-    run: str = "mini",
+    run: str | None = None,
     profile: str = "mini",
     parameters: Mapping[str, object] | None = None,
 ) -> Path:
     """Run one notebook (and first what it needs, where the profile says so).
 
+    Without ``run``, a stage's run has the profile's name, another notebook its own default.
     Returns the executed copy. Raises InputError for bad parameters and for what the notebook
     itself refuses, NotebookFailed for any other error, with the executed copy kept.
     """
     notebook = find(name)
-    given = {"PROFILE": profile, "RUN": run} | dict(parameters or {})
+    given = {"PROFILE": profile} | dict(parameters or {})
+    if run or notebook.stem in STAGES:
+        given = {"RUN": run or profile} | given
     values = checked(notebook, given)
-    loaded = profiles.load(str(values["PROFILE"]))
-    if notebook.stem in STAGES:
-        folder = stage_folder(str(values["RUN"]), notebook.stem)
-        see_to_parents(notebook.stem, folder.parent.name, loaded, int(values.get("SEED", 0)))
-    else:
-        folder = stage_folder(str(values["RUN"]), STAGES[0]).with_name(notebook.stem)
+    folder = _folder(notebook, values)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{notebook.stem:<24}", end="", flush=True)
@@ -99,6 +97,15 @@ def run_notebook(
         raise
     print(f"{time.monotonic() - started:6.0f} s   {_written(folder)}", flush=True)
     return folder / NOTEBOOK
+
+
+def _folder(notebook: Path, values: Mapping[str, object]) -> Path:
+    run = str(values.get("RUN") or yaml.safe_load(parameters(notebook)["RUN"]["default"]))
+    if notebook.stem not in STAGES:
+        return stage_folder(run, STAGES[0]).with_name(notebook.stem)
+    loaded = profiles.load(str(values["PROFILE"]))
+    see_to_parents(notebook.stem, run, loaded, int(values.get("SEED", 0)))
+    return stage_folder(run, notebook.stem)
 
 
 def run_path(stages: Iterable[str], *, run: str, profile: str) -> None:
@@ -164,7 +171,11 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
     with replacing(output) as temporary:
         try:
             papermill.execute_notebook(
-                str(notebook), str(temporary), values, progress_bar=False, log_output=False
+                str(notebook),
+                str(temporary),
+                values,
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
             return
         except PapermillExecutionError as error:
@@ -187,4 +198,4 @@ def _differs(run: str, stage: str, profile: profiles.Profile) -> str | None:
 def _written(folder: Path) -> str:
     names = list(read_json(folder / MANIFEST).get("outputs", {}))
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"{paths.shown(folder)}: {', '.join(names[:4])}{more}"
+    return ": ".join(filter(None, [paths.shown(folder), ", ".join(names[:4]) + more]))

@@ -210,7 +210,7 @@ class Run:
 
 def _stays(file: Path) -> bool:
     if file.name != NOTEBOOK:
-        return file.name == ".gitkeep" or file.name.startswith(f".{NOTEBOOK}.")
+        return file.name == ".gitkeep" or file.name.endswith(f".{NOTEBOOK}")
     try:
         metadata = nbformat.read(file, 4).metadata
     except (OSError, ValueError, nbformat.ValidationError):
