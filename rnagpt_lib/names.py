@@ -1,0 +1,121 @@
+"""What texts call an RNA, and how those names leave a text.
+
+A question or an annotation that names its RNA gives the answer away, so summaries speak of
+"this RNA". Names come out of the entry's own fields; nothing is looked up.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+THIS = "this RNA"
+
+# Words of descriptions that carry a digit or capitals and are still nobody's name.
+_GENERIC = re.compile(
+    r"(?i)(?:\d+(?:\.\d+)?S|[a-z]{0,3}(?:micro|non-?coding|ribosomal|transfer)?-?RNAs?|DNA|"
+    r"LSU|SSU|SRP|RNase|ITS\d?|[CHD]/[A-Z]+|[ACGU]{3}|\d+-\d+|\d+[a-z]{0,2}|\d+S_rRNA)"
+)
+_MIRNA = re.compile(
+    r"(?i)(?:(?P<species>[a-z]{3,4})-)?(?P<stem>mir|let)-?(?P<number>\d+[a-z]*)"
+    r"(?P<copy>-\d{1,2})?(?P<arm>-[35]p|\*)?"
+)
+_TRNA = re.compile(
+    r"(?i)(?:mt-)?tRNA[- (]*(?P<acid>i?[A-Z][a-z]{2,3})\b\)?(?P<rest>[-(]+[ACGU]{3}\)?)?"
+)
+_WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
+
+
+def names_of(row: Mapping[str, object]) -> list[str]:
+    """The names under which texts may speak of one entry (``rna_id``, ``description``, …).
+
+    >>> names_of({"rna_id": "hsa-mir-21"})[:4]
+    ['hsa-mir-21', 'mir-21', 'mir-21-3p', 'mir-21-5p']
+    """
+    fields = ("rna_id", "description", "species", "family", "taxid")
+    rna_id, description, species, family, taxid = (str(row.get(name) or "") for name in fields)
+    found = [rna_id, rna_id.split("_")[0]]
+    text = description.replace(species, " ") if species else description
+    for candidate in [rna_id, *_WORD.findall(text), family]:
+        found += _forms(candidate) if candidate != taxid else []
+    for match in _TRNA.finditer(description):
+        found += _trna_forms(match)
+    return list(dict.fromkeys(name for name in found if name))
+
+
+def _forms(word: str) -> list[str]:
+    """The spellings of one name-like word; none when the word is not a name."""
+    mirna = _MIRNA.fullmatch(word)
+    if mirna:
+        return _mirna_forms(mirna)
+    has_digit = any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
+    is_symbol = word.isupper() and len(word) >= 4
+    if not (has_digit or is_symbol) or _GENERIC.fullmatch(word) or _TRNA.match(word):
+        return []
+    return [word]
+
+
+def _mirna_forms(match: re.Match) -> list[str]:
+    """hsa-mir-29b-1 → hsa-mir-29b-1, mir-29b-1, mir-29b, mir-29b-3p, …, microRNA-29b."""
+    stem, number, copy = match["stem"].lower(), match["number"].lower(), match["copy"] or ""
+    stems = [stem] if stem == "let" else [stem, "miRNA", "microRNA", "micro RNA", "miRs"]
+    forms = [match[0]]
+    for name in stems:
+        base = f"{name}-{number}"
+        forms += [base + end for end in dict.fromkeys([copy, "", "-3p", "-5p", "*"])]
+    if match["species"]:
+        forms += [f"{match['species'].lower()}-{form}" for form in forms[1:]]
+    return forms
+
+
+def _trna_forms(match: re.Match) -> list[str]:
+    acid = match["acid"]
+    forms = [match[0].strip(" ("), f"tRNA-{acid}", f"tRNA({acid})", f"tRNA{acid}"]
+    rest = (match["rest"] or "").strip("-()")
+    return [f"tRNA-{acid}-{rest}", f"tRNA-{acid}({rest})", *forms] if rest else forms
+
+
+def pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """One expression that finds any of the names as a whole word, the longest first.
+
+    Separators are loose (``miR-21``, ``miR21`` and ``miR 21`` are one); names of four letters
+    and more, or with a digit and a hyphen, match in any case, short symbols only as written.
+    ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``.
+    """
+    return _pattern(tuple(sorted(set(names), key=lambda name: (-len(name), name))))
+
+
+@lru_cache(maxsize=4096)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    if not names:
+        return re.compile(r"(?!)")
+    parts = "|".join(_loose(name) for name in names)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{parts})(?![A-Za-z0-9])(?!-\d)")
+
+
+def _loose(name: str) -> str:
+    escaped = re.escape(name).replace(r"\-", "[-\u2010-\u2014 ]?" if "-" in name else r"\-")
+    return f"(?i:{escaped})" if len(name) >= 4 else escaped
+
+
+def mask_names(text: str, names: Iterable[str], by: str = THIS) -> str:
+    """The text with every name replaced.
+
+    >>> mask_names("MicroRNA-21 (miR-21) is not miR-210.", names_of({"rna_id": "hsa-mir-21"}))
+    'This RNA is not miR-210.'
+    """
+    masked, count = pattern(names).subn(by, text)
+    return tidy(masked, by) if count else text
+
+
+def tidy(text: str, by: str = THIS) -> str:
+    """Join what masking left doubled ("the microRNA this RNA (this RNA)"); capital at the start."""
+    mask = re.escape(by)
+    text = re.sub(
+        rf"{mask}((?:,? (?:also )?(?:known as|called|named) |/|, | )?[(\[]?{mask}[)\]]?)+", by, text
+    )
+    kinds = r"(?:(?:the|a|an) )?(?:human |mature |precursor )*(?:\w*RNA|riboswitch|ribozyme)"
+    text = re.sub(rf"(?i)\b(?:{kinds}|the) {mask}\b", by, text)
+    text = re.sub(rf"\b{mask} (?:mi|micro|t|lnc|sno)RNA\b", by, text)
+    if text.startswith(by):
+        text = by[:1].upper() + text[1:]
+    return text

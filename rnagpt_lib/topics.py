@@ -1,0 +1,204 @@
+"""Topics of one RNA's abstracts (LDA per RNA) and of a whole corpus.
+
+Divide and conquer (paper, section 3.2) groups the abstracts of an RNA by topic before they are
+summarised. Most RNAs have few abstracts, and LDA finds as many topics as it is asked for, real
+or not; so more than one topic is accepted only where several seeds agree on who belongs with
+whom. ``STABLE`` is that agreement.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from gensim.corpora import Dictionary
+from gensim.models import LdaModel
+from gensim.models.coherencemodel import CoherenceModel
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+from sklearn.metrics import adjusted_rand_score
+from tqdm.auto import tqdm
+
+from rnagpt_lib.names import mask_names, names_of
+
+STABLE = 0.6  # mean pairwise adjusted Rand index between seeds that K > 1 must reach
+MIN_PER_TOPIC = 2  # abstracts that each topic must have on average
+
+# Words of any abstract, whatever it is about.
+_BOILERPLATE = frozenset(
+    "abstract aim aimed analysed analyses analysis analyzed approach assay assays assessed "
+    "background based collectively compared conclusion conclusions confirmed data demonstrate "
+    "demonstrated design detected determine determined different evaluate evaluated evidence "
+    "examined experiments finding findings furthermore group groups identified identify important "
+    "including indicate indicated indicates introduction investigate investigated method methods "
+    "moreover new novel objective observed obtained paper patients performed play plays possible "
+    "potential present previous previously provide provides purpose recent recently report "
+    "reported respectively result results reveal revealed reveals review role roles sample samples "
+    "show showed shown shows significant significantly similar studied studies study suggest "
+    "suggested suggesting suggests total used using various vs work "
+    "rna rnas microrna micrornas mirna mirnas mir mirs mrna ncrna ncrnas".split()
+)
+STOP_WORDS = ENGLISH_STOP_WORDS | _BOILERPLATE
+_TOKEN = re.compile(r"[A-Za-z][\w-]*")
+
+
+def preprocess(texts: Sequence[str], names: Sequence[str] = ()) -> list[list[str]]:
+    """Texts as lists of lower-case content words; ``names`` (of the RNA) are left out.
+
+    Words with a digit (numbers, gene variants, names of other RNAs) and words of fewer than
+    three letters are left out too.
+
+    >>> preprocess(["MiR-21 controls the growth of 12 gliomas."], ["mir-21"])
+    [['controls', 'growth', 'gliomas']]
+    """
+    return [_tokens(mask_names(text, names, by=" ")) for text in texts]
+
+
+def _tokens(text: str) -> list[str]:
+    words = (word.strip("-_").lower() for word in _TOKEN.findall(text))
+    return [
+        word
+        for word in words
+        if len(word) > 2 and word not in STOP_WORDS and not any(c.isdigit() for c in word)
+    ]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The abstracts that one or several RNAs share; what a worker of the pool gets."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+    max_topics: int
+    passes: int
+    stability_seeds: int
+    seed: int
+
+
+def rna_topics(
+    rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Any, seed: int
+) -> pd.DataFrame:
+    """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
+
+    Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
+    under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
+    computed once. The table does not depend on the number of workers.
+    """
+    texts = dict(zip(articles.article_id, articles.title + ". " + articles.abstract, strict=True))
+    sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
+    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
+    tasks = {}
+    for ids in dict.fromkeys(sets):
+        if len(ids) >= params.min_articles:
+            owners = [name for rna in sets.index[sets == ids] for name in names.get(rna, ())]
+            tasks[ids] = Task(
+                tuple(texts[i] for i in ids), tuple(dict.fromkeys(owners)),
+                params.max_topics, params.passes, params.stability_seeds, seed,
+            )  # fmt: skip
+    found = dict(zip(tasks, _in_pool(list(tasks.values()), params.workers), strict=True))
+    rows = []
+    for rna_id, ids in sets.items():
+        groups = found.get(ids, [(0, 1.0)] * len(ids))
+        rows += [(rna_id, a, t, w) for a, (t, w) in zip(ids, groups, strict=True)]
+    return pd.DataFrame(rows, columns=["rna_id", "article_id", "topic", "weight"])
+
+
+def _in_pool(tasks: list[Task], workers: int) -> list[list[tuple[int, float]]]:
+    """``group`` of every task, the longest first so that no worker ends late."""
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    order = sorted(range(len(tasks)), key=lambda i: -len(tasks[i].texts))
+    queue = [tasks[i] for i in order]
+    bar = {"total": len(tasks), "desc": "LDA per RNA", "unit": "set", "leave": False}
+    if workers <= 1:
+        results = list(tqdm(map(group, queue), **bar))
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+            results = list(tqdm(pool.map(group, queue, chunksize=4), **bar))
+    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda x: x[0])]
+
+
+def _one_thread() -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+
+def group(task: Task) -> list[tuple[int, float]]:
+    """(topic, weight) of each abstract of one RNA: the most coherent of the stable numbers.
+
+    One topic where no larger number is stable over the seeds.
+    """
+    tokens = preprocess(task.texts, task.names)
+    dictionary, counts = bag_of_words(tokens)
+    best, best_coherence = None, -np.inf
+    largest = min(task.max_topics, len(tokens) // MIN_PER_TOPIC) if len(dictionary) > 1 else 1
+    for k in range(2, largest + 1):
+        models = [lda(counts, dictionary, k, task.passes, task.seed + s)
+                  for s in range(task.stability_seeds)]  # fmt: skip
+        shares = [topic_shares(model, counts) for model in models]
+        agreement, middle = stability([share.argmax(1) for share in shares])
+        if agreement < STABLE or len(set(shares[middle].argmax(1))) < 2:
+            continue
+        coherence = u_mass(models[middle], counts, dictionary)
+        if coherence > best_coherence:
+            best, best_coherence = shares[middle], coherence
+    return _ranked(best) if best is not None else [(0, 1.0)] * len(tokens)
+
+
+def bag_of_words(tokens: list[list[str]], most: float = 0.7) -> tuple[Dictionary, list]:
+    """Dictionary and word counts per text; words of one text only or of nearly all are left out."""
+    dictionary = Dictionary(tokens)
+    dictionary.filter_extremes(no_below=2, no_above=most)
+    return dictionary, [dictionary.doc2bow(text) for text in tokens]
+
+
+def lda(counts: list, dictionary: Dictionary, k: int, passes: int, seed: int) -> LdaModel:
+    """LDA with ``k`` topics on one thread: the same for the same seed.
+
+    Priors are sparse (few topics in a text), since an abstract is about one or two things.
+    """
+    return LdaModel(
+        counts, num_topics=k, id2word=dictionary, passes=passes, iterations=50,
+        chunksize=64, alpha=[0.1] * k, eta=0.1, eval_every=None,
+        random_state=seed, dtype=np.float64,
+    )  # fmt: skip
+
+
+def topic_shares(model: LdaModel, counts: list) -> np.ndarray:
+    """Share of each topic in each text, shape (texts, K); rows sum to 1."""
+    gamma, _ = model.inference(counts)
+    return gamma / gamma.sum(axis=1, keepdims=True)
+
+
+def stability(assignments: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Mean pairwise adjusted Rand index, and which assignment agrees best with the others.
+
+    >>> stability([[0, 0, 1], [1, 1, 0], [0, 0, 1]])
+    (1.0, 0)
+    """
+    n = len(assignments)
+    table = np.eye(n)
+    for i, j in combinations(range(n), 2):
+        table[i, j] = table[j, i] = adjusted_rand_score(assignments[i], assignments[j])
+    return float((table.sum() - n) / (n * (n - 1))), int(table.sum(1).argmax())
+
+
+def u_mass(model: LdaModel, counts: list, dictionary: Dictionary) -> float:
+    """Mean u_mass coherence of the topics' ten top words (0 at best)."""
+    scorer = CoherenceModel(
+        model=model, corpus=counts, dictionary=dictionary, coherence="u_mass", topn=10, processes=1
+    )
+    return float(scorer.get_coherence())
+
+
+def _ranked(shares: np.ndarray) -> list[tuple[int, float]]:
+    """Topics renumbered by size, the largest 0."""
+    chosen = shares.argmax(1)
+    sizes = pd.Series(chosen).value_counts(sort=False).sort_index()
+    order = sizes.sort_values(ascending=False, kind="stable").index
+    rank = {topic: number for number, topic in enumerate(order)}
+    return [(rank[t], float(shares[i, t])) for i, t in enumerate(chosen)]
