@@ -1,0 +1,237 @@
+"""Question and answer pairs: from an entry's fields, and from its annotation's facts.
+
+Open pairs ask for the entity, closed ones name an entity, true or of another RNA. The rules
+work on any text (`facts`); `from_llm` asks a language model for the same.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from rnagpt_lib import names
+from rnagpt_lib.facts import Fact, facts_in, has_subject
+from rnagpt_lib.relations import (
+    CATEGORICAL,
+    NONE,
+    RELATIONS,
+    UNKNOWN,
+    asked_entity,
+    entities,
+    entity,
+    relation_of,
+)
+from rnagpt_lib.tables import frame
+
+__all__ = ["asked_entity", "entities", "entity", "pair_id", "pairs", "read_facts", "relation_of"]
+
+STAGE = "03_decompose_qa"
+RULES_VERSION = "rules-1"
+MOST_ENTITIES = 3  # named in one open answer; the best supported ones
+
+
+def pair_id(rna_id: str, source: str, question: str) -> str:
+    """First 16 hex digits of the SHA-256 of the three, joined by tabs."""
+    return _digest(rna_id, source, question)[:16]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\t".join(parts).encode()).hexdigest()
+
+
+def _number(*parts: str) -> int:
+    """A number that depends on the texts alone; chooses wordings and negative entities."""
+    return int(_digest(*parts)[:8], 16)
+
+
+def read_facts(annotation: pd.DataFrame) -> tuple[dict[Fact, list[str]], list[tuple[int, str]]]:
+    """The facts of one RNA's annotation, and the sentences that gave none.
+
+    Returns fact → ids of the articles behind it (a fact said twice has the ids of both), and
+    (sentence_no, reason) pairs.
+    """
+    evidence: dict[Fact, dict[str, None]] = defaultdict(dict)
+    dropped, continues = [], False
+    for row in annotation.sort_values("sentence_no").itertuples():
+        found, reason = facts_in(row.text, continues)
+        continues = has_subject(row.text) or (continues and bool(found))
+        for fact in found:
+            evidence[_known(fact, evidence)].update(dict.fromkeys(row.article_ids))
+        if not found:
+            dropped.append((row.sentence_no, reason))
+    return {fact: sorted(ids) for fact, ids in evidence.items()}, dropped
+
+
+def _known(fact: Fact, seen: Iterable[Fact]) -> Fact:
+    """The same fact as written first ("Glioma" and "glioma" are one)."""
+    same = (fact.relation, fact.entity.casefold(), fact.true)
+    return next((f for f in seen if (f.relation, f.entity.casefold(), f.true) == same), fact)
+
+
+def _open_facts(evidence: dict[Fact, list[str]]) -> dict[str, list[Fact]]:
+    """The true facts of each relation that the answer names: most articles first.
+
+    Positive facts win over "nothing is known" and "none".
+    """
+    by_relation: dict[str, list[Fact]] = defaultdict(list)
+    for fact in sorted((f for f in evidence if f.true), key=lambda f: -len(evidence[f])):
+        by_relation[fact.relation].append(fact)
+    for relation, facts in by_relation.items():
+        named = [fact for fact in facts if fact.entity not in (UNKNOWN, NONE)]
+        by_relation[relation] = named[:MOST_ENTITIES] or facts[:1]
+    return dict(by_relation)
+
+
+def pairs(
+    rnas: pd.DataFrame, annotations: pd.DataFrame, params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All pairs of all RNAs and what was dropped, as tables ``pairs`` and ``dropped``.
+
+    ``params``: `profiles.Decompose`. An RNA has at most ``max_pairs`` pairs: open categorical
+    ones first, then open facts, closed facts and closed categorical ones. Closed answers are
+    balanced: as many "No" as "Yes" for every relation, where other RNAs offer an entity that
+    the RNA's own annotation does not name.
+    """
+    texts = annotations[annotations["source"] == params.source]
+    grouped = dict(tuple(texts.groupby("rna_id")))
+    opened, closable, dropped = [], [], []
+    words: dict[str, str] = {}
+    for rna in rnas.to_dict("records"):
+        rna_id, annotation = rna["rna_id"], grouped.get(rna["rna_id"], texts[:0])
+        evidence, silent = read_facts(annotation)
+        dropped += [_drop(f"{rna_id} sentence {number}", reason) for number, reason in silent]
+        words[rna_id] = " ".join(annotation["text"]).casefold()
+        opened += _open(rna, params.source, evidence)
+        closable += _closable(rna, evidence)
+    made = opened + _closed(closable, words, params.source)
+    made, more = _without_names(rnas, made)
+    made, cut = _at_most(made, params.max_pairs)
+    empty = set(rnas["rna_id"]) - {pair["rna_id"] for pair in made}
+    dropped += more + cut + [_drop(rna_id, "no pair: no field and no fact") for rna_id in sorted(empty)]
+    table = frame("pairs", made).sort_values(["rna_id", "pair_id"], ignore_index=True)
+    return table, frame("dropped", dropped)
+
+
+def _drop(record: str, reason: str) -> dict:
+    return {"stage": STAGE, "record": record, "reason": reason}
+
+
+def _pair(rna_id: str, source: str, relation: str, form: str, question: str, answer: str, ids):
+    return {
+        "pair_id": pair_id(rna_id, source, question),
+        "rna_id": rna_id,
+        "source": source,
+        "kind": RELATIONS[relation].kind,
+        "form": form,
+        "question": question,
+        "answer": answer,
+        "article_ids": list(ids),
+        "prompt_version": RULES_VERSION,
+    }
+
+
+def _open(rna: Mapping, source: str, evidence: dict[Fact, list[str]]) -> list[dict]:
+    """One open pair for each field and for each relation that the annotation speaks of."""
+    made = []
+    asked = [(name, [rna[name]], []) for name in CATEGORICAL if rna[name]]
+    for relation, facts in _open_facts(evidence).items():
+        ids = sorted({article for fact in facts for article in evidence[fact]})
+        asked.append((relation, [fact.entity for fact in facts], ids))
+    for name, named, ids in asked:
+        wordings = RELATIONS[name].questions
+        question = wordings[_number(rna["rna_id"], name) % len(wordings)]
+        answer = RELATIONS[name].say(named)
+        made.append(_pair(rna["rna_id"], source, name, "open", question, answer, ids))
+    return made
+
+
+def _closable(rna: Mapping, evidence: dict[Fact, list[str]]) -> list[tuple[str, Fact, list[str]]]:
+    """(rna_id, fact, ids): one fact of each relation to ask about, denied ones and the type."""
+    rna_id = rna["rna_id"]
+    chosen = [(rna_id, fact, ids) for fact, ids in evidence.items() if not fact.true]
+    for facts in _open_facts(evidence).values():
+        fact = facts[_number(rna_id, "closed", facts[0].relation) % len(facts)]
+        if fact.entity not in (UNKNOWN, NONE):
+            chosen.append((rna_id, fact, evidence[fact]))
+    if rna["rna_type"]:
+        chosen.append((rna_id, Fact("rna_type", rna["rna_type"]), []))
+    return chosen
+
+
+def _closed(closable: list, words: dict[str, str], source: str) -> list[dict]:
+    """Closed pairs, half of each relation's answers "No" (denials in the text count as such)."""
+    made = []
+    for relation in RELATIONS:
+        mine = [item for item in closable if item[1].relation == relation]
+        denied = [item for item in mine if not item[1].true]
+        true = sorted((item for item in mine if item[1].true), key=lambda i: _digest(*_key(i)))
+        wanted = max(0, len(mine) // 2 - len(denied))  # "No" still to be made
+        own: dict[str, set[str]] = defaultdict(set)
+        for rna_id, fact, _ in mine:
+            own[rna_id].add(fact.entity.casefold())
+        for rna_id, fact, ids in denied + true:
+            other = None
+            if fact.true and wanted:
+                other = _foreign(rna_id, [item[1].entity for item in true], own, words[rna_id])
+            wanted -= other is not None
+            asked = other or fact.entity
+            answer = RELATIONS[relation].confirm(asked, fact.true and not other)
+            question = RELATIONS[relation].closed.format(asked)
+            ids = [] if other else ids
+            made.append(_pair(rna_id, source, relation, "closed", question, answer, ids))
+    return made
+
+
+def _key(item: tuple[str, Fact, list[str]]) -> tuple[str, str, str]:
+    return item[0], item[1].relation, item[1].entity
+
+
+def _foreign(rna_id: str, pool: list[str], own: dict[str, set[str]], text: str) -> str | None:
+    """Another RNA's entity that is not true here, nor named, nor a part of one that is."""
+    start = _number(rna_id, "negative", *pool[:1])
+    for step in range(len(pool)):
+        entity = pool[(start + step) % len(pool)]
+        low = entity.casefold()
+        related = any(low in known or known in low for known in own[rna_id])
+        if not related and low not in text:
+            return entity
+    return None
+
+
+def _without_names(rnas: pd.DataFrame, made: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Pairs whose text does not name the RNA, and a row for each one that does.
+
+    A family is often part of its members' names; it counts as a name only when it is one.
+    """
+    own = {
+        rna["rna_id"]: names.pattern(names.names_of(rna | {"family": ""}))
+        for rna in rnas.to_dict("records")
+    }
+    kept, dropped = [], []
+    for pair in made:
+        if own[pair["rna_id"]].search(f"{pair['question']} {pair['answer']}"):
+            dropped.append(_drop(f"{pair['rna_id']} {pair['kind']}", "the pair names the RNA"))
+        else:
+            kept.append(pair)
+    return kept, dropped
+
+
+def _at_most(made: list[dict], most: int) -> tuple[list[dict], list[dict]]:
+    """The first ``most`` pairs of each RNA by importance; a row for what each one lost."""
+    by_rna: dict[str, list[dict]] = defaultdict(list)
+    for pair in made:
+        by_rna[pair["rna_id"]].append(pair)
+    kept, dropped = [], []
+    for rna_id, own in by_rna.items():
+        unique = list({pair["pair_id"]: pair for pair in own}.values())
+        unique.sort(key=lambda pair: (pair["form"] == "closed", _rank(pair)))
+        kept += unique[:most]
+        if len(unique) > most:
+            dropped.append(_drop(rna_id, f"pairs beyond the first {most}"))
+    return kept, dropped
+
+
+def _rank(pair: dict) -> int:
+    """Fields first among open pairs, last among closed ones."""
+    return (pair["kind"] in CATEGORICAL) == (pair["form"] == "closed")
