@@ -1,0 +1,157 @@
+"""The ablation of notebook 06: every model, floor and control answers the same questions.
+
+Answers are kept model by model (``.answers/`` in the stage's folder), so an evaluation that was
+stopped goes on where it was.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from rnagpt_lib import floors, scores, tables
+from rnagpt_lib.generate import Answer, Chat, load_model
+from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.runs import Run
+
+MODELS = ("vanilla", "MA", "IT")
+CONTROLS = ("control.shuffled", "control.swapped", "control.none")
+KEYS = ["run", "source", "model", "seed", "pair_id", "rna_id", "unit", "kind", "form"]
+
+# What this project claims, fixed before any score is read: (model_a, model_b, metric).
+PRIMARY = (
+    ("IT", "vanilla", "rougeL"),
+    ("IT", "MA", "rougeL"),
+    ("IT", "vanilla", "fact.all"),
+    ("IT", "floor.most_common", "fact.all"),
+    ("IT", "floor.random", "fact.all"),
+    ("IT", "control.swapped", "fact.all"),
+    ("IT", "floor.nearest", "fact.local"),
+)
+SECONDARY = ("rougeL", "S_MiniLM.f1", "fact.all", "fact.local", "fact.literature", "fact.closed")
+
+
+def comparisons() -> list[tuple[str, str, str]]:
+    """The primary comparisons, then IT with everything else by the headline metrics."""
+    others = [name for name in (*MODELS, *floors.FLOORS, *CONTROLS) if name != "IT"]
+    more = [("IT", other, metric) for metric in SECONDARY for other in others]
+    return list(dict.fromkeys([*PRIMARY, *more]))
+
+
+def sample(asked: pd.DataFrame, max_pairs: int, seed: int = 0) -> pd.DataFrame:
+    """At most ``max_pairs`` questions (0: all), whole RNAs at a time, drawn by the seed."""
+    if not max_pairs or len(asked) <= max_pairs:
+        return asked
+    order = asked.drop_duplicates("rna_id").sample(frac=1, random_state=seed).rna_id
+    sizes = asked.groupby("rna_id").size()[order].cumsum()
+    kept = sizes.index[: max(1, int((sizes <= max_pairs).sum()))]
+    return asked[asked.rna_id.isin(kept)].reset_index(drop=True)
+
+
+def answer_all(
+    run: Run, asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame
+) -> pd.DataFrame:
+    """The contract's ``answers`` of all models, floors and controls to ``asked``."""
+    found = []
+    for name in MODELS:
+        chat = load_model(run.id, name, run.params.max_new_tokens)
+        found.append(_kept(run, asked, name, lambda chat=chat: _ask(run, chat, asked)))
+    for name in CONTROLS:  # ``chat`` is IT by now
+        found.append(_kept(run, asked, name, lambda name=name: _control(run, chat, asked, name)))
+    for name, texts in floors.floor_answers(asked, rnas, pairs, run.seed).items():
+        found.append(_frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
+    return pd.concat(found, ignore_index=True)
+
+
+def _ask(run: Run, chat: Chat, asked: pd.DataFrame) -> list[Answer]:
+    return chat.answers(list(asked.sequence), list(asked.question), run.params.batch_size)
+
+
+def _control(run: Run, chat: Chat, asked: pd.DataFrame, name: str) -> list[Answer]:
+    if name == "control.none":
+        return chat.blind(list(asked.question), run.params.batch_size)
+    change = floors.shuffled if name == "control.shuffled" else floors.swapped
+    return _ask(run, chat, asked.assign(sequence=change(asked, run.seed)))
+
+
+def _kept(
+    run: Run, asked: pd.DataFrame, name: str, ask: Callable[[], list[Answer]]
+) -> pd.DataFrame:
+    """A model's answers, from an earlier attempt at this stage where it had finished them."""
+    path = run.path(".answers") / f"{name}.parquet"
+    if run.resuming and path.is_file():
+        earlier = tables.read(path, "answers")
+        if list(earlier.pair_id) == list(asked.pair_id):
+            print(f"{name}: {len(earlier)} answers kept from the earlier attempt")
+            return earlier
+    path.parent.mkdir(exist_ok=True)
+    frame = _frame(run, asked, name, ask())
+    tables.write(path, "answers", frame)
+    return frame
+
+
+def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
+    about = asked[["source", "pair_id", "rna_id", "unit", "kind", "form", "reference"]]
+    return about.assign(
+        run=run.id,
+        model=name,
+        seed=run.seed,
+        prediction=[answer.text for answer in found],
+        n_tokens=[answer.n_tokens for answer in found],
+        stop_reason=[answer.stop_reason for answer in found],
+    )[[*tables.COLUMNS["answers"]]]
+
+
+def score(
+    answers: pd.DataFrame, asked: pd.DataFrame, pairs: pd.DataFrame, semantic: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, str], dict[str, dict]]:
+    """The contract's ``samples``, metric → definition id, and definition id → definition.
+
+    ``semantic`` names scorers; those whose package is missing are left out.
+    """
+    predictions, references = list(answers.prediction), list(answers.reference)
+    definitions = scores.definitions()
+    rouge, fact = definitions
+    columns = [scores.rouge(predictions, references)]
+    ids = dict.fromkeys(scores.ROUGE, rouge)
+    for name in semantic:
+        scorer = scores.semantic(name)
+        if scorer is not None:
+            columns.append(scorer.score(predictions, references))
+            definitions[scorer.id] = scorer.definition
+            ids |= dict.fromkeys(scorer.columns, scorer.id)
+    wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
+    long = wide.melt(KEYS, var_name="metric", value_name="value")
+    facts = _facts(answers, asked, scores.lexicon(pairs))
+    ids |= {metric: fact for metric in ("fact.all", *facts.metric.unique())}
+    return pd.concat([long, facts], ignore_index=True), ids, definitions
+
+
+def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFrame:
+    by_id = {row.pair_id: row for row in asked.itertuples()}
+    checked = [
+        scores.fact(by_id[pair_id], prediction, known)
+        for pair_id, prediction in zip(answers.pair_id, answers.prediction, strict=True)
+    ]
+    rows = answers[[found is not None for found in checked]][KEYS].reset_index(drop=True)
+    found = pd.DataFrame([f for f in checked if f is not None], columns=["metric", "value"])
+    return pd.concat([rows, found], axis=1)
+
+
+def follow(chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]]) -> pd.DataFrame:
+    """Ask about minimal pairs (``world.minimal_pairs``): does the answer follow a nucleotide?
+
+    Adds the three answers; ``followed``: right before and after the change; ``flipped``: the
+    neutral change, which keeps the fact, changed the answer.
+    """
+    questions = [RELATIONS[relation].questions[0] for relation in minimal.relation]
+    table = minimal.reset_index(drop=True)
+    for column in ("sequence", "mutant", "neutral"):
+        found = chat.answers(list(table[column]), questions)
+        table[f"{column}_answer"] = [answer.text for answer in found]
+    table["followed"] = [
+        scores.is_right(q, r.sequence_answer, r.entity, known.get(r.relation, []))
+        and scores.is_right(q, r.mutant_answer, r.mutant_entity, known.get(r.relation, []))
+        for q, r in zip(questions, table.itertuples(), strict=True)
+    ]
+    table["flipped"] = table.neutral_answer != table.sequence_answer
+    return table

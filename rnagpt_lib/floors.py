@@ -1,0 +1,134 @@
+"""The test questions with their strata, and the answers that need no model.
+
+A semantic score means little without its floor, so every floor answers the same questions as
+the models: from the training pairs alone, looking at the question, at another RNA's sequence
+or at a length, never at a reference.
+"""
+
+import random
+
+import numpy as np
+import pandas as pd
+
+from rnagpt_lib import relations
+from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
+
+FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
+STRATA = ("seen", "held_out", "decoy")
+
+
+def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Questions of one side of the split, in a fixed order, with what scoring needs to know.
+
+    Columns: pair_id, rna_id, unit, sequence, rna_type, stratum, source, kind, form, question,
+    reference, relation, entity (None: the reference names none), decidable (can the sequence
+    tell? not the species; and of held-out families and decoys no literature and no family).
+    """
+    table = pairs.merge(rnas.assign(stratum=strata(rnas)), on="rna_id", validate="many_to_one")
+    table = table[table.split == split].rename(columns={"answer": "reference"})
+    asked = list(zip(table.question, table.reference, strict=True))
+    table["relation"] = [relations.relation_of(question) for question, _ in asked]
+    table["entity"] = [relations.entity(question, answer) for question, answer in asked]
+    learnt = table.kind.isin(["literature", "family"])
+    table["decidable"] = (table.kind != "species") & ~(learnt & (table.stratum != "seen"))
+    columns = ["pair_id", "rna_id", "unit", "sequence", "rna_type", "stratum", "source", "kind"]
+    columns += ["form", "question", "reference", "relation", "entity", "decidable"]
+    return table[columns].sort_values(["rna_id", "pair_id"], ignore_index=True)
+
+
+def strata(rnas: pd.DataFrame) -> pd.Series:
+    """``decoy`` without an RNA type, ``held_out`` when no training RNA has the family, else
+    ``seen``."""
+    known = set(rnas[rnas.split == "train"].family)
+    held_out = np.where(rnas.family.isin(known), "seen", "held_out")
+    return pd.Series(np.where(rnas.rna_type == "", "decoy", held_out), rnas.index)
+
+
+def floor_answers(
+    asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0
+) -> dict[str, list[str]]:
+    """Floor → its answer to every row of ``asked`` (a table of ``questions``).
+
+    An answer comes from training pairs that asked the same: for open questions the same
+    relation, for closed ones the same words, and where nobody did, the same kind and form.
+    ``most_common`` gives the most common of these, ``random`` any, ``nearest`` that of the
+    training RNA nearest by 5-mer cosine, ``length`` that of the one nearest in length.
+    """
+    train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
+    train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
+    slots = _Slots(train)
+    near, long = _affinities(asked, rnas, train)
+    rng = random.Random(seed)
+    found: dict[str, list[str]] = {name: [] for name in FLOORS}
+    for row in asked.itertuples():
+        rows = slots.of(row)
+        answers = train.answer.to_numpy()[rows]
+        place = np.asarray(rows)
+        found["floor.most_common"].append(_mode(answers))
+        found["floor.random"].append(rng.choice(list(answers)))
+        found["floor.nearest"].append(answers[near[row.rna_id][place].argmax()])
+        found["floor.length"].append(answers[long[row.rna_id][place].argmax()])
+    return found
+
+
+class _Slots:
+    """Which training pairs asked the same as a question."""
+
+    def __init__(self, train: pd.DataFrame):
+        self.rows: dict[tuple, list[int]] = {}
+        for place, row in enumerate(train.itertuples()):
+            for key in self._keys(row):
+                self.rows.setdefault(key, []).append(place)
+
+    def of(self, row) -> list[int]:
+        return next(self.rows[key] for key in self._keys(row) if key in self.rows)
+
+    @staticmethod
+    def _keys(row) -> list[tuple]:
+        closed = row.form == "closed"
+        same = (
+            "asked",
+            row.question if closed else relations.relation_of(row.question) or row.question,
+        )
+        return [same, ("kind", row.kind, row.form), ("form", row.form), ("any",)]
+
+
+def _mode(answers: np.ndarray) -> str:
+    names, counts = np.unique(answers.astype(str), return_counts=True)
+    return str(names[counts.argmax()])
+
+
+def _affinities(
+    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Test RNA → closeness to the RNA of each training pair, by 5-mers and by length."""
+    by_id = rnas.set_index("rna_id").sequence
+    ids, owner = np.unique(train.rna_id, return_inverse=True)
+    ours, theirs = sorted(asked.rna_id.unique()), list(by_id[ids])
+    cosine = np.round(kmer_profile(by_id[ours]) @ kmer_profile(theirs).T, 5)
+    lengths = np.array([len(sequence) for sequence in theirs])
+    near = {rna: cosine[i][owner] for i, rna in enumerate(ours)}
+    return near, {rna: -np.abs(lengths - len(by_id[rna]))[owner] for rna in ours}
+
+
+def shuffled(asked: pd.DataFrame, seed: int = 0) -> list[str]:
+    """Every question's sequence, shuffled with its dinucleotides kept; one for an RNA."""
+    return _per_rna(asked, lambda rna, rng: dinucleotide_shuffle(rna.sequence, rng), seed)
+
+
+def swapped(asked: pd.DataFrame, seed: int = 0) -> list[str]:
+    """Every question with the sequence of a test RNA of another type; one for an RNA."""
+    rnas = asked.drop_duplicates("rna_id")
+
+    def other(rna, rng: random.Random) -> str:
+        others = rnas[(rnas.rna_type != rna.rna_type) & (rnas.sequence != rna.sequence)]
+        return rng.choice(list(others.sequence)) if len(others) else rna.sequence[::-1]
+
+    return _per_rna(asked, other, seed)
+
+
+def _per_rna(asked: pd.DataFrame, change, seed: int) -> list[str]:
+    """One changed sequence per RNA, drawn from the seed and the RNA's id alone."""
+    rnas = asked.drop_duplicates("rna_id").itertuples()
+    changed = {rna.rna_id: change(rna, random.Random(f"{seed} {rna.rna_id}")) for rna in rnas}
+    return [changed[rna_id] for rna_id in asked.rna_id]
