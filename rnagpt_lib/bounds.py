@@ -32,7 +32,8 @@ class Bootstrap:
         """Mean of ``values`` with its lower and upper bound; with ``classes`` (one label each)
         the mean of the classes' means. A draw without any of a class leaves that class out."""
         values, where = np.asarray(values, float), self.units.get_indexer(units)
-        labels = np.zeros(len(values), int) if classes is None else pd.factorize(classes)[0]
+        one = np.zeros(len(values), int)
+        labels = one if classes is None else np.unique(list(classes), return_inverse=True)[1]
         means, drawn = [], []
         for label in range(labels.max() + 1):
             chosen = labels == label

@@ -1,0 +1,115 @@
+"""Bootstrap bounds over units, the score table, paired differences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnagpt_lib import bounds
+from rnagpt_lib.bounds import Bootstrap
+
+
+def test_bounds_of_a_mean_are_the_closed_form():
+    """One value per unit: the bootstrap's spread is s / sqrt(n)."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=400)
+    units = [f"u{i:03d}" for i in range(400)]
+    mean, low, high = Bootstrap(units, 4000, seed=1).bounds(values, units)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert mean == pytest.approx(values.mean())
+    assert low == pytest.approx(mean - half, abs=0.08 * half)
+    assert high == pytest.approx(mean + half, abs=0.08 * half)
+
+
+def test_copies_within_a_unit_do_not_narrow_the_bounds():
+    rng = np.random.default_rng(1)
+    values, units = rng.normal(size=50), [f"u{i}" for i in range(50)]
+    once = Bootstrap(units, 500).bounds(values, units)
+    tenfold = Bootstrap(units, 500).bounds(np.repeat(values, 10), np.repeat(units, 10))
+    np.testing.assert_allclose(once, tenfold)
+
+
+def test_balanced_accuracy_is_the_mean_of_the_classes():
+    values, classes = [1, 1, 1, 0], ["yes", "yes", "yes", "no"]
+    units = ["a", "b", "c", "d"]
+    assert Bootstrap(units).bounds(values, units, classes)[0] == 0.5
+    assert Bootstrap(units).bounds(values, units)[0] == 0.75
+
+
+def test_a_subset_may_miss_units():
+    draws = Bootstrap(["a", "b", "c"], 200)
+    assert draws.bounds([1.0], ["b"]) == (1.0, 1.0, 1.0)
+
+
+def test_draws_depend_on_the_seed_alone():
+    units = list("abcdefgh")
+    values = np.arange(8.0)
+    assert Bootstrap(units, seed=2).bounds(values, units) == Bootstrap(
+        reversed(units), seed=2
+    ).bounds(values, units)
+    assert Bootstrap(units, seed=2).bounds(values, units) != Bootstrap(units, seed=3).bounds(
+        values, units
+    )
+
+
+@pytest.fixture
+def tables():
+    """Six RNAs, an open and a closed question each; IT knows the seen ones, vanilla nothing."""
+    asked, samples = [], []
+    for i in range(6):
+        stratum = "seen" if i < 4 else "held_out"
+        yes = "Yes." if i % 3 == 0 else "No."
+        for kind, form, reference in (("local", "open", "x"), ("literature", "closed", yes)):
+            pair = f"P{i}{form}"
+            asked.append({"pair_id": pair, "unit": f"U{i}", "stratum": stratum,
+                          "reference": reference})  # fmt: skip
+            for model in ("IT", "vanilla"):
+                metric = "fact.local" if form == "open" else "fact.closed"
+                right = float(model == "IT" and stratum == "seen")
+                says_no = float(reference == "No.")
+                value = right if form == "open" or model == "IT" else says_no
+                for name, number in ((metric, value), ("rouge1", value / 2)):
+                    samples.append({"run": "r", "source": "dnc", "model": model, "seed": 0,
+                                    "pair_id": pair, "rna_id": f"R{i}", "unit": f"U{i}",
+                                    "kind": kind, "form": form, "metric": name,
+                                    "value": number})  # fmt: skip
+    return pd.DataFrame(samples), pd.DataFrame(asked)
+
+
+IDS = {"fact.local": "fact-1", "fact.closed": "fact-1", "fact.all": "fact-1", "rouge1": "r"}
+
+
+def score(table, model, metric, kind="all", form="all", stratum="all"):
+    chosen = table[
+        (table.model == model) & (table.metric == metric) & (table.kind == kind)
+        & (table.form == form) & (table.stratum == stratum)
+    ]  # fmt: skip
+    return chosen.iloc[0]
+
+
+def test_score_table_slices_and_balances(tables):
+    table = bounds.score_table(*tables, IDS, n=200, seed=0)
+    assert not table.duplicated(["model", "metric", "kind", "form", "stratum"]).any()
+    assert score(table, "IT", "fact.all").value == pytest.approx(4 / 6)
+    assert score(table, "IT", "fact.local", kind="local", stratum="seen").value == 1
+    assert score(table, "IT", "fact.local", stratum="held_out").value == 0
+    assert score(table, "IT", "rouge1").n == 12
+    assert score(table, "IT", "rouge1", form="open").n == 6
+    always_no = score(table, "vanilla", "fact.closed")
+    assert always_no.value == 0.5  # four of six answers are right, and yet it knows nothing
+    assert (table.low <= table.value + 1e-12).all() and (table.value <= table.high + 1e-12).all()
+    assert set(table.definition) == {"fact-1", "r"}
+
+
+def test_differences_are_paired(tables):
+    samples, asked = tables
+    samples = samples[~((samples.model == "vanilla") & (samples.pair_id == "P0open"))]
+    triples = [("IT", "vanilla", "fact.local"), ("IT", "MA", "fact.local")]
+    table = bounds.differences(samples, asked, triples, n=500, seed=0)
+    assert len(table) == 1
+    assert table.value[0] == pytest.approx(3 / 5)
+    assert 0 <= table.low[0] < table.value[0] < table.high[0] <= 1
+
+
+def test_the_same_model_twice_differs_by_nothing(tables):
+    table = bounds.differences(*tables, [("IT", "IT", "rouge1")], n=100, seed=0)
+    assert table[["value", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
