@@ -286,7 +286,7 @@ def minimal_pairs(n: int = 1000, seed: int = 0) -> pd.DataFrame:
         while row is None or row["sequence"] in seen:
             row = _pair(relation, f"{seed}/pairs/{index}", rng)
         seen.add(row["sequence"])
-        rows.append({"rna_id": f"MINI-X{index:06d}", "relation": relation} | row)
+        rows.append({"rna_id": f"MINI-Z{index:06d}", "relation": relation} | row)
     return pd.DataFrame(rows)
 
 

@@ -19,8 +19,8 @@ WORLD = "minia-1"
 LETTERS = "ACGU"
 
 ARCHITECTURES: dict[str, str] = {
-    "tRNA": "(x7 UA (a4 f9 )a4 v1 (y5 @ )y5 f7 (z5 UUCGAAU )z5 )x7 ACCA",
-    "pre_miRNA": "v3 (x8 UG v2! @ (a9 f11 )a9 * v2! CA )x8 v4 CUUC v3",
+    "tRNA": "(x7 UA (a4 f9 )a4 v1 (y5 @ )y5 f6 v2 (z5 UUCGAAU )z5 )x7 ACCA",
+    "pre_miRNA": "v3 (x8 UG v2! @ (z5 (a7 f15 )a7 )z5 * v2! CA )x8 v4 CUUC v3",
     "C_D_box_snoRNA": "(x5 AUGAUGA f10 v12 (a6 v5 )a6 f9 v10 @ v3! !CUGA )x5",
     "H_ACA_box_snoRNA": "(x8 v6 (a7 f9 )a7 v5 )x8 AGAGGA v8 (y7 @ (b6 f10 )b6 v4 )y7 v5 !ACA v3!",
     "riboswitch": "(x8 UAUA f9 (a6 v7 )a6 v6 (b5 f10 )b5 v2! @ )x8 v7 (y7 v4 )y7 UUUUUU",
