@@ -185,6 +185,12 @@ def load(name: str) -> Profile:
     if name not in names():
         raise InputError(f"profile {name!r} is unknown; profiles are {', '.join(names())}")
     try:
-        return Profile.model_validate({"name": name} | yaml.safe_load(path.read_text("utf-8")))
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
-        raise InputError(f"{path}: {error}") from None
+        data = yaml.safe_load(path.read_text("utf-8"))
+        return Profile.model_validate({**data, "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{paths.shown(path)}: {where} {first['msg']}".strip()) from None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{paths.shown(path)} is no YAML mapping: {reason}") from None

@@ -1,0 +1,127 @@
+"""The user's own path, small: every notebook headless, in order, in a temporary ``runs/``."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from rnagpt_lib import execute, paths, runs
+from rnagpt_lib.files import read_json
+
+SMALL = {
+    "00_filter_rnacentral": {"WORLD_SIZE": 60},
+    "01_explore_topics": {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4},
+    "04_train_stage1": {"EPOCHS": 1},
+    "05_train_stage2": {"EPOCHS": 1},
+    "06_ablations": {"MAX_PAIRS": 24, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100},
+    "07_case_studies": {"HELD_OUT": 1, "MAX_NEW_TOKENS": 8},
+}
+PRESENT = [stage for stage in runs.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
+
+
+class SmallPath:
+    """Runs stages once per session, in order, whichever test asks first."""
+
+    def __init__(self, folder: Path):
+        self.runs = folder
+        self.outcomes: dict[str, Path | Exception] = {}
+
+    def executed(self, stage: str) -> Path:
+        """The executed notebook of ``stage``; raises what its run raised."""
+        for earlier in runs.PARENTS[stage]:
+            self.executed(earlier)
+        if stage not in self.outcomes:
+            try:
+                self.outcomes[stage] = self._run(stage)
+            except Exception as error:
+                self.outcomes[stage] = error
+        outcome = self.outcomes[stage]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _run(self, stage: str) -> Path:
+        known = execute.parameters(execute.find(stage))
+        small = {name: value for name, value in SMALL.get(stage, {}).items() if name in known}
+        return execute.run_notebook(stage, parameters=small)
+
+
+@pytest.fixture(scope="session")
+def session_path(tmp_path_factory) -> SmallPath:
+    return SmallPath(tmp_path_factory.mktemp("path") / "runs")
+
+
+@pytest.fixture
+def small_path(session_path, monkeypatch) -> SmallPath:
+    monkeypatch.setenv("RNAGPT_RUNS", str(session_path.runs))
+    return session_path
+
+
+@pytest.mark.parametrize("stage", PRESENT)
+def test_runs_to_the_end(small_path, stage, capsys):
+    executed = nbformat.read(small_path.executed(stage), 4)
+    assert executed.metadata.papermill.exception is None
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    assert runs.is_fresh("mini", stage) is None
+    recorded = read_json(runs.stage_folder("mini", stage) / "params.json")
+    for name, value in SMALL.get(stage, {}).items():
+        if name.lower() in recorded["overrides"]:
+            assert recorded["params"][name.lower()] == value
+
+
+@pytest.mark.parametrize("stage", PRESENT)
+def test_shows_no_absolute_paths_or_warnings(small_path, stage):
+    for cell in nbformat.read(small_path.executed(stage), 4).cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", output.text[:500]
+            assert str(paths.root()) not in str(output.get("text", ""))
+
+
+def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monkeypatch):
+    stage = PRESENT[0]
+    folder = tmp_path / "runs" / "mini" / stage
+    folder.mkdir(parents=True)
+    output = os.path.relpath(folder / "notebook.ipynb", paths.notebooks())
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        f"{stage}.ipynb",
+        output,
+        "-p",
+        "WORLD_SIZE",
+        "40",
+    ]
+    done = subprocess.run(command, cwd=paths.notebooks(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "unknown parameter" not in done.stderr
+    assert runs.is_fresh("mini", stage) is None
+    assert read_json(folder / "params.json")["params"]["world_size"] == 40
+    assert nbformat.read(folder / "notebook.ipynb", 4).metadata.papermill.end_time
+
+
+def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
+    stage = PRESENT[0]
+    first = small_path.executed(stage).parent
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "again"))
+    second = execute.run_notebook(stage, parameters=SMALL[stage]).parent
+    tables = sorted(path.name for path in first.glob("*.parquet"))
+    assert tables and tables == sorted(path.name for path in second.glob("*.parquet"))
+    for name in tables:
+        pd.testing.assert_frame_equal(pd.read_parquet(first / name), pd.read_parquet(second / name))
+
+
+def test_template_runs(tmp_path):
+    executed = execute.run_notebook("_template")
+    assert executed == tmp_path / "runs" / "template" / "_template" / "notebook.ipynb"
+    assert runs.is_fresh("template", "00_filter_rnacentral") is None
+
+
+def test_empty_stage_folders_of_mini_are_committed():
+    command = ["git", "ls-files", "runs/mini"]
+    done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in runs.STAGES]
