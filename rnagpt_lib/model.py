@@ -8,6 +8,7 @@
 
 import hashlib
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from transformers.utils import logging
 from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import digest, sha256
 from rnagpt_lib.packing import Batch
 from rnagpt_lib.profiles import Train
 
@@ -121,13 +123,9 @@ class Config:
 
 
 def hash_llm(folder: str | Path) -> str:
-    """sha256 over names and bytes of an LLM's weights, config and tokenizer files."""
+    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
     found = {path for pattern in LLM_FILES for path in paths.from_root(folder).glob(pattern)}
-    total = hashlib.sha256()
-    for path in sorted(found):
-        with path.open("rb") as stream:
-            total.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    return digest({path.name: sha256(path) for path in found})
 
 
 class RnaGpt(nn.Module):
@@ -257,11 +255,7 @@ def _loading(config: Config) -> dict:
     """from_pretrained's precision options; 4 bits only where they can work."""
     if config.train != "qlora":
         return {"dtype": DTYPES[config.precision]}
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        bitsandbytes = None
-    if bitsandbytes is None or not torch.cuda.is_available():
+    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
         raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
     from transformers import BitsAndBytesConfig
 

@@ -1,0 +1,190 @@
+"""Checkpoints: one folder with projection, adapter, template, hashes and optimiser state.
+
+    checkpoints/step-00000123/{projection.safetensors, adapter/, template.json, config.json,
+                               manifest.json, state/training.pt}
+    checkpoints/{best,last}.json
+
+A folder appears under its name only when all its files are on the disk, and counts only while
+every file has the hash that its manifest records. Nothing is loaded that could run code.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from rnagpt_lib import paths
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json, sha256, write_json
+from rnagpt_lib.model import Config, RnaGpt, Template
+
+PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
+
+
+def save(
+    model: RnaGpt, folder: Path, step: int, state: dict, *, val_loss: float | None, keep: int = 2
+) -> Path:
+    """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
+
+    ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
+    ``keep`` checkpoints and the best one by ``val_loss`` stay.
+    """
+    final = folder / "checkpoints" / f"step-{step:08d}"
+    draft = final.with_name(f".{final.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "state").mkdir(parents=True)
+    _write_weights(model, draft)
+    write_json(draft / "template.json", asdict(model.template))
+    write_json(draft / "config.json", asdict(model.config))
+    torch.save(state, draft / STATE)
+    manifest = {"step": step, "val_loss": val_loss, "files": _hashes(draft)}
+    write_json(draft / "manifest.json", manifest)
+    for path in (*draft.rglob("*"), draft):
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(draft, final)
+    _sync(final.parent)
+    _point_and_prune(final.parent, keep)
+    return final
+
+
+def is_valid(checkpoint: Path) -> bool:
+    """Whether every file is there with the hash that the manifest records."""
+    try:
+        recorded = json.loads((checkpoint / "manifest.json").read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return recorded == _hashes(checkpoint)
+
+
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint of a stage's folder that is whole; None when there is none."""
+    return next(filter(is_valid, reversed(_all(folder / "checkpoints"))), None)
+
+
+def find(folder: Path, which: str = "best") -> Path:
+    """The checkpoint that ``best.json`` or ``last.json`` of a stage's folder names.
+
+    Raises InputError when the stage has none, or when its files are damaged.
+    """
+    named = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
+    if named is None:
+        raise InputError(f"{paths.shown(folder)}: no {which} checkpoint there; train this stage")
+    checkpoint = folder / "checkpoints" / named
+    if not is_valid(checkpoint):
+        raise InputError(
+            f"{paths.shown(checkpoint)}: files are missing or damaged; train the stage again"
+        )
+    return checkpoint
+
+
+def load(folder: Path, which: str = "best") -> RnaGpt:
+    """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
+    ``RnaGpt.build`` do."""
+    checkpoint = find(Path(folder), which)
+    template = Template(**read_json(checkpoint / "template.json"))
+    model = RnaGpt.build(Config(**read_json(checkpoint / "config.json")), template=template)
+    _read_weights(model, checkpoint)
+    return model
+
+
+def load_encoder(model: RnaGpt) -> Encoder:
+    """The encoder that a model was trained on. Raises InputError when its folder holds another."""
+    encoder = Encoder.load(paths.from_root(model.config.encoder), device=str(model.device))
+    if encoder.hash != model.config.encoder_hash:
+        raise InputError(
+            f"{model.config.encoder}: the model was trained on another encoder "
+            f"({model.config.encoder_hash[:12]}…, here {encoder.hash[:12]}…); restore that one"
+        )
+    return encoder
+
+
+def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
+    """Start a model from the projection of another stage (stage 2 from stage 1's).
+
+    Raises InputError when that stage used another encoder, LLM or template.
+    """
+    checkpoint = find(Path(folder), which)
+    _refuse_another(model, checkpoint, ("encoder_hash", "llm_hash"))
+    model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
+
+
+def restore(model: RnaGpt, checkpoint: Path) -> dict:
+    """Load a checkpoint's weights into ``model`` and return its state.
+
+    Raises InputError when it belongs to another encoder, LLM, template or kind of training.
+    """
+    _refuse_another(model, checkpoint, tuple(asdict(model.config)))
+    _read_weights(model, checkpoint)
+    return torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+
+
+def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
+    saved, own = read_json(checkpoint / "config.json"), asdict(model.config)
+    saved["template"] = read_json(checkpoint / "template.json")
+    own["template"] = asdict(model.template)
+    for name in (*names, "template"):
+        if saved[name] != own[name]:
+            raise InputError(
+                f"{paths.shown(checkpoint)}: made with another {name.removesuffix('_hash')} "
+                f"({saved[name]}, here {own[name]}); use that one, or train in a new run"
+            )
+
+
+def _write_weights(model: RnaGpt, folder: Path) -> None:
+    projection = {name: t.detach().cpu() for name, t in model.projection.state_dict().items()}
+    save_file(projection, folder / PROJECTION)
+    if isinstance(model.llm, PeftModel):
+        weights = get_peft_model_state_dict(model.llm)
+        (folder / ADAPTER).mkdir()
+        weights = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
+        save_file(weights, folder / ADAPTER / "adapter_model.safetensors")
+        config = model.llm.peft_config["default"]
+        targets = sorted(config.target_modules)  # a set has another order in every process
+        config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
+        config.save_pretrained(folder / ADAPTER)
+
+
+def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
+    model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
+    if isinstance(model.llm, PeftModel):
+        weights = load_file(checkpoint / ADAPTER / "adapter_model.safetensors")
+        set_peft_model_state_dict(model.llm, weights)
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    files = {p.relative_to(checkpoint).as_posix(): p for p in checkpoint.rglob("*") if p.is_file()}
+    return {name: sha256(path) for name, path in sorted(files.items()) if name != "manifest.json"}
+
+
+def _point_and_prune(folder: Path, keep: int) -> None:
+    """best.json and last.json out of the manifests at hand; then older checkpoints go."""
+    made = {path: read_json(path / "manifest.json") for path in _all(folder) if is_valid(path)}
+    last = list(made)[-1]
+    scored = [path for path in made if made[path]["val_loss"] is not None]
+    best = min(scored, key=lambda path: made[path]["val_loss"], default=last)
+    for name, path in (("best", best), ("last", last)):
+        facts = {key: made[path][key] for key in ("step", "val_loss")}
+        write_json(folder / f"{name}.json", {"folder": path.name} | facts)
+    for path in _all(folder)[:-keep]:
+        if path != best:
+            shutil.rmtree(path)
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
