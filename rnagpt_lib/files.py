@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.paths import shown
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -28,8 +31,11 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in ``path``; empty when the file is missing."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """The object in ``path``; empty when the file is missing. InputError when it is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise InputError(f"{shown(path)} is damaged; delete {shown(path.parent)}") from None
 
 
 def sha256(path: Path) -> str:
@@ -43,8 +49,7 @@ def sha256(path: Path) -> str:
 def visible(folder: Path) -> dict[str, Path]:
     """All files below ``folder`` by relative name, sorted, without hidden ones."""
     below = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
-    shown = {name: file for name, file in below.items() if not _hidden(name)}
-    return {name.as_posix(): shown[name] for name in sorted(shown)}
+    return {name.as_posix(): below[name] for name in sorted(below) if not _hidden(name)}
 
 
 def digest(data: object) -> str:

@@ -61,7 +61,7 @@ class Run:
         on_finished: str | None = None,
         **overrides: object,
     ) -> "Run":
-        """Open a stage: check its parameters, lock it, see to its parents, clear its folder.
+        """Open a stage: check its parameters, see to its parents, lock it, clear its folder.
 
         ``overrides`` are the notebook's other parameters in lower case; None means "as in
         the profile", and so it does for ``on_finished`` (``archive`` or ``refuse``).
@@ -74,9 +74,9 @@ class Run:
             raise InputError(f"ON_FINISHED is {on_finished!r}; it can be archive or refuse")
         chosen = {name: value for name, value in overrides.items() if value is not None}
         opened = cls(stage, run, loaded, seed, loaded.stage(stage, **chosen), folder)
+        opened._see_to_parents()
         locks.acquire(opened._lock, f"{stage} of run {run}")
         try:
-            opened._see_to_parents()
             opened._begin(on_finished or loaded.on_finished, chosen)
         except BaseException:
             locks.release(opened._lock)

@@ -64,8 +64,11 @@ def is_fresh(run_id: str, stage: str) -> str | None:
 
 
 def stage_hash(run_id: str, stage: str) -> str:
-    """The hash of a finished stage, over its parameters and outputs."""
-    return read_json(stage_folder(run_id, stage) / MANIFEST)["hash"]
+    """The hash of a finished stage, over its parameters and outputs; InputError if it is not."""
+    manifest = read_json(stage_folder(run_id, stage) / MANIFEST)
+    if "hash" not in manifest:
+        raise InputError(f"{stage} of run {run_id} is not finished; run notebooks/{stage}.ipynb")
+    return manifest["hash"]
 
 
 def outputs(folder: Path) -> dict[str, str]:
