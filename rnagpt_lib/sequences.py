@@ -62,30 +62,33 @@ def _why(letter: str) -> str:
     return _FOREIGN
 
 
-def read_fasta(source: str | Path) -> list[Record]:
+def read_fasta(source: str | Path, refused: dict[str, str] | None = None) -> list[Record]:
     """All records of a FASTA file (plain or gzip) or of FASTA text (anything with a ``>``).
 
-    A record that appears twice with the same sequence is kept once. Raises InputError with
+    A record that appears twice with the same sequence is kept once. With ``refused``, records
+    that hold a foreign letter, and repeats, are noted there (id → reason) and left out. Raises InputError with
     the file, the line and the remedy for everything that is not FASTA of RNA.
     """
     records: dict[str, Record] = {}
-    for record in stream_fasta(source):
+    for record in stream_fasta(source, refused):
         known = records.setdefault(record.id, record)
         if known.sequence != record.sequence:
             raise InputError(
                 f"{_label(source)}, line {record.line}: id {record.id!r} was used on line"
                 f" {known.line} for another sequence; give each sequence an id of its own"
             )
+        if known is not record and refused is not None:
+            refused[record.id] = f"line {record.line}: the same record as on line {known.line}"
     return list(records.values())
 
 
-def stream_fasta(source: str | Path) -> Iterator[Record]:
+def stream_fasta(source: str | Path, refused: dict[str, str] | None = None) -> Iterator[Record]:
     """The records one by one, with normalised sequences; holds one record in memory."""
     label, header, line, parts = _label(source), None, 0, []
     for number, text in _lines(source):
         if text.startswith(">"):
             if header is not None:
-                yield _record(label, header, line, parts)
+                yield from _record(label, header, line, parts, refused)
             header, line, parts = text[1:].strip(), number, []
         elif text and header is None:
             raise InputError(
@@ -96,17 +99,23 @@ def stream_fasta(source: str | Path) -> Iterator[Record]:
             parts.append(text)
     if header is None:
         raise InputError(f"{label} is empty; give a FASTA file with at least one record")
-    yield _record(label, header, line, parts)
+    yield from _record(label, header, line, parts, refused)
 
 
-def _record(label: str, header: str, line: int, parts: list[str]) -> Record:
+def _record(
+    label: str, header: str, line: int, parts: list[str], refused: dict[str, str] | None
+) -> Iterator[Record]:
     name, _, description = header.partition(" ")
     if not name:
         raise InputError(f"{label}, line {line}: the header has no id; write '>id' before it")
     try:
-        return Record(name, description.strip(), normalise("".join(parts)), line)
+        sequence = normalise("".join(parts))
     except InputError as error:
-        raise InputError(f"{label}, record {name!r} (line {line}): {error}") from None
+        if refused is None:
+            raise InputError(f"{label}, record {name!r} (line {line}): {error}") from None
+        refused[name] = f"line {line}: {error}"
+        return
+    yield Record(name, description.strip(), sequence, line)
 
 
 def _is_text(source: str | Path) -> bool:
