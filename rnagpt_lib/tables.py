@@ -192,6 +192,8 @@ def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
 
 def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array:
     try:
+        if kind not in (TEXT, TEXTS) and pd.api.types.is_string_dtype(column) and len(column):
+            raise pa.ArrowInvalid("it holds text")  # Arrow would parse "1" silently
         array = pa.Array.from_pandas(column, type=ARROW[kind], safe=True)
     except pa.ArrowException as error:
         raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None

@@ -1,0 +1,95 @@
+"""Profiles: sections are checked, overrides win, mistakes are named."""
+
+import pytest
+
+from rnagpt_lib import paths, profiles
+from rnagpt_lib.errors import InputError
+
+FILTER, STAGE2 = "00_filter_rnacentral", "05_train_stage2"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNAGPT_ROOT", str(tmp_path))
+    paths.profiles().mkdir()
+
+    def write(text: str | bytes) -> None:
+        data = text if isinstance(text, bytes) else text.encode()
+        (paths.profiles() / "mine.yaml").write_bytes(data)
+
+    return write
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_resolves_every_stage(name):
+    profile = profiles.load(name)
+    assert profile.name == name and profile.about.endswith(".")
+    for stage, model in profiles.STAGE_MODELS.items():
+        assert isinstance(profile.stage(stage), model)
+
+
+def test_only_mini_runs_predecessors_and_only_the_large_ones_refuse():
+    loaded = {name: profiles.load(name) for name in profiles.names()}
+    assert {"mini", "local", "paper_5k", "full", "reference"} <= set(loaded)
+    assert [name for name, profile in loaded.items() if profile.auto_run] == ["mini"]
+    refusing = {name for name, profile in loaded.items() if profile.on_finished == "refuse"}
+    assert refusing == {"full", "paper_5k"}
+
+
+def test_overrides_win_and_none_leaves_the_profile(write):
+    write(f"about: x.\nstages:\n  {FILTER}: {{world_size: 70}}\n")
+    profile = profiles.load("mine")
+    assert profile.stage(FILTER).world_size == 70
+    assert profile.stage(FILTER, world_size=None).world_size == 70
+    assert profile.stage(FILTER, world_size=80).world_size == 80
+    assert profile.stage(STAGE2).warmup_steps == profiles.Stage2().warmup_steps
+
+
+@pytest.mark.parametrize(
+    "stage, overrides, words",
+    [
+        (FILTER, {"wrld_size": 5}, r"parameter wrld_size: Extra inputs.*parameters are input"),
+        (FILTER, {"world_size": "many"}, "parameter world_size: .*valid integer"),
+        (FILTER, {"world_size": 3}, "greater than or equal to 20"),
+        (FILTER, {"input": "cloud"}, "'world' or 'files'"),
+        (STAGE2, {"epochs": 1.5}, "parameter epochs"),
+        (STAGE2, {"learning_rate": 0}, "parameter learning_rate"),
+        (STAGE2, {"betas": [0.9]}, "parameter betas"),
+    ],
+)
+def test_bad_parameters_are_named(stage, overrides, words):
+    with pytest.raises(InputError, match=words):
+        profiles.load("mini").stage(stage, **overrides)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("stages: {}\n", "mine.yaml: about Field required"),
+        ("about: x.\nautorun: true\n", "autorun Extra inputs"),
+        ("about: x.\nstages:\n  04_stage: {}\n", "unknown stage '04_stage'"),
+        (f"about: x.\nstages:\n  {FILTER}: {{size: 5}}\n", "parameter size"),
+        ("about: [\n", "is no YAML mapping"),
+        ("", "is no YAML mapping"),
+        ("just text", "is no YAML mapping"),
+        (b"\xff\xfe\x00\x81", "is no YAML mapping"),
+    ],
+)
+def test_bad_files_are_named_in_one_line(write, text, words):
+    write(text)
+    with pytest.raises(InputError, match=words) as caught:
+        profiles.load("mine")
+    assert "\n" not in str(caught.value) and "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nope", "", "../pyproject", "mini.yaml"])
+def test_unknown_profiles_are_refused_with_the_known_ones(name):
+    with pytest.raises(InputError, match="is unknown; profiles are .*mini"):
+        profiles.load(name)
+
+
+def test_parameters_are_frozen_and_keys_leave_out_what_changes_no_result():
+    params = profiles.load("mini").stage("01_explore_topics", workers=2)
+    with pytest.raises(ValueError, match="frozen"):
+        params.workers = 3
+    assert "workers" not in params.key() and "passes" in params.key()
