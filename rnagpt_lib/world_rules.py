@@ -75,7 +75,7 @@ def _wobble(entities: tuple[str, ...]) -> dict[str, str]:
 RULES: dict[str, Rule] = {
     "tRNA": Rule("isotype", "CU", "AA", ANTICODONS),
     "pre_miRNA": Rule("target", "AG", "GUA", _wobble(GENES)),
-    "C_D_box_snoRNA": Rule("site", "CAG", "AC", _wobble(METHYLATED), "CUGA.{5}$"),
+    "C_D_box_snoRNA": Rule("site", "CAG", "AC", _wobble(METHYLATED), "CUGA.....$"),
     "H_ACA_box_snoRNA": Rule("site", "GC", "CCA", _wobble(PSEUDOURIDINES), "ACA...$"),
     "riboswitch": Rule("ligand", "AU", "UCC", _wobble(LIGANDS)),
 }

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 
 from rnagpt_lib.sequences import reverse_complement
-from rnagpt_lib.world_rules import ARCHITECTURES, LETTERS, RULES, WORLD, Family, read_local
+from rnagpt_lib.world_rules import (
+    ARCHITECTURES,
+    LETTERS,
+    RULES,
+    WORLD,
+    Family,
+    code_length,
+    read_local,
+)
 
 BLOCK_RATE = 0.05  # substitutions per nt of a family's blocks, from lineage to lineage
 STEM_RATE = 0.08  # the same in a family's stems, pair by pair
@@ -113,8 +121,7 @@ def break_box(sequence: str, rna_type: str, rng: random.Random) -> str:
     box = RULES[rna_type].box.rstrip("$")
     if not box:
         return sequence
-    letters, loose = box.replace(".{5}", "....."), box.replace(".{5}", ".....").count(".")
-    position = rng.randrange(len(sequence) - len(letters), len(sequence) - loose)
+    position = rng.randrange(len(sequence) - len(box), len(sequence) - box.count("."))
     other = rng.choice(LETTERS.replace(sequence[position], ""))
     return sequence[:position] + other + sequence[position + 1 :]
 
@@ -145,9 +152,26 @@ def _assemble(family: Family, key: str, code: str, rng: random.Random) -> str:
 def _three_prime_arm(arm: str, rng: random.Random) -> str:
     """The paired arm: Watson-Crick pairs, a few of them G·U."""
     wobble = {"G": "U", "U": "G"}
-    paired = [
-        wobble[letter] if letter in wobble and rng.random() < WOBBLE_RATE else None
+    partners = [
+        wobble[letter]
+        if letter in wobble and rng.random() < WOBBLE_RATE
+        else reverse_complement(letter)
         for letter in arm
     ]
-    plain = reverse_complement(arm)[::-1]
-    return "".join(w or p for w, p in zip(paired, plain, strict=True))[::-1]
+    return "".join(reversed(partners))
+
+
+def structure(family: Family, key: str) -> str:
+    """The planted stems of a lineage in dot-bracket notation, as long as its members are.
+
+    ``"(((..(((...)))..)))"``: matching brackets pair, some as G·U.
+    """
+    rule, drawn = RULES.get(family.rna_type), []
+    for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
+        if element.kind in "()":
+            drawn.append(element.kind * element.length)
+        elif element.kind in "@*":
+            drawn.append("." * (len(rule.before) + code_length(rule) + len(rule.after)))
+        else:
+            drawn.append("." * len(ancestor))
+    return "".join(drawn)

@@ -1,5 +1,6 @@
 """The world holds what it promises: strata, difficulty, local rules, text, reproducibility."""
 
+import random
 import re
 
 import edlib
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib import sequences, world, world_text
+from rnagpt_lib import sequences, world, world_sequences, world_text
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.world_rules import (
     ANTICODONS,
@@ -128,6 +129,30 @@ def test_lineages_are_clusters_of_their_own(entries):
     assert np.quantile(between, 0.99) < 0.75 and np.mean(between) < 0.66
     per_family = pd.Series([name for name, _ in keys]).value_counts()
     assert per_family.min() >= 3
+
+
+def test_stems_are_compensated():
+    pairs = {"AU", "UA", "GC", "CG", "GU", "UG"}
+    changed = 0
+    for family in families():
+        drawn = world_sequences.structure(family, "test")
+        one, two = (world_sequences.member(family, "test", random.Random(i)) for i in (1, 2))
+        assert len(drawn) == len(one) == len(two)
+        for left, right in brackets(drawn):
+            assert one[left] + one[right] in pairs and two[left] + two[right] in pairs
+            changed += one[left] != two[left] and one[right] != two[right]
+    assert changed > 20  # both sides of a pair changed together
+
+
+def brackets(drawn: str) -> list[tuple[int, int]]:
+    stack, found = [], []
+    for place, mark in enumerate(drawn):
+        if mark == "(":
+            stack.append(place)
+        elif mark == ")":
+            found.append((stack.pop(), place))
+    assert not stack
+    return found
 
 
 # Local rules
