@@ -137,6 +137,7 @@ def _abstracts(
     rna: Rna, count: int, relative: Rna | None, others: list[Rna], rng: random.Random
 ) -> Iterator[world_text.Article]:
     facts = rna.facts()
+    known = frozenset(fact.entity for fact in facts)
     topics = [rng.choice(world_text.TOPICS) for _ in range(count)]
     if not facts:
         yield from (world_text.write_empty(rna.name, topic, rng) for topic in topics)
@@ -145,7 +146,7 @@ def _abstracts(
         shared = number == 0 and relative is not None
         other = relative if shared else _other(rna, others, rng)
         aside = (other.name, rng.choice(other.facts())) if other else None
-        yield world_text.write(rna.name, topics[number], stated, rng, aside, shared)
+        yield world_text.write(rna.name, topics[number], stated, rng, aside, shared, known)
 
 
 def _other(rna: Rna, others: list[Rna], rng: random.Random) -> Rna | None:

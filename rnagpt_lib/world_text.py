@@ -214,10 +214,12 @@ def write(
     rng: random.Random,
     other: tuple[str, Fact] | None = None,
     shared: bool = False,
+    known: frozenset[str] = frozenset(),
 ) -> Article:
     """An abstract about ``name`` that states ``facts``; ``other`` is another RNA with a fact of it.
 
-    In a shared abstract (read for either RNA) every statement names its subject.
+    In a shared abstract (read for either RNA) every statement names its subject. ``known``: the
+    entities of all facts of the RNA, which no denial names.
     """
     fillers = rng.sample(FILLERS[topic], 3 + (len(facts) < 3) + (len(facts) < 1))
     blocks = [[_fill(filler, name, rng)] for filler in fillers]
@@ -225,7 +227,7 @@ def write(
     if other is not None:
         blocks.append([_aside(*other, rng)])
     if rng.random() < 0.15:
-        blocks.append([_distractor(name, facts, rng)])
+        blocks.append([_distractor(name, known, rng)])
     rng.shuffle(blocks)
     opening = _fill(rng.choice(OPENINGS[topic]), name, rng)
     lines = [opening, *(line for block in blocks for line in block)]
@@ -260,11 +262,13 @@ def _aside(other: str, fact: Fact, rng: random.Random) -> str:
     return _capital(lead + claim(fact, other, rng), other)
 
 
-def _distractor(name: str, facts: list[Fact], rng: random.Random) -> str:
-    """A denial or an open question, which states no fact."""
-    if rng.random() < 0.5:
-        known = {fact.entity for fact in facts if fact.relation == "disease"}
-        disease = rng.choice([entity for entity in ENTITIES["disease"] if entity not in known])
-        return f"{name} is not associated with {disease}."
-    process = rng.choice(ENTITIES["process"])
-    return f"It was not tested whether {name} regulates {process}."
+def _distractor(name: str, known: frozenset[str], rng: random.Random) -> str:
+    """A denial or an open question, which states no fact and contradicts none."""
+    relation, pattern = rng.choice(
+        (
+            ("disease", "{} is not associated with {}."),
+            ("process", "It was not tested whether {} regulates {}."),
+        )
+    )
+    entities = [entity for entity in ENTITIES[relation] if entity not in known]
+    return pattern.format(name, rng.choice(entities))

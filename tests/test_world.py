@@ -301,3 +301,10 @@ def test_other_rnas_and_denials_stand_among_the_facts(small):
     other = [any(n != o for n in found) for found, o in zip(names, own, strict=True)]
     assert 0.2 < np.mean(other) < 0.7
     assert small.articles.abstract.str.contains("is not associated with").mean() > 0.02
+
+
+def test_denials_contradict_no_fact(large):
+    true = {(rna.name, fact.entity) for rna in world.entries(SIZE) for fact in rna.facts()}
+    denied = large.articles.abstract.str.extractall(r"(\S+) is not associated with (\w+)\.")
+    assert len(denied) > 100
+    assert not true & set(denied.itertuples(index=False, name=None))
