@@ -60,7 +60,7 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
             )
         try:
             values[name] = _typed(value, known[name])
-        except (ValueError, TypeError, yaml.YAMLError):
+        except (ValueError, yaml.YAMLError):
             kind = known[name]["inferred_type_name"]
             raise InputError(
                 f"{notebook.stem}: parameter {name} should be {kind}, and is {value!r}"
@@ -148,23 +148,18 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
 
 
 def _typed(value: object, about: dict) -> object:
-    kind = about["inferred_type_name"]
-    optional = about["default"] == "None"
-    if optional and (value is None or str(value).lower() in NOTHING):
+    """``value`` in the declared type; ValueError when it cannot be."""
+    if about["default"] == "None" and (value is None or str(value).lower() in NOTHING):
         return None
-    if kind == "str":
-        if not isinstance(value, str):
-            raise ValueError
-        return value
-    plain = yaml.safe_load(value) if isinstance(value, str) else value
-    if kind == "int" and isinstance(value, str):
-        return int(value)
-    if kind == "float" and not isinstance(value, bool):
+    kind = about["inferred_type_name"].split("[")[0]
+    if isinstance(value, str) and kind != "str":
+        value = {"int": int, "float": float}.get(kind, yaml.safe_load)(value)
+    if kind == "float" and type(value) is int:
         return float(value)
-    wanted = {"int": int, "bool": bool, "list": list}.get(kind.split("[")[0], object)
-    if not isinstance(plain, wanted) or (wanted is int and isinstance(plain, bool)):
+    wanted = {"str": str, "int": int, "float": float, "bool": bool, "list": list}.get(kind)
+    if wanted and type(value) is not wanted:
         raise ValueError
-    return plain
+    return value
 
 
 def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:

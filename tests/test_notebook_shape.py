@@ -89,11 +89,14 @@ def test_opens_and_finishes_its_own_stage(path):
     opened = [
         node
         for node in ast.walk(ast.parse(code))
-        if getattr(node, "attr", None) == "open" and getattr(node.value, "id", None) == "Run"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Run.open"
     ]
     stage = path.stem if path.stem in STAGES else STAGES[0]
     assert len(opened) == 1
     assert re.search(rf'Run\.open\(\s*"{stage}"', code)
+    given = {keyword.arg: getattr(keyword.value, "id", None) for keyword in opened[0].keywords}
+    assert given == {name: name.upper() for name in given}, "overrides are named as the parameters"
+    assert {"run", "profile", "seed"} <= set(given)
     assert "run.show()" in code and code.count("run.finish()") == 1
 
 

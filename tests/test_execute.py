@@ -1,0 +1,272 @@
+"""The headless runner, on a small project of its own with notebooks of a few lines."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from rnagpt_lib import execute, paths, profiles, runs
+from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.files import read_json
+from rnagpt_lib.runs import Run
+
+FIRST, SECOND, THIRD = runs.STAGES[:3]
+PARAMETERS = """\
+PROFILE: str = "mini"  # a file of profiles/
+RUN: str = "mini"  # run id
+SEED: int = 0  # seed
+{more}"""
+BODY = """\
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.runs import Run
+run = Run.open("{stage}", run=RUN, profile=PROFILE, seed=SEED, {passed})
+{action}
+run.path("note.txt").write_text(str(run.params))
+run.finish()"""
+
+
+def write_notebook(name, *, stage=None, more="", passed="", action="pass"):
+    cells = [
+        nbformat.v4.new_code_cell(PARAMETERS.format(more=more), metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            BODY.format(stage=stage or name, passed=passed, action=action),
+        ),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, paths.notebooks() / f"{name}.ipynb")
+
+
+def in_process(source, output, values, **_):
+    """Papermill without a kernel, which takes seconds to start."""
+    notebook = nbformat.read(source, 4)
+    scope = {}
+    try:
+        for cell in notebook.cells:
+            exec(cell.source, scope)
+            scope |= values if "parameters" in cell.metadata.get("tags", []) else {}
+    except Exception as error:
+        name = type(error).__name__
+        raise PapermillExecutionError(1, 1, "", name, str(error), []) from None
+    finally:
+        notebook.metadata.papermill = {"end_time": "2026-01-01T00:00:00"}
+        nbformat.write(notebook, output)
+
+
+TYPED = """\
+WORLD_SIZE: int = None  # RNAs
+RATE: float = 0.5  # rate
+NAME: str = "a"  # name
+TABLE: str = None  # file
+FLAG: bool = False  # flag
+RUNS: list = ["mini"]  # runs"""
+
+
+@pytest.fixture(autouse=True)
+def project(request, tmp_path, monkeypatch):
+    """A project whose first two stages are notebooks of a few lines."""
+    if "kernel" not in request.node.name:
+        monkeypatch.setattr(papermill, "execute_notebook", in_process)
+    profile_files = paths.profiles()
+    monkeypatch.setenv("RNAGPT_ROOT", str(tmp_path))
+    (tmp_path / "profiles").symlink_to(profile_files)
+    paths.notebooks().mkdir()
+    write_notebook(FIRST, more=TYPED, passed="world_size=WORLD_SIZE")
+    write_notebook(SECOND, more="PASSES: int = None  # passes", passed="passes=PASSES")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["00", FIRST, f"{FIRST}.ipynb", f"notebooks/{FIRST}.ipynb"])
+def test_notebooks_are_found_by_number_name_or_path(name):
+    assert execute.find(name) == paths.notebooks() / f"{FIRST}.ipynb"
+
+
+@pytest.mark.parametrize("name, words", [("09", "unknown"), ("0", "ambiguous"), ("x/y", "unknown")])
+def test_other_names_are_refused(name, words):
+    with pytest.raises(InputError, match=f"is {words}; notebooks are {FIRST}, {SECOND}"):
+        execute.find(name)
+
+
+@pytest.mark.parametrize(
+    "name, given, wanted",
+    [
+        ("WORLD_SIZE", "007", 7),
+        ("WORLD_SIZE", 7, 7),
+        ("WORLD_SIZE", "null", None),
+        ("WORLD_SIZE", "None", None),
+        ("WORLD_SIZE", None, None),
+        ("RATE", "1e-4", 1e-4),
+        ("RATE", "2", 2.0),
+        ("RATE", 2, 2.0),
+        ("NAME", "007", "007"),
+        ("NAME", "null", "null"),
+        ("NAME", "true", "true"),
+        ("TABLE", "None", None),
+        ("TABLE", "1.0", "1.0"),
+        ("FLAG", "true", True),
+        ("FLAG", "false", False),
+        ("RUNS", "[mini, big]", ["mini", "big"]),
+        ("RUNS", ["big"], ["big"]),
+    ],
+)
+def test_values_become_what_the_parameter_says(name, given, wanted):
+    value = execute.checked(execute.find("00"), {name: given})[name]
+    assert value == wanted and type(value) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        ("WORLD_SIZE", "1.5"),
+        ("WORLD_SIZE", 1.5),
+        ("WORLD_SIZE", True),
+        ("WORLD_SIZE", "many"),
+        ("SEED", "null"),
+        ("SEED", None),
+        ("RATE", "fast"),
+        ("RATE", [1]),
+        ("RATE", True),
+        ("NAME", 7),
+        ("FLAG", "2"),
+        ("FLAG", 1),
+        ("RUNS", "mini"),
+        ("RUNS", "[mini"),
+    ],
+)
+def test_ill_typed_values_are_refused(name, given):
+    with pytest.raises(InputError, match=f"{FIRST}: parameter {name} should be "):
+        execute.checked(execute.find("00"), {name: given})
+
+
+def test_unknown_parameters_are_refused_with_the_known_ones(own_runs):
+    with pytest.raises(InputError, match="has no parameter SIZES; its parameters are PROFILE, RUN"):
+        execute.run_notebook("00", parameters={"SIZES": 5})
+    assert not own_runs.exists()
+
+
+@pytest.mark.parametrize("bad", [{"run": "1x"}, {"profile": "nope"}])
+def test_bad_runs_and_profiles_are_refused_before_anything_starts(bad, own_runs):
+    with pytest.raises(InputError):
+        execute.run_notebook("00", **bad)
+    assert not own_runs.exists()
+
+
+def test_one_line_of_progress_and_up_to_date_after_with_kernels(capsys):
+    stages = (FIRST, SECOND)
+    execute.run_path(stages, run="mini", profile="mini")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for stage, line in zip(stages, lines, strict=True):
+        assert re.fullmatch(rf"{stage} +\d+ s   \S+{stage}: note.txt", line)
+        executed = nbformat.read(runs.stage_folder("mini", stage) / "notebook.ipynb", 4)
+        assert executed.metadata.papermill.end_time
+    execute.run_path(stages, run="mini", profile="mini")
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        [stage, "is", "up", "to", "date"] for stage in stages
+    ]
+
+
+def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
+    execute.run_notebook("00", parameters={"WORLD_SIZE": 50})
+    execute.run_path([FIRST], run="mini", profile="mini")
+    execute.run_path([FIRST], run="mini", profile="mini")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("is up to date")
+    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+    archived = list((paths.runs() / "mini" / ".previous").iterdir())
+    assert [(folder / "notebook.ipynb").is_file() for folder in archived] == [True]
+
+
+def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
+    execute.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
+    (runs.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
+    execute.run_notebook("01")
+    assert f"{FIRST}: its files were changed since, so it is run first" in capsys.readouterr().out
+    recorded = read_json(runs.stage_folder("mini", FIRST) / "params.json")
+    assert recorded["overrides"] == {"world_size": 50}
+    assert recorded["seed"] == 4
+
+
+def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
+    output = tmp_path / "runs" / "mini" / SECOND / "notebook.ipynb"
+    output.parent.mkdir(parents=True)
+    source = paths.notebooks() / f"{SECOND}.ipynb"
+    command = [sys.executable, "-m", "papermill", str(source), str(output)]
+    subprocess.run(command, check=True, capture_output=True, cwd=paths.notebooks())
+    assert runs.is_fresh("mini", SECOND) is None
+    assert f"{FIRST}: it has not been run yet, so it is run first" in output.read_text()
+
+
+def test_elsewhere_a_missing_predecessor_is_named_with_its_command(own_runs):
+    with pytest.raises(InputError, match=f"rnagpt run {FIRST} --profile local --run local"):
+        execute.run_notebook("01", profile="local")
+    assert not own_runs.exists()
+
+
+def test_an_input_error_in_a_notebook_is_its_one_sentence(capsys):
+    write_notebook(FIRST, action='raise InputError("my.fa: record 3 holds X; remove it")')
+    with pytest.raises(InputError) as caught:
+        execute.run_notebook("00")
+    assert str(caught.value) == "my.fa: record 3 holds X; remove it"
+    assert capsys.readouterr().out.strip().endswith("stopped")
+    assert runs.is_fresh("mini", FIRST) == "it was started but not finished"
+    assert {file.name for file in runs.stage_folder("mini", FIRST).iterdir()} == {
+        "manifest.json",
+        "params.json",
+    }
+
+
+def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
+    write_notebook(FIRST, action="1 / 0")
+    with pytest.raises(NotebookFailed, match="ZeroDivisionError: division by zero") as caught:
+        execute.run_notebook("00")
+    copy = runs.stage_folder("mini", FIRST) / "notebook.ipynb"
+    assert str(caught.value).endswith(f"The executed copy is {paths.shown(copy)}")
+    assert "ZeroDivisionError" in copy.read_text()
+
+
+def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
+    write_notebook(FIRST, action="import os\nos._exit(9)")
+    with pytest.raises(NotebookFailed, match="kernel died"):
+        execute.run_notebook("00")
+    assert runs.is_fresh("mini", FIRST) == "it was started but not finished"
+    assert Run.open(FIRST).resuming
+
+
+def test_a_stage_in_use_is_refused_and_left_alone():
+    code = f"from rnagpt_lib.runs import Run; Run.open('{FIRST}'); print(1, flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        folder = runs.stage_folder("mini", FIRST)
+        before = {file.name: file.read_bytes() for file in folder.iterdir()}
+        with pytest.raises(InputError, match=f"in use by process {other.pid}"):
+            execute.run_notebook("00")
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+        other.kill()
+
+
+def test_other_notebooks_run_under_their_own_name():
+    write_notebook("appendix", stage=FIRST)
+    assert execute.run_notebook("appendix", run="mine") == (
+        paths.runs() / "mine" / "appendix" / "notebook.ipynb"
+    )
+
+
+def test_parameters_show_type_default_and_help():
+    shown = execute.parameters(execute.find("00"))
+    assert (
+        shown["WORLD_SIZE"]["help"] == "RNAs" and shown["WORLD_SIZE"]["inferred_type_name"] == "int"
+    )
+    assert list(shown)[:3] == ["PROFILE", "RUN", "SEED"]
+
+
+def test_the_profile_of_a_run_is_known_to_the_notebook():
+    execute.run_notebook("00", profile="reference", parameters={"WORLD_SIZE": 30})
+    recorded = read_json(runs.stage_folder("reference", FIRST) / "params.json")
+    assert recorded["profile"] == "reference"
+    assert recorded["params"]["world_size"] == 30
+    assert profiles.load("reference").stage(FIRST).world_size != 30
