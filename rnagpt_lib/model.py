@@ -146,9 +146,9 @@ class RnaGpt(nn.Module):
         self.llm = llm.requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
         self.template = template or Template()
+        self.projection = nn.Linear(config.encoder_dim, llm.config.hidden_size)
         if config.train != "projection":
             self.llm = get_peft_model(llm, _lora(config))
-        self.projection = nn.Linear(config.encoder_dim, self.causal.config.hidden_size)
 
     @classmethod
     def build(cls, config: Config, *, seed: int = 0, template: Template | None = None) -> "RnaGpt":

@@ -58,7 +58,7 @@ class Batch:
     soft: Tensor
     embeddings: Tensor
     positions: Tensor
-    mask: Tensor | None
+    mask: Tensor
     predictors: Tensor
     targets: Tensor
     weights: Tensor

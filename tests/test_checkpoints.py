@@ -1,0 +1,176 @@
+"""Checkpoints: whole or absent, the newest whole one found, another model's refused."""
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import config_of, make_trees, write_llm
+
+from rnagpt_lib import checkpoints
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.model import RnaGpt, Template
+from rnagpt_lib.packing import collate
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return write_llm(tmp_path_factory.mktemp("llm"))
+
+
+@pytest.fixture(scope="module")
+def model(llm):
+    """A model that differs from a new one in every part that trains."""
+    model = RnaGpt.build(config_of(llm, "lora"), seed=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01)
+    return model
+
+
+def trained(model: RnaGpt) -> list[torch.Tensor]:
+    return [p.detach() for p in model.parameters() if p.requires_grad]
+
+
+def same(one: RnaGpt, other: RnaGpt) -> bool:
+    return all(map(torch.equal, trained(one), trained(other)))
+
+
+def save(model: RnaGpt, folder: Path, step: int, val_loss: float | None = None, keep: int = 2):
+    return checkpoints.save(model, folder, step, {"plan": "x"}, val_loss=val_loss, keep=keep)
+
+
+def test_layout(model, tmp_path):
+    saved = save(model, tmp_path, 123, 0.5)
+    assert saved == tmp_path / "checkpoints" / "step-00000123"
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "adapter", "config.json", "manifest.json", "projection.safetensors", "state",
+        "template.json",
+    ]  # fmt: skip
+    assert json.loads((saved / "template.json").read_text()) == vars(Template())
+    config = json.loads((saved / "config.json").read_text())
+    assert config["encoder_hash"] == "0" * 64 and config["llm_hash"] == model.config.llm_hash
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert {"projection.safetensors", "adapter/adapter_model.safetensors"} < set(manifest["files"])
+
+
+def test_loaded_model_gives_the_same_loss(model, tmp_path):
+    save(model, tmp_path, 1)
+    loaded = checkpoints.load(tmp_path)
+    batch = collate([make_trees(model, [9, 14])], 3).to(model.device)
+    assert same(loaded, model) and torch.equal(loaded(batch), model(batch))
+
+
+def test_best_and_last_and_what_stays(model, tmp_path):
+    for step, loss in enumerate([3.0, 1.0, 2.0, 2.5, 1.5], start=1):
+        save(model, tmp_path, step, loss)
+    folder = tmp_path / "checkpoints"
+    assert json.loads((folder / "best.json").read_text())["step"] == 2
+    assert json.loads((folder / "last.json").read_text())["step"] == 5
+    assert [p.name[-1] for p in sorted(folder.glob("step-*"))] == ["2", "4", "5"]
+    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+
+
+def test_best_without_validation_is_the_last(model, tmp_path):
+    save(model, tmp_path, 1)
+    save(model, tmp_path, 2)
+    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+
+
+@pytest.mark.parametrize("name", ["projection.safetensors", "state/training.pt", "manifest.json"])
+def test_a_damaged_newest_gives_way_to_the_one_before(model, tmp_path, name):
+    first, second = save(model, tmp_path, 1), save(model, tmp_path, 2)
+    assert checkpoints.newest(tmp_path) == second
+    path = second / name
+    path.write_bytes(path.read_bytes()[:-7])
+    assert checkpoints.newest(tmp_path) == first
+    with pytest.raises(InputError, match="step-00000002: files are missing or damaged"):
+        checkpoints.find(tmp_path, "last")
+
+
+def test_a_flipped_bit_is_seen(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    raw = bytearray((saved / "projection.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (saved / "projection.safetensors").write_bytes(raw)
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_an_interrupted_save_leaves_the_last_good_one(model, tmp_path, monkeypatch):
+    first = save(model, tmp_path, 1)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.os, "rename", die)
+    with pytest.raises(KeyboardInterrupt):
+        save(model, tmp_path, 2)
+    monkeypatch.undo()
+    assert checkpoints.newest(tmp_path) == first
+    assert checkpoints.newest(tmp_path) != save(model, tmp_path, 2)
+    assert not list((tmp_path / "checkpoints").glob(".step*"))
+
+
+def test_nothing_there(tmp_path):
+    assert checkpoints.newest(tmp_path) is None
+    with pytest.raises(InputError, match="no best checkpoint there"):
+        checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("encoder_hash", "1" * 64), ("llm_hash", "1" * 64), ("lora_rank", 8), ("train", "projection")],
+)
+def test_another_models_checkpoint_is_refused(model, tmp_path, name, value):
+    saved = save(model, tmp_path, 1)
+    config = json.loads((saved / "config.json").read_text()) | {name: value}
+    (saved / "config.json").write_text(json.dumps(config))
+    before = [tensor.clone() for tensor in trained(model)]
+    with pytest.raises(InputError, match=f"another {name.removesuffix('_hash')}"):
+        checkpoints.restore(model, saved)
+    assert all(map(torch.equal, before, trained(model)))
+
+
+def test_another_template_is_refused(llm, model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    other = RnaGpt.build(model.config, template=Template(stop="@@"))
+    with pytest.raises(InputError, match="another template"):
+        checkpoints.restore(other, saved)
+    with pytest.raises(InputError, match="another template"):
+        checkpoints.load_projection(other, tmp_path)
+
+
+def test_stage_two_starts_from_the_projection_of_stage_one(llm, model, tmp_path):
+    first = RnaGpt.build(config_of(llm), seed=5)
+    save(first, tmp_path, 1)
+    second = RnaGpt.build(config_of(llm, "lora"), seed=6)
+    checkpoints.load_projection(second, tmp_path)
+    assert torch.equal(second.projection.weight, first.projection.weight)
+    foreign = replace(first.config, encoder_hash="2" * 64)
+    with pytest.raises(InputError, match="another encoder"):
+        checkpoints.load_projection(RnaGpt.build(foreign), tmp_path)
+
+
+def test_a_missing_llm_is_named(tmp_path):
+    folder = write_llm(tmp_path / "llm")
+    save(RnaGpt.build(config_of(folder)), tmp_path, 1)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="no LLM there"):
+        checkpoints.load(tmp_path)
+
+
+class Danger:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_a_pickle_that_runs_code_is_refused(model, tmp_path, capsys):
+    saved = save(model, tmp_path, 1)
+    torch.save({"plan": Danger()}, saved / "state" / "training.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoints.restore(model, saved)
+    assert "code ran" not in capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""A tiny LLM with grouped-query attention, and RNAs with pairs to train it on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from rnagpt_lib.model import Config, RnaGpt, hash_llm
+from rnagpt_lib.packing import Tree
+from rnagpt_lib.train import stage2_trees
+
+DIM = 8
+TEXTS = [
+    "The RNA is a tRNA. It is associated with glioma and regulates cell growth.",
+    "###Human: <RNA></RNA> What type of RNA is the RNA? ###Assistant: ACGUACGU",
+]
+QUESTIONS = ("What type of RNA is the RNA?", "", "Is it associated with glioma?")
+ANSWERS = ("A tRNA.", "The RNA regulates cell growth.", "Yes, the RNA is associated with glioma.")
+
+
+def write_llm(folder: Path) -> Path:
+    """A random 2-layer Llama with 4 query and 2 key-value heads, and a byte-level BPE."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(TEXTS, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>")
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def config_of(llm: Path, train: str = "projection") -> Config:
+    return Config("models/none", "0" * 64, DIM, str(llm), hash_llm(llm), train, lora_rank=4)
+
+
+def double(model: RnaGpt) -> RnaGpt:
+    """The model in fp64, its adapters away from their start at zero."""
+    model.double()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def rna_tables(lengths: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """rnas and pairs: RNA i has 1 to 3 pairs, one of them with an empty question."""
+    rnas = pd.DataFrame(
+        {"rna_id": f"R{i}", "sequence": "ACGU" * (n // 4) + "A" * (n % 4) + "C" * i}
+        for i, n in enumerate(lengths)
+    )
+    pairs = pd.DataFrame(
+        {"rna_id": f"R{i}", "question": QUESTIONS[j], "answer": ANSWERS[(i + j) % 3]}
+        for i in range(len(lengths))
+        for j in range(1 + i % 3)
+    )
+    return rnas, pairs
+
+
+def random_embeddings(rnas: pd.DataFrame) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {s: torch.randn(len(s), DIM, generator=generator) for s in rnas["sequence"]}
+
+
+def make_trees(model: RnaGpt, lengths: list[int]) -> list[Tree]:
+    rnas, pairs = rna_tables(lengths)
+    return stage2_trees(model, rnas, pairs, random_embeddings(rnas))
+
+
+def broken(tree: Tree) -> Tree:
+    return replace(tree, embeddings=torch.full_like(tree.embeddings, torch.nan))
