@@ -1,29 +1,19 @@
 """The data set's tables: from the miniature world or a user's files, filtered, and their card.
 
-Users' files: FASTA; and, each optional, a TSV with columns of ``rnas``, articles as JSON lines
-(id, title, abstract, year) and links as JSON lines (rna_id, article_ids).
+The filter of the paper's section 3.1: length limits and the alphabet; nothing vanishes without
+a row in ``dropped``.
 """
 
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import paths, sequences, units, world
+from rnagpt_lib import units, user_files, world
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Decompose, Filter
 from rnagpt_lib.relations import CATEGORICAL
-from rnagpt_lib.tables import COLUMNS, frame
-
-STAGE = "00_filter_rnacentral"
-_RNACENTRAL = re.compile(
-    r"(?:(?P<species>[A-Z][a-z]+ [a-z][\w.-]+(?: subsp\. [\w-]+)?)(?: \([^)]*\))? )?(?P<type>\S+?)"
-    r"(?: from (?P<n>\d+) species)?"
-)
-_URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
+from rnagpt_lib.tables import frame
+from rnagpt_lib.user_files import drop
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ def load_source(params: Filter, seed: int) -> Tables:
     break their format, and when nothing is left.
     """
     if params.input == "files":
-        return _kept(_from_files(params), params)
+        return _kept(Tables(**user_files.read(params)), params)
     made = world.make(params.world_size, seed)
     nothing = frame("dropped", [])
     tables = Tables(made.rnas, made.articles, made.links, nothing, made.truth, made.topics_truth)
@@ -62,11 +52,11 @@ def _kept(tables: Tables, params: Filter) -> Tables:
     links = tables.links[tables.links["rna_id"].isin(rnas["rna_id"][keep])]
     cited = tables.articles["article_id"].isin(links["article_id"])
     rows = [
-        _drop(rna_id, f"{why} ({length:,} nt)")
+        drop(rna_id, f"{why} ({length:,} nt)")
         for rna_id, why, length in zip(
             rnas["rna_id"][~keep], reason[~keep], lengths[~keep], strict=True
         )
-    ] + [_drop(i, "article linked with no RNA that is kept") for i in tables.articles["article_id"][~cited]]
+    ] + [drop(i, "article linked with no RNA that is kept") for i in tables.articles["article_id"][~cited]]
     dropped = pd.concat([tables.dropped, frame("dropped", rows)], ignore_index=True)
     if not keep.any():
         raise InputError(_nothing_left(params, dropped))
@@ -85,191 +75,6 @@ def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:
         f"{params.max_length} nt, RNA letters){first}; give RNAs within them, or change "
         "MIN_LENGTH and MAX_LENGTH"
     )
-
-
-def _drop(record: str, reason: str) -> dict:
-    return {"stage": STAGE, "record": record, "reason": reason}
-
-
-def _from_files(params: Filter) -> Tables:
-    if params.fasta is None:
-        raise InputError('INPUT is "files" but FASTA is not given; set FASTA to a FASTA file')
-    path = paths.from_root(params.fasta)
-    refused: dict[str, str] = {}
-    records = sequences.read_fasta(path, refused)
-    dropped = [_drop(rna_id, reason) for rna_id, reason in refused.items()]
-    rnas = frame("rnas", [_row(record) for record in records])
-    known = {*rnas["rna_id"], *refused}
-    if params.table:
-        rnas, unused = _with_table(rnas, paths.from_root(params.table), known)
-        dropped += unused
-    articles = _articles(paths.from_root(params.articles)) if params.articles else []
-    links: list[dict] = []
-    if params.links:
-        articles_of = {row["article_id"] for row in articles}
-        links = list(_links(paths.from_root(params.links), known, articles_of))
-    return Tables(
-        rnas, frame("articles", articles), frame("links", links).drop_duplicates(),
-        frame("dropped", dropped),
-    )  # fmt: skip
-
-
-def _row(record: sequences.Record) -> dict:
-    """The row of one FASTA record; type and species only where the header is RNAcentral's."""
-    found = parse_description(record.id, record.description)
-    return {
-        "rna_id": record.id,
-        "sequence": record.sequence,
-        "length": len(record.sequence),
-        "family": "",
-        "description": record.description,
-        "unit": "",
-        "split": "",
-        **found,
-    }
-
-
-def parse_description(rna_id: str, description: str) -> dict[str, str]:
-    """Type, species and taxid out of an RNAcentral header; empty for any other.
-
-    >>> parse_description("URS00008314B2", "tRNA from 13 species")
-    {'rna_type': 'tRNA', 'species': '', 'taxid': ''}
-    >>> parse_description("URS000006DA05_9606", "Homo sapiens (human) pre_miRNA hsa-mir-876")
-    {'rna_type': 'pre_miRNA', 'species': 'Homo sapiens', 'taxid': '9606'}
-    """
-    urs = _URS.fullmatch(rna_id)
-    match = _RNACENTRAL.match(description) if urs else None
-    shaped = match and (match["n"] or match["species"])
-    rna_type = match["type"] if shaped and _is_type(match["type"]) else ""
-    species = match["species"] or "" if shaped else ""
-    return {"rna_type": rna_type, "species": species, "taxid": (urs and urs["taxid"]) or ""}
-
-
-def _is_type(word: str) -> bool:
-    """RNAcentral's types end in RNA, or name a class such as ``ribozyme`` or ``other``."""
-    return bool(re.fullmatch(r"\w*RNA|\w*ribozyme|other|autocatalytically_spliced_intron", word))
-
-
-def _with_table(
-    rnas: pd.DataFrame, path: Path, known: set[str]
-) -> tuple[pd.DataFrame, list[dict]]:
-    """Fields from the user's TSV over those of the headers, and rows that match no record."""
-    table = _read_tsv(path)
-    unknown = [column for column in table.columns if column not in COLUMNS["rnas"]]
-    if unknown or "rna_id" not in table.columns:
-        fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
-        raise InputError(f"{path}, line 1: {fault}; columns are {', '.join(COLUMNS['rnas'])}")
-    twice = table["rna_id"].duplicated()
-    if twice.any():
-        line = int(twice.to_numpy().argmax())
-        raise InputError(
-            f"{path}, line {line + 2}: rna_id {table['rna_id'].iloc[line]!r} stands there twice; "
-            "keep one row for each RNA"
-        )
-    _same_sequences(rnas, table, path)
-    given = table.set_index("rna_id").drop(columns=["sequence", "length", "unit"], errors="ignore")
-    merged = rnas.set_index("rna_id")
-    merged.update(given[given != ""])
-    rows = table["rna_id"][~table["rna_id"].isin(known)]
-    unused = [_drop(rna_id, f"in {path.name} but not in the FASTA file") for rna_id in rows]
-    return merged.reset_index()[list(COLUMNS["rnas"])], unused
-
-
-def _read_tsv(path: Path) -> pd.DataFrame:
-    text = _text(path)
-    lines = [line.split("\t") for line in text.splitlines() if line.strip()]
-    for number, fields in enumerate(lines, start=1):
-        if len(fields) != len(lines[0]):
-            raise InputError(
-                f"{path}, line {number}: {len(fields)} fields where the header has "
-                f"{len(lines[0])}; separate the columns by single tabs"
-            )
-    return pd.DataFrame(lines[1:], columns=lines[0]).apply(lambda column: column.str.strip())
-
-
-def _same_sequences(rnas: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:
-    """A sequence in the TSV must be the FASTA's."""
-    if "sequence" not in table.columns:
-        return
-    known = rnas.set_index("rna_id")["sequence"]
-    for line, row in enumerate(table.itertuples(), start=2):
-        if row.sequence and row.rna_id in known:
-            if sequences.normalise(row.sequence) != known[row.rna_id]:
-                raise InputError(
-                    f"{path}, line {line}: the sequence of {row.rna_id!r} is not the one in the "
-                    "FASTA file; correct it or leave the column out"
-                )
-
-
-def _text(path: Path) -> str:
-    """The text of a user's file, or InputError for a missing, binary or empty one."""
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; check the path")
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is binary or not UTF-8; give a plain text file") from None
-    if not text.strip():
-        raise InputError(f"{path} is empty; leave the parameter out if there is nothing to give")
-    return text
-
-
-def _json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of every line, with the fields that it must have."""
-    example = "{" + ", ".join(f'"{field}": …' for field in fields) + "}"
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: no valid JSON ({error.msg}); write one object on each "
-                f"line, as in {example}"
-            ) from None
-        missing = [f for f in fields if not isinstance(record, dict) or record.get(f) is None]
-        if missing:
-            raise InputError(
-                f"{path}, line {number}: {missing[0]!r} is missing; each line is {example}"
-            )
-        yield number, record
-
-
-def _articles(path: Path) -> list[dict]:
-    rows: dict[str, dict] = {}
-    for number, record in _json_lines(path, ("id", "title", "abstract", "year")):
-        article_id, year = str(record["id"]), str(record["year"])
-        if not re.fullmatch(r"\S+", article_id) or article_id in rows:
-            fault = "stands there twice" if article_id in rows else "is empty or holds spaces"
-            raise InputError(f"{path}, line {number}: id {article_id!r} {fault}; ids are unique")
-        if not year.isdigit():
-            raise InputError(f"{path}, line {number}: year {year!r} is no number; write e.g. 2024")
-        rows[article_id] = {
-            "article_id": article_id,
-            "title": str(record["title"]),
-            "abstract": str(record["abstract"]),
-            "year": int(year),
-        }
-    return list(rows.values())
-
-
-def _links(path: Path, rnas: set[str], articles: set[str]) -> Iterator[dict]:
-    for number, record in _json_lines(path, ("rna_id", "article_ids")):
-        rna_id, ids = str(record["rna_id"]), record["article_ids"]
-        if rna_id not in rnas:
-            raise InputError(
-                f"{path}, line {number}: rna_id {rna_id!r} is not in the FASTA file; correct the "
-                "id or take the line out"
-            )
-        if not isinstance(ids, list):
-            raise InputError(f"{path}, line {number}: article_ids is no list; write [\"id\", …]")
-        for article_id in map(str, ids):
-            if article_id not in articles:
-                raise InputError(
-                    f"{path}, line {number}: article {article_id!r} is not in the articles file; "
-                    "add it there or take it out"
-                )
-            yield {"rna_id": rna_id, "article_id": article_id}
 
 
 def data_card(

@@ -15,6 +15,7 @@ from rnagpt_lib.phrases import (
     HEDGE,
     IGNORANCE,
     LEFT,
+    LITTLE,
     NEGATION,
     NOTHING,
     NOUNS,
@@ -27,6 +28,8 @@ from rnagpt_lib.phrases import (
     UNASSERTED,
 )
 from rnagpt_lib.relations import NONE, UNKNOWN
+
+HEDGED = "hedged or only asked"
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _mentions(text: str, continues: bool) -> Iterator[tuple[int, int]]:
 def _active(text: str, start: int, end: int) -> tuple[list[Fact], str]:
     """Facts of the predicates that follow a subject which ends at ``end``."""
     if UNASSERTED.search(re.split(r";", text[:start])[-1]):
-        return [], "hedged or only asked"
+        return [], HEDGED
     facts, reason = [], ""
     limit = _predicate_end(text, end)
     match = PHRASE.match(text, end + 1, limit)
@@ -107,13 +110,15 @@ def _active(text: str, start: int, end: int) -> tuple[list[Fact], str]:
         match = _next_phrase(text, end, limit)
         between = text[end : match.start()] if match else ""
         if HEDGE.search(between):
-            return [], "hedged or only asked"
+            return [], HEDGED
         if re.search(r"\b(?:which|that|while|when)\b", between):
             return [], ""
     while match:
         found, why = _read(text, match, limit)
         facts += found
         reason = reason or why
+        if why == HEDGED:
+            break  # what is only supposed has only supposed means and consequences
         match = _next_phrase(text, match.end(), limit)
     return facts, reason
 
@@ -141,11 +146,13 @@ def _read(text: str, match: re.Match, limit: int) -> tuple[list[Fact], str]:
     """The facts of one phrase: its relation with every fitting entity of the list behind it."""
     lead = match["lead"].replace("not only", "")
     number = next(i for i in range(len(PHRASES)) if match[f"p{i}"])
-    if HEDGE.search(lead) or re.search(r"(?i)\bpotential|possible", match[f"p{number}"]):
-        return [], "hedged or only asked"
+    if HEDGE.search(lead) or re.search(r"(?i)\b(?:potential|possible|candidate|promising)", match[f"p{number}"]):
+        return [], HEDGED
     denied = bool(NEGATION.search(lead))
     rest = text[match.end() : limit]
     for relation in PHRASES[number][1]:
+        if relation == "tissue" and LITTLE.search(lead):
+            relation = "altered"  # "poorly expressed in glioma": a change, not a place
         entities = listed(relation, rest)
         if entities:
             name = "disease" if relation == "altered" else relation
@@ -161,12 +168,13 @@ def _passive(text: str) -> tuple[list[Fact], str]:
     facts, reason = [], ""
     for match in [*PASSIVE.finditer(text), *TARGET_OF.finditer(text)]:
         if HEDGE.search(match[0]) or UNASSERTED.search(text[: match.start("mid")]):
-            reason = "hedged or only asked"
+            reason = HEDGED
             continue
         found = {name: value for name, value in match.groupdict().items() if value}
         relation = next((n for n in ("process", "partner") if n in found), "target")
         phrase = re.split(r"\b(?:that|and|of|show|found)\b", found["np"])[-1]
-        entity = fitting(relation, phrase) or fitting(relation, found.get("short", ""))
+        short = fitting(relation, found.get("short", ""))
+        entity = short or fitting(relation, phrase)
         if entity:
             facts.append(Fact(relation, entity, not NEGATION.search(found["mid"])))
         else:

@@ -15,7 +15,8 @@ _STOP = re.compile(
 _DETERMINER = re.compile(
     r"^(?:(?:the|an?|its|their|several|human|primary|most|any|protein|gene|genes|amino acid|"
     r"ligand|metabolite|disease|process|process(?:es)? of|activation of|abilit(?:y|ies) of|ability for|"
-    r"(?:activ|promot|inhibit|regulat|mediat|suppress|controll)ing(?: the)?)\s+)+(?=\S)",
+    r"(?:\w+ly )?(?:activat|promot|inhibit|regulat|mediat|"
+    r"suppress|controll)ing(?: the)?)\s+)+(?=\S)",
     re.IGNORECASE,
 )
 _TAIL = re.compile(r"\s+(?:\w+ly|also|too|alone|well|either|patients?|expression)$")
@@ -26,7 +27,7 @@ _JUNK = re.compile(
     r"microRNAs?|miR-?\d\S*|let-7\S*|more|less|one|two|three|location|regions?|motifs?|held)\b"
 )
 _NOT_DISEASE = re.compile(
-    r"(?i)(?:apopt|necr|mit|mei|cyt|metam|metast|angi|endocyt|exocyt|homeosta)\w*sis$"
+    r"(?i)(?:apopt|necr|mit|mei|cyt|metam|metast|angi|endocyt|exocyt|homeosta|progn|diagn)\w*sis$"
 )
 _DISEASE = re.compile(
     r"(?:cancers?|carcinomas?|tumou?rs?|neoplasms?|malignanc(?:y|ies)|diseases?|syndromes?|disorders?|"
@@ -91,6 +92,12 @@ _SYMBOL_POST = re.compile(
 _PROTEIN = re.compile(r"^[a-z-]{4,}(?:in|ase|some)$")
 
 
+_GENERAL = re.compile(
+    r"(?i)(?:cancers?|disease|diseases|tumou?rs?|malignanc(?:y|ies)|disorders?|neoplasms?|"
+    r"(?:.* )?(?:prognosis|outcome|survival))"
+)
+
+
 def fitting(relation: str, text: str) -> str | None:
     """The entity in a noun phrase, if it is of the kind that the relation needs.
 
@@ -112,17 +119,21 @@ def fitting(relation: str, text: str) -> str | None:
         text = _TAIL.sub("", text)
     if not text or len(text.split()) > 6 or _JUNK.search(text) or "," in text:
         return None
+    if relation == "process":  # words of a title
+        text = re.sub(r"\b[A-Z](?=[a-z]{3,}\b)", lambda match: match[0].lower(), text)
     return text if _is_kind(relation, text) else None
 
 
 def _is_kind(relation: str, text: str) -> bool:
     if relation in ("disease", "altered"):
-        return bool(_DISEASE.search(text)) and not _NOT_DISEASE.search(text) and " of " not in text
+        barred = _NOT_DISEASE.search(text) or _GENERAL.fullmatch(text) or " of " in text
+        return bool(_DISEASE.search(text)) and not barred
     if relation == "process":
         barred = _NOT_PROCESS.search(text) or _FINITE.search(text)
         return bool(_PROCESS.match(text)) and not barred
     if relation == "tissue":
-        return bool(_TISSUE.match(text)) and not _is_kind("disease", text)
+        bare = re.fullmatch(r"(?:cells?|cell lines?|tissues?)", text)
+        return bool(_TISSUE.match(text)) and not bare and not _is_kind("disease", text)
     if relation == "location":
         return bool(_LOCATION.match(text))
     if relation == "isotype":

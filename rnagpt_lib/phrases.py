@@ -45,15 +45,16 @@ _LEAD = (
 )
 HEDGE = re.compile(
     r"(?i)\b(?:may|might|could|should|perhaps|likely|potential(?:ly)?|possibl[ey]|possibility|"
-    r"putative(?:ly)?|presumabl[ey]|predicted|suggested|proposed|thought|believed|expected|seems?|"
+    r"candidate|promising|putative(?:ly)?|presumabl[ey]|predicted|suggested|proposed|thought|believed|expected|seems?|"
     r"appears?|hypothesi[sz]ed?|probabl[ey])\b"
 )
+LITTLE = re.compile(r"(?i)\b(?:poorly|lowly|weakly|rarely|barely|less|differentially|aberrantly|abnormally)\b")
 NEGATION = re.compile(r"(?i)\b(?:not|never|neither|nor|cannot|no longer|fail(?:s|ed)?|without)\b")
 UNASSERTED = re.compile(
     r"(?i)\b(?:whether|if|hypothes\w+|aim(?:s|ed)?|(?:to|we) (?:further )?(?:investigated?|examined?|"
     r"explored?|determined?|assess(?:ed)?|evaluated?|study|studied|elucidated?|clarify|clarified|"
     r"test(?:ed)?|analy[sz]ed?)|unclear|question|may|might|could|possib\w+|"
-    r"presum\w+|speculat\w+|propos\w+|lack of|absence of)\b"
+    r"predict\w*|presum\w+|speculat\w+|propos\w+|lack of|absence of)\b"
 )
 
 

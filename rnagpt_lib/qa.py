@@ -1,17 +1,24 @@
 """Question and answer pairs: from an entry's fields, and from its annotation's facts.
 
 Open pairs ask for the entity, closed ones name an entity, true or of another RNA. The rules
-work on any text (`facts`); `from_llm` asks a language model for the same.
+work on any text (`facts`); `asked` has a language model do the same.
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from rnagpt_lib import names
+from rnagpt_lib import names, prompts
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.facts import Fact, facts_in, has_subject
+from rnagpt_lib.llm import Chat
+from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.relations import (
     CATEGORICAL,
     NONE,
@@ -79,28 +86,42 @@ def _open_facts(evidence: dict[Fact, list[str]]) -> dict[str, list[Fact]]:
         by_relation[fact.relation].append(fact)
     for relation, facts in by_relation.items():
         named = [fact for fact in facts if fact.entity not in (UNKNOWN, NONE)]
-        by_relation[relation] = named[:MOST_ENTITIES] or facts[:1]
+        by_relation[relation] = _apart(named)[:MOST_ENTITIES] or facts[:1]
     return dict(by_relation)
 
 
+def _apart(facts: list[Fact]) -> list[Fact]:
+    """Without entities that are a part of an earlier one, or hold one ("migration of cells")."""
+    kept: list[Fact] = []
+    for fact in facts:
+        low = fact.entity.casefold()
+        if not any(low in k.entity.casefold() or k.entity.casefold() in low for k in kept):
+            kept.append(fact)
+    return kept
+
+
 def pairs(
-    rnas: pd.DataFrame, annotations: pd.DataFrame, params
+    rnas: pd.DataFrame, annotations: pd.DataFrame, params: Decompose, *, log: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All pairs of all RNAs and what was dropped, as tables ``pairs`` and ``dropped``.
 
-    ``params``: `profiles.Decompose`. An RNA has at most ``max_pairs`` pairs: open categorical
+    The provider "offline" reads the annotations by rules, "openai" asks a model (``log`` keeps
+    its replies); questions about the entry's fields are made by rule in both. An RNA has at most ``max_pairs`` pairs: open categorical
     ones first, then open facts, closed facts and closed categorical ones. Closed answers are
     balanced: as many "No" as "Yes" for every relation, where other RNAs offer an entity that
     the RNA's own annotation does not name.
     """
     texts = annotations[annotations["source"] == params.source]
     grouped = dict(tuple(texts.groupby("rna_id")))
+    chat = Chat(params.model, params.base_url, log) if params.provider == "openai" else None
     opened, closable, dropped = [], [], []
     words: dict[str, str] = {}
     for rna in rnas.to_dict("records"):
         rna_id, annotation = rna["rna_id"], grouped.get(rna["rna_id"], texts[:0])
-        evidence, silent = read_facts(annotation)
+        evidence, silent = ({}, []) if chat else read_facts(annotation)
         dropped += [_drop(f"{rna_id} sentence {number}", reason) for number, reason in silent]
+        if chat and len(annotation):
+            opened += asked(rna_id, annotation, params, chat)
         words[rna_id] = " ".join(annotation["text"]).casefold()
         opened += _open(rna, params.source, evidence)
         closable += _closable(rna, evidence)
@@ -117,17 +138,20 @@ def _drop(record: str, reason: str) -> dict:
     return {"stage": STAGE, "record": record, "reason": reason}
 
 
-def _pair(rna_id: str, source: str, relation: str, form: str, question: str, answer: str, ids):
+def _pair(
+    rna_id: str, source: str, kind: str, form: str, question: str, answer: str,
+    ids: Iterable[str] = (), version: str = RULES_VERSION,
+) -> dict:  # fmt: skip
     return {
         "pair_id": pair_id(rna_id, source, question),
         "rna_id": rna_id,
         "source": source,
-        "kind": RELATIONS[relation].kind,
+        "kind": kind,
         "form": form,
         "question": question,
         "answer": answer,
         "article_ids": list(ids),
-        "prompt_version": RULES_VERSION,
+        "prompt_version": version,
     }
 
 
@@ -142,7 +166,7 @@ def _open(rna: Mapping, source: str, evidence: dict[Fact, list[str]]) -> list[di
         wordings = RELATIONS[name].questions
         question = wordings[_number(rna["rna_id"], name) % len(wordings)]
         answer = RELATIONS[name].say(named)
-        made.append(_pair(rna["rna_id"], source, name, "open", question, answer, ids))
+        made.append(_pair(rna["rna_id"], source, RELATIONS[name].kind, "open", question, answer, ids))
     return made
 
 
@@ -179,7 +203,7 @@ def _closed(closable: list, words: dict[str, str], source: str) -> list[dict]:
             answer = RELATIONS[relation].confirm(asked, fact.true and not other)
             question = RELATIONS[relation].closed.format(asked)
             ids = [] if other else ids
-            made.append(_pair(rna_id, source, relation, "closed", question, answer, ids))
+            made.append(_pair(rna_id, source, RELATIONS[relation].kind, "closed", question, answer, ids))
     return made
 
 
@@ -235,3 +259,39 @@ def _at_most(made: list[dict], most: int) -> tuple[list[dict], list[dict]]:
 def _rank(pair: dict) -> int:
     """Fields first among open pairs, last among closed ones."""
     return (pair["kind"] in CATEGORICAL) == (pair["form"] == "closed")
+
+
+class Asked(BaseModel):
+    """One pair as a language model replies it."""
+
+    form: Literal["open", "closed"]
+    question: str = Field(pattern=r"(?i)\bthe RNA\b.*\?$")
+    answer: str = Field(pattern=r"\w.*\.$")
+    sentences: list[int] = Field(min_length=1)
+
+
+def asked(rna_id: str, annotation: pd.DataFrame, params: Decompose, chat: Chat) -> list[dict]:
+    """The literature pairs of one RNA by one chat call.
+
+    Raises InputError when the reply is no JSON list of pairs, or rests on unknown sentences.
+    """
+    texts = dict(zip(annotation["sentence_no"], annotation["text"], strict=True))
+    ids = dict(zip(annotation["sentence_no"], annotation["article_ids"], strict=True))
+    reply = chat.complete(prompts.qa(texts.items(), params.min_pairs, params.max_pairs))
+    body = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
+    try:
+        found = TypeAdapter(list[Asked]).validate_json(body)
+        evidence = [{i for n in pair.sentences for i in ids[n]} for pair in found]
+    except (ValidationError, KeyError) as error:
+        fault = str(error).splitlines()[0]
+        raise InputError(
+            f"{rna_id}: the reply of model {params.model!r} is no list of pairs ({fault}); try "
+            "again, or another MODEL"
+        ) from None
+    return [
+        _pair(
+            rna_id, params.source, "literature", pair.form, pair.question, pair.answer,
+            sorted(articles), prompts.QA_VERSION,
+        )
+        for pair, articles in zip(found, evidence, strict=True)
+    ]  # fmt: skip
