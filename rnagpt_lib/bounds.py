@@ -4,6 +4,7 @@ Units are resampled, not answers: the answers about one RNA, and about RNAs alik
 fall together. The same draws serve every score of a call, so that differences are paired.
 """
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -42,9 +43,8 @@ class Bootstrap:
             with np.errstate(invalid="ignore"):
                 drawn.append((self.counts @ sums) / (self.counts @ numbers))
             means.append(sums.sum() / numbers.sum())
-        kept = np.array(drawn)
-        kept = kept[:, ~np.isnan(kept).all(axis=0)]
-        low, high = np.nanpercentile(np.nanmean(kept, axis=0), OUTER)
+        kept = np.ma.masked_invalid(drawn).mean(axis=0).compressed()
+        low, high = np.percentile(kept, OUTER)
         return float(np.mean(means)), float(low), float(high)
 
 
@@ -53,16 +53,17 @@ def score_table(
 ) -> pd.DataFrame:
     """The contract's ``scores``: every metric of every model, for all questions and by kind,
     form and stratum. ``definitions`` maps metrics to the ids of their definitions."""
-    table = _with_strata(samples, asked)
     draws = Bootstrap(asked.unit, n, seed)
     rows = []
-    for keys, rows_of in table.groupby(["run", "source", "model", "metric"], sort=True):
-        run, source, model, metric = keys
-        for kind, form, stratum in _slices(rows_of):
-            chosen = _slice(rows_of, kind, form, stratum)
-            value, low, high = _bounds(draws, chosen, metric)
-            where = (run, source, model, kind, form, stratum, metric, definitions[metric])
-            rows.append((*where, value, low, high, len(chosen)))
+    table = _with_strata(samples, asked)
+    for keys, of_metric in table.groupby(["run", "source", "model", "metric"], sort=True):
+        metric = keys[-1]
+        values, units = of_metric.value.to_numpy(), of_metric.unit.to_numpy()
+        classes = _classes(of_metric, metric)
+        for where, chosen in _slices(of_metric):
+            within = None if classes is None else classes[chosen]
+            bounds = draws.bounds(values[chosen], units[chosen], within)
+            rows.append((*keys[:3], *where, metric, definitions[metric], *bounds, chosen.sum()))
     columns = ["run", "source", "model", "kind", "form", "stratum", "metric", "definition"]
     return pd.DataFrame(rows, columns=[*columns, "value", "low", "high", "n"])
 
@@ -72,16 +73,18 @@ def differences(
 ) -> pd.DataFrame:
     """Paired differences ``model_a`` - ``model_b`` for each (model_a, model_b, metric), over
     the questions that both answered; triples without any are left out."""
-    table = _with_strata(samples, asked)
     draws = Bootstrap(asked.unit, n, seed)
+    groups = dict(list(_with_strata(samples, asked).groupby(["model", "metric"])))
     rows = []
     for a, b, metric in pairs:
-        of_metric = table[table.metric == metric]
-        ours, theirs = of_metric[of_metric.model == a], of_metric[of_metric.model == b]
-        both = ours.merge(theirs[["pair_id", "value"]], on="pair_id", suffixes=("", "_b"))
+        if (a, metric) not in groups or (b, metric) not in groups:
+            continue
+        theirs = groups[b, metric][["pair_id", "value"]]
+        both = groups[a, metric].merge(theirs, on="pair_id", suffixes=("", "_b"))
         if len(both):
-            both["value"] = both["value"] - both["value_b"]
-            rows.append((a, b, metric, *_bounds(draws, both, metric)))
+            values = both["value"] - both["value_b"]
+            bounds = draws.bounds(values, both.unit, _classes(both, metric))
+            rows.append((a, b, metric, *bounds))
     return pd.DataFrame(rows, columns=["model_a", "model_b", "metric", "value", "low", "high"])
 
 
@@ -92,22 +95,19 @@ def _with_strata(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, overall.assign(metric="fact.all")], ignore_index=True)
 
 
-def _bounds(draws: Bootstrap, rows: pd.DataFrame, metric: str) -> tuple[float, float, float]:
-    classes = rows.reference.str[:2].str.lower() if metric == BALANCED else None
-    return draws.bounds(rows.value, rows.unit, classes)
+def _classes(rows: pd.DataFrame, metric: str) -> np.ndarray | None:
+    """Yes or no, the classes that a balanced metric averages over; None for other metrics."""
+    return rows.reference.str[:1].str.lower().to_numpy() if metric == BALANCED else None
 
 
-def _slices(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """All; by kind, stratum and both; by form."""
-    kinds, strata = sorted(rows.kind.unique()), sorted(rows.stratum.unique())
-    found = list(product([ALL, *kinds], [ALL], [ALL, *strata]))
-    found += [(ALL, form, ALL) for form in sorted(rows.form.unique())]
-    return [chosen for chosen in found if len(_slice(rows, *chosen))]
-
-
-def _slice(rows: pd.DataFrame, kind: str, form: str, stratum: str) -> pd.DataFrame:
-    chosen = np.ones(len(rows), bool)
-    for column, wanted in (("kind", kind), ("form", form), ("stratum", stratum)):
-        if wanted != ALL:
-            chosen &= (rows[column] == wanted).to_numpy()
-    return rows[chosen]
+def _slices(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
+    """(kind, form, stratum) and which rows: all; by kind, stratum and both; by form."""
+    columns = {name: rows[name].to_numpy() for name in ("kind", "form", "stratum")}
+    kinds, forms, strata = (sorted(set(column)) for column in columns.values())
+    names = list(product([ALL, *kinds], [ALL], [ALL, *strata]))
+    for where in names + [(ALL, form, ALL) for form in forms]:
+        chosen = np.ones(len(rows), bool)
+        for column, wanted in zip(columns.values(), where, strict=True):
+            chosen &= (column == wanted) | (wanted == ALL)
+        if chosen.any():
+            yield where, chosen

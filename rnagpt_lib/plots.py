@@ -1,0 +1,208 @@
+"""Figures out of a run's files, the same bytes for the same files; loads no model.
+
+The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5. Colours are Okabe
+and Ito's, told apart by colour-blind readers.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rnagpt_lib import paths, report
+from rnagpt_lib.files import sha256, write_json
+from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, Results, load
+from rnagpt_lib.stages import stage_folder
+
+COLOURS = {
+    "vanilla": "#999999",
+    "MA": "#56B4E9",
+    "IT": "#0072B2",
+    "floor.most_common": "#D55E00",
+    "floor.random": "#E69F00",
+    "floor.nearest": "#009E73",
+    "floor.length": "#A6761D",
+    "control.shuffled": "#CC79A7",
+    "control.swapped": "#882255",
+    "control.none": "#000000",
+}
+LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
+MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
+FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
+STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+         "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
+         "legend.frameon": False}  # fmt: skip
+
+
+def rouge(results: Results) -> Figure:
+    """ROUGE-1, 2, L of vanilla, MA, IT with 95 % bounds; floors as lines (paper, Figure 4)."""
+    return _bars(results, ("rouge1", "rouge2", "rougeL"), "ROUGE F1")
+
+
+def semantic(results: Results) -> Figure:
+    """Semantic precision, recall and F1 of vanilla, MA, IT (paper, Figure 5)."""
+    metrics = [f"{s}.{part}" for s in results.semantic for part in ("precision", "recall", "f1")]
+    return _bars(results, metrics, "semantic score")
+
+
+def facts(results: Results) -> Figure:
+    """Share of right facts by stratum, for models, floors and controls, with 95 % bounds."""
+    there = set(results.scores.model)
+    models = [model for model in (*MODELS, *FLOORS, *CONTROLS) if model in there]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(FACTS), figsize=(11, 4), sharey=True, sharex=True)
+        for axis, metric in zip(axes, FACTS, strict=True):
+            _dots(axis, results, models, metric)
+        axes[0].set_yticks(range(len(models)), models)
+        axes[0].invert_yaxis()
+        handles, labels = _legend_of(axes)
+        figure.legend(handles, labels, loc="lower center", ncols=3, title="test RNAs of")
+        figure.tight_layout(rect=(0, 0.12, 1, 1))
+        return _closed(figure)
+
+
+def learning(results: Results) -> Figure:
+    """Loss of training and validation, and the learning rate, over both stages' steps."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            2, len(STAGES), figsize=(9, 4.5), sharex="col", height_ratios=(3, 1), squeeze=False
+        )
+        for column, (stage, name) in zip(axes.T, STAGES.items(), strict=True):
+            _curves(column, read_steps(results.run, stage), name)
+        figure.tight_layout()
+        return _closed(figure)
+
+
+FIGURES: dict[str, Callable[[Results], Figure]] = {
+    "rouge": rouge,
+    "semantic": semantic,
+    "facts": facts,
+    "learning": learning,
+}
+
+
+def draw(run: str = "reference") -> list[Path]:
+    """Redraw every figure of a run; for the reference run the README's tables, too."""
+    results = load(run)
+    drawn = [save(make(results), name, results) for name, make in FIGURES.items()
+             if name != "semantic" or results.semantic]  # fmt: skip
+    for path in drawn:
+        print(f"{paths.shown(path)} (.pdf, .json)")
+    if run == "reference":
+        print(f"{paths.shown(report.render_readme(run))}: tables rendered again")
+    return drawn
+
+
+def save(figure: Figure, name: str, results: Results) -> Path:
+    """Write ``<name>.png``, ``.pdf`` and ``.json`` (run, inputs with hashes, notebook).
+
+    The reference run's figures go to ``figures/``, those of any other into its own folder.
+    """
+    folder = paths.figures() if results.run == "reference" else results.folder / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    with plt.rc_context(STYLE):
+        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    root = paths.runs()
+    inputs = {p.relative_to(root).as_posix(): sha256(p) for p in _inputs(results, name)}
+    about = {"run": results.run, "notebook": "06_ablations", "inputs": inputs}
+    write_json(path.with_suffix(".json"), about)
+    return path
+
+
+def read_steps(run: str, stage: str) -> pd.DataFrame:
+    """``steps.jsonl`` of a training stage: step, epoch, loss, lr, … and sometimes val_loss."""
+    lines = _steps(run, stage).read_text("utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines])
+
+
+def _steps(run: str, stage: str) -> Path:
+    return stage_folder(run, stage) / "steps.jsonl"
+
+
+def _inputs(results: Results, name: str) -> list[Path]:
+    if name == "learning":
+        return [_steps(results.run, stage) for stage in STAGES]
+    return [results.folder / "scores.parquet"]
+
+
+def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
+    width = 0.8 / len(MODELS)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.5, 3.6))
+        for i, model in enumerate(MODELS):
+            value, low, high = (
+                [results.value(model, m, column=c) for m in metrics]
+                for c in ("value", "low", "high")
+            )
+            errors = [[v - b for v, b in zip(value, low, strict=True)],
+                      [b - v for v, b in zip(value, high, strict=True)]]  # fmt: skip
+            places = [x + (i - 1) * width for x in range(len(metrics))]
+            axis.bar(places, value, width, yerr=errors, capsize=2, color=COLOURS[model],
+                     edgecolor="white", label=model)  # fmt: skip
+        for floor, line in LINES.items():
+            for x, metric in enumerate(metrics):
+                height = results.value(floor, metric)
+                axis.plot([x - 0.45, x + 0.45], [height] * 2, line, color=COLOURS[floor],
+                          label=floor if x == 0 else None)  # fmt: skip
+        names = [m.replace("rouge", "ROUGE-").replace("S_", "").replace(".", "\n") for m in metrics]
+        axis.set_xticks(range(len(metrics)), names)
+        axis.set(ylabel=label, ylim=(0, 1.02))
+        axis.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
+        figure.tight_layout()
+        return _closed(figure)
+
+
+def _dots(axis: Axes, results: Results, models: Sequence[str], metric: str) -> None:
+    shift = {"seen": -0.2, "held_out": 0.2, "decoy": 0.0}
+    for stratum, marker in MARKERS.items():
+        for y, model in enumerate(models):
+            value, low, high = (
+                results.value(model, metric, stratum=stratum, column=c)
+                for c in ("value", "low", "high")
+            )
+            if pd.isna(value):
+                continue
+            axis.errorbar(value, y + shift[stratum], xerr=[[value - low], [high - value]],
+                          fmt=marker, color=COLOURS[model], markersize=5, capsize=2,
+                          markerfacecolor=COLOURS[model] if stratum == "seen" else "white",
+                          label=stratum)  # fmt: skip
+    axis.set(title=metric, xlim=(-0.03, 1.03), xlabel="share right")
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _legend_of(axes: Sequence[Axes]) -> tuple[list, list[str]]:
+    found: dict[str, object] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    names = {"seen": "families of the training set", "held_out": "held-out families",
+             "decoy": "no family (decoys)"}  # fmt: skip
+    return list(found.values()), [names[label] for label in found]
+
+
+def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
+    loss, rate = axes
+    smooth = steps.loss.rolling(max(1, len(steps) // 50), min_periods=1).mean()
+    loss.plot(steps.step, steps.loss, color=COLOURS["MA"], linewidth=0.6, alpha=0.6)
+    loss.plot(steps.step, smooth, color=COLOURS["IT"], label="training (running mean)")
+    if "val_loss" in steps:
+        checked = steps.dropna(subset=["val_loss"])
+        loss.plot(checked.step, checked.val_loss, "o--", markersize=3, label="validation",
+                  color=COLOURS["floor.most_common"])  # fmt: skip
+    loss.set(title=name, ylabel="loss", ylim=(0, None))
+    loss.legend()
+    rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
+    rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+
+
+def _closed(figure: Figure) -> Figure:
+    """Out of pyplot's hands, so that a notebook shows it once and memory is freed."""
+    plt.close(figure)
+    return figure

@@ -1,0 +1,141 @@
+"""A run's results as text: what the numbers say, the end of the demo, the README's block.
+
+Everything is rendered from the files of a run; no number is written by hand. Loads no model.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from rnagpt_lib import paths
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.results import (
+    MODELS,
+    STAGE,
+    Results,
+    facts_table,
+    load,
+    rouge_table,
+    semantic_table,
+    strata_table,
+    title,
+)
+from rnagpt_lib.stages import stage_folder
+
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
+
+
+def findings(results: Results) -> list[str]:
+    """What the numbers say, in sentences that are computed from them."""
+    return [
+        _order(results, "rougeL"),
+        *(_order(results, f"{s}.f1") for s in results.semantic),
+        _order(results, "fact.all"),
+        _against(results, "floor.most_common"),
+        _against(results, "floor.nearest", "fact.local"),
+        _kept(results),
+    ]
+
+
+def _order(results: Results, metric: str) -> str:
+    values = {model: results.value(model, metric) for model in MODELS}
+    ordered = sorted(values, key=values.get, reverse=True)
+    listed = ", ".join(f"{model} {values[model]:.2f}" for model in ordered)
+    return f"{title(metric)}, best first: {listed}."
+
+
+def _against(results: Results, other: str, metric: str = "fact.all") -> str:
+    ours = [results.value("IT", metric, column=c) for c in ("value", "low", "high")]
+    theirs = [results.value(other, metric, column=c) for c in ("value", "low", "high")]
+    apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
+    return (
+        f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}; their 95 % bounds "
+        f"([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, {theirs[2]:.2f}]) {apart}."
+    )
+
+
+def _kept(results: Results) -> str:
+    common, right = (results.value(m, "fact.all") for m in ("floor.most_common", "IT"))
+    swapped = results.value("control.swapped", "fact.all")
+    lost = (right - swapped) / (right - common) if right > common else float("nan")
+    if pd.isna(lost):
+        return "fact.all: IT is not above floor.most_common, so there is no distance to lose."
+    return (
+        f"Given another RNA (control.swapped), IT loses {lost:.0%} of its distance to "
+        f"floor.most_common ({right:.2f} → {swapped:.2f}; floor {common:.2f})."
+    )
+
+
+# --- texts
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as GitHub writes it; ``|`` in cells is escaped."""
+    flat = table.reset_index() if table.index.names != [None] else table
+    rows = [list(flat.columns), ["---"] * len(flat.columns), *flat.astype(str).to_numpy().tolist()]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
+    )
+
+
+def ablation(run: str) -> str:
+    """The ablation as plain text, for the end of ``make demo``."""
+    results = load(run)
+    parts = [
+        f"Ablation of run {run}, {results.answers.pair_id.nunique()} test questions",
+        facts_table(results).to_string(),
+        rouge_table(results).to_string(),
+        semantic_table(results).to_string(),
+        "\n".join(findings(results)),
+    ]
+    return "\n\n".join(parts)
+
+
+def readme(run: str = "reference") -> str:
+    """What stands between the README's markers, rendered from the run's files alone."""
+    if not (stage_folder(run, STAGE) / "scores.parquet").is_file():
+        return NOTHING_YET
+    results = load(run)
+    parts = [
+        f"Test questions of run `{run}`: {results.answers.pair_id.nunique()} about "
+        f"{results.answers.rna_id.nunique()} RNAs in {results.answers.unit.nunique()} units that "
+        "training never saw. Facts are the share of answers that name the right entity and no "
+        "other; ROUGE-L and the semantic score are F1.",
+        markdown(facts_table(results)),
+        "`fact.all` by stratum, with 95 % bootstrap bounds over units:",
+        markdown(strata_table(results)),
+        "In the layout of the paper's tables; its values are labelled, come from other data, "
+        "and are no target:",
+        markdown(rouge_table(results)),
+        markdown(semantic_table(results)),
+        "\n".join(f"- {sentence}" for sentence in [*findings(results), *_minimal(results)]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _minimal(results: Results) -> list[str]:
+    found = results.metrics.get("minimal_pairs")
+    if not found:
+        return []
+    return [
+        f"Minimal pairs ({found['n']}): the answer follows one changed nucleotide in "
+        f"{found['followed']:.0%}, a neutral change flips it in {found['flipped']:.0%}."
+    ]
+
+
+def render_readme(run: str = "reference", path: Path | None = None) -> Path:
+    """Write the block between the README's markers. Raises InputError without the markers."""
+    path = path or paths.root() / "README.md"
+    before, _, rest = path.read_text("utf-8").partition(START)
+    block, found, after = rest.partition(END)
+    if not found:
+        raise InputError(f"{paths.shown(path)} lacks the markers {START} and {END}; restore them")
+    path.write_text(f"{before}{START}\n{readme(run)}\n{END}{after}", "utf-8")
+    return path
+
+
+def readme_block(path: Path | None = None) -> str:
+    """What stands between the README's markers now."""
+    text = (path or paths.root() / "README.md").read_text("utf-8")
+    return text.partition(START)[2].partition(END)[0].strip()

@@ -1,0 +1,195 @@
+"""A finished ablation, read back from its files, and its tables: in the paper's layout with
+the paper's values beside, facts, strata, differences. Loads no model.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from rnagpt_lib import paper, paths, tables
+from rnagpt_lib.bounds import ALL
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
+
+STAGE = "06_ablations"
+MODELS = ("vanilla", "MA", "IT")
+FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
+CONTROLS = ("control.shuffled", "control.swapped", "control.none")
+FACTS = ("rna_type", "family", "local", "literature", "all", "closed", "species", "abstention")
+PAPER_SOURCE = {"dnc": "D&C", "single_pass": "D&C", "given": "AIS"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What notebook 06 left in a run's folder; the tables are house contracts."""
+
+    run: str
+    folder: Path
+    answers: pd.DataFrame
+    scores: pd.DataFrame
+    differences: pd.DataFrame
+    metrics: dict
+
+    @property
+    def source(self) -> str:
+        return self.scores.source.iloc[0]
+
+    @property
+    def semantic(self) -> list[str]:
+        """Semantic scorers of this run, such as ``S_MiniLM``."""
+        return sorted({m.split(".")[0] for m in self.scores.metric if m.startswith("S_")})
+
+    def value(
+        self,
+        model: str,
+        metric: str,
+        *,
+        kind: str = ALL,
+        form: str = ALL,
+        stratum: str = ALL,
+        column: str = "value",
+    ) -> float:
+        """One number of ``scores``; NaN where it does not exist."""
+        row = self._rows.get((model, metric, kind, form, stratum))
+        return float("nan") if row is None else float(getattr(row, column))
+
+    @cached_property
+    def _rows(self) -> dict:
+        rows = self.scores.itertuples()
+        return {(r.model, r.metric, r.kind, r.form, r.stratum): r for r in rows}
+
+
+def load(run: str) -> Results:
+    """The files of ``runs/<run>/06_ablations``. Raises InputError when it is not finished."""
+    folder = stage_folder(run, STAGE)
+    if not (folder / "scores.parquet").is_file():
+        raise InputError(f"{paths.shown(folder)} has no scores; {is_fresh(run, STAGE)}")
+    read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
+    read["differences"] = tables.read(folder / "differences.parquet", "differences")
+    metrics = folder / METRICS
+    logged = json.loads(metrics.read_text("utf-8")) if metrics.is_file() else {}
+    return Results(run, folder, metrics=logged, **read)
+
+
+def rouge_table(results: Results) -> pd.DataFrame:
+    """Layout of the paper's Tables 2 and 4: ROUGE F1 of vanilla, MA, IT, the paper's beside."""
+    published = _published(results, paper.ROUGE)
+    rows = {}
+    for model in MODELS:
+        ours = {title(m): number(results.value(model, m)) for m in (*paper.ROUGE, "rougeLsum")}
+        theirs = {f"{title(m)} (paper)": number(published[model, m]) for m in paper.ROUGE}
+        rows[model] = ours | theirs
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def semantic_table(results: Results) -> pd.DataFrame:
+    """Layout of the paper's Tables 1 and 3: precision / recall / F1 of each semantic score.
+
+    The columns have their real names: S_MiniLM stands for none of the paper's three.
+    """
+    metrics = [f"{scorer}.{part}" for scorer in paper.SEMANTIC for part in paper.PARTS]
+    published = _published(results, metrics)
+    rows = {}
+    for model in MODELS:
+        ours = {s: _triple([results.value(model, f"{s}.{p}") for p in paper.PARTS])
+                for s in results.semantic}  # fmt: skip
+        theirs = {f"{s} (paper)": _triple([published[model, f"{s}.{p}"] for p in paper.PARTS])
+                  for s in paper.SEMANTIC}  # fmt: skip
+        rows[model] = ours | theirs
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def facts_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
+    """Share of right facts for models, floors and controls; the last columns for comparison."""
+    metrics = {f: f"fact.{f}" for f in FACTS} | {"ROUGE-L": "rougeL"}
+    metrics |= {f"{s} F1": f"{s}.f1" for s in results.semantic}
+    rows = {
+        model: {name: number(results.value(model, m, stratum=stratum), 2)
+                for name, m in metrics.items()}
+        for model in _models(results)
+    }  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    words = results.answers.assign(words=results.answers.prediction.str.split().str.len())
+    mean = words.groupby("model").words.mean()
+    return table.assign(words=[f"{mean[model]:.0f}" for model in table.index])
+
+
+def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
+    """A metric by stratum, with its bounds and the number of answers."""
+    rows = {}
+    for model in _models(results):
+        cells = {s: _bounded(results, model, metric, s) for s in (ALL, *_strata(results))}
+        rows[model] = cells
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def place_table(results: Results) -> pd.DataFrame:
+    """Where a score lies between the random answer's (0) and a perfect one (1)."""
+    metrics = ["rouge1", "rouge2", "rougeL", *(f"{s}.f1" for s in results.semantic), "fact.all"]
+    rows = {}
+    for model in _models(results):
+        floors = {m: results.value("floor.random", m) for m in metrics}
+        places = {m: (results.value(model, m) - f) / (1 - f) for m, f in floors.items()}
+        rows[model] = {title(m): number(place, 2) for m, place in places.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def differences_table(results: Results, primary: Sequence[tuple] = ()) -> pd.DataFrame:
+    """Paired differences with their bounds; with ``primary`` these alone, in that order."""
+    table = results.differences.set_index(["model_a", "model_b", "metric"])
+    table = table.loc[[key for key in primary if key in table.index]] if primary else table
+    bounds = [f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
+    clear = ["yes" if row.low > 0 or row.high < 0 else "no" for row in table.itertuples()]
+    return table.assign(difference=bounds, clear=clear)[["difference", "clear"]].reset_index()
+
+
+def side_by_side(many: Sequence[Results], metrics: Sequence[str]) -> pd.DataFrame:
+    """Runs (such as sources of annotations) beside each other: one row per run and model."""
+    rows = [
+        {"run": r.run, "source": r.source, "model": model}
+        | {title(m): number(r.value(model, m)) for m in metrics}
+        for r in many
+        for model in MODELS
+    ]
+    return pd.DataFrame(rows).set_index(["run", "source", "model"])
+
+
+def _models(results: Results) -> list[str]:
+    there = set(results.scores.model)
+    return [model for model in (*MODELS, *FLOORS, *CONTROLS) if model in there]
+
+
+def _strata(results: Results) -> list[str]:
+    there = set(results.scores.stratum)
+    return [stratum for stratum in ("seen", "held_out", "decoy") if stratum in there]
+
+
+def _published(results: Results, metrics: Sequence[str]) -> dict[tuple[str, str], float]:
+    scores = paper.scores()
+    scores = scores[scores.source == PAPER_SOURCE.get(results.source, "D&C")]
+    scores = scores[scores.metric.isin(metrics)]
+    return scores.set_index(["model", "metric"]).value.to_dict()
+
+
+def title(metric: str) -> str:
+    return metric.replace("rouge", "ROUGE-").replace(".f1", " F1")
+
+
+def number(value: float, digits: int = 4) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _triple(values: Sequence[float]) -> str:
+    return " / ".join(number(value) for value in values)
+
+
+def _bounded(results: Results, model: str, metric: str, stratum: str) -> str:
+    value, low, high, n = (
+        results.value(model, metric, stratum=stratum, column=c)
+        for c in ("value", "low", "high", "n")
+    )
+    return "–" if pd.isna(value) else f"{value:.2f} [{low:.2f}, {high:.2f}] n={n:.0f}"

@@ -1,0 +1,63 @@
+"""A finished 06 in a run's folder, made from a seed: for tests of reports and figures."""
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+
+from rnagpt_lib import bounds, tables
+from rnagpt_lib.ablation import CONTROLS, MODELS, comparisons
+from rnagpt_lib.floors import FLOORS
+from rnagpt_lib.stages import stage_folder
+
+SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25}
+METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum", "S_MiniLM.precision", "S_MiniLM.recall")
+METRICS += ("S_MiniLM.f1",)
+KINDS = ("rna_type", "family", "local", "literature")
+
+
+def write(run: str, seed: int = 0) -> None:
+    """``answers``, ``scores``, ``differences``, ``metrics.json`` and both stages' steps."""
+    folder = stage_folder(run, "06_ablations")
+    folder.mkdir(parents=True)
+    for name, frame in _frames(run, seed).items():
+        tables.write(folder / f"{name}.parquet", name, frame)
+    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05}
+    (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
+    for stage in ("04_train_stage1", "05_train_stage2"):
+        steps = [{"step": s, "epoch": s // 20, "loss": 3 / (1 + s / 9), "lr": min(s, 9) / 9e3}
+                 | ({"val_loss": 3.2 / (1 + s / 10)} if s % 20 == 19 else {})
+                 for s in range(100)]  # fmt: skip
+        stage_folder(run, stage).mkdir(parents=True)
+        lines = "\n".join(json.dumps(step) for step in steps)
+        (stage_folder(run, stage) / "steps.jsonl").write_text(lines + "\n")
+
+
+@functools.cache
+def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
+    answers, samples, asked = _rows(run, np.random.default_rng(seed))
+    ids = dict.fromkeys([*samples.metric.unique(), "fact.all"], "fake")
+    return {
+        "answers": answers,
+        "scores": bounds.score_table(samples, asked, ids, 200, seed),
+        "differences": bounds.differences(samples, asked, comparisons(), 200, seed),
+    }
+
+
+def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    answers, samples, asked = [], [], []
+    for i in range(160):
+        kind, stratum = KINDS[i % 4], "held_out" if i % 8 < 2 else "seen"
+        pair, unit = f"P{i:03d}", f"U{i // 8:02d}"
+        asked.append({"pair_id": pair, "unit": unit, "stratum": stratum, "reference": "x"})
+        for model in (*MODELS, *FLOORS, *CONTROLS):
+            key = {"run": run, "source": "dnc", "model": model, "seed": 0, "pair_id": pair,
+                   "rna_id": f"R{i // 4}", "unit": unit, "kind": kind, "form": "open"}  # fmt: skip
+            skill = SKILL.get(model, 0.15)
+            answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": "x",
+                                  "n_tokens": 6, "stop_reason": "eos"})  # fmt: skip
+            values = {m: float(np.clip(rng.normal(skill, 0.1), 0, 1)) for m in METRICS}
+            values |= {f"fact.{kind}": float(rng.random() < skill)}
+            samples += [key | {"metric": m, "value": v} for m, v in values.items()]
+    return pd.DataFrame(answers), pd.DataFrame(samples), pd.DataFrame(asked)

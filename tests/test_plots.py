@@ -1,0 +1,65 @@
+"""Figures: the same bytes for the same files, a sidecar with hashes, and no model loaded."""
+
+import json
+import subprocess
+import sys
+
+import fake_results
+import pytest
+
+from rnagpt_lib import paths, plots, report, results
+from rnagpt_lib.files import sha256
+
+
+@pytest.fixture
+def found(own_runs) -> results.Results:
+    fake_results.write("fake")
+    return results.load("fake")
+
+
+def test_all_figures_twice_are_the_same_bytes(found, capsys):
+    def read():
+        return {p.name: p.read_bytes() for p in (found.folder / "figures").iterdir()}
+
+    plots.draw("fake")
+    first = read()
+    plots.draw("fake")
+    assert read() == first
+    assert {name.split(".")[0] for name in first} == set(plots.FIGURES)
+    assert len(first) == 3 * len(plots.FIGURES) and "rouge.png" in capsys.readouterr().out
+
+
+def test_sidecars_name_run_notebook_and_inputs(found):
+    path = plots.save(plots.learning(found), "learning", found)
+    about = json.loads(path.with_suffix(".json").read_text())
+    steps = paths.runs() / "fake" / "04_train_stage1" / "steps.jsonl"
+    assert about["inputs"]["fake/04_train_stage1/steps.jsonl"] == sha256(steps)
+    assert about["run"] == "fake" and about["notebook"] == "06_ablations"
+
+
+def test_reference_figures_are_redrawn_in_their_place(own_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNAGPT_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setattr(report, "render_readme", lambda run: paths.root() / "README.md")
+    monkeypatch.setattr(plots, "FIGURES", {"rouge": plots.rouge})
+    fake_results.write("reference")
+    drawn = plots.draw("reference")
+    assert all(path.parent == tmp_path / "figures" for path in drawn)
+
+
+def test_bars_show_the_values(found):
+    figure = plots.rouge(found)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    metrics = ("rouge1", "rouge2", "rougeL")
+    expected = [found.value(m, metric) for m in ("vanilla", "MA", "IT") for metric in metrics]
+    assert heights == expected
+
+
+def test_learning_curves_without_validation(found):
+    path = paths.runs() / "fake" / "05_train_stage2" / "steps.jsonl"
+    path.write_text('{"step": 0, "loss": 1.0, "lr": 0.1}\n{"step": 1, "loss": 0.5, "lr": 0.1}\n')
+    assert len(plots.learning(found).axes) == 4
+
+
+def test_figures_need_no_torch():
+    code = "import sys, rnagpt_lib.plots; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

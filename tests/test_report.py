@@ -1,0 +1,109 @@
+"""Tables and texts say what the files say; the README's block is the rendering."""
+
+import fake_results
+import pytest
+
+from rnagpt_lib import paper, paths, report, results
+from rnagpt_lib.errors import InputError
+
+
+@pytest.fixture
+def found(own_runs) -> results.Results:
+    fake_results.write("fake")
+    return results.load("fake")
+
+
+def test_rouge_table_has_our_values_and_the_papers(found):
+    table = results.rouge_table(found)
+    assert list(table.index) == ["vanilla", "MA", "IT"]
+    assert table.loc["IT", "ROUGE-L"] == f"{found.value('IT', 'rougeL'):.4f}"
+    assert table.loc["MA", "ROUGE-1 (paper)"] == "0.0922"  # Table 4: the source is dnc
+
+
+def test_paper_columns_follow_the_source_and_are_labelled(found):
+    given = results.Results(
+        "r", found.folder, found.answers, found.scores.assign(source="given"), found.differences, {}
+    )
+    assert results.rouge_table(given).loc["MA", "ROUGE-1 (paper)"] == "0.2239"  # Table 2
+    published = {f"{value:.4f}" for value in paper.scores().value}
+    for table in (results.rouge_table(found), results.semantic_table(found)):
+        for column in table.columns:
+            cells = {part for cell in table[column] for part in cell.split(" / ")}
+            assert (cells <= published) == column.endswith("(paper)")
+
+
+def test_a_missing_scorer_is_an_absent_column(found):
+    scores = found.scores[~found.scores.metric.str.startswith("S_")]
+    without = results.Results("r", found.folder, found.answers, scores, found.differences, {})
+    assert [c for c in results.semantic_table(without) if "paper" not in c] == []
+    assert not any("MiniLM" in c for c in results.facts_table(without))
+    assert not any("MiniLM" in sentence for sentence in report.findings(without))
+
+
+def test_facts_table_lists_models_floors_and_controls(found):
+    table = results.facts_table(found)
+    assert len(table) == 10 and table.loc["IT", "all"] == f"{found.value('IT', 'fact.all'):.2f}"
+    assert table.loc["IT", "species"] == "–"
+    seen = results.facts_table(found, stratum="seen")
+    assert seen.loc["IT", "rna_type"] == f"{found.value('IT', 'fact.rna_type', stratum='seen'):.2f}"
+
+
+def test_place_is_zero_at_the_random_floor(found):
+    table = results.place_table(found)
+    assert set(table.loc["floor.random"]) == {"0.00"}
+    assert 0 < float(table.loc["IT", "ROUGE-L"]) < 1
+
+
+def test_differences_say_which_are_clear(found):
+    table = results.differences_table(found, [("IT", "vanilla", "fact.all"), ("IT", "x", "rouge1")])
+    assert len(table) == 1 and table.clear[0] == "yes"
+    assert table.difference[0].startswith("+0.")
+    assert len(results.differences_table(found)) > 20
+
+
+def test_runs_stand_side_by_side(found):
+    table = results.side_by_side([found, found], ["rougeL", "fact.all"])
+    assert table.shape == (6, 2)
+
+
+def test_findings_are_computed(found):
+    text = " ".join(report.findings(found))
+    assert "IT 0." in text and "do not overlap" in text and "loses" in text
+    worse = found.scores.assign(
+        value=found.scores.value.where(found.scores.model != "IT", 0.1),
+        low=found.scores.low.where(found.scores.model != "IT", 0.0),
+        high=found.scores.high.where(found.scores.model != "IT", 0.3),
+    )
+    other = results.Results("r", found.folder, found.answers, worse, found.differences, {})
+    text = " ".join(report.findings(other))
+    assert "no distance to lose" in text and " overlap" in text
+
+
+def test_markdown_escapes_bars(found):
+    lines = report.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
+    assert "The RNA is \\| a tRNA." in lines
+
+
+def test_end_of_the_demo(found):
+    text = report.ablation("fake")
+    assert "control.swapped" in text and "(paper)" in text and "160 test questions" in text
+    with pytest.raises(InputError, match="06_ablations has no scores"):
+        report.ablation("absent")
+
+
+def test_the_block_is_rendered_between_the_markers(found, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n{report.START}\nold\n{report.END}\nrest\n")
+    report.render_readme("fake", readme)
+    text = readme.read_text()
+    assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
+    assert report.readme_block(readme) == report.readme("fake").strip()
+    assert "Minimal pairs (40)" in text
+    readme.write_text("no markers")
+    with pytest.raises(InputError, match="markers"):
+        report.render_readme("fake", readme)
+
+
+def test_readme_says_what_the_reference_run_says(monkeypatch):
+    monkeypatch.setenv("RNAGPT_RUNS", str(paths.root() / "runs"))
+    assert report.readme_block() == report.readme("reference").strip()
