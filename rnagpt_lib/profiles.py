@@ -107,10 +107,15 @@ class Stage2(Train):
 
 
 class Ablations(Stage):
-    """06: answers and scores of vanilla, MA and IT (paper, section 4.2)."""
+    """06: answers and scores of vanilla, MA and IT (paper, section 4.2).
+
+    ``runs``: finished runs whose tables stand beside; ``max_pairs``: 0 asks every test question;
+    ``minimal_pairs``: how many, on the generated world alone.
+    """
 
     runs: tuple[str, ...] = ()
     max_pairs: int = Field(0, ge=0)
+    minimal_pairs: int = Field(0, ge=0)
     max_new_tokens: int = Field(256, ge=1)
     batch_size: int = Field(64, ge=1)
     bootstrap: int = Field(1000, ge=100)
@@ -118,7 +123,7 @@ class Ablations(Stage):
 
 
 class CaseStudies(Stage):
-    """07: chats (paper, figures 6 to 9)."""
+    """07: chats (paper, figures 6 to 9); ``held_out``: RNAs of the test side to ask about."""
 
     held_out: int = Field(4, ge=0)
     max_new_tokens: int = Field(256, ge=1)
