@@ -59,6 +59,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "local": FLAG,
         "stratum": TEXT,
     },
+    "topics_truth": {"rna_id": TEXT, "article_id": TEXT, "topic": TEXT},
     "answers": {
         "run": TEXT,
         "source": TEXT,
