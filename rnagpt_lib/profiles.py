@@ -41,8 +41,9 @@ class Topics(Stage):
 
     min_articles: int = Field(4, ge=2)
     max_topics: int = Field(8, ge=1)
-    passes: int = Field(10, ge=1)
+    passes: int = Field(6, ge=1)
     stability_seeds: int = Field(3, ge=2)
+    stable: float = Field(0.5, gt=0, le=1)  # agreement of the seeds that K > 1 must reach
     corpus_topics: int = Field(12, ge=2)
     workers: int = Field(0, ge=0)
 
@@ -86,7 +87,7 @@ class Train(Stage):
     weight_decay: float = Field(0.05, ge=0)
     rnas_per_step: int = Field(1, ge=1)
     row_tokens: int = Field(2048, ge=64)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     validate_every: int = Field(0, ge=0)
     keep: int = Field(2, ge=2)
 
@@ -98,7 +99,6 @@ class Stage1(Train):
 class Stage2(Train):
     """05: instruction tuning."""
 
-    source: Literal["dnc", "single_pass", "given"] = "dnc"
     train: Literal["projection", "lora", "qlora"] = "lora"
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)

@@ -3,11 +3,12 @@
 Divide and conquer (paper, section 3.2) groups the abstracts of an RNA by topic before they are
 summarised. Most RNAs have few abstracts, and LDA finds as many topics as it is asked for, real
 or not; so more than one topic is accepted only where several seeds agree on who belongs with
-whom. ``STABLE`` is that agreement.
+whom (``stable``: the mean adjusted Rand index between the seeds that is asked for).
 """
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,8 +27,7 @@ from tqdm.auto import tqdm
 
 from rnagpt_lib.names import mask_names, names_of
 
-STABLE = 0.6  # mean pairwise adjusted Rand index between seeds that K > 1 must reach
-MIN_PER_TOPIC = 2  # abstracts that each topic must have on average
+ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
 
 # Words of any abstract, whatever it is about.
 _BOILERPLATE = frozenset(
@@ -77,6 +77,7 @@ class Task:
     max_topics: int
     passes: int
     stability_seeds: int
+    stable: float
     seed: int
 
 
@@ -92,14 +93,15 @@ def rna_topics(
     texts = dict(zip(articles.article_id, articles.title + ". " + articles.abstract, strict=True))
     sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
     names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
-    tasks = {}
-    for ids in dict.fromkeys(sets):
+    owners = defaultdict(list)
+    for rna_id, ids in sets.items():
         if len(ids) >= params.min_articles:
-            owners = [name for rna in sets.index[sets == ids] for name in names.get(rna, ())]
-            tasks[ids] = Task(
-                tuple(texts[i] for i in ids), tuple(dict.fromkeys(owners)),
-                params.max_topics, params.passes, params.stability_seeds, seed,
-            )  # fmt: skip
+            owners[ids] += names.get(rna_id, [])
+    settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
+    tasks = {
+        ids: Task(tuple(texts[i] for i in ids), tuple(dict.fromkeys(called)), *settings)
+        for ids, called in owners.items()
+    }
     found = dict(zip(tasks, _in_pool(list(tasks.values()), params.workers), strict=True))
     rows = []
     for rna_id, ids in sets.items():
@@ -134,19 +136,32 @@ def group(task: Task) -> list[tuple[int, float]]:
     """
     tokens = preprocess(task.texts, task.names)
     dictionary, counts = bag_of_words(tokens)
+    largest = min(task.max_topics, int(len(tokens) / ABSTRACTS_PER_TOPIC)) if dictionary else 1
     best, best_coherence = None, -np.inf
-    largest = min(task.max_topics, len(tokens) // MIN_PER_TOPIC) if len(dictionary) > 1 else 1
     for k in range(2, largest + 1):
-        models = [lda(counts, dictionary, k, task.passes, task.seed + s)
-                  for s in range(task.stability_seeds)]  # fmt: skip
-        shares = [topic_shares(model, counts) for model in models]
-        agreement, middle = stability([share.argmax(1) for share in shares])
-        if agreement < STABLE or len(set(shares[middle].argmax(1))) < 2:
-            continue
-        coherence = u_mass(models[middle], counts, dictionary)
+        fit = stable_fit(task, counts, dictionary, k)
+        coherence = u_mass(fit[0], counts, dictionary) if fit else -np.inf
         if coherence > best_coherence:
-            best, best_coherence = shares[middle], coherence
+            best, best_coherence = fit[1], coherence
     return _ranked(best) if best is not None else [(0, 1.0)] * len(tokens)
+
+
+def stable_fit(
+    task: Task, counts: list, dictionary: Dictionary, k: int
+) -> tuple[LdaModel, np.ndarray] | None:
+    """Of the fits with ``stability_seeds`` seeds the one most like the others, with its shares.
+
+    None when they agree less than ``stable``, or when all abstracts end in one topic.
+    """
+    fits, chosen = [], []
+    for number in range(task.stability_seeds):
+        model = lda(counts, dictionary, k, task.passes, task.seed + number)
+        fits.append((model, topic_shares(model, counts)))
+        chosen.append(fits[-1][1].argmax(1))
+        if number == 1 and stability(chosen)[0] < task.stable / 2:
+            return None  # two that hardly agree: further seeds would only cost time
+    agreement, middle = stability(chosen)
+    return fits[middle] if agreement >= task.stable and len(set(chosen[middle])) > 1 else None
 
 
 def bag_of_words(tokens: list[list[str]], most: float = 0.7) -> tuple[Dictionary, list]:
@@ -162,10 +177,19 @@ def lda(counts: list, dictionary: Dictionary, k: int, passes: int, seed: int) ->
     Priors are sparse (few topics in a text), since an abstract is about one or two things.
     """
     return LdaModel(
-        counts, num_topics=k, id2word=dictionary, passes=passes, iterations=50,
-        chunksize=64, alpha=[0.1] * k, eta=0.1, eval_every=None,
-        random_state=seed, dtype=np.float64,
-    )  # fmt: skip
+        counts,
+        num_topics=k,
+        id2word=dictionary,
+        passes=passes,
+        iterations=15,
+        gamma_threshold=0.01,
+        chunksize=64,
+        alpha=[0.1] * k,
+        eta=0.3,
+        eval_every=None,
+        random_state=seed,
+        dtype=np.float64,
+    )
 
 
 def topic_shares(model: LdaModel, counts: list) -> np.ndarray:
