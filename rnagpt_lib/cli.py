@@ -20,11 +20,9 @@ def commands() -> None:
     """
 
 
-@commands.command()
-@click.argument("notebook")
-@click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
-@click.option("--run", "run_id", help="Run id; for a stage, by default the profile's name.")
-@click.option(
+PROFILE = click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
+RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
+GIVEN = click.option(
     "-p",
     "given",
     type=(str, str),
@@ -32,20 +30,24 @@ def commands() -> None:
     metavar="NAME VALUE",
     help="A parameter of the notebook; repeat for more.",
 )
-@click.option(
+FILE = click.option(
     "-f",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Parameters as a YAML file.",
+    help="Parameters as a YAML file of lines NAME: VALUE.",
 )
+Pairs = tuple[tuple[str, str], ...]
+
+
+@commands.command()
+@click.argument("notebook")
+@PROFILE
+@RUN
+@GIVEN
+@FILE
 @click.option("--list", "listing", is_flag=True, help="Show the notebook's parameters and stop.")
 def run(
-    notebook: str,
-    profile: str,
-    run_id: str | None,
-    given: tuple[tuple[str, str], ...],
-    file: Path | None,
-    listing: bool,
+    notebook: str, profile: str, run_id: str | None, given: Pairs, file: Path | None, listing: bool
 ) -> None:
     """Run NOTEBOOK headless: 04, 04_train_stage1 or notebooks/04_train_stage1.ipynb.
 
@@ -55,27 +57,30 @@ def run(
 
     if listing:
         for name, about in execute.parameters(execute.find(notebook)).items():
-            click.echo(f"{name:<20} {about['inferred_type_name']:<6} {about['default']:<14} ", nl=0)
-            click.echo(about["help"])
+            kind, default = about["inferred_type_name"], about["default"]
+            click.echo(f"{name:<20} {kind:<6} {default:<14} {about['help']}")
         return
     parameters = _from_file(file) | dict(given)
     execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
 @commands.command()
-@click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
-@click.option("--run", "run_id", help="Run id; by default the profile's name.")
-def demo(profile: str, run_id: str | None) -> None:
+@PROFILE
+@RUN
+@GIVEN
+@FILE
+def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
-    from rnagpt_lib import execute, paths
+    from rnagpt_lib import execute, paths, report
     from rnagpt_lib.stages import STAGES
 
     run_id = run_id or profile
-    execute.run_path(STAGES, run=run_id, profile=profile)
-    _print_results(run_id)
+    parameters = _from_file(file) | dict(given)
+    execute.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
     folder = paths.shown(paths.runs() / run_id)
-    click.echo(f"Tables, metrics and executed notebooks: {folder}/")
-    click.echo(f"Figures: {paths.shown(paths.figures())}/")
+    click.echo(f"\n{report.ablation(run_id)}\n")
+    click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
+    click.echo(f"Figures: {folder}/{STAGES[6]}/figures/")
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
 
@@ -86,12 +91,6 @@ def figures(run_id: str) -> None:
     from rnagpt_lib import plots
 
     plots.draw(run_id)
-
-
-def _print_results(run_id: str) -> None:
-    from rnagpt_lib import report
-
-    click.echo("\n" + report.ablation(run_id) + "\n")
 
 
 def _from_file(file: Path | None) -> dict:

@@ -108,15 +108,31 @@ def _folder(notebook: Path, values: Mapping[str, object]) -> Path:
     return stage_folder(run, notebook.stem)
 
 
-def run_path(stages: Iterable[str], *, run: str, profile: str) -> None:
-    """Run the stages in order, leaving out those that are up to date with the profile."""
+def run_path(
+    stages: Iterable[str], *, run: str, profile: str, parameters: Mapping[str, object] | None = None
+) -> None:
+    """Run the stages in order, leaving out those that are up to date with the parameters.
+
+    Each of ``parameters`` goes to every notebook that has it; InputError when none has.
+    """
     loaded = profiles.load(profile)
-    for stage in stages:
-        reason = is_fresh(run, stage) or _differs(run, stage, loaded)
+    given = {stage: _own(stage, parameters or {}) for stage in stages}
+    for name in parameters or {}:
+        if not any(name in own for own in given.values()):
+            raise InputError(f"no notebook has a parameter {name}; see rnagpt run NOTEBOOK --list")
+    for stage, own in given.items():
+        reason = is_fresh(run, stage) or _differs(run, stage, loaded, own)
         if reason is None:
             print(f"{stage:<24} is up to date", flush=True)
         else:
-            run_notebook(stage, run=run, profile=profile)
+            run_notebook(stage, run=run, profile=profile, parameters=own)
+
+
+def _own(stage: str, given: Mapping[str, object]) -> dict[str, object]:
+    """Those of ``given`` that the stage's notebook has, in their types."""
+    notebook = find(stage)
+    known = parameters(notebook) if given else {}
+    return checked(notebook, {name: value for name, value in given.items() if name in known})
 
 
 def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -> None:
@@ -184,10 +200,11 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
     )
 
 
-def _differs(run: str, stage: str, profile: profiles.Profile) -> str | None:
+def _differs(run: str, stage: str, profile: profiles.Profile, own: dict) -> str | None:
     recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
-    wanted = {"seed": recorded["seed"], "params": profile.stage(stage).key()}
-    return None if recorded == wanted else "its parameters are not the profile's"
+    params = profile.stage(stage, **{k.lower(): v for k, v in own.items() if k != "SEED"})
+    wanted = {"seed": own.get("SEED", 0), "params": params.key()}
+    return None if recorded == wanted else "its parameters are others"
 
 
 def _written(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """The stages, what each reads, and what makes one stale.
 
 A stage's outputs are all files of its folder but for the executed notebook, the manifest,
-``params.json`` (its hash counts the parameters themselves), names with a leading dot, and
-training ``state/``: those may come and go.
+``params.json`` (its hash counts the parameters themselves), names with a leading dot,
+training ``state/`` and ``figures/``, which are redrawn from the rest: those may come and go.
 """
 
 import re
@@ -30,6 +30,7 @@ NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "params.json",
     "metrics.json",
 )
+NO_RESULTS = {"state", "figures"}
 
 
 def stage_folder(run_id: str, stage: str) -> Path:
@@ -77,5 +78,5 @@ def outputs(folder: Path) -> dict[str, str]:
     return {
         name: sha256(file)
         for name, file in files
-        if name not in (NOTEBOOK, MANIFEST, PARAMS) and "state" not in Path(name).parts
+        if name not in (NOTEBOOK, MANIFEST, PARAMS) and NO_RESULTS.isdisjoint(Path(name).parts)
     }

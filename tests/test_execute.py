@@ -180,6 +180,20 @@ def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
     assert [(folder / "notebook.ipynb").is_file() for folder in archived] == [True]
 
 
+def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
+    given = {"WORLD_SIZE": "50", "PASSES": 3, "SEED": "2"}
+    for _ in range(2):
+        execute.run_path((FIRST, SECOND), run="mini", profile="mini", parameters=given)
+    assert capsys.readouterr().out.count("is up to date") == 2
+    first, second = (
+        read_json(runs.stage_folder("mini", s) / "params.json") for s in (FIRST, SECOND)
+    )
+    assert (first["overrides"], first["seed"]) == ({"world_size": 50}, 2)
+    assert (second["overrides"], second["seed"]) == ({"passes": 3}, 2)
+    with pytest.raises(InputError, match="no notebook has a parameter PASES"):
+        execute.run_path((FIRST, SECOND), run="mini", profile="mini", parameters={"PASES": 3})
+
+
 def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
     execute.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
     (runs.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")

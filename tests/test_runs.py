@@ -100,7 +100,9 @@ def test_parameters_that_change_no_result_are_not_in_the_hash():
     assert done(SECOND, max_topics=2).manifest["hash"] != first
 
 
-@pytest.mark.parametrize("name", ["notebook.ipynb", ".cache/x", "checkpoints/s/state/opt.pt"])
+@pytest.mark.parametrize(
+    "name", ["notebook.ipynb", ".cache/x", "checkpoints/s/state/opt.pt", "figures/a.png"]
+)
 def test_what_is_no_result_may_come_and_go(name):
     run = done(FIRST)
     file = run.folder / name

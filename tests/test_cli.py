@@ -1,0 +1,123 @@
+"""The command: what it says and how it exits. Notebooks themselves are tested elsewhere."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rnagpt_lib import cli, execute, plots, report
+from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.stages import STAGES
+
+
+@pytest.fixture
+def rnagpt(monkeypatch, capsys):
+    """Calls the command in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        return exited.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command would have run."""
+    seen = []
+    for name in ("run_notebook", "run_path"):
+        monkeypatch.setattr(execute, name, lambda *given, **named: seen.append((given, named)))
+    monkeypatch.setattr(report, "ablation", lambda run: f"table of {run}")
+    return seen
+
+
+def test_run_passes_profile_run_and_parameters(rnagpt, calls, tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("EPOCHS: 2\nRATE: 0.5\n")
+    code, _, _ = rnagpt(
+        "run", "04", "--profile", "local", "--run", "a", "-f", file, "-p", "EPOCHS", 3
+    )
+    assert code == 0
+    assert calls == [
+        (("04",), {"run": "a", "profile": "local", "parameters": {"EPOCHS": "3", "RATE": 0.5}})
+    ]
+
+
+def test_values_may_look_like_options(rnagpt, calls):
+    assert rnagpt("run", "04", "-p", "RATE", "-1", "-p", "NAME", "--x")[0] == 0
+    assert calls[0][1]["parameters"] == {"RATE": "-1", "NAME": "--x"}
+
+
+def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls):
+    code, out, _ = rnagpt("demo", "--profile", "reference", "-p", "SEED", "1")
+    assert code == 0
+    assert calls == [
+        ((STAGES,), {"run": "reference", "profile": "reference", "parameters": {"SEED": "1"}})
+    ]
+    for words in ("table of reference", "reference/06_ablations/figures/", "jupyter lab"):
+        assert words in out
+
+
+def test_figures_draws_the_run_it_is_given(rnagpt, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "draw", drawn.append)
+    assert rnagpt("figures")[0] == rnagpt("figures", "--run", "mini")[0] == 0
+    assert drawn == ["reference", "mini"]
+
+
+@pytest.mark.parametrize(
+    "error, code", [(InputError("one sentence"), 2), (NotebookFailed("one sentence"), 1)]
+)
+def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(execute, "run_notebook", fail)
+    assert rnagpt("run", "04") == (code, "", "rnagpt: one sentence\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "99"], "rnagpt: notebook '99' is unknown; notebooks are"),
+        (["run", "_template", "-p", "NOPE", "1"], "has no parameter NOPE; its parameters are"),
+        (["run", "_template", "-p", "WORLD_SIZE", "x"], "WORLD_SIZE should be int, and is 'x'"),
+        (["run", "_template", "--run", "1x"], "run id '1x' is not allowed"),
+        (["demo", "--profile", "nope"], "profile 'nope' is unknown; profiles are"),
+        (["run"], "Missing argument 'NOTEBOOK'"),
+        (["run", "_template", "-f", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_mistakes_exit_with_2_and_write_nothing(rnagpt, own_runs, arguments, words):
+    code, out, err = rnagpt(*arguments)
+    assert (code, out) == (2, "") and words in err and "Traceback" not in err
+    assert not own_runs.exists()
+
+
+@pytest.mark.parametrize("content", [b"- 1\n", b"just text", b"a: [", b"\xff\xfe\x81"])
+def test_parameter_files_that_are_no_mapping_are_refused(rnagpt, calls, tmp_path, content):
+    file = tmp_path / "my.yaml"
+    file.write_bytes(content)
+    code, _, err = rnagpt("run", "04", "-f", file)
+    assert code == 2 and "my.yaml" in err and "Traceback" not in err and not calls
+
+
+def test_list_shows_parameters_with_their_help(rnagpt):
+    code, out, _ = rnagpt("run", "_template", "--list")
+    assert code == 0
+    assert "WORLD_SIZE           int    40             RNAs to generate" in out
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "rnagpt_lib", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "rnagpt run 04_train_stage1 -p EPOCHS 3" in done.stdout
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, rnagpt_lib.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "papermill", "pandas"} & set(done.stdout.split())
