@@ -24,6 +24,7 @@ from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt, bos_ids
 from rnagpt_lib.packing import Branch, Tree, collate, fill
 from rnagpt_lib.profiles import Stage1, Stage2, Train
+from rnagpt_lib.relations import CATEGORICAL
 
 LOG = "steps.jsonl"
 
@@ -38,16 +39,26 @@ def lr_at(step: int, total: int, params: Train) -> float:
     return final + (peak - final) * (1 + math.cos(math.pi * done)) / 2
 
 
-def stage1_trees(
-    model: RnaGpt, rnas: pd.DataFrame, annotations: pd.DataFrame, embeddings: Mapping[str, Tensor]
-) -> list[Tree]:
-    """One tree for each RNA with an annotation: BOS, soft tokens → its sentences, EOS.
+def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, str]:
+    """What stage 1 is to write about each RNA: the sentences of its annotation, joined.
 
-    ``rnas`` and ``annotations`` as in the tables (one source only); ``embeddings`` maps a
-    sequence to its (L, D) tensor.
+    ``annotations`` and ``pairs`` as in the tables, of one source. An RNA without literature gets
+    the open answers to its categorical questions: "The RNA is of the type tRNA. …".
     """
-    ordered = annotations.sort_values("sentence_no").groupby("rna_id")["text"]
-    texts = ordered.agg(" ".join).to_dict()
+    categorical = pairs["kind"].isin(CATEGORICAL) & (pairs["form"] == "open")
+    answers = pairs[categorical].groupby("rna_id")["answer"].agg(" ".join)
+    sentences = annotations.sort_values(["rna_id", "sentence_no"])
+    return answers.to_dict() | sentences.groupby("rna_id")["text"].agg(" ".join).to_dict()
+
+
+def stage1_trees(
+    model: RnaGpt, rnas: pd.DataFrame, texts: Mapping[str, str], embeddings: Mapping[str, Tensor]
+) -> list[Tree]:
+    """One tree for each RNA that has a text: BOS, soft tokens → the text, EOS.
+
+    ``texts`` maps an rna_id to its ``annotation_texts``, ``embeddings`` a sequence to its
+    (L, D) tensor.
+    """
     before = bos_ids(model.tokenizer)
     return [
         Tree(

@@ -13,6 +13,7 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt, frozen_hash
 from rnagpt_lib.profiles import Stage1, Stage2
 from rnagpt_lib.train import (
+    annotation_texts,
     epoch_steps,
     lr_at,
     optimiser_of,
@@ -234,21 +235,31 @@ def test_nothing_to_train_on(build, tmp_path):
         train(build(), [], [], PARAMS, tmp_path)
 
 
-def test_stage_one_reads_the_sentences_in_order(build):
+def test_stage_one_reads_sentences_in_order_and_fields_without_literature(build):
     model = build()
     rnas, _ = rna_tables([12, 5, 9])
     annotations = pd.DataFrame(
         {
-            "rna_id": ["R0", "R0", "R2"],
-            "sentence_no": [1, 0, 0],
-            "text": ["It regulates growth.", "A tRNA.", "Unknown."],
+            "rna_id": ["R0", "R0"],
+            "sentence_no": [1, 0],
+            "text": ["It regulates growth.", "A tRNA."],
         }
     )
-    trees = stage1_trees(model, rnas, annotations, random_embeddings(rnas))
+    pairs = pd.DataFrame(
+        {
+            "rna_id": ["R0", "R2", "R2", "R2"],
+            "kind": ["rna_type", "rna_type", "rna_type", "species"],
+            "form": ["open", "open", "closed", "open"],
+            "answer": ["Not read.", "A tRNA.", "Yes.", "From yeast."],
+        }
+    )
+    texts = annotation_texts(annotations, pairs)
+    trees = stage1_trees(model, rnas, texts, random_embeddings(rnas))
     assert [tree.rna_id for tree in trees] == ["R0", "R2"]
     assert trees[0].before == [model.tokenizer.bos_token_id]
     assert trees[0].branches[0].prompt == []
-    assert model.tokenizer.decode(trees[0].branches[0].answer) == "A tRNA. It regulates growth.</s>"
+    written = [model.tokenizer.decode(tree.branches[0].answer) for tree in trees]
+    assert written == ["A tRNA. It regulates growth.</s>", "A tRNA. From yeast.</s>"]
 
 
 def test_log_survives_a_half_written_line(build, trees, tmp_path):
