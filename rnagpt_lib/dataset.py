@@ -11,7 +11,7 @@ import pandas as pd
 from rnagpt_lib import units, user_files, world
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Decompose, Filter
-from rnagpt_lib.relations import CATEGORICAL
+from rnagpt_lib.relations import CATEGORICAL, entities, relation_of
 from rnagpt_lib.tables import frame
 from rnagpt_lib.user_files import drop
 
@@ -131,3 +131,18 @@ def _table(data: pd.DataFrame) -> str:
         "| " + " | ".join(" ".join(str(cell).split()).replace("|", "/") for cell in row) + " |"
         for row in rows
     )
+
+
+def agreement(pairs: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """Open literature and local pairs against the world's truth: precision and recall of facts.
+
+    A fact is (RNA, relation, entity); a list in an answer counts as its items.
+    """
+    made = {
+        (row.rna_id, relation_of(row.question), entity)
+        for row in pairs.itertuples()
+        for entity in entities(row.question, row.answer)
+    }
+    known = set(zip(truth["rna_id"], truth["relation"], truth["entity"], strict=True))
+    right = len(made & known)
+    return {"precision": right / max(1, len(made)), "recall": right / max(1, len(known))}
