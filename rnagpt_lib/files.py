@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -43,7 +44,9 @@ def sha256(path: Path) -> str:
     if path.is_dir():
         return digest({name: sha256(file) for name, file in visible(path).items()})
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    if time.time_ns() - stat.st_mtime_ns < 2_000_000_000:
+        return _hash(path)  # it could change again within one tick of the file system's clock
+    return _remembered(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 def visible(folder: Path) -> dict[str, Path]:
@@ -58,10 +61,14 @@ def digest(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@lru_cache(maxsize=4096)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _remembered(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    return _hash(path)
 
 
 def _hidden(name: Path) -> bool:
