@@ -1,0 +1,152 @@
+"""The miniature's base models, pre-trained on the ``pretrain`` pool of the world.
+
+``python -m rnagpt_lib.pretrain`` (``make base-models``) rebuilds ``models/``: an encoder of
+RNA-FM's class by masked nucleotides, and a small Llama with its own tokenizer by next tokens,
+one process each. The pool shares families with the runs, but no lineage and no abstract.
+Steps are counted, not minutes, so a machine makes the same files again.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnagpt_lib import paths, world
+from rnagpt_lib import pretrain_encoder as masking
+from rnagpt_lib import pretrain_llm as writing
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.files import digest
+from rnagpt_lib.pretrain_texts import texts
+
+POOL, SEED = "pretrain", 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """On how many RNAs, how long and how fast one of the two is trained."""
+
+    rnas: int
+    steps: int
+    step_tokens: int
+    rate: float
+    warmup: int = 50
+
+
+RECIPES = {
+    "encoder": Recipe(rnas=8000, steps=3500, step_tokens=1024, rate=1e-3),
+    "llm": Recipe(rnas=2000, steps=700, step_tokens=2048, rate=2e-3),
+}
+PROBED = 600  # RNAs of the runs' pool that the probe asks for, and three times as many to find
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Learning rate: linear warm-up to ``rate``, then a cosine to a fiftieth of it."""
+    if step < recipe.warmup:
+        return recipe.rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.rate * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+
+
+def fit(model: nn.Module, losses: Iterator[Tensor], recipe: Recipe, name: str) -> list[float]:
+    """Train on ``recipe.steps`` losses. Returns the curve: the mean over each tenth of them."""
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    seen: list[float] = []
+    start = time.monotonic()
+    for step in range(recipe.steps):
+        optimizer.param_groups[0]["lr"] = rate_at(step, recipe)
+        loss = next(losses)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        seen.append(loss.item())
+        if (step + 1) % max(1, recipe.steps // 20) == 0:
+            minutes, recent = (time.monotonic() - start) / 60, np.mean(seen[-50:])
+            print(f"{name}: step {step + 1}, loss {recent:.3f}, {minutes:.1f} min", flush=True)
+    return [round(float(part.mean()), 4) for part in np.array_split(seen, min(10, len(seen)))]
+
+
+def build_encoder(folder: Path, recipe: Recipe) -> dict:
+    """Train, probe and write the encoder; returns its manifest's facts."""
+    torch.set_num_threads(1)
+    sequences = [rna.sequence for rna in world.entries(recipe.rnas, SEED, POOL)]
+    encoder = masking.fresh(masking.ENCODER, SEED)
+    encoder.model.train().requires_grad_(True)
+    encoder.model.embed_positions.requires_grad_(False)
+    losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, SEED)
+    curve = fit(encoder.model, losses, recipe, "encoder")
+    encoder.model.eval().requires_grad_(False)
+    facts = _facts("an RNA-FM of small numbers, by masked nucleotides", recipe, sequences, curve)
+    facts["probe"] = probe(encoder)
+    encoder.save(folder, facts)
+    return facts
+
+
+def probe(encoder: Encoder, size: int = PROBED) -> dict[str, float]:
+    """What the vectors of RNAs that it never saw hold: family, and letters by offset."""
+    index = world.entries(3 * size, SEED, POOL)
+    queries = [rna for rna in world.entries(size, SEED, "run") if rna.stratum == "seen"]
+    index, asked = (
+        ([rna.sequence for rna in rnas], [rna.family.name for rna in rnas])
+        for rnas in (index, queries)
+    )
+    letters = masking.probe_letters(encoder, asked[0][:200])
+    found = {f"letter{offset:+d}": round(share, 4) for offset, share in letters.items()}
+    return {"family": round(masking.probe_family(encoder, index, asked), 4)} | found
+
+
+def build_llm(folder: Path, recipe: Recipe) -> dict:
+    """Train and write tokenizer and LLM; returns the manifest's facts."""
+    torch.set_num_threads(1)
+    documents = texts(world.make(recipe.rnas, SEED, POOL), SEED)
+    tokenizer = writing.make_tokenizer(documents)
+    llm = writing.make_llm(tokenizer, SEED)
+    read, kept = documents[200:], documents[:200]
+    losses = writing.next_token_losses(
+        llm, writing.tokenise(tokenizer, read), recipe.step_tokens, SEED
+    )
+    curve = fit(llm, losses, recipe, "llm")
+    facts = _facts("a Llama of small numbers, by next tokens", recipe, documents, curve)
+    unread = writing.perplexity(llm.eval(), writing.tokenise(tokenizer, kept))
+    facts["probe"] = {"perplexity": round(unread, 3)}
+    writing.save_llm(llm, tokenizer, folder, facts)
+    return facts
+
+
+def _facts(about: str, recipe: Recipe, data: list[str], curve: list[float]) -> dict:
+    return {
+        "about": about,
+        "pool": POOL,
+        "seed": SEED,
+        "recipe": asdict(recipe),
+        "data_sha256": digest(data),
+        "loss": curve,
+    }
+
+
+BUILD = {"encoder": build_encoder, "llm": build_llm}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build one of the two or, side by side, both."""
+    parser = argparse.ArgumentParser(prog="python -m rnagpt_lib.pretrain", description=__doc__)
+    parser.add_argument("--only", choices=sorted(BUILD), help="build this one alone")
+    parser.add_argument("--out", type=Path, default=paths.models(), help="folder of both models")
+    chosen = parser.parse_args(arguments)
+    names = [chosen.only] if chosen.only else sorted(BUILD)
+    with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+        jobs = {n: pool.submit(BUILD[n], chosen.out / f"mini-{n}", RECIPES[n]) for n in names}
+        for name, job in jobs.items():
+            print(f"mini-{name}: {job.result()['probe']}")
+
+
+if __name__ == "__main__":
+    main()
