@@ -14,7 +14,7 @@ _ABBREVIATION = re.compile(
 )
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?(?:[A-Z0-9]|[a-z]+-?[A-Z0-9]|let-?7))")
 _STARTER = re.compile(
-    r"(?:The|This|These|Those|It|Its|In|We|Our|Here|However|Moreover|Thus|A|An|To|For|As|By)\b"
+    r"(?:The|This|These|Those|It|Its|In|We|Our|Here|However|Moreover|Thus|A|An|To|For|As|By)\b|mi[Rr]|let-"
 )
 _LABEL = re.compile(
     r"^(?:[A-Z][A-Z /&,]{3,40}|Background|Objectives?|Aims?|Methods?|Results?|Conclusions?|"

@@ -13,6 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from rnagpt_lib.sentences import Sentence, about, capital, split_sentences
 STAGE = "02_summarize"
 SAME = 0.8  # share of a claim's content words, by weight, that a sentence must hold to say it
 NEW = 0.4  # share of a sentence's content words, by weight, that must be new
+UNSEEN = 6.0  # weight of a word that is in none of the abstracts
 SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
-MIN_WORTH = 0.4  # below it a sentence is method or list, and serves only for want of better
+MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
 _NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
 _GLUE = (ENGLISH_STOP_WORDS | {"rna"}) - _NEGATIONS
 
@@ -74,7 +76,7 @@ def summarize(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(annotations, dropped): ``dnc`` and ``single_pass``, and ``given`` where a file is named.
 
-    Every RNA has a row in ``annotations`` per source, or one in ``dropped``. ``log`` keeps the
+    For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``log`` keeps the
     replies of the provider ``openai``. Raises InputError for a bad file or a failing provider.
     """
     chat = Chat(params.model, params.base_url, log) if params.provider == "openai" else None
@@ -82,17 +84,16 @@ def summarize(
     rows, dropped = [], []
     everyone = subjects(rnas, articles, links, topics)
     for subject in tqdm(everyone, desc="summaries", unit="RNA", leave=False):
+        pool = [] if chat else sentences_of(subject, others)
         for source in ("dnc", "single_pass"):
-            if not subject.abstracts:
-                dropped.append(_drop(subject.rna_id, f"{source}: no abstract is linked to it"))
-                continue
             if chat:
                 lines = asked(subject, source, params.words, chat)
             else:
-                lines = extracted(subject, source, params.words, weights, others)
+                lines = extracted(pool, source, params.words, weights)
             rows += _rows(subject.rna_id, source, lines)
             if not lines:
                 reason = f"no usable sentence in its {len(subject.abstracts)} abstracts"
+                reason = reason if subject.abstracts else "no abstract is linked to it"
                 dropped.append(_drop(subject.rna_id, f"{source}: {reason}"))
     if params.given:
         texts, lost = given(Path(params.given), rnas)
@@ -130,6 +131,7 @@ def word_weights(articles: pd.DataFrame) -> dict[str, float]:
     return {word: math.log((1 + len(texts)) / n) for word, n in counts.items()}
 
 
+@lru_cache(maxsize=1 << 16)
 def content_words(text: str) -> frozenset[str]:
     """What a sentence is made of: its words, lower case, without the glue but with negations.
 
@@ -142,20 +144,21 @@ def content_words(text: str) -> frozenset[str]:
 # The extractive provider.
 
 
-def extracted(
-    subject: Subject,
-    source: str,
-    budget: int,
-    weights: Mapping[str, float],
-    others: frozenset[str] = frozenset(),
-) -> list[Line]:
-    """The annotation of one RNA out of sentences of its abstracts, at most ``budget`` words."""
-    pool = [
+def sentences_of(subject: Subject, others: frozenset[str] = frozenset()) -> list[Sentence]:
+    """All sentences of an RNA's abstracts that are about it; ``others``: names of other RNAs."""
+    others, names = others - {name.lower() for name in subject.names}, list(subject.names)
+    return [
         sentence
         for a in subject.abstracts
-        for sentence in about(a.article_id, a.title, a.text, list(subject.names), others, a.topic)
+        for sentence in about(a.article_id, a.title, a.text, names, others, a.topic)
     ]
-    good = [s for s in pool if s.worth >= MIN_WORTH] or sorted(pool, key=lambda s: -s.worth)[:1]
+
+
+def extracted(
+    pool: Sequence[Sentence], source: str, budget: int, weights: Mapping[str, float]
+) -> list[Line]:
+    """The annotation of one RNA out of the sentences about it, at most ``budget`` words."""
+    good = [s for s in pool if s.worth >= MIN_WORTH]
     groups = defaultdict(list)
     for sentence in good:
         groups[sentence.topic if source == "dnc" else 0].append(sentence)
@@ -199,8 +202,7 @@ def select(
     """
     words = [content_words(sentence.text) for sentence in pool]
     common = Counter(word for each in words for word in each)
-    rarest = max(weights.values(), default=1.0)
-    weight = {w: weights.get(w, rarest) * math.sqrt(n) for w, n in common.items()}
+    weight = {w: weights.get(w, UNSEEN) * math.sqrt(n) for w, n in common.items()}
     said = set().union(*(content_words(sentence.text) for sentence in before))
     open_, chosen = set(range(len(pool))), []
     while open_:
@@ -244,9 +246,8 @@ def says(text: str, claim: str, weights: Mapping[str, float]) -> bool:
     have, asked_for = content_words(text), content_words(claim)
     if (have & _NEGATIONS) != (asked_for & _NEGATIONS):
         return False
-    rarest = max(weights.values(), default=1.0)
-    total = sum(weights.get(word, rarest) for word in asked_for)
-    return sum(weights.get(word, rarest) for word in asked_for & have) >= SAME * total
+    total = sum(weights.get(word, UNSEEN) for word in asked_for)
+    return sum(weights.get(word, UNSEEN) for word in asked_for & have) >= SAME * total
 
 
 # A chat model as the provider.
@@ -281,9 +282,10 @@ def cited(reply: str, allowed: set[str], names: Iterable[str]) -> list[Line]:
     [Line(text='This RNA targets PTEN.', article_ids=('1',))]
     """
     lines = []
-    for text, ids in re.findall(r"([^\[\]]+?)\s*\[([^\[\]]*)\]\.?", reply):
+    plain = re.sub(r"(?m)^\s*[-*•]\s+", "", reply)
+    for text, ids in re.findall(r"([^\[\]]+?)\s*\[([^\[\]]*)\]\.?", plain):
         known = tuple(i for i in dict.fromkeys(re.split(r"[\s,;]+", ids)) if i in allowed)
-        sentences = split_sentences(text.lstrip(" .\n*-"))
+        sentences = split_sentences(text)
         if known and sentences:
             lines.append(Line(capital(mask_names(sentences[-1].rstrip(".") + ".", names)), known))
     return lines

@@ -6,6 +6,7 @@ or not; so more than one topic is accepted only where several seeds agree on who
 whom (``stable``: the mean adjusted Rand index between the seeds that is asked for).
 """
 
+import logging
 import os
 import re
 from collections import defaultdict
@@ -27,6 +28,9 @@ from tqdm.auto import tqdm
 
 from rnagpt_lib.names import mask_names, names_of
 
+# It warns of few passes at every fit; they are a parameter here.
+logging.getLogger("gensim").setLevel(logging.ERROR)
+
 ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
 
 # Words of any abstract, whatever it is about.
@@ -36,7 +40,7 @@ _BOILERPLATE = frozenset(
     "demonstrated design detected determine determined different evaluate evaluated evidence "
     "examined experiments finding findings furthermore group groups identified identify important "
     "including indicate indicated indicates introduction investigate investigated method methods "
-    "moreover new novel objective observed obtained paper patients performed play plays possible "
+    "moreover new novel objective observed obtained paper performed play plays possible "
     "potential present previous previously provide provides purpose recent recently report "
     "reported respectively result results reveal revealed reveals review role roles sample samples "
     "show showed shown shows significant significantly similar studied studies study suggest "

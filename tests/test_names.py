@@ -1,0 +1,81 @@
+import pytest
+
+from rnagpt_lib.names import mask_names, names_of, pattern, tidy
+
+MIR21 = names_of(
+    {"rna_id": "URS000039ED8D_9606", "description": "Homo sapiens microRNA hsa-mir-21"}
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hsa-mir-21", "mir-21", "miR-21", "MIR21", "miR21", "miR 21", "miR-21-5p", "miR-21-3p",
+        "hsa-miR-21-5p", "miRNA-21", "microRNA-21", "MicroRNA-21", "micro RNA-21", "miR-21*",
+        "URS000039ED8D", "URS000039ED8D_9606", "miR\u201121",
+    ],
+)  # fmt: skip
+def test_every_spelling_of_a_microrna_is_masked(text):
+    assert mask_names(f"Here {text} binds AGO2.", MIR21) == "Here this RNA binds AGO2."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "miR-210", "miR-21a", "miR-121", "miR-21-92", "let-7a", "CMIR-21X", "21", "AGO2",
+        "miR-2", "hsa-mir-212",
+    ],
+)  # fmt: skip
+def test_names_of_others_stay(text):
+    assert mask_names(f"Here {text} binds AGO2.", MIR21) == f"Here {text} binds AGO2."
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"rna_id": "URS1_1", "description": "Aus bus tRNA-Lys (CUU)"}, "tRNA-Lys"),
+        ({"rna_id": "URS1_1", "description": "Aus bus tRNA-Lys (CUU)"}, "tRNALys"),
+        ({"rna_id": "URS1_1", "description": "Aus bus tRNA-Lys (CUU)"}, "tRNA(Lys)"),
+        ({"rna_id": "URS1_1", "description": "Aus bus C/D box 14A (SNORD14A)"}, "SNORD14A"),
+        ({"rna_id": "URS1_1", "description": "Aus bus antisense RNA HOTAIR"}, "HOTAIR"),
+        ({"rna_id": "R1", "description": "let-7a-1 precursor"}, "let-7a"),
+        ({"rna_id": "R1", "description": "Aus bus mir-M3-17", "family": "mir-M3"}, "mir-M3"),
+    ],
+)
+def test_names_come_out_of_the_fields(row, text):
+    assert pattern(names_of(row)).fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"rna_id": "R1", "description": "Aus bus 5S ribosomal RNA", "family": "5S_rRNA"},
+        {"rna_id": "R1", "description": "Aus bus transfer RNA", "family": None},
+        {"rna_id": "R1", "description": "Minia prima (MINI-T03) SRP RNA", "taxid": "MINI-T03"},
+    ],
+)
+def test_types_and_taxa_are_nobodys_name(row):
+    assert names_of(row) == ["R1"]
+
+
+def test_short_symbols_match_only_as_written():
+    names = names_of({"rna_id": "R1", "description": "U6 spliceosomal RNA"})
+    assert mask_names("U6 and u6", names) == "This RNA and u6"
+
+
+def test_names_are_taken_literally():
+    assert mask_names("a.b axb a.b*", ["a.b"]) == "this RNA axb this RNA*".replace("t", "T", 1)
+    assert mask_names("Nothing here.", []) == "Nothing here."
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        ("this RNA (this RNA) binds", "This RNA binds"),
+        ("The microRNA this RNA binds", "This RNA binds"),
+        ("and the this RNA gene", "and this RNA gene"),
+        ("this RNA, also known as this RNA, binds", "This RNA, binds"),
+    ],
+)
+def test_what_masking_doubles_is_joined(text, tidied):
+    assert tidy(text) == tidied
