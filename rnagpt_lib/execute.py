@@ -18,6 +18,7 @@ from rnagpt_lib.errors import InputError, NotebookFailed
 from rnagpt_lib.files import read_json, replacing
 from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
 
+GENERAL = ("PROFILE", "RUN", "SEED", "ON_FINISHED")
 NOTHING = ("null", "none", "~", "")
 
 
@@ -202,7 +203,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
 
 def _differs(run: str, stage: str, profile: profiles.Profile, own: dict) -> str | None:
     recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
-    params = profile.stage(stage, **{k.lower(): v for k, v in own.items() if k != "SEED"})
+    params = profile.stage(stage, **{k.lower(): v for k, v in own.items() if k not in GENERAL})
     wanted = {"seed": own.get("SEED", 0), "params": params.key()}
     return None if recorded == wanted else "its parameters are others"
 

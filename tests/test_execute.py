@@ -76,7 +76,8 @@ def project(request, tmp_path, monkeypatch):
     (tmp_path / "profiles").symlink_to(profile_files)
     paths.notebooks().mkdir()
     write_notebook(FIRST, more=TYPED, passed="world_size=WORLD_SIZE")
-    write_notebook(SECOND, more="PASSES: int = None  # passes", passed="passes=PASSES")
+    more = "PASSES: int = None  # passes\nON_FINISHED: str = None  # archive or refuse"
+    write_notebook(SECOND, more=more, passed="passes=PASSES, on_finished=ON_FINISHED")
     return tmp_path
 
 
@@ -181,7 +182,7 @@ def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
 
 
 def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
-    given = {"WORLD_SIZE": "50", "PASSES": 3, "SEED": "2"}
+    given = {"WORLD_SIZE": "50", "PASSES": 3, "SEED": "2", "ON_FINISHED": "archive"}
     for _ in range(2):
         execute.run_path((FIRST, SECOND), run="mini", profile="mini", parameters=given)
     assert capsys.readouterr().out.count("is up to date") == 2
