@@ -56,7 +56,7 @@ def run(
     from rnagpt_lib import execute
 
     if listing:
-        for name, about in execute.parameters(execute.find(notebook)).items():
+        for name, about in execute.declared(execute.find(notebook)).items():
             kind, default = about["inferred_type_name"], about["default"]
             click.echo(f"{name:<20} {kind:<6} {default:<14} {about['help']}")
         return

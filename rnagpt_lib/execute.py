@@ -38,7 +38,7 @@ def find(name: str) -> Path:
     return files[found[0]]
 
 
-def parameters(notebook: Path) -> dict[str, dict]:
+def declared(notebook: Path) -> dict[str, dict]:
     """The notebook's parameters as papermill sees them: name, type, default, help."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     found = papermill.inspect_notebook(str(notebook))
@@ -52,7 +52,7 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     ``null`` and ``None`` mean None where that is the default.
     Raises InputError for an unknown name or an ill-typed value.
     """
-    known = parameters(notebook)
+    known = declared(notebook)
     values = {}
     for name, value in given.items():
         if name not in known:
@@ -78,16 +78,18 @@ def run_notebook(
 ) -> Path:
     """Run one notebook (and first what it needs, where the profile says so).
 
-    Without ``run``, a stage's run has the profile's name, another notebook its own default.
+    Without ``run``, a stage's run has the profile's name, another notebook its own default or
+    ``mini``.
     Returns the executed copy. Raises InputError for bad parameters and for what the notebook
     itself refuses, NotebookFailed for any other error, with the executed copy kept.
     """
     notebook = find(name)
-    given = {"PROFILE": profile} | dict(parameters or {})
-    if run or notebook.stem in STAGES:
-        given = {"RUN": run or profile} | given
-    values = checked(notebook, given)
-    folder = _folder(notebook, values)
+    known = declared(notebook)
+    general = {"PROFILE": profile, "RUN": run or (profile if notebook.stem in STAGES else None)}
+    given = {name: value for name, value in general.items() if value and name in known}
+    values = checked(notebook, given | dict(parameters or {}))
+    default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
+    folder = _folder(notebook, values, run=values.get("RUN", run or default))
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{notebook.stem:<24}", end="", flush=True)
@@ -100,13 +102,14 @@ def run_notebook(
     return folder / NOTEBOOK
 
 
-def _folder(notebook: Path, values: Mapping[str, object]) -> Path:
-    run = str(values.get("RUN") or yaml.safe_load(parameters(notebook)["RUN"]["default"]))
+def _folder(notebook: Path, values: Mapping[str, object], run: str) -> Path:
+    """The folder to run in, once the stages that come before are there."""
     if notebook.stem not in STAGES:
         return stage_folder(run, STAGES[0]).with_name(notebook.stem)
-    loaded = profiles.load(str(values["PROFILE"]))
-    see_to_parents(notebook.stem, run, loaded, int(values.get("SEED", 0)))
-    return stage_folder(run, notebook.stem)
+    folder = stage_folder(run, notebook.stem)
+    profile = profiles.load(str(values["PROFILE"]))
+    see_to_parents(notebook.stem, run, profile, int(values.get("SEED", 0)))
+    return folder
 
 
 def run_path(
@@ -132,7 +135,7 @@ def run_path(
 def _own(stage: str, given: Mapping[str, object]) -> dict[str, object]:
     """Those of ``given`` that the stage's notebook has, in their types."""
     notebook = find(stage)
-    known = parameters(notebook) if given else {}
+    known = declared(notebook) if given else {}
     return checked(notebook, {name: value for name, value in given.items() if name in known})
 
 
@@ -153,7 +156,7 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
             )
         print(f"{parent}: {reason}, so it is run first", flush=True)
         earlier = read_json(stage_folder(run, parent) / PARAMS)
-        known = parameters(find(parent))
+        known = declared(find(parent))
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
         again = {"SEED": earlier.get("seed", seed)} | overrides
         run_notebook(

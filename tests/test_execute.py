@@ -271,8 +271,17 @@ def test_other_notebooks_run_under_their_own_name():
     )
 
 
+def test_notebooks_without_run_or_profile_run_too():
+    cell = nbformat.v4.new_code_cell("SIZE: int = 1  # x", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(notebook, paths.notebooks() / "appendix.ipynb")
+    executed = execute.run_notebook("appendix", parameters={"SIZE": "2"})
+    assert executed == paths.runs() / "mini" / "appendix" / "notebook.ipynb"
+
+
 def test_parameters_show_type_default_and_help():
-    shown = execute.parameters(execute.find("00"))
+    shown = execute.declared(execute.find("00"))
     assert (
         shown["WORLD_SIZE"]["help"] == "RNAs" and shown["WORLD_SIZE"]["inferred_type_name"] == "int"
     )

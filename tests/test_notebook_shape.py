@@ -64,7 +64,7 @@ def test_parameters_are_typed_literals_with_help(path):
         names.append(statement.target.id)
         assert names[-1].isupper() and re.search(r"  # \S", line), line
     assert names[:3] == ["PROFILE", "RUN", "SEED"]
-    seen = execute.parameters(path)
+    seen = execute.declared(path)
     assert list(seen) == names, "papermill cannot read it; write NAME: int = None, not int | None"
     assert all(about["help"] for about in seen.values())
 

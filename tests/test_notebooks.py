@@ -45,7 +45,7 @@ class SmallPath:
         return outcome
 
     def _run(self, stage: str) -> Path:
-        known = execute.parameters(execute.find(stage))
+        known = execute.declared(execute.find(stage))
         small = {name: value for name, value in SMALL.get(stage, {}).items() if name in known}
         return execute.run_notebook(stage, parameters=small)
 
