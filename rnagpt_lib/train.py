@@ -176,17 +176,13 @@ def train(
     with (folder / LOG).open("a", encoding="utf-8") as log, _bar(total, done) as bar:
         for step, epoch, visits in _remaining(trees, params, seed, done):
             began, rate = time.perf_counter(), lr_at(step, total, params)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            loss = step_loss(model, visits, params.row_tokens, backward=True)
+            loss = _update(model, optimiser, visits, rate, params.row_tokens)
             if not math.isfinite(loss):
                 raise InputError(_not_finite(folder, step, epoch, visits))
-            optimiser.step()
-            optimiser.zero_grad()
             row = {"step": step + 1, "epoch": epoch + 1, "loss": loss, "lr": rate}
             row["tokens"] = sum(map(len, visits))
             row["pairs"] = sum(len(tree.branches) for tree in visits)
-            row["seconds"] = time.perf_counter() - began
+            row["seconds"] = round(time.perf_counter() - began, 4)
             due = (step + 1) % every == 0 or step + 1 == total
             if due:
                 row["val_loss"] = validate(model, validation, params.row_tokens)
@@ -199,6 +195,23 @@ def train(
                 checkpoints.save(model, folder, step + 1, state, **scored)
             bar.update()
     return read_log(folder)
+
+
+def _update(
+    model: RnaGpt,
+    optimiser: torch.optim.Optimizer,
+    visits: Sequence[Tree],
+    rate: float,
+    row_tokens: int,
+) -> float:
+    """One step at this learning rate; its loss. Nothing changes when that is not finite."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    loss = step_loss(model, visits, row_tokens, backward=True)
+    if math.isfinite(loss):
+        optimiser.step()
+    optimiser.zero_grad()
+    return loss
 
 
 def validate(model: RnaGpt, trees: Sequence[Tree], row_tokens: int) -> float | None:
