@@ -188,6 +188,8 @@ def _closed(closable: list, words: dict[str, str], source: str) -> list[dict]:
     made = []
     for relation in RELATIONS:
         mine = [item for item in closable if item[1].relation == relation]
+        if len({item[1].entity for item in mine}) < 2:
+            continue  # nothing else to ask about: "Yes" would always be right
         denied = [item for item in mine if not item[1].true]
         true = sorted((item for item in mine if item[1].true), key=lambda i: _digest(*_key(i)))
         wanted = max(0, len(mine) // 2 - len(denied))  # "No" still to be made
@@ -226,10 +228,13 @@ def _foreign(rna_id: str, pool: list[str], own: dict[str, set[str]], text: str) 
 def _without_names(rnas: pd.DataFrame, made: list[dict]) -> tuple[list[dict], list[dict]]:
     """Pairs whose text does not name the RNA, and a row for each one that does.
 
-    A family is often part of its members' names; it counts as a name only when it is one.
+    A family is often part of its members' names; it counts as a name only when it is one. A
+    type such as ``RNase_P_RNA`` is no name, though the description says it.
     """
     own = {
-        rna["rna_id"]: names.pattern(names.names_of(rna | {"family": ""}))
+        rna["rna_id"]: names.pattern(
+            name for name in names.names_of(rna | {"family": ""}) if name != rna["rna_type"]
+        )
         for rna in rnas.to_dict("records")
     }
     kept, dropped = [], []

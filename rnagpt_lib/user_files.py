@@ -17,10 +17,8 @@ from rnagpt_lib.profiles import Filter
 from rnagpt_lib.tables import COLUMNS, frame
 
 STAGE = "00_filter_rnacentral"
-_RNACENTRAL = re.compile(
-    r"(?:(?P<species>[A-Z][a-z]+ [a-z][\w.-]+(?: subsp\. [\w-]+)?)(?: \([^)]*\))? )?(?P<type>\S+?)"
-    r"(?: from (?P<n>\d+) species)?"
-)
+_MANY = re.compile(r"(?P<type>\S+) from \d+ species")
+_ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<type>\S+)(?: .*)?")
 _URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
 
 
@@ -79,11 +77,13 @@ def parse_description(rna_id: str, description: str) -> dict[str, str]:
     {'rna_type': 'pre_miRNA', 'species': 'Homo sapiens', 'taxid': '9606'}
     """
     urs = _URS.fullmatch(rna_id)
-    match = _RNACENTRAL.match(description) if urs else None
-    shaped = match and (match["n"] or match["species"])
-    rna_type = match["type"] if shaped and _is_type(match["type"]) else ""
-    species = match["species"] or "" if shaped else ""
-    return {"rna_type": rna_type, "species": species, "taxid": (urs and urs["taxid"]) or ""}
+    found = (_MANY.fullmatch(description) or _ONE.fullmatch(description)) if urs else None
+    fields = found.groupdict() if found else {"type": ""}
+    return {
+        "rna_type": fields["type"] if _is_type(fields["type"]) else "",
+        "species": fields.get("species", ""),
+        "taxid": (urs and urs["taxid"]) or "",
+    }
 
 
 def _is_type(word: str) -> bool:
