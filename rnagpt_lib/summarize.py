@@ -2,67 +2,38 @@
 
 ``dnc`` (paper, section 3.2) summarises each topic group on its own and merges the summaries;
 ``single_pass`` summarises all abstracts at once under the same word budget; ``given`` takes a
-user's own texts. The provider ``offline`` is extractive: it chooses sentences about the RNA that
-state facts, are on topic and add something. The provider ``openai`` asks a chat model.
+user's own texts. The provider ``offline`` is extractive, the provider ``openai`` a chat model.
 Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
 """
 
 import json
-import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tqdm.auto import tqdm
 
 from rnagpt_lib import prompts, tables
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.extractive import (
+    SHORTEST_SHARE,
+    Abstract,
+    Line,
+    Subject,
+    extracted,
+    known_names,
+    sentences_of,
+    word_weights,
+)
 from rnagpt_lib.llm import Chat
 from rnagpt_lib.names import mask_names, names_of
-from rnagpt_lib.paths import shown
-from rnagpt_lib.sentences import Sentence, about, capital, split_sentences
+from rnagpt_lib.paths import from_root, shown
+from rnagpt_lib.sentences import capital, split_sentences
 
 STAGE = "02_summarize"
-SAME = 0.8  # share of a claim's content words, by weight, that a sentence must hold to say it
-NEW = 0.4  # share of a sentence's content words, by weight, that must be new
-UNSEEN = 6.0  # weight of a word that is in none of the abstracts
-SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
-MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
-_NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
-_GLUE = (ENGLISH_STOP_WORDS | {"rna"}) - _NEGATIONS
-
-
-@dataclass(frozen=True)
-class Line:
-    """A sentence of an annotation with the articles it rests on."""
-
-    text: str
-    article_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Abstract:
-    """One abstract in its topic group."""
-
-    article_id: str
-    title: str
-    text: str
-    topic: int
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An RNA with all that is known about it here."""
-
-    rna_id: str
-    names: tuple[str, ...]
-    abstracts: tuple[Abstract, ...]
 
 
 def summarize(
@@ -96,7 +67,7 @@ def summarize(
                 reason = reason if subject.abstracts else "no abstract is linked to it"
                 dropped.append(_drop(subject.rna_id, f"{source}: {reason}"))
     if params.given:
-        texts, lost = given(Path(params.given), rnas)
+        texts, lost = given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
     return tables.frame("annotations", rows), tables.frame("dropped", dropped)
 
@@ -119,135 +90,41 @@ def subjects(
     ]
 
 
-def known_names(rnas: pd.DataFrame) -> frozenset[str]:
-    """The names of all RNAs of the table, lower case."""
-    return frozenset(name.lower() for row in rnas.to_dict("records") for name in names_of(row))
+def compare(
+    annotations: pd.DataFrame, links: pd.DataFrame, truth: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The sources side by side, one row each: size, share of the linked articles that is cited.
 
-
-def word_weights(articles: pd.DataFrame) -> dict[str, float]:
-    """Inverse document frequency of each content word; a rare word says more."""
-    texts = [content_words(text) for text in articles.title + ". " + articles.abstract]
-    counts = Counter(word for words in texts for word in words)
-    return {word: math.log((1 + len(texts)) / n) for word, n in counts.items()}
-
-
-@lru_cache(maxsize=1 << 16)
-def content_words(text: str) -> frozenset[str]:
-    """What a sentence is made of: its words, lower case, without the glue but with negations.
-
-    >>> sorted(content_words("This RNA does not bind to AGO2."))
-    ['ago2', 'bind', 'not']
+    With ``truth`` (rna_id, entity) also the share of its named entities that the annotation of
+    their RNA holds, and how many of them it holds in 100 words.
     """
-    return frozenset(re.findall(r"[a-z0-9][\w'-]*", text.lower())) - _GLUE
+    rows = {}
+    for source, lines in annotations.groupby("source"):
+        words = int(lines["text"].str.split().str.len().sum())
+        cited_ids = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
+        near = links["rna_id"].isin(lines["rna_id"]).sum()
+        rows[source] = {
+            "RNAs": lines["rna_id"].nunique(),
+            "sentences per RNA": len(lines) / lines["rna_id"].nunique(),
+            "words per RNA": words / lines["rna_id"].nunique(),
+            "articles cited": len(cited_ids.drop_duplicates()) / max(near, 1),
+        }
+        if truth is not None:
+            kept = _facts_kept(lines, truth)
+            rows[source] |= {
+                "facts kept": kept.mean(),
+                "facts per 100 words": 100 * kept.sum() / words,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float).round(3)
 
 
-# The extractive provider.
-
-
-def sentences_of(subject: Subject, others: frozenset[str] = frozenset()) -> list[Sentence]:
-    """All sentences of an RNA's abstracts that are about it; ``others``: names of other RNAs."""
-    others, names = others - {name.lower() for name in subject.names}, list(subject.names)
-    return [
-        sentence
-        for a in subject.abstracts
-        for sentence in about(a.article_id, a.title, a.text, names, others, a.topic)
-    ]
-
-
-def extracted(
-    pool: Sequence[Sentence], source: str, budget: int, weights: Mapping[str, float]
-) -> list[Line]:
-    """The annotation of one RNA out of the sentences about it, at most ``budget`` words."""
-    good = [s for s in pool if s.worth >= MIN_WORTH]
-    groups = defaultdict(list)
-    for sentence in good:
-        groups[sentence.topic if source == "dnc" else 0].append(sentence)
-    chosen: list[Sentence] = []
-    allowed = 0
-    for topic, words in shares(groups, budget).items():
-        allowed += words
-        chosen += select(groups[topic], allowed - length(chosen), weights, chosen)
-    chosen += select(good, budget - length(chosen), weights, chosen)
-    return merge(chosen, pool, weights)
-
-
-def length(sentences: Iterable[Sentence | Line]) -> int:
-    """Words in all."""
-    return sum(len(sentence.text.split()) for sentence in sentences)
-
-
-def shares(groups: Mapping[int, Sequence[Sentence]], budget: int) -> dict[int, int]:
-    """The word budget split over the topic groups, the largest first.
-
-    By the square root of their sentences, so that small topics get more than their part; groups
-    beyond what the budget can serve with ``SHORTEST_SHARE`` words each get nothing.
-    """
-    order = sorted(groups, key=lambda topic: (-len(groups[topic]), topic))
-    order = order[: max(1, budget // SHORTEST_SHARE)]
-    roots = {topic: math.sqrt(len(groups[topic])) for topic in order}
-    return {topic: int(budget * root / sum(roots.values())) for topic, root in roots.items()}
-
-
-def select(
-    pool: Sequence[Sentence],
-    budget: int,
-    weights: Mapping[str, float],
-    before: Sequence[Sentence] = (),
-) -> list[Sentence]:
-    """Greedy choice: each step takes the sentence that adds most per word, until none fits.
-
-    What a sentence adds is the weight of its words that no sentence so far has said (``before``
-    included), times its worth; words that many sentences of the pool use are the topic and count
-    more. A sentence that is ``1 - NEW`` old is left out.
-    """
-    words = [content_words(sentence.text) for sentence in pool]
-    common = Counter(word for each in words for word in each)
-    weight = {w: weights.get(w, UNSEEN) * math.sqrt(n) for w, n in common.items()}
-    said = set().union(*(content_words(sentence.text) for sentence in before))
-    open_, chosen = set(range(len(pool))), []
-    while open_:
-        gains = {}
-        for i in open_:
-            new = sum(weight[w] for w in words[i] - said)
-            size = len(pool[i].text.split())
-            if size <= budget and new and new >= NEW * sum(weight[w] for w in words[i]):
-                gains[i] = pool[i].worth ** 2 * new / (size + 5)
-        if not gains:
-            break
-        best = max(sorted(gains), key=gains.get)
-        chosen.append(pool[best])
-        said |= words[best]
-        budget -= len(pool[best].text.split())
-        open_ = set(gains) - {best}
-    return chosen
-
-
-def merge(
-    chosen: Sequence[Sentence], pool: Sequence[Sentence], weights: Mapping[str, float]
-) -> list[Line]:
-    """The chosen sentences, near-equal ones once, each with all articles of ``pool`` that say it."""
-    lines: list[Line] = []
-    for sentence in chosen:
-        if not any(
-            says(line.text, sentence.text, weights) and says(sentence.text, line.text, weights)
-            for line in lines
-        ):
-            ids = [s.article_id for s in pool if says(s.text, sentence.text, weights)]
-            lines.append(Line(sentence.text, tuple(dict.fromkeys([sentence.article_id, *ids]))))
-    return lines
-
-
-def says(text: str, claim: str, weights: Mapping[str, float]) -> bool:
-    """Whether a sentence holds nearly all content words of a claim, by weight, and as many "not".
-
-    >>> says("This RNA targets TP53 in liver.", "This RNA targets TP53.", {})
-    True
-    """
-    have, asked_for = content_words(text), content_words(claim)
-    if (have & _NEGATIONS) != (asked_for & _NEGATIONS):
-        return False
-    total = sum(weights.get(word, UNSEEN) for word in asked_for)
-    return sum(weights.get(word, UNSEEN) for word in asked_for & have) >= SAME * total
+def _facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
+    """For each named entity of the annotated RNAs, whether their annotation holds it."""
+    texts = lines.groupby("rna_id")["text"].agg(" ".join).str.lower()
+    named = truth[~truth["entity"].isin(["unknown", "none"]) & truth["rna_id"].isin(texts.index)]
+    pairs = zip(named["rna_id"], named["entity"].str.lower(), strict=True)
+    held = [bool(re.search(rf"\b{re.escape(entity)}\b", texts[rna_id])) for rna_id, entity in pairs]
+    return pd.Series(held, dtype=bool)
 
 
 # A chat model as the provider.

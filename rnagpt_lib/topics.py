@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from multiprocessing import get_context
 from typing import Any
 
@@ -221,6 +221,28 @@ def u_mass(model: LdaModel, counts: list, dictionary: Dictionary) -> float:
         model=model, corpus=counts, dictionary=dictionary, coherence="u_mass", topn=10, processes=1
     )
     return float(scorer.get_coherence())
+
+
+def agreement(table: pd.DataFrame, truth: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
+    """How well topics meet planted ones, by the RNA's number of abstracts.
+
+    ``table`` and ``truth`` have rna_id, article_id, topic; ``edges`` such as (0, 3, 7) make the
+    classes 1-3 and 4-7. Columns: RNAs, mean adjusted Rand index, mean numbers of topics.
+    """
+    both = table.merge(truth, on=["rna_id", "article_id"], suffixes=("", "_planted"))
+    rows = [
+        {
+            "abstracts": len(one),
+            "adjusted Rand index": adjusted_rand_score(one["topic_planted"], one["topic"]),
+            "topics found": one["topic"].nunique(),
+            "topics planted": one["topic_planted"].nunique(),
+        }
+        for _, one in both.groupby("rna_id")
+    ]
+    rows = pd.DataFrame(rows)
+    labels = [f"{low + 1}-{high}" for low, high in pairwise(edges)]
+    classes = rows.groupby(pd.cut(rows.pop("abstracts"), edges, labels=labels), observed=True)
+    return classes.mean().round(3).assign(RNAs=classes.size())
 
 
 def _ranked(shares: np.ndarray) -> list[tuple[int, float]]:

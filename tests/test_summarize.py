@@ -6,10 +6,11 @@ import pytest
 
 from rnagpt_lib import llm, tables
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.extractive import says, shares
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.sentences import about, split_sentences, worth
-from rnagpt_lib.summarize import cited, says, shares, summarize
+from rnagpt_lib.summarize import cited, compare, summarize
 
 MIR21 = names_of({"rna_id": "hsa-mir-21"})
 
@@ -154,6 +155,18 @@ def test_shares_give_small_groups_more_than_their_part():
     split = shares(groups, 120)
     assert sum(split.values()) <= 120 and split[0] > split[1] > 120 * 9 / 99
     assert list(shares(groups, 25)) == [0]
+
+
+def test_sources_are_compared_by_size_articles_and_facts():
+    rnas, articles, links, topics, facts = world()
+    annotations, _ = summarize(rnas, articles, links, topics, Summarize())
+    truth = pd.DataFrame({"rna_id": "R1", "entity": [*facts, "unknown", "nowhere"]})
+    table = compare(annotations, links, truth)
+    assert table["articles cited"].tolist() == [1, 1]
+    assert table["facts kept"].tolist() == [0.9, 0.9]
+    words = table["words per RNA"]
+    assert (abs(table["facts per 100 words"] - 900 / words) < 0.01).all()
+    assert "facts kept" not in compare(annotations, links)
 
 
 def test_given_texts(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib import names, prompts, sentences, summarize, topic_map, topics
+from rnagpt_lib import extractive, names, prompts, sentences, summarize, topic_map, topics
 from rnagpt_lib.profiles import Topics
 from rnagpt_lib.topics import preprocess, rna_topics, stability
 
@@ -49,6 +49,16 @@ def test_planted_topics_are_found():
     for _, one in table.groupby("rna_id"):
         assert stability([one.theme.astype("category").cat.codes, one.topic])[0] == 1
     assert table.weight.between(0.33, 1).all()
+
+
+def test_agreement_by_number_of_abstracts():
+    links, theme = corpus(n_rnas=2, per_theme=1)[2:]
+    truth = links.assign(topic=theme.to_numpy())
+    table = links.assign(topic=[0, 1, 2, 0, 0, 0])
+    found = topics.agreement(table, truth, (0, 2, 3, 9))
+    assert found.index.tolist() == ["3-3"] and found["RNAs"].tolist() == [2]
+    assert found["adjusted Rand index"].tolist() == [0.5]
+    assert found["topics planted"].tolist() == [3] and found["topics found"].tolist() == [2]
 
 
 def test_mixed_words_give_one_topic():
@@ -162,7 +172,9 @@ def test_chromium_draws_the_topic_map_without_a_network(tmp_path):
     assert ">cohort</text>" in dom
 
 
-@pytest.mark.parametrize("module", [topics, topic_map, summarize, sentences, names, prompts])
+@pytest.mark.parametrize(
+    "module", [topics, topic_map, summarize, extractive, sentences, names, prompts]
+)
 def test_the_pipeline_never_imports_the_world(module):
     imported = set()
     for node in ast.walk(ast.parse(open(module.__file__, encoding="utf-8").read())):
