@@ -7,6 +7,7 @@ RUN ?= reference
 .PHONY: setup demo test test-slow reference figures bench base-models lint
 setup: $(READY)
 $(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.11')"
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps --no-build-isolation -e . && touch $@
 demo: setup
