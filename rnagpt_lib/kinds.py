@@ -129,7 +129,7 @@ def _is_kind(relation: str, text: str) -> bool:
         barred = _NOT_DISEASE.search(text) or _GENERAL.fullmatch(text) or " of " in text
         return bool(_DISEASE.search(text)) and not barred
     if relation == "process":
-        barred = _NOT_PROCESS.search(text) or _FINITE.search(text)
+        barred = _NOT_PROCESS.search(text) or _FINITE.search(text) or _is_kind("disease", text)
         return bool(_PROCESS.match(text)) and not barred
     if relation == "tissue":
         bare = re.fullmatch(r"(?:cells?|cell lines?|tissues?)", text)

@@ -1,0 +1,378 @@
+"""Questions and answers: what the rules read, what they refuse, and what the pairs promise."""
+
+import hashlib
+import json
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib import names, paths, qa, sentences, world
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.facts import facts_in
+from rnagpt_lib.llm import KEY
+from rnagpt_lib.profiles import Decompose
+from rnagpt_lib.relations import CATEGORICAL, NONE, RELATIONS, UNKNOWN
+from rnagpt_lib.tables import frame, write
+
+STATED = {
+    "This RNA is associated with glioma.": [("disease", "glioma")],
+    "We show that this RNA was closely linked to asthma in mice.": [("disease", "asthma")],
+    "This RNA has been implicated in type 2 diabetes": [("disease", "type 2 diabetes")],
+    "This RNA was significantly down-regulated in gastric cancer tissues compared with controls.": [
+        ("disease", "gastric cancer")
+    ],
+    "Expression of this RNA is correlated with hepatitis.": [("disease", "hepatitis")],
+    "This RNA plays an important role in liver fibrosis.": [("disease", "liver fibrosis")],
+    "This RNA regulates DNA repair.": [("process", "DNA repair")],
+    "Overexpression of this RNA inhibited proliferation, migration and invasion of tumor cells.": [
+        ("process", "proliferation"),
+        ("process", "migration"),
+        ("process", "invasion of tumor cells"),
+    ],
+    "This RNA inhibits cell growth by directly targeting PTEN.": [
+        ("process", "cell growth"),
+        ("target", "PTEN"),
+    ],
+    "This RNA binds the protein HuR and promotes splicing.": [
+        ("partner", "HuR"),
+        ("process", "splicing"),
+    ],
+    "This RNA interacts with fibrillarin.": [("partner", "fibrillarin")],
+    "This RNA is mainly expressed in brain and kidney.": [("tissue", "brain"), ("tissue", "kidney")],
+    "This RNA localizes to the Cajal body.": [("location", "Cajal body")],
+    "This RNA is charged with Phe.": [("isotype", "Phe")],
+    "This RNA accepts the amino acid lysine.": [("isotype", "lysine")],
+    "This RNA silences SOX2 and MYC in stem cells.": [("target", "SOX2"), ("target", "MYC")],
+    "This RNA binds to the 3'-UTR of CHD5 mRNA.": [("target", "CHD5")],
+    "PIK3R3 was identified as a direct target of this RNA.": [("target", "PIK3R3")],
+    "Cyclin-dependent kinase 1 (CDK1) was a direct target of this RNA.": [("target", "CDK1")],
+    "MYC is repressed by this RNA.": [("target", "MYC")],
+    "Apoptosis is regulated by this RNA.": [("process", "apoptosis")],
+    "This RNA guides pseudouridylation of U1045 in 18S rRNA.": [("site", "U1045 in 18S rRNA")],
+    "This RNA responds to preQ1, and this held in every replicate.": [("ligand", "preQ1")],
+    "No disease association of this RNA is known.": [("disease", UNKNOWN)],
+    "The tissue that expresses this RNA is unknown.": [("tissue", UNKNOWN)],
+    "No protein has been found to bind this RNA.": [("partner", UNKNOWN)],
+    "This RNA has lost its box and does not guide any modification.": [("site", NONE)],
+    "HOTAIR binds EZH2, whereas this RNA targets KRAS.": [("target", "KRAS")],
+}
+REFUSED = (
+    "This RNA may be associated with asthma.",
+    "This RNA could regulate apoptosis by targeting PTEN.",
+    "This RNA is a potential biomarker for glioma.",
+    "KRAS is a predicted target of this RNA.",
+    "We investigated whether this RNA targets PTEN.",
+    "It was not tested whether this RNA regulates apoptosis.",
+    "Does this RNA regulate apoptosis?",
+    "In contrast, mir-7 targets PTEN.",
+    "PTEN inhibits apoptosis.",
+    "Target genes of this RNA regulate apoptosis.",
+    "HOTAIR regulates apoptosis by sponging this RNA.",
+    "HOTAIR inhibits this RNA.",
+    "This RNA is regulated by MYC.",
+    "This RNA is associated with poor prognosis.",
+    "This RNA was measured in 84 patients.",
+    "The interaction between HuR and this RNA regulates apoptosis.",
+    "The role of this RNA in glioma remains unclear.",
+)
+
+
+def read(text, continues=False):
+    return [(fact.relation, fact.entity) for fact in facts_in(text, continues)[0] if fact.true]
+
+
+@pytest.mark.parametrize("text", STATED)
+def test_reads_what_is_stated(text):
+    assert read(text) == STATED[text]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refuses_what_is_not_stated_of_the_rna(text):
+    facts, reason = facts_in(text)
+    assert facts == [] and reason
+
+
+def test_denials_are_kept_as_such():
+    facts, _ = facts_in("This RNA is not associated with asthma but binds HuR.")
+    assert [(f.relation, f.entity, f.true) for f in facts] == [
+        ("disease", "asthma", False),
+        ("partner", "HuR", True),
+    ]
+
+
+def test_it_is_the_rna_only_right_after_it():
+    assert read("It targets MYC.") == [] and read("It targets MYC.", True) == [("target", "MYC")]
+    assert read("PTEN was lost, and it targets MYC.", True) == []
+
+
+def entity_of(relation):
+    return {"isotype": "Phe", "site": "A27", "target": "PTEN", "species": "Minia tertia"}.get(
+        relation, "cell growth"
+    )
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_every_wording_is_read_back(name):
+    relation, entity = RELATIONS[name], entity_of(name)
+    for question in relation.questions:
+        assert qa.relation_of(question) == name and qa.asked_entity(question) is None
+        for said in [entity, UNKNOWN] + [NONE] * bool(relation.nothing):
+            assert qa.entity(question, relation.say([said])) == said
+        assert qa.entity(question, relation.say([entity]).upper()) == entity.upper()
+        assert qa.entity(question, "I do not know.") is None
+        if name not in CATEGORICAL:
+            listed = ["HuR", "La", "FUS"]
+            assert qa.entities(question, relation.say(listed)) == listed
+            assert qa.entity(question, relation.say(listed)) is None
+    closed = relation.closed.format(entity)
+    assert qa.relation_of(closed) == name and qa.asked_entity(closed) == entity
+    assert qa.entity(closed, relation.confirm(entity, True)) == "yes"
+    assert qa.entity(closed, relation.confirm(entity, False)) == "no"
+
+
+def test_wordings_belong_to_one_relation():
+    questions = [q for relation in RELATIONS.values() for q in relation.questions]
+    assert len(questions) == len(set(questions))
+    assert qa.relation_of("How are you?") is None and qa.entities("How are you?", "Well.") == []
+
+
+def rna(rna_id="R1", rna_type="tRNA", **fields):
+    base = {"rna_id": rna_id, "sequence": "ACGU" * 5, "length": 20, "rna_type": rna_type}
+    base |= {"species": "Minia tertia", "taxid": "", "family": "", "description": ""}
+    return base | {"unit": "", "split": ""} | fields
+
+
+def annotation(texts, rna_id="R1", source="dnc"):
+    return [
+        {"rna_id": rna_id, "source": source, "sentence_no": n, "text": text, "article_ids": ids}
+        for n, (text, ids) in enumerate(texts)
+    ]
+
+
+def decompose(rnas, rows, **params):
+    return qa.pairs(frame("rnas", rnas), frame("annotations", rows), Decompose(**params))
+
+
+def answers(pairs, kind, form="open"):
+    return pairs[(pairs["kind"] == kind) & (pairs["form"] == form)]["answer"].tolist()
+
+
+def test_a_fact_said_twice_has_the_ids_of_both():
+    rows = annotation([
+        ("This RNA targets PTEN.", ["A2"]),
+        ("Moreover, this RNA directly targets Pten.", ["A1", "A2"]),
+        ("This RNA may target MYC.", ["A3"]),
+    ])  # fmt: skip
+    pairs, dropped = decompose([rna()], rows)
+    local = pairs[pairs["kind"] == "local"].iloc[0]
+    assert local["answer"] == "The RNA targets PTEN." and local["article_ids"] == ["A1", "A2"]
+    assert dropped[["record", "reason"]].values.tolist() == [["R1 sentence 2", "hedged or only asked"]]
+
+
+def test_pair_ids_are_the_contract():
+    pairs, _ = decompose([rna()], [])
+    for row in pairs.itertuples():
+        text = "\t".join([row.rna_id, row.source, row.question])
+        assert row.pair_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_unknown_is_an_answer_and_a_fact_wins_over_it():
+    rows = annotation([("No disease association of this RNA is known.", ["A1"])])
+    pairs, _ = decompose([rna()], rows)
+    assert answers(pairs, "literature") == ["No disease association of the RNA is known."]
+    assert answers(pairs, "literature", "closed") == []
+    rows += annotation([("This RNA is linked to glioma.", ["A2"])])
+    rows[1]["sentence_no"] = 1
+    pairs, _ = decompose([rna()], rows)
+    assert answers(pairs, "literature") == ["The RNA is associated with glioma."]
+
+
+def test_a_denial_gives_a_closed_no_with_its_evidence():
+    rows = annotation([("This RNA is not associated with glioma.", ["A1"])])
+    rows += annotation([("This RNA is associated with asthma.", ["A2"])], "R2")
+    pairs, _ = decompose([rna(), rna("R2")], rows)
+    denied = pairs[(pairs["rna_id"] == "R1") & (pairs["form"] == "closed")].iloc[0]
+    assert denied["question"] == "Is the RNA associated with glioma?"
+    assert denied["answer"] == "No, the RNA is not associated with glioma."
+    assert denied["article_ids"] == ["A1"]
+
+
+def test_other_sources_are_not_read():
+    rows = annotation([("This RNA targets PTEN.", ["A1"])], source="single_pass")
+    assert answers(decompose([rna()], rows)[0], "local") == []
+    assert answers(decompose([rna()], rows, source="single_pass")[0], "local")
+
+
+def test_one_type_alone_gives_no_closed_question():
+    pairs, _ = decompose([rna("R1"), rna("R2")], [])
+    assert (pairs["form"] == "open").all()
+    pairs, _ = decompose([rna("R1"), rna("R2", "rRNA")], [])
+    assert sorted(a[:3] for a in answers(pairs, "rna_type", "closed")) == ["No,", "Yes"]
+
+
+def test_pairs_never_name_the_rna():
+    rows = annotation([("This RNA targets ABC21HG.", ["A1"])], "hsa-mir-21")
+    named = rna("hsa-mir-21", "pre_miRNA", family="mir-21", description="ABC21HG transcript")
+    pairs, dropped = decompose([named], rows)
+    assert set(pairs["kind"]) == {"rna_type", "species"}
+    assert dropped["reason"].tolist() == ["the pair names the RNA"] * 2
+    pairs, _ = decompose([rna("R9", "RNase_P_RNA", description="RNase_P_RNA from 2 species")], [])
+    assert answers(pairs, "rna_type") == ["The RNA is of the type RNase_P_RNA."]
+
+
+def test_at_most_max_pairs_and_what_was_cut_is_told():
+    rows = annotation([("This RNA targets PTEN and regulates apoptosis.", ["A1"])])
+    pairs, dropped = decompose([rna()], rows, max_pairs=2)
+    assert sorted(pairs["kind"]) == ["rna_type", "species"]
+    assert dropped["reason"].tolist() == ["pairs beyond the first 2"]
+
+
+def test_an_rna_without_anything_is_told():
+    pairs, dropped = decompose([rna(rna_type="", species="")], [])
+    assert pairs.empty and dropped["record"].tolist() == ["R1"]
+
+
+def annotated(data):
+    """Every sentence about an RNA as its annotation: no summary between text and rules."""
+    text = data.articles.set_index("article_id")
+    rows = []
+    for row in data.rnas.to_dict("records"):
+        ids = data.links["article_id"][data.links["rna_id"] == row["rna_id"]]
+        own = names.names_of(row)
+        found = [s for i in ids for s in sentences.about(i, text.title[i], text.abstract[i], own)]
+        rows += annotation([(s.text, [s.article_id]) for s in found], row["rna_id"])
+    return frame("annotations", rows)
+
+
+@pytest.fixture(scope="module")
+def small():
+    data = world.make(120, seed=5)
+    return data, qa.pairs(data.rnas, annotated(data), Decompose())
+
+
+def test_agrees_with_the_worlds_truth(small):
+    from rnagpt_lib.dataset import agreement
+
+    data, (pairs, _) = small
+    made = pairs[(pairs["form"] == "open") & pairs["kind"].isin(["literature", "local"])]
+    found = agreement(made, data.truth)
+    assert found["precision"] >= 0.99 and found["recall"] >= 0.95
+
+
+def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
+    data, (pairs, dropped) = small
+    write(tmp_path / "pairs.parquet", "pairs", pairs)
+    write(tmp_path / "dropped.parquet", "dropped", dropped)
+    assert pairs["pair_id"].is_unique
+    for row in pairs.itertuples():
+        relation, found = qa.relation_of(row.question), qa.entities(row.question, row.answer)
+        assert RELATIONS[relation].kind == row.kind and found
+        rebuilt = (
+            RELATIONS[relation].say(found)
+            if row.form == "open"
+            else RELATIONS[relation].confirm(qa.asked_entity(row.question), found == ["yes"])
+        )
+        assert rebuilt == row.answer
+
+
+def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
+    data, (pairs, _) = small
+    closed = pairs[pairs["form"] == "closed"]
+    relation = closed["question"].map(qa.relation_of)
+    yes = closed["answer"].str.startswith("Yes")
+    for _, own in yes.groupby(relation):
+        assert abs(own.mean() - 0.5) <= 0.15 or len(own) < 8
+    truth = set(zip(data.truth["rna_id"], data.truth["relation"], data.truth["entity"], strict=True))
+    for row, name, true in zip(closed.itertuples(), relation, yes, strict=True):
+        if row.kind != "rna_type":
+            assert ((row.rna_id, name, qa.asked_entity(row.question)) in truth) == true
+
+
+def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
+    data, (pairs, _) = small
+    per_rna = pairs.groupby("rna_id").size()
+    assert per_rna.max() <= 14 and (per_rna >= 5).mean() > 0.8
+    linked = data.links.groupby("rna_id")["article_id"].agg(set)
+    for row in pairs.itertuples():
+        assert set(row.article_ids) <= linked.get(row.rna_id, set())
+        if row.form == "open" and row.kind in ("literature", "local"):
+            assert row.article_ids
+
+
+def test_same_input_same_pairs_in_any_order(small):
+    data, (pairs, _) = small
+    turned = data.rnas[::-1].reset_index(drop=True)
+    again, _ = qa.pairs(turned, annotated(data), Decompose())
+    open_pairs, open_again = (t[t["form"] == "open"].reset_index(drop=True) for t in (pairs, again))
+    assert open_pairs.equals(open_again)
+
+
+@pytest.fixture
+def model(httpserver, monkeypatch):
+    """A chat server on this machine that replies what the test puts into ``model["reply"]``."""
+    monkeypatch.setenv(KEY, "k")
+    state = {"url": httpserver.url_for("/v1"), "log": httpserver.log}
+
+    def answer(request):
+        from werkzeug import Response
+
+        message = {"role": "assistant", "content": state["reply"]}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        body = {"id": "c", "object": "chat.completion", "created": 0, "model": "m"}
+        return Response(json.dumps(body | {"choices": [choice]}), mimetype="application/json")
+
+    httpserver.expect_request("/v1/chat/completions", method="POST").respond_with_handler(answer)
+    return state
+
+
+def by_model(model, reply):
+    model["reply"] = reply
+    rows = annotation([("This RNA binds <HuR>.", ["A1"]), ("This RNA targets PTEN.", ["A2"])])
+    return decompose([rna()], rows, provider="openai", base_url=model["url"], model="m")
+
+
+def test_pairs_by_a_chat_model(model):
+    pytest.importorskip("openai")
+    asked = {"form": "open", "question": "What does the RNA bind?", "answer": "It binds HuR."}
+    pairs, _ = by_model(model, "```json\n" + json.dumps([asked | {"sentences": [0, 1]}]) + "\n```")
+    made = pairs[pairs["kind"] == "literature"].iloc[0]
+    assert made["article_ids"] == ["A1", "A2"] and made["prompt_version"] == "qa-1"
+    assert len(model["log"]) == 1
+    sent = model["log"][0][0].get_json()["messages"]
+    assert "‹HuR›" in sent[1]["content"] and "5 to 14" in sent[0]["content"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Sure! Here they are.",
+        '[{"form": "open"}]',
+        '[{"form": "open", "question": "What?", "answer": "It binds.", "sentences": [0]}]',
+        '[{"form": "open", "question": "Who binds the RNA?", "answer": "It binds.", "sentences": [9]}]',
+    ],
+)
+def test_a_reply_that_is_no_list_of_pairs_is_refused(model, reply):
+    pytest.importorskip("openai")
+    with pytest.raises(InputError, match="R1: the reply of model 'm' is no list of pairs"):
+        by_model(model, reply)
+
+
+def test_support_on_real_abstracts_is_on_record():
+    rows = json.loads((paths.root() / "benchmarks/results/qa_support.json").read_text("utf-8"))
+    for row in rows:
+        assert set(row) == {"name", "tried", "supported", "note"}
+        assert 0 <= row["supported"] <= row["tried"]
+    final = rows[-1]
+    assert final["tried"] == 50 and final["supported"] >= 45
+
+
+def test_real_abstracts_give_pairs_of_the_right_kind(shared):
+    texts = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True, dtype={"pmid": str})
+    found = {"target": 0, "process": 0, "disease": 0}
+    for row in texts.head(150).itertuples():
+        for text in sentences.split_sentences(row.abstract):
+            masked = names.mask_names(text, names.names_of({"rna_id": "hsa-mir-21"}))
+            for fact in facts_in(masked)[0]:
+                found[fact.relation] = found.get(fact.relation, 0) + 1
+                assert 1 <= len(fact.entity.split()) <= 6
+    assert min(found["target"], found["process"], found["disease"]) >= 5
