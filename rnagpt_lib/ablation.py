@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from rnagpt_lib import floors, scores, tables
+from rnagpt_lib import floors, scores, tables, world_probes
+from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.generate import Answer, Chat, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
@@ -137,8 +138,21 @@ def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFr
     return pd.concat([rows, found], axis=1)
 
 
-def follow(chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]]) -> pd.DataFrame:
-    """Ask about minimal pairs (``world.minimal_pairs``): does the answer follow a nucleotide?
+def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """IT's answers about ``minimal_pairs`` of the generated world, as ``follow`` gives them;
+    empty where the run asks for none or is about other RNAs than the world's."""
+    of_world = rnas.rna_id.str.startswith("MINI-").all()
+    minimal = world_probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
+    if not len(minimal):
+        return pd.DataFrame(columns=["relation", "followed", "flipped"])
+    chat = load_model(run.id, "IT", run.params.max_new_tokens)
+    return follow(chat, minimal, scores.lexicon(pairs), run.params.batch_size)
+
+
+def follow(
+    chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]], batch_size: int = 64
+) -> pd.DataFrame:
+    """Ask about minimal pairs (``world_probes``): does the answer follow one nucleotide?
 
     Adds the three answers; ``followed``: right before and after the change; ``flipped``: the
     neutral change, which keeps the fact, changed the answer.
@@ -146,7 +160,7 @@ def follow(chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]]) -> pd
     questions = [RELATIONS[relation].questions[0] for relation in minimal.relation]
     table = minimal.reset_index(drop=True)
     for column in ("sequence", "mutant", "neutral"):
-        found = chat.answers(list(table[column]), questions)
+        found = chat.answers(list(table[column]), questions, batch_size)
         table[f"{column}_answer"] = [answer.text for answer in found]
     table["followed"] = [
         scores.is_right(q, r.sequence_answer, r.entity, known.get(r.relation, []))
@@ -155,3 +169,15 @@ def follow(chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]]) -> pd
     ]
     table["flipped"] = table.neutral_answer != table.sequence_answer
     return table
+
+
+def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict[str, float]:
+    """Shares of followed and of flipped minimal pairs with their bounds; empty without pairs."""
+    if not len(minimal):
+        return {}
+    draws = Bootstrap(minimal.rna_id, n, seed)
+    found: dict[str, float] = {"n": len(minimal)}
+    for name in ("followed", "flipped"):
+        value, low, high = draws.bounds(minimal[name].astype(float), minimal.rna_id)
+        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return found

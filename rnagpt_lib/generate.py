@@ -11,11 +11,11 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache
 
 from rnagpt_lib import checkpoints
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.kvcache import roomy_cache
 from rnagpt_lib.model import RnaGpt, ids
 from rnagpt_lib.sequences import WINDOW, normalise
 from rnagpt_lib.stages import stage_folder
@@ -87,7 +87,7 @@ class _State:
     """What B rows have read so far: the key/value cache and which of its places are no pads."""
 
     def __init__(self, model: RnaGpt, rows: int):
-        self.model, self.cache = model, DynamicCache()
+        self.model, self.cache = model, roomy_cache()
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
 
     @classmethod

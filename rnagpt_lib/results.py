@@ -158,6 +158,15 @@ def side_by_side(many: Sequence[Results], metrics: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(rows).set_index(["run", "source", "model"])
 
 
+def headline(results: Results) -> dict[str, dict[str, float]]:
+    """Model → metric → value over all questions, for ``metrics.json``."""
+    overall = results.scores[(results.scores[["kind", "form", "stratum"]] == ALL).all(axis=1)]
+    found: dict[str, dict[str, float]] = {}
+    for row in overall.itertuples():
+        found.setdefault(row.model, {})[row.metric] = row.value
+    return found
+
+
 def _models(results: Results) -> list[str]:
     there = set(results.scores.model)
     return [model for model in (*MODELS, *FLOORS, *CONTROLS) if model in there]

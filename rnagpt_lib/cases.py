@@ -1,0 +1,58 @@
+"""The case studies of notebook 07: the paper's RNAs and RNAs of the test side, asked of every
+model, beside what is true.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from rnagpt_lib import paper, scores
+from rnagpt_lib.floors import STRATA
+from rnagpt_lib.generate import Chat
+
+
+def ask_paper(chats: Mapping[str, Chat]) -> pd.DataFrame:
+    """The paper's chats: question, the paper's answer, what the sequence says, and the answer of
+    each of ``chats`` (name → model)."""
+    table = paper.case_studies()
+    for name, chat in chats.items():
+        table[name] = _texts(chat, table)
+    return table[["rna_id", "question", paper.LABEL, "sequence_says", *chats]]
+
+
+def choose(asked: pd.DataFrame, number: int, seed: int = 0) -> pd.DataFrame:
+    """Open questions about ``number`` RNAs of ``floors.questions``, drawn by the seed, from the
+    strata in turn."""
+    rnas = asked.drop_duplicates("rna_id").sample(frac=1, random_state=seed)
+    turn = rnas.groupby("stratum").cumcount()
+    order = rnas.assign(turn=turn, rank=rnas.stratum.map(STRATA.index)).sort_values(
+        ["turn", "rank"], kind="stable"
+    )
+    chosen = asked[asked.rna_id.isin(order.rna_id.head(number)) & (asked.form == "open")]
+    return chosen.reset_index(drop=True)
+
+
+def ask_rnas(
+    chats: Mapping[str, Chat], chosen: pd.DataFrame, known: dict[str, list[str]]
+) -> pd.DataFrame:
+    """The same questions asked of each model, the reference beside, and ``<model>_right``: 1, 0,
+    or NaN where the sequence cannot tell."""
+    columns = ["rna_id", "stratum", "rna_type", "question", "reference"]
+    table = chosen[columns].copy()
+    for name, chat in chats.items():
+        table[name] = _texts(chat, chosen)
+        table[f"{name}_right"] = [
+            _right(row, text, known)
+            for row, text in zip(chosen.itertuples(), table[name], strict=True)
+        ]
+    return table
+
+
+def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:
+    found = chat.answers(list(asked.sequence), list(asked.question))
+    return [answer.text for answer in found]
+
+
+def _right(row, text: str, known: dict[str, list[str]]) -> float:
+    found = scores.fact(row, text, known) if row.decidable else None
+    return float("nan") if found is None else found[1]
