@@ -56,7 +56,10 @@ def _kept(tables: Tables, params: Filter) -> Tables:
         for rna_id, why, length in zip(
             rnas["rna_id"][~keep], reason[~keep], lengths[~keep], strict=True
         )
-    ] + [drop(i, "article linked with no RNA that is kept") for i in tables.articles["article_id"][~cited]]
+    ] + [
+        drop(i, "article linked with no RNA that is kept")
+        for i in tables.articles["article_id"][~cited]
+    ]
     dropped = pd.concat([tables.dropped, frame("dropped", rows)], ignore_index=True)
     if not keep.any():
         raise InputError(_nothing_left(params, dropped))
@@ -94,7 +97,7 @@ def data_card(
     counts = sides.groupby(["kind", "form", "split"]).size().unstack(fill_value=0)
     per_rna = pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0)
     by_side = rnas.groupby("split").agg(RNAs=("rna_id", "size"), units=("unit", "nunique"))
-    by_side["pairs"] = sides.groupby("split").size()
+    by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
     reasons = dropped.groupby(["stage", "reason"]).size().rename("records").reset_index()
     followed = 0 if preset is None else len(units.swallowed(rnas.assign(split=preset)))
     shared = units.straddling(rnas)
@@ -126,7 +129,7 @@ def _one(values: pd.Series) -> str:
 
 def _table(data: pd.DataFrame) -> str:
     """A markdown table; cells hold no bars nor line ends."""
-    rows = [list(data.columns), ["---"] * len(data.columns), *data.fillna("").values.tolist()]
+    rows = [list(data.columns), ["---"] * len(data.columns), *data.values.tolist()]
     return "\n".join(
         "| " + " | ".join(" ".join(str(cell).split()).replace("|", "/") for cell in row) + " |"
         for row in rows

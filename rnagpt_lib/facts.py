@@ -94,7 +94,7 @@ def _mentions(text: str, continues: bool) -> Iterator[tuple[int, int]]:
         left = text[: match.start()]
         if not this and re.search(r"(?<=.)(?:[A-Z0-9]|\w,)", left) and THIS not in left.lower():
             continue  # after another name, "it" may be that one
-        if LEFT.search(left) and not re.search(r"(?i)\bbetween\b[^,;]*$", left):
+        if LEFT.search(left) and not re.search(r"(?i)\b(?:between|among)\b[^;]*$", left):
             known = True
             yield match.start(), AFTER.match(text, match.end()).end()
 
@@ -146,7 +146,9 @@ def _read(text: str, match: re.Match, limit: int) -> tuple[list[Fact], str]:
     """The facts of one phrase: its relation with every fitting entity of the list behind it."""
     lead = match["lead"].replace("not only", "")
     number = next(i for i in range(len(PHRASES)) if match[f"p{i}"])
-    if HEDGE.search(lead) or re.search(r"(?i)\b(?:potential|possible|candidate|promising)", match[f"p{number}"]):
+    if HEDGE.search(lead) or re.search(
+        r"(?i)\b(?:potential|possible|candidate|promising)", match[f"p{number}"]
+    ):
         return [], HEDGED
     denied = bool(NEGATION.search(lead))
     rest = text[match.end() : limit]

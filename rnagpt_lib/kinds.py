@@ -7,22 +7,28 @@ import re
 
 _STOP = re.compile(
     r"[;:.()\[\]]|(?<!\w)(?:in|by|via|through|during|with|from|as|for|on|at|under|after|before|"
-    r"between|among|which|that|who|whose|where|when|while|whereas|but|because|since|although|though|"
-    r"is|are|was|were|be|has|have|had|can|could|may|might|compared|using|including|such|than|within|"
-    r"into|upon|against|without|following|resulting|leading|suggesting|indicating|thereby|thus|both|"
+    r"between|among|which|that|who|whose|where|when|while|whereas|but|because|since|although|"
+    r"though|"
+    r"is|are|was|were|be|has|have|had|can|could|may|might|compared|using|including|such|than|"
+    r"within|"
+    r"into|upon|against|without|following|resulting|leading|suggesting|indicating|thereby|thus|"
+    r"both|"
     r"not|via|rather|not|(?<!resistance )(?<!response )(?<!sensitivity )(?<!responses )to)(?!\w)"
 )
 _DETERMINER = re.compile(
     r"^(?:(?:the|an?|its|their|several|human|primary|most|any|protein|gene|genes|amino acid|"
-    r"ligand|metabolite|disease|process|process(?:es)? of|activation of|abilit(?:y|ies) of|ability for|"
+    r"ligand|metabolite|disease|process|process(?:es)? of|activation of|abilit(?:y|ies) of|"
+    r"ability for|"
     r"(?:\w+ly )?(?:activat|promot|inhibit|regulat|mediat|"
     r"suppress|controll)ing(?: the)?)\s+)+(?=\S)",
     re.IGNORECASE,
 )
 _TAIL = re.compile(r"\s+(?:\w+ly|also|too|alone|well|either|patients?|expression)$")
 _JUNK = re.compile(
-    r"(?i)\b(?:this|these|those|it|its|their|them|we|our|other|others|many|several|various|both|each|"
-    r"role|roles|level|levels|study|studies|group|groups|patients?|number|part|effects?|data|results?|"
+    r"(?i)\b(?:this|these|those|it|its|their|them|we|our|other|others|many|several|various|both|"
+    r"each|"
+    r"role|roles|level|levels|study|studies|group|groups|patients?|number|part|effects?|data|"
+    r"results?|"
     r"samples?|controls?|conditions?|analysis|same|different|such|and|or|RNAs?|mirs?|mi-?RNAs?|"
     r"microRNAs?|miR-?\d\S*|let-7\S*|more|less|one|two|three|location|regions?|motifs?|held)\b"
 )
@@ -30,8 +36,10 @@ _NOT_DISEASE = re.compile(
     r"(?i)(?:apopt|necr|mit|mei|cyt|metam|metast|angi|endocyt|exocyt|homeosta|progn|diagn)\w*sis$"
 )
 _DISEASE = re.compile(
-    r"(?:cancers?|carcinomas?|tumou?rs?|neoplasms?|malignanc(?:y|ies)|diseases?|syndromes?|disorders?|"
-    r"\w*leuk(?:a)?emias?|\w+omas?|\w+itis|\w{2,}emia|\w{4,}osis|\w+iasis|\w{4,}pathy|diabetes|sepsis|"
+    r"(?:cancers?|carcinomas?|tumou?rs?|neoplasms?|malignanc(?:y|ies)|diseases?|syndromes?|"
+    r"disorders?|"
+    r"\w*leuk(?:a)?emias?|\w+omas?|\w+itis|\w{2,}emia|\w{4,}osis|\w+iasis|\w{4,}pathy|diabetes|"
+    r"sepsis|"
     r"failure|infarction|\w*dystrophy|sclerosis|obesity|asthma|epilepsy|autism|schizophrenia|"
     r"hypertension|fibrosis|stroke|ischemia|infertility|injury|adenomas?|metastas[ie]s of \w+|"
     r"CRC|mCRC|PDAC|PC|HCC|NSCLC|OSCC|ESCC|RCC|AML|CLL|GBM|IBD|UC)$"
@@ -48,18 +56,22 @@ _FINITE = re.compile(
     r"block|modulat|decreas|affect)e?[sd]|(?:inhibit|suppress|target|block|affect)ed)\b"
 )
 _PROCESS = re.compile(
-    r"^(?:[\w/βα-]+ ){0,4}?(?:\w{3,}[ts]ion|\w{3,}sis|\w+phagy|\w+ing|growth|cycle|pathways?|responses?|"
+    r"^(?:[\w/βα-]+ ){0,4}?(?:\w{3,}[ts]ion|\w{3,}sis|\w+phagy|\w+ing|growth|cycle|pathways?|"
+    r"responses?|"
     r"repair|resistance|sensitivity|chemo\w+|\w+sensitivity|\w+resistance|stress|metabolism|"
-    r"senescence|inflammation|survival|viability|stemness|turnover|uptake|export|import|development|"
+    r"senescence|inflammation|survival|viability|stemness|turnover|uptake|export|import|"
+    r"development|"
     r"death|\w*formation|activity|homeostasis|tolerance|transport|EMT|progress|behaviou?rs?|"
     r"phenotypes?|motility|invasiveness|aggressiveness|malignancy|cycle arrest|arrest|virulence|"
     r"fitness|memory|fate|biogenesis|immunity|permeability|angiogenesis)"
     r"(?: (?:of|to|and) [\w/ -]+)?$"
 )
 _TISSUE = re.compile(
-    r"(?i)^(?:[\w-]+ ){0,4}?(?:tissues?|cells?|cell lines?|liver|brain|heart|kidney|lungs?|spleen|retina|"
+    r"(?i)^(?:[\w-]+ ){0,4}?(?:tissues?|cells?|cell lines?|liver|brain|heart|kidney|lungs?|spleen|"
+    r"retina|"
     r"placenta|testis|testes|skin|roots?|lea(?:f|ves)|shoots?|flowers?|seeds?|muscles?|bone|blood|"
-    r"plasma|serum|urine|stool|stomach|colon|intestine|pancreas|ovar(?:y|ies)|uterus|breast|prostate|"
+    r"plasma|serum|urine|stool|stomach|colon|intestine|pancreas|ovar(?:y|ies)|uterus|breast|"
+    r"prostate|"
     r"thymus|thyroid|bladder|neurons?|embryos?|cortex|hippocampus|cerebellum|saliva|gut|exosomes?|"
     r"bone marrow|macrophages|lymphocytes|fibroblasts|adipocytes)$"
 )
@@ -79,11 +91,13 @@ _SITE = re.compile(
 )
 _SYMBOL = re.compile(r"(?:[A-Za-z][\w/-]*)?[A-Z0-9][\w/.-]*(?: \d+)?|p\d+")
 _NOT_SYMBOL = re.compile(
-    r"(?i)^(?:\d[\d.,-]*|[a-z]?RNA|DNA|UTR|PCR|CRC|CI|OS|HR|II|III|IV|TNM|EMT|AND|THE|lnc\w+|MRNAS?|"
+    r"(?i)^(?:\d[\d.,-]*|[a-z]?RNA|DNA|UTR|PCR|CRC|CI|OS|HR|II|III|IV|TNM|EMT|AND|THE|lnc\w+|"
+    r"MRNAS?|"
     r"mirna.*|micro.*|mir.*|PDAC|PC|HCC|colorectal)$"
 )
 _SYMBOL_PRE = re.compile(
-    r"^(?:(?:target|targets|genes?|tumou?r|suppressor|oncogene|transcription|factor|functional|direct|"
+    r"^(?:(?:target|targets|genes?|tumou?r|suppressor|oncogene|transcription|factor|functional|"
+    r"direct|"
     r"directly|downstream|novel|of|mRNA|the|its|protein|kinase|receptor|regulator|effector) )+"
 )
 _SYMBOL_POST = re.compile(

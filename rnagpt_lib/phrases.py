@@ -16,7 +16,8 @@ RNA = rf"(?:[Tt]his {_NOUN}|[Tt]he {_NOUN}|[Ii]t)(?![\w-])"
 _OF = (
     r"(?:(?:expression|over-?expression|re-?expression|up-?regulation|down-?regulation|levels?|"
     r"amounts?|abundance|knock-?down|knock-?out|inhibition|silencing|depletion|loss|suppression|"
-    r"restoration|transfection|introduction|deletion|deficiency|blockade|enrichment|presence)(?: levels?)? of )"
+    r"restoration|transfection|introduction|deletion|deficiency|blockade|enrichment|"
+    r"presence)(?: levels?)? of )"
 )
 _GRADE = (
     r"(?:(?:the|an?|high|higher|low|lower|increased|decreased|reduced|elevated|ectopic|forced|"
@@ -36,8 +37,10 @@ AFTER = re.compile(
 
 # Between the subject and the phrase -----------------------------------------------------------
 _LEAD = (
-    r"(?:(?:,? ?(?:which|that)|is|are|was|were|be|been|being|has|have|had|can|will|would|does|do|did|"
-    r"also|then|further|both|even|often|in turn|in part|thereby|thus|to|not only|not|never|no longer|"
+    r"(?:(?:,? ?(?:which|that)|is|are|was|were|be|been|being|has|have|had|can|will|would|does|do|"
+    r"did|"
+    r"also|then|further|both|even|often|in turn|in part|thereby|thus|to|not only|not|never|"
+    r"no longer|"
     r"cannot|fails?|failed|may|might|could|should|perhaps|likely|potential|possible|putative|"
     r"more|most|an?|the|known|found|shown|reported|demonstrated|observed|identified|confirmed|"
     r"proven?|validated|considered|thought|believed|predicted|suggested|proposed|hypothesi[sz]ed|"
@@ -45,13 +48,17 @@ _LEAD = (
 )
 HEDGE = re.compile(
     r"(?i)\b(?:may|might|could|should|perhaps|likely|potential(?:ly)?|possibl[ey]|possibility|"
-    r"candidate|promising|putative(?:ly)?|presumabl[ey]|predicted|suggested|proposed|thought|believed|expected|seems?|"
+    r"candidate|promising|putative(?:ly)?|presumabl[ey]|predicted|suggested|proposed|thought|"
+    r"believed|expected|seems?|"
     r"appears?|hypothesi[sz]ed?|probabl[ey])\b"
 )
-LITTLE = re.compile(r"(?i)\b(?:poorly|lowly|weakly|rarely|barely|less|differentially|aberrantly|abnormally)\b")
+LITTLE = re.compile(
+    r"(?i)\b(?:poorly|lowly|weakly|rarely|barely|less|differentially|aberrantly|abnormally)\b"
+)
 NEGATION = re.compile(r"(?i)\b(?:not|never|neither|nor|cannot|no longer|fail(?:s|ed)?|without)\b")
 UNASSERTED = re.compile(
-    r"(?i)\b(?:whether|if|hypothes\w+|aim(?:s|ed)?|(?:to|we) (?:further )?(?:investigated?|examined?|"
+    r"(?i)\b(?:whether|if|hypothes\w+|aim(?:s|ed)?|(?:to|we) (?:further )?(?:investigated?|"
+    r"examined?|"
     r"explored?|determined?|assess(?:ed)?|evaluated?|study|studied|elucidated?|clarify|clarified|"
     r"test(?:ed)?|analy[sz]ed?)|unclear|question|may|might|could|possib\w+|"
     r"predict\w*|presum\w+|speculat\w+|propos\w+|lack of|absence of)\b"
@@ -89,7 +96,8 @@ PHRASES = [
         ),
         (
             r"(?:(?:up|down|dys|de|mis)-?regulated|over-?expressed|under-?expressed|increased|"
-            r"decreased|elevated|reduced|attenuated|lower|higher|altered|(?:highly|lowly|aberrantly|"
+            r"decreased|elevated|reduced|attenuated|lower|higher|altered|(?:highly|lowly|"
+            r"aberrantly|"
             r"differentially) expressed) in",
             ("altered",),
         ),
@@ -103,7 +111,8 @@ PHRASES = [
         ),
         (
             r"(?:bind(?:s|ing)?|bound|interact(?:s|ed|ing)?|target(?:s|ed|ing)?)(?: directly)?"
-            r"(?: to| with)? (?:the |its )?3[′'’]?-?\s?(?:UTRs?|untranslated regions?)(?: \(3[^)]*\))?"
+            r"(?: to| with)? (?:the |its )?3[′'’]?-?\s?(?:UTRs?|"
+            r"untranslated regions?)(?: \(3[^)]*\))?"
             r" of",
             ("target",),
         ),
@@ -155,7 +164,8 @@ NOTHING = [
         rf" (?:is|are|has been|have been)(?: yet)? {_KNOWN}",
         rf"\bno (?P<noun>[a-z -]{{3,40}}?) (?:is|are|has been|have been)(?: yet)? {_KNOWN}"
         rf"(?: to \w+| with| to| for| of)? {RNA}",
-        rf"\bthe (?P<noun>[a-z -]{{3,60}}?)(?: that| of| for| by)? {RNA}(?: \w+s)? (?:is|are|remains?)"
+        rf"\bthe (?P<noun>[a-z -]{{3,60}}?)(?: that| of| for| by)? {RNA}(?: \w+s)? (?:is|are|"
+        rf"remains?)"
         r" (?:still |yet |currently )?(?:unknown|not known)",
     )
 ]
@@ -163,7 +173,8 @@ IGNORANCE = re.compile(
     rf"(?:{RNA}[^.]*\buncharacteri[sz]ed\b|\b[Nn]othing is known (?:about|of)\b[^.]*{RNA})"
 )
 NOUNS = {
-    "disease": r"diseases?", "process": r"process(?:es)?|functions?", "partner": r"partners?|proteins?",
+    "disease": r"diseases?", "process": r"process(?:es)?|functions?", "partner": r"partners?|"
+    "proteins?",
     "tissue": r"tissues?", "location": r"locations?|locali[sz]ation|compartments?",
     "isotype": r"amino acids?|isotypes?", "target": r"targets?|target genes?",
     "site": r"sites?", "ligand": r"ligands?",

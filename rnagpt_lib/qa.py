@@ -129,7 +129,9 @@ def pairs(
     made, more = _without_names(rnas, made)
     made, cut = _at_most(made, params.max_pairs)
     empty = set(rnas["rna_id"]) - {pair["rna_id"] for pair in made}
-    dropped += more + cut + [_drop(rna_id, "no pair: no field and no fact") for rna_id in sorted(empty)]
+    dropped += (
+        more + cut + [_drop(rna_id, "no pair: no field and no fact") for rna_id in sorted(empty)]
+    )
     table = frame("pairs", made).sort_values(["rna_id", "pair_id"], ignore_index=True)
     return table, frame("dropped", dropped)
 
@@ -166,7 +168,9 @@ def _open(rna: Mapping, source: str, evidence: dict[Fact, list[str]]) -> list[di
         wordings = RELATIONS[name].questions
         question = wordings[_number(rna["rna_id"], name) % len(wordings)]
         answer = RELATIONS[name].say(named)
-        made.append(_pair(rna["rna_id"], source, RELATIONS[name].kind, "open", question, answer, ids))
+        made.append(
+            _pair(rna["rna_id"], source, RELATIONS[name].kind, "open", question, answer, ids)
+        )
     return made
 
 
@@ -205,7 +209,9 @@ def _closed(closable: list, words: dict[str, str], source: str) -> list[dict]:
             answer = RELATIONS[relation].confirm(asked, fact.true and not other)
             question = RELATIONS[relation].closed.format(asked)
             ids = [] if other else ids
-            made.append(_pair(rna_id, source, RELATIONS[relation].kind, "closed", question, answer, ids))
+            made.append(
+                _pair(rna_id, source, RELATIONS[relation].kind, "closed", question, answer, ids)
+            )
     return made
 
 

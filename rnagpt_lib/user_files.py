@@ -108,6 +108,7 @@ def _with_table(
             "keep one row for each RNA"
         )
     _same_sequences(rnas, table, path)
+    _known_sides(table, path)
     given = table.set_index("rna_id").drop(columns=["sequence", "length", "unit"], errors="ignore")
     merged = rnas.set_index("rna_id")
     merged.update(given[given != ""])
@@ -134,12 +135,21 @@ def _same_sequences(rnas: pd.DataFrame, table: pd.DataFrame, path: Path) -> None
         return
     known = rnas.set_index("rna_id")["sequence"]
     for line, row in enumerate(table.itertuples(), start=2):
-        if row.sequence and row.rna_id in known:
-            if sequences.normalise(row.sequence) != known[row.rna_id]:
-                raise InputError(
-                    f"{path}, line {line}: the sequence of {row.rna_id!r} is not the one in the "
-                    "FASTA file; correct it or leave the column out"
-                )
+        given = row.sequence.upper().replace("T", "U")
+        if given and given != known.get(row.rna_id, given):
+            raise InputError(
+                f"{path}, line {line}: the sequence of {row.rna_id!r} is not the one in the FASTA "
+                "file; correct it or leave the column out"
+            )
+
+
+def _known_sides(table: pd.DataFrame, path: Path) -> None:
+    """A side that the TSV fixes is one of the three, or empty."""
+    for line, side in enumerate(table.get("split", pd.Series(dtype=str)), start=2):
+        if side not in ("", "train", "val", "test"):
+            raise InputError(
+                f"{path}, line {line}: split {side!r} is unknown; write train, val, test or nothing"
+            )
 
 
 def _text(path: Path) -> str:
@@ -203,7 +213,7 @@ def _links(path: Path, rnas: set[str], articles: set[str]) -> Iterator[dict]:
                 "id or take the line out"
             )
         if not isinstance(ids, list):
-            raise InputError(f"{path}, line {number}: article_ids is no list; write [\"id\", …]")
+            raise InputError(f'{path}, line {number}: article_ids is no list; write ["id", …]')
         for article_id in map(str, ids):
             if article_id not in articles:
                 raise InputError(

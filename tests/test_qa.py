@@ -38,7 +38,10 @@ STATED = {
         ("process", "splicing"),
     ],
     "This RNA interacts with fibrillarin.": [("partner", "fibrillarin")],
-    "This RNA is mainly expressed in brain and kidney.": [("tissue", "brain"), ("tissue", "kidney")],
+    "This RNA is mainly expressed in brain and kidney.": [
+        ("tissue", "brain"),
+        ("tissue", "kidney"),
+    ],
     "This RNA localizes to the Cajal body.": [("location", "Cajal body")],
     "This RNA is charged with Phe.": [("isotype", "Phe")],
     "This RNA accepts the amino acid lysine.": [("isotype", "lysine")],
@@ -166,7 +169,9 @@ def test_a_fact_said_twice_has_the_ids_of_both():
     pairs, dropped = decompose([rna()], rows)
     local = pairs[pairs["kind"] == "local"].iloc[0]
     assert local["answer"] == "The RNA targets PTEN." and local["article_ids"] == ["A1", "A2"]
-    assert dropped[["record", "reason"]].values.tolist() == [["R1 sentence 2", "hedged or only asked"]]
+    assert dropped[["record", "reason"]].values.tolist() == [
+        ["R1 sentence 2", "hedged or only asked"]
+    ]
 
 
 def test_pair_ids_are_the_contract():
@@ -282,7 +287,9 @@ def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
     yes = closed["answer"].str.startswith("Yes")
     for _, own in yes.groupby(relation):
         assert abs(own.mean() - 0.5) <= 0.15 or len(own) < 8
-    truth = set(zip(data.truth["rna_id"], data.truth["relation"], data.truth["entity"], strict=True))
+    truth = set(
+        zip(data.truth["rna_id"], data.truth["relation"], data.truth["entity"], strict=True)
+    )
     for row, name, true in zip(closed.itertuples(), relation, yes, strict=True):
         if row.kind != "rna_type":
             assert ((row.rna_id, name, qa.asked_entity(row.question)) in truth) == true

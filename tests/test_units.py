@@ -138,7 +138,9 @@ def test_units_join_by_half_of_their_articles():
     rng = random.Random(6)
     rnas = table([letters(rng, 90) for _ in range(5)])
     of = {"R000": "ab", "R001": "abc", "R002": "cde", "R003": "x", "R004": ""}
-    links = pd.DataFrame([(r, a) for r, ids in of.items() for a in ids], columns=["rna_id", "article_id"])
+    links = pd.DataFrame(
+        [(r, a) for r, ids in of.items() for a in ids], columns=["rna_id", "article_id"]
+    )
     unit = units.units(rnas, links)
     assert unit[0] == unit[1]  # 2 of 3
     assert unit.nunique() == 4  # c alone is 1 of 5

@@ -1,0 +1,225 @@
+"""The data set's tables: the world, users' files with their faults, the filter, the card."""
+
+import doctest
+import gzip
+import importlib
+import json
+import random
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib import dataset, qa, units, user_files
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.profiles import Decompose, Filter
+from rnagpt_lib.tables import COLUMNS, frame, write
+
+FASTA = ">a first\nACGUACGUACGU\n>b second\nGGGGCCCCAAAAUUUU\n"
+ARTICLE = '{"id": "A1", "title": "T", "abstract": "b binds HuR.", "year": 2020}\n'
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load files made of texts: ``load(fasta=…, table=…, articles=…, links=…)``."""
+
+    def loaded(**texts):
+        names = {"fasta": "r.fasta", "table": "r.tsv", "articles": "a.jsonl", "links": "l.jsonl"}
+        given = {}
+        for part, text in texts.items():
+            given[part] = str(tmp_path / names[part])
+            data = text if isinstance(text, bytes) else text.encode()
+            (tmp_path / names[part]).write_bytes(data)
+        return dataset.load_source(Filter(input="files", **given), seed=0)
+
+    return loaded
+
+
+def test_the_world_fits_the_contracts(tmp_path):
+    data = dataset.load_source(Filter(world_size=40), seed=2)
+    for table in ("rnas", "articles", "links", "dropped", "truth", "topics_truth"):
+        write(tmp_path / f"{table}.parquet", table, getattr(data, table))
+    assert len(data.rnas) == 40 and data.dropped.empty
+    again = dataset.load_source(Filter(world_size=40), seed=2)
+    assert data.rnas.equals(again.rnas) and data.articles.equals(again.articles)
+
+
+def test_nothing_vanishes_without_a_row():
+    whole = dataset.load_source(Filter(world_size=60), seed=1)
+    data = dataset.load_source(Filter(world_size=60, max_length=80), seed=1)
+    lost = set(whole.rnas["rna_id"]) - set(data.rnas["rna_id"])
+    unread = set(whole.articles["article_id"]) - set(data.articles["article_id"])
+    assert lost and unread and set(data.dropped["record"]) == lost | unread
+    assert data.rnas["length"].max() <= 80
+    assert set(data.truth["rna_id"]) <= set(data.rnas["rna_id"])
+    assert set(data.links["article_id"]) == set(data.articles["article_id"])
+
+
+def test_fasta_alone_is_enough(load):
+    data = load(fasta=FASTA.lower().replace("u", "t"))
+    assert data.rnas["sequence"].tolist() == ["ACGUACGUACGU", "GGGGCCCCAAAAUUUU"]
+    assert list(data.rnas.columns) == list(COLUMNS["rnas"])
+    assert data.rnas["rna_type"].tolist() == ["", ""] and data.truth is None
+    assert len(load(fasta=gzip.compress(FASTA.encode())).rnas) == 2
+
+
+def test_all_files_together(load, tmp_path):
+    data = load(
+        fasta=FASTA,
+        table="rna_id\trna_type\tspecies\tsplit\nb\ttRNA\tMinia tertia\ttest\nz\trRNA\t\t\n",
+        articles=ARTICLE + ARTICLE.replace("A1", "A2"),
+        links='{"rna_id": "b", "article_ids": ["A1", "A1"]}\n\n',
+    )
+    b = data.rnas.set_index("rna_id").loc["b"]
+    assert (b["rna_type"], b["species"], b["split"], b["description"]) == (
+        "tRNA", "Minia tertia", "test", "second",
+    )  # fmt: skip
+    assert data.links.values.tolist() == [["b", "A1"]]
+    assert data.dropped[["record", "reason"]].values.tolist() == [
+        ["z", "in r.tsv but not in the FASTA file"],
+        ["A2", "article linked with no RNA that is kept"],
+    ]
+    for table in ("rnas", "articles", "links", "dropped"):
+        write(tmp_path / f"{table}.parquet", table, getattr(data, table))
+
+
+def test_unfit_records_are_dropped_not_fatal(load):
+    rng = random.Random(0)
+    long = "".join(rng.choices("ACGU", k=3000))
+    text = f"{FASTA}>tiny\nACGUA\n>long\n{long}\n>odd\nACGUXACGUACGU\n>a again\nacguacguacgu\n"
+    data = load(fasta=text, links='{"rna_id": "long", "article_ids": []}')
+    assert data.rnas["rna_id"].tolist() == ["a", "b"]
+    reasons = data.dropped.set_index("record")["reason"]
+    assert reasons["tiny"] == "shorter than 10 nt (5 nt)"
+    assert reasons["long"] == "longer than 1024 nt (3,000 nt)"
+    assert "'X' at position 5" in reasons["odd"] and reasons["odd"].startswith("line 9")
+    assert reasons["a"] == "line 11: the same record as on line 1"
+
+
+FAULTS = {
+    "no header": ({"fasta": "ACGU\n>a\nACGU"}, "r.fasta, line 1: .*header line"),
+    "binary": ({"fasta": b"\x00\xff\xfe>a"}, "r.fasta, line 1: .*binary"),
+    "empty": ({"fasta": ""}, "r.fasta is empty"),
+    "one id, two sequences": (
+        {"fasta": FASTA + ">a\nCCCCCCCCCCCCC"}, "r.fasta, line 5: id 'a' was used on line 1",
+    ),
+    "nothing left": ({"fasta": ">a\nACGUA"}, "r.fasta: no RNA is left .*10 to 1024 nt.*a, shorter"),
+    "only X": ({"fasta": ">a\nXXXXXXXXXXXX"}, "no RNA is left .*'X' at position 1"),
+    "unknown column": ({"table": "rna_id\tcolour\na\tred"}, "r.tsv, line 1: column 'colour'"),
+    "no rna_id": ({"table": "rna_type\ntRNA"}, "r.tsv, line 1: the column rna_id is missing"),
+    "ragged row": ({"table": "rna_id\trna_type\na"}, "r.tsv, line 2: 1 fields .* has 2"),
+    "row twice": ({"table": "rna_id\trna_type\na\tx\na\ty"}, "r.tsv, line 3: rna_id 'a'.*twice"),
+    "other sequence": ({"table": "rna_id\tsequence\na\tCCCC"}, "r.tsv, line 2: the sequence of 'a'"),
+    "odd side": ({"table": "rna_id\tsplit\na\tdev"}, "r.tsv, line 2: split 'dev'.*train, val, test"),
+    "empty table": ({"table": "\n"}, "r.tsv is empty"),
+    "binary table": ({"table": b"\xff\xfe\x00"}, "r.tsv is binary"),
+    "bad JSON": ({"articles": ARTICLE + "{oops"}, "a.jsonl, line 2: no valid JSON"),
+    "no abstract": ({"articles": '{"id": "A", "title": "t"}'}, "a.jsonl, line 1: 'abstract' is missing"),
+    "not an object": ({"articles": "[1]"}, "a.jsonl, line 1: 'id' is missing"),
+    "article twice": ({"articles": ARTICLE * 2}, "a.jsonl, line 2: id 'A1' stands there twice"),
+    "odd year": ({"articles": ARTICLE.replace("2020", '"soon"')}, "a.jsonl, line 1: year 'soon'"),
+    "unknown RNA": ({"links": '{"rna_id": "q", "article_ids": []}'}, "l.jsonl, line 1: rna_id 'q'"),
+    "unknown article": (
+        {"links": '{"rna_id": "a", "article_ids": ["A9"]}'}, "l.jsonl, line 1: article 'A9'",
+    ),
+    "ids no list": ({"links": '{"rna_id": "a", "article_ids": "A1"}'}, "line 1: article_ids is no list"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_names_file_line_and_remedy(load, fault):
+    texts, message = FAULTS[fault]
+    with pytest.raises(InputError, match=message) as error:
+        load(**({"fasta": FASTA} | texts))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="set FASTA"):
+        dataset.load_source(Filter(input="files"), 0)
+    with pytest.raises(InputError, match="none.fasta: there is no such file"):
+        dataset.load_source(Filter(input="files", fasta=str(tmp_path / "none.fasta")), 0)
+
+
+@pytest.mark.parametrize(
+    ("rna_id", "description", "expected"),
+    [
+        ("URS00008314B2", "tRNA from 13 species", ("tRNA", "", "")),
+        ("URS000006DA05_9606", "Homo sapiens (human) pre_miRNA hsa-mir-876", ("pre_miRNA", "Homo sapiens", "9606")),
+        ("URS00008314B2", "autocatalytically_spliced_intron from 2 species", ("autocatalytically_spliced_intron", "", "")),
+        ("URS00008314B2_562", "Escherichia coli uncharacterized sequence", ("", "Escherichia coli", "562")),
+        ("mine", "tRNA from 13 species", ("", "", "")),
+        ("URS00008314B2", "", ("", "", "")),
+    ],
+)  # fmt: skip
+def test_types_are_read_from_rnacentral_headers_alone(rna_id, description, expected):
+    assert tuple(user_files.parse_description(rna_id, description).values()) == expected
+
+
+def test_card_counts_and_escapes():
+    data = dataset.load_source(Filter(world_size=60), seed=4)
+    rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
+    preset = rnas["split"].copy()
+    rnas["split"] = units.split(rnas)
+    pairs, _ = qa.pairs(rnas, frame("annotations", []), Decompose())
+    dropped = pd.DataFrame({"stage": ["s"], "record": ["r"], "reason": ["a|b\nc"]})
+    card = dataset.data_card(rnas, pairs, dropped, Decompose(), 4, "a test", preset)
+    assert "| s | a/b c | 1 |" in card and "Units on more than one side: 0" in card
+    for side, own in rnas.groupby("split"):
+        n = int(pairs["rna_id"].isin(own["rna_id"]).sum())
+        assert f"| {side} | {len(own)} | {own['unit'].nunique()} | {n} |" in card
+
+
+def test_card_of_a_set_without_pairs():
+    rnas = dataset.load_source(Filter(world_size=20), seed=4).rnas
+    rnas = rnas.assign(unit="U1", split="train")
+    nothing, dropped = frame("pairs", []), frame("dropped", [])
+    assert "0 for 20 RNAs" in dataset.data_card(rnas, nothing, dropped, Decompose(), 0, "a test")
+
+
+def test_agreement_counts_every_item_of_a_list():
+    pairs = pd.DataFrame({
+        "rna_id": ["R1"],
+        "question": ["Which protein does the RNA bind?"],
+        "answer": ["The RNA binds HuR and La."],
+    })  # fmt: skip
+    truth = pd.DataFrame({"rna_id": ["R1"], "relation": ["partner"], "entity": ["HuR"]})
+    assert dataset.agreement(pairs, truth) == {"precision": 0.5, "recall": 1.0}
+
+
+@pytest.mark.parametrize("module", ["facts", "kinds", "relations", "units", "user_files"])
+def test_examples_in_docstrings(module):
+    found = importlib.import_module(f"rnagpt_lib.{module}")
+    result = doctest.testmod(found, optionflags=doctest.ELLIPSIS)
+    assert result.attempted and not result.failed
+
+
+def test_real_precursors_with_their_abstracts(shared, tmp_path):
+    rows = [json.loads(line) for line in open(shared / "articles/mirna_precursor_pmids.jsonl")]
+    texts = [json.loads(line) for line in open(shared / "articles/mirna_articles.jsonl")]
+    files = {name: tmp_path / name for name in ("r.fasta", "r.tsv", "a.jsonl", "l.jsonl")}
+    files["r.fasta"].write_text("".join(f">{r['name']}\n{r['sequence']}\n" for r in rows))
+    lines = [f"{r['name']}\t{r['rna_type']}\t{r['species']}\t{r['taxid']}" for r in rows]
+    files["r.tsv"].write_text("\n".join(["rna_id\trna_type\tspecies\ttaxid", *lines]))
+    articles = [
+        {"id": t["pmid"], **{k: t[k] for k in ("title", "abstract", "year")}} for t in texts
+    ]
+    files["a.jsonl"].write_text("\n".join(map(json.dumps, articles)))
+    links = [{"rna_id": r["name"], "article_ids": r["pmids"]} for r in rows]
+    files["l.jsonl"].write_text("\n".join(map(json.dumps, links)))
+    given = dict(
+        zip(("fasta", "table", "articles", "links"), map(str, files.values()), strict=True)
+    )
+    data = dataset.load_source(Filter(input="files", **given), 0)
+    assert (len(data.rnas), len(data.articles)) == (117, 606) and data.dropped.empty
+    assert set(data.rnas["rna_type"]) == {"pre_miRNA"} and set(data.rnas["taxid"]) == {"9606"}
+
+
+def test_real_rnacentral_headers_give_28_types(shared):
+    fasta = shared / "rnacentral/rnacentral_active_28types_x50.fasta"
+    data = dataset.load_source(Filter(input="files", fasta=str(fasta)), 0)
+    assert data.rnas["rna_type"].value_counts().to_dict() == dict.fromkeys(
+        data.rnas["rna_type"].unique(), 50
+    )
+    assert data.rnas["rna_type"].nunique() == 28 and len(data.rnas) + len(data.dropped) == 1400
+    pairs, _ = qa.pairs(data.rnas, frame("annotations", []), Decompose())
+    assert (pairs["form"] == "open").sum() == len(data.rnas)
