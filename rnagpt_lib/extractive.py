@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pandas as pd
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from rnagpt_lib.names import names_of
 from rnagpt_lib.sentences import Sentence, about
+from rnagpt_lib.stop_words import STOP_WORDS
 
 SAME = 0.8  # share of a claim's content words, by weight, that a sentence must hold to say it
-NEW = 0.4  # share of a sentence's content words, by weight, that must be new
+NEW = 0.5  # share of a sentence's content words, by weight, that must be new
 UNSEEN = 6.0  # weight of a word that is in none of the abstracts
 SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
 MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
 _NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
-_GLUE = (ENGLISH_STOP_WORDS | {"rna"}) - _NEGATIONS
+_GLUE = STOP_WORDS - _NEGATIONS
 
 
 @dataclass(frozen=True)

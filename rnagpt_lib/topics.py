@@ -22,32 +22,17 @@ import pandas as pd
 from gensim.corpora import Dictionary
 from gensim.models import LdaModel
 from gensim.models.coherencemodel import CoherenceModel
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.metrics import adjusted_rand_score
 from tqdm.auto import tqdm
 
 from rnagpt_lib.names import mask_names, names_of
+from rnagpt_lib.stop_words import STOP_WORDS
 
 # It warns of few passes at every fit; they are a parameter here.
 logging.getLogger("gensim").setLevel(logging.ERROR)
 
 ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
 
-# Words of any abstract, whatever it is about.
-_BOILERPLATE = frozenset(
-    "abstract aim aimed analysed analyses analysis analyzed approach assay assays assessed "
-    "background based collectively compared conclusion conclusions confirmed data demonstrate "
-    "demonstrated design detected determine determined different evaluate evaluated evidence "
-    "examined experiments finding findings furthermore group groups identified identify important "
-    "including indicate indicated indicates introduction investigate investigated method methods "
-    "moreover new novel objective observed obtained paper performed play plays possible "
-    "potential present previous previously provide provides purpose recent recently report "
-    "reported respectively result results reveal revealed reveals review role roles sample samples "
-    "show showed shown shows significant significantly similar studied studies study suggest "
-    "suggested suggesting suggests total used using various vs work "
-    "rna rnas microrna micrornas mirna mirnas mir mirs mrna ncrna ncrnas".split()
-)
-STOP_WORDS = ENGLISH_STOP_WORDS | _BOILERPLATE
 _TOKEN = re.compile(r"[A-Za-z][\w-]*")
 
 
