@@ -106,9 +106,10 @@ def pairs(
     """All pairs of all RNAs and what was dropped, as tables ``pairs`` and ``dropped``.
 
     The provider "offline" reads the annotations by rules, "openai" asks a model (``log`` keeps
-    its replies); questions about the entry's fields are made by rule in both. An RNA has at most ``max_pairs`` pairs: open categorical
-    ones first, then open facts, closed facts and closed categorical ones. Closed answers are
-    balanced: as many "No" as "Yes" for every relation, where other RNAs offer an entity that
+    its replies); questions about the entry's fields are made by rule in both. An RNA has at
+    most ``max_pairs`` pairs: open categorical ones first, then open facts, closed facts and
+    closed categorical ones. Closed answers are balanced: as many "No" as "Yes" for every
+    relation, where other RNAs offer an entity that
     the RNA's own annotation does not name.
     """
     texts = annotations[annotations["source"] == params.source]
@@ -175,13 +176,12 @@ def _open(rna: Mapping, source: str, evidence: dict[Fact, list[str]]) -> list[di
 
 
 def _closable(rna: Mapping, evidence: dict[Fact, list[str]]) -> list[tuple[str, Fact, list[str]]]:
-    """(rna_id, fact, ids): one fact of each relation to ask about, denied ones and the type."""
+    """(rna_id, fact, ids) to ask closed questions about: what is said, what is denied, the type."""
     rna_id = rna["rna_id"]
     chosen = [(rna_id, fact, ids) for fact, ids in evidence.items() if not fact.true]
     for facts in _open_facts(evidence).values():
-        fact = facts[_number(rna_id, "closed", facts[0].relation) % len(facts)]
-        if fact.entity not in (UNKNOWN, NONE):
-            chosen.append((rna_id, fact, evidence[fact]))
+        named = [fact for fact in facts if fact.entity not in (UNKNOWN, NONE)]
+        chosen += [(rna_id, fact, evidence[fact]) for fact in named]
     if rna["rna_type"]:
         chosen.append((rna_id, Fact("rna_type", rna["rna_type"]), []))
     return chosen
@@ -204,7 +204,9 @@ def _closed(closable: list, words: dict[str, str], source: str) -> list[dict]:
             other = None
             if fact.true and wanted:
                 other = _foreign(rna_id, [item[1].entity for item in true], own, words[rna_id])
-            wanted -= other is not None
+            if other:
+                wanted -= 1
+                own[rna_id].add(other.casefold())
             asked = other or fact.entity
             answer = RELATIONS[relation].confirm(asked, fact.true and not other)
             question = RELATIONS[relation].closed.format(asked)

@@ -43,7 +43,7 @@ class Relation:
         return _template(self.closed)
 
     def say(self, entities: list[str]) -> str:
-        """The open answer: ``["glioma", "asthma"]`` → "… is associated with glioma and asthma."."""
+        """The open answer: ``["glioma", "asthma"]`` → "… associated with glioma and asthma."."""
         if entities == [UNKNOWN]:
             return self.unknown
         if entities == [NONE]:
