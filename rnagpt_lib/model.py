@@ -7,6 +7,7 @@
 """
 
 import hashlib
+import warnings
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,7 +149,9 @@ class RnaGpt(nn.Module):
         self.template = template or Template()
         self.projection = nn.Linear(config.encoder_dim, llm.config.hidden_size)
         if config.train != "projection":
-            self.llm = get_peft_model(llm, _lora(config))
+            with warnings.catch_warnings():  # peft 0.21 asks for a name that transformers 5 renamed
+                warnings.simplefilter("ignore", FutureWarning)
+                self.llm = get_peft_model(llm, _lora(config))
 
     @classmethod
     def build(cls, config: Config, *, seed: int = 0, template: Template | None = None) -> "RnaGpt":

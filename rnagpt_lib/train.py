@@ -278,4 +278,4 @@ def _not_finite(folder: Path, step: int, epoch: int, visits: Sequence[Tree]) -> 
 
 
 def _bar(total: int, done: int) -> tqdm:
-    return tqdm(total=total, initial=done, unit="step", mininterval=1, desc="training")
+    return tqdm(total=total, initial=done, unit="step", mininterval=5, desc="training")
