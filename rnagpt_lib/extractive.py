@@ -22,6 +22,7 @@ NEW = 0.5  # share of a sentence's content words, by weight, that must be new
 UNSEEN = 6.0  # weight of a word that is in none of the abstracts
 SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
 MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
+LAST_RESORT = 0.15  # what the one sentence must be worth that serves for want of better
 _NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
 _GLUE = STOP_WORDS - _NEGATIONS
 
@@ -60,7 +61,7 @@ def known_names(rnas: pd.DataFrame) -> frozenset[str]:
 
 def word_weights(articles: pd.DataFrame) -> dict[str, float]:
     """Inverse document frequency of each content word; a rare word says more."""
-    texts = [content_words(text) for text in articles.title + ". " + articles.abstract]
+    texts = [content_words(text) for text in articles.title + "\n" + articles.abstract]
     counts = Counter(word for words in texts for word in words)
     return {word: math.log((1 + len(texts)) / n) for word, n in counts.items()}
 
@@ -90,6 +91,7 @@ def extracted(
 ) -> list[Line]:
     """The annotation of one RNA out of the sentences about it, at most ``budget`` words."""
     good = [s for s in pool if s.worth >= MIN_WORTH]
+    good = good or [s for s in sorted(pool, key=lambda s: -s.worth)[:1] if s.worth >= LAST_RESORT]
     groups = defaultdict(list)
     for sentence in good:
         groups[sentence.topic if source == "dnc" else 0].append(sentence)

@@ -43,11 +43,15 @@ _HEDGE = (
     r"(?i:(?:we|our|these|the) (?:\w+ ){0,3}(?:suggest|indicate|imply|propose|conclude)(?:s|ed)? that "
     r"|it (?:is|was|has been) (?:\w+ly )?(?:suggested|proposed|thought|believed) that )"
 )
+_OPEN = re.compile(
+    r"(?i)\b(?:(?:remains?|remained|still) (?:\w+ )?(?:unclear|unknown|elusive|debated)|is debated|"
+    r"poorly understood|little is known|hypothes\w+|whether|we assumed)\b"
+)
 _LEAD = re.compile(rf"(?i)(?:{_DISCOURSE}|{_REPORT})+")
 _ANAPHOR = re.compile(
-    rf"(?i)(?P<lead>(?:{_DISCOURSE}|{_REPORT}|{_HEDGE})*)(?P<subject>it|(?:this|the) {_KIND})\b(?![-'])"
+    rf"(?i)(?P<lead>(?:{_DISCOURSE}|{_REPORT}|{_HEDGE})*)(?P<subject>it|this {_KIND})\b(?![-'])"
 )
-_STATISTICS = re.compile(r"\s*\([^()]*(?:[<>=≤≥]|95% CI)[^()]*\)")
+_STATISTICS = re.compile(rf"(?i)\s*\((?![^()]*{THIS})[^()]*(?:[<>=≤≥]|95% CI)[^()]*\)")
 _THIS_KIND = re.compile(rf"(?i)\bthis {_KIND}\b(?![-'])")
 _NOTHING_OF_IT = re.compile(r"(?i)^(?P<head>.*\b(?:no|the) [\w ]*)\bit\b(?P<tail>[\w ]*\.)$")
 _EXPLETIVE = re.compile(
@@ -79,9 +83,9 @@ _METHOD = re.compile(
     r"isolated|carried out|used|conducted|tested|selected|validated|studied|enrolled|extracted|"
     r"compared|purified|cultured|stained|included|mapped|derived|reconstructed)|we|our|aim(?:s|ed)? "
     r"(?:of|to)|purpose|objective|this (?:\w+ )?(?:study|review|paper|work)|present study|(?:q|rt-|"
-    r"qrt-)?pcr|microarrays?|(?:remains?|remained|still) (?:\w+ )?(?:unclear|unknown|elusive|debated)|"
-    r"is debated|to (?:investigate|explore|examine|determine|evaluate|assess|study|clarify|identify)|"
-    r"luciferase|hypothes\w+|whether|poorly understood|little is known|has been proposed|are needed|95% ci)\b|"
+    r"qrt-)?pcr|microarrays?|"
+    r"to (?:investigate|explore|examine|determine|evaluate|assess|study|clarify|identify)|"
+    r"luciferase|has been proposed|are needed|95% ci)\b|"
     r"\b(?:p|n|r) ?[<=>]|[<>=] ?0?\.\d"
 )
 
@@ -141,7 +145,7 @@ def about(
             referent = bool(named) and (other is None or named.start() < other)
         if near:
             kept.append(spoken)
-    masked = [capital(mask_names(shortened(sentence), names)) for sentence in kept]
+    masked = [capital(shortened(mask_names(sentence, names))) for sentence in kept]
     return [Sentence(text, article_id, topic, worth(text)) for text in masked]
 
 
@@ -187,7 +191,7 @@ def _other(sentence: str, own: re.Pattern, others: frozenset[str]) -> int | None
 
 
 def worth(text: str) -> float:
-    """From 0 (methods, lists) to 1: does this state a fact with the RNA as its subject?
+    """From 0 (open questions, methods, lists) to 1: does this state a fact with the RNA as its subject?
 
     >>> worth("This RNA binds AGO2.") > worth("AGO2 is bound by this RNA.") > worth("We saw it.")
     True
@@ -202,5 +206,7 @@ def worth(text: str) -> float:
         value = (1.0 if len(between.split()) < 3 else 0.8) if first else 0.6
     if _METHOD.search(claim):
         value *= 0.35
+    if _OPEN.search(claim):
+        value *= 0.1
     value *= 0.7 ** min(len(_OTHER_RNA.findall(claim)), 4)
     return value if 4 <= len(text.split()) <= 40 else value * 0.5

@@ -138,7 +138,7 @@ def asked(subject: Subject, source: str, budget: int, chat: Chat) -> list[Line]:
     parts = []
     for topic in sorted(groups):
         words = max(SHORTEST_SHARE, budget // len(groups))
-        texts = [(a.article_id, f"{a.title}. {a.text}") for a in groups[topic]]
+        texts = [(a.article_id, f"{a.title}\n{a.text}") for a in groups[topic]]
         reply = chat.complete(prompts.summary(subject.names, texts, words))
         parts.append(cited(reply, {a.article_id for a in groups[topic]}, subject.names))
     if len(parts) == 1:

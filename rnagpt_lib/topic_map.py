@@ -21,7 +21,7 @@ def corpus_model(
 
     Returns (model, counts, dictionary) without the texts that hold no word of the dictionary.
     """
-    tokens = preprocess(articles["title"] + ". " + articles["abstract"])
+    tokens = preprocess(articles["title"] + "\n" + articles["abstract"])
     dictionary, counts = bag_of_words(tokens, most=0.5)
     counts = [text for text in counts if text]
     if not counts:

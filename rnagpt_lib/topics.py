@@ -79,7 +79,7 @@ def rna_topics(
     under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
     computed once. The table does not depend on the number of workers.
     """
-    texts = dict(zip(articles.article_id, articles.title + ". " + articles.abstract, strict=True))
+    texts = dict(zip(articles.article_id, articles.title + "\n" + articles.abstract, strict=True))
     sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
     names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
     owners = defaultdict(list)

@@ -49,6 +49,8 @@ def texts_about(abstract, title="A study", names=MIR21, others=frozenset()):
         ("miR-21 is high. miR-155 is low. This miRNA binds X.", ["This RNA is high."]),
         ("We found that miR-21 targets PTEN.", ["This RNA targets PTEN."]),
         ("miR-21 was elevated (P < 0.05) in serum.", ["This RNA was elevated in serum."]),
+        ("Two rose (miR-21, miR-9; P < 0.05).", ["Two rose (this RNA, miR-9; P < 0.05)."]),
+        ("miR-21 is high. The miRNA panel is new.", ["This RNA is high."]),
         ("miR-210 targets EFNA3.", []),
         ("miR-21 is new. No disease of it is known.",
          ["This RNA is new.", "No disease of this RNA is known."]),
