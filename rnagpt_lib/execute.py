@@ -190,7 +190,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
                 str(temporary),
                 values,
                 progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
             return
         except PapermillExecutionError as error:

@@ -1,6 +1,7 @@
 """The user's own path, small: every notebook headless, in order, in a temporary ``runs/``."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ SMALL = {
     "01_explore_topics": {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4},
     "04_train_stage1": {"EPOCHS": 1},
     "05_train_stage2": {"EPOCHS": 1},
-    "06_ablations": {"MAX_PAIRS": 24, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100},
+    "06_ablations": {"MAX_PAIRS": 24, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100, "MINIMAL_PAIRS": 4},
     "07_case_studies": {"HELD_OUT": 1, "MAX_NEW_TOKENS": 8},
 }
 PRESENT = [stage for stage in runs.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
@@ -77,7 +78,9 @@ def test_runs_to_the_end(small_path, stage, capsys):
 def test_shows_no_absolute_paths_or_warnings(small_path, stage):
     for cell in nbformat.read(small_path.executed(stage), 4).cells:
         for output in cell.get("outputs", []):
-            assert output.get("name") != "stderr", output.text[:500]
+            if output.get("name") == "stderr":  # progress bars are welcome there
+                rest = [line for line in re.split(r"[\r\n]+", output.text) if line.strip()]
+                assert all("%|" in line for line in rest), rest[:5]
             assert str(paths.root()) not in str(output.get("text", ""))
 
 
