@@ -24,7 +24,7 @@ SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
 MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
 LAST_RESORT = 0.15  # what the one sentence must be worth that serves for want of better
 _NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
-_GLUE = STOP_WORDS - _NEGATIONS
+_GLUE = (STOP_WORDS | {"do", "does", "did"}) - _NEGATIONS
 
 
 @dataclass(frozen=True)
