@@ -35,6 +35,7 @@ def findings(results: Results) -> list[str]:
         _against(results, "floor.most_common"),
         _against(results, "floor.nearest", "fact.local"),
         _kept(results),
+        *_minimal(results),
     ]
 
 
@@ -109,7 +110,7 @@ def readme(run: str = "reference") -> str:
         "and are no target:",
         markdown(rouge_table(results)),
         markdown(semantic_table(results)),
-        "\n".join(f"- {sentence}" for sentence in [*findings(results), *_minimal(results)]),
+        "\n".join(f"- {sentence}" for sentence in findings(results)),
     ]
     return "\n\n".join(parts)
 
