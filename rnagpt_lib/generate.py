@@ -47,32 +47,33 @@ def answers(
 ) -> list[Answer]:
     """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, as one by one.
 
-    Give the same object for the same RNA: it is then read once for all of its questions.
+    Give the same object for the same RNA: it is then read once for all of its questions, and
+    a question that is asked twice is answered once.
     """
-    found: list[Answer | None] = [None] * len(questions)
-    for batch in _batches(rnas, questions, batch_size):
+    found: dict[tuple[int, str], Answer] = {}
+    keys = [(id(rna), question) for rna, question in zip(rnas, questions, strict=True)]
+    for batch in _batches(rnas, keys, batch_size):
         distinct = list({id(rnas[i]): rnas[i] for i in batch}.values())
         rows = {id(rna): row for row, rna in enumerate(distinct)}
         state = _State.read(model, [_prefix(model, rna) for rna in distinct])
         state.select([rows[id(rnas[i])] for i in batch])
         asked = [model.template.question_ids(model.tokenizer, questions[i]) for i in batch]
         logits = state.extend([model.embed(question) for question in asked])
-        for i, answer in zip(batch, _decode(model, state, logits, max_new_tokens), strict=True):
-            found[i] = answer
-    return found
+        replies = _decode(model, state, logits, max_new_tokens)
+        found |= {keys[i]: reply for i, reply in zip(batch, replies, strict=True)}
+    return [found[key] for key in keys]
 
 
-def _batches(rnas: Sequence[Rna], questions: Sequence[str], batch_size: int) -> Iterator[list[int]]:
-    """Indices of requests, an RNA's together, short RNAs first: little padding."""
-    if len(rnas) != len(questions):
-        raise ValueError(f"{len(rnas)} RNAs for {len(questions)} questions")
-    order = sorted(range(len(rnas)), key=lambda i: 0 if rnas[i] is None else len(rnas[i]))
-    first = {}
-    for place, i in enumerate(order):
-        first.setdefault(id(rnas[i]), place)
-    order.sort(key=lambda i: first[id(rnas[i])])
+def _batches(
+    rnas: Sequence[Rna], keys: Sequence[tuple[int, str]], batch_size: int
+) -> Iterator[list[int]]:
+    """Where each distinct request stands, an RNA's together, short RNAs first: little padding."""
+    once = {key: i for i, key in reversed(list(enumerate(keys)))}
+    first = {id(rna): i for i, rna in reversed(list(enumerate(rnas)))}
+    length = {key: 0 if rnas[i] is None else len(rnas[i]) for key, i in first.items()}
+    order = sorted(once, key=lambda key: (length[key[0]], first[key[0]], once[key]))
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        yield [once[key] for key in order[start : start + batch_size]]
 
 
 def _prefix(model: RnaGpt, rna: Rna) -> Tensor:

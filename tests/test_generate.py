@@ -3,9 +3,9 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rnagpt_lib import generate
+from rnagpt_lib import generate, kvcache
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.generate import Chat, answers, read_sequence
 from rnagpt_lib.model import Config, RnaGpt
@@ -82,6 +82,17 @@ def test_batched_answers_are_the_naive_ones(tiny, batch_size):
         assert answer.text == tiny.template.clean(text)
         assert answer.n_tokens <= len(tokens)
     assert len({answer.text for answer in found}) > 3  # the prompt matters
+
+
+def test_a_question_asked_twice_is_answered_once(tiny):
+    rnas, questions = requests()
+    twice = [*zip(rnas, questions, strict=True)] * 2
+    order = [i for batch in generate._batches(
+        [rna for rna, _ in twice], [(id(rna), q) for rna, q in twice], 4
+    ) for i in batch]  # fmt: skip
+    assert len(order) == len({(id(rna), q) for rna, q in twice})
+    found = answers(tiny, *map(list, zip(*twice, strict=True)), max_new_tokens=3)
+    assert found[: len(rnas)] == found[len(rnas) :]
 
 
 def test_the_prompt_is_the_one_of_training(tiny):
@@ -187,3 +198,19 @@ def test_missing_models_are_named():
         generate.load_model("mini", "GPT")
     with pytest.raises(InputError, match="04_train_stage1"):
         generate.load_model("mini", "MA")
+
+
+def test_the_cache_with_room_holds_what_the_plain_one_holds(monkeypatch):
+    monkeypatch.setattr(kvcache, "ROOM", 3)
+    roomy, plain = kvcache.roomy_cache(), DynamicCache()
+    torch.manual_seed(2)
+    for step, length in enumerate((5, 1, 1, 1, 1, 4, 1)):
+        keys, values = torch.randn(2, 3 if step < 3 else 2, 4, length, 6)
+        for layer in (0, 1):
+            found = roomy.update(keys + layer, values, layer)
+            expected = plain.update(keys + layer, values, layer)
+            assert all(map(torch.equal, found, expected))
+        if step == 2:
+            roomy.batch_select_indices(torch.tensor([2, 0]))
+            plain.batch_select_indices(torch.tensor([2, 0]))
+    assert roomy.get_seq_length() == plain.get_seq_length() == 14

@@ -1,0 +1,129 @@
+"""The ablation's glue: journalled answers, controls, samples; copies come out as copies."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from test_floors import tables as _tables  # noqa: F401  (the small table of RNAs and pairs)
+
+from rnagpt_lib import ablation, bounds, cases, floors
+from rnagpt_lib.generate import Answer
+from rnagpt_lib.profiles import Ablations
+from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.scores import lexicon
+
+
+class Parrot:
+    """In place of a model: says of every sequence what ``facts`` hold, else that it is unknown."""
+
+    def __init__(self, name: str, facts: dict[str, dict[str, str]]):
+        self.name, self.facts, self.asked = name, facts, 0
+
+    def answers(self, sequences, questions, batch_size=64):
+        self.asked += len(questions)
+        return [
+            Answer(self._say(s, q), 7, "eos") for s, q in zip(sequences, questions, strict=True)
+        ]
+
+    def blind(self, questions, batch_size=64):
+        return [Answer("The RNA is known.", 5, "eos") for _ in questions]
+
+    def _say(self, sequence: str, question: str) -> str:
+        relation = RELATIONS[ablation.scores.relations.relation_of(question)]
+        entity = self.facts.get(sequence, {}).get(relation.name)
+        if question not in relation.questions:
+            return relation.confirm("glioma", entity == "glioma")
+        return relation.say([entity]) if entity else relation.unknown
+
+
+@pytest.fixture
+def world(_tables, tmp_path, monkeypatch):  # noqa: F811
+    rnas, pairs = _tables
+    asked = floors.questions(rnas, pairs)
+    truth = {"R3": {"rna_type": "tRNA", "disease": "glioma"}, "R4": {"rna_type": "snRNA"}}
+    facts = {row.sequence: truth.get(row.rna_id, {}) for row in rnas.itertuples()}
+    chats = {name: Parrot(name, facts if name == "IT" else {}) for name in ablation.MODELS}
+    monkeypatch.setattr(ablation, "load_model", lambda run, name, tokens: chats[name])
+    run = SimpleNamespace(
+        id="r", seed=0, params=Ablations(), resuming=False, path=lambda name: tmp_path / name
+    )
+    return SimpleNamespace(rnas=rnas, pairs=pairs, asked=asked, chats=chats, run=run, facts=facts)
+
+
+def all_answers(world):
+    return ablation.answer_all(world.run, world.asked, world.rnas, world.pairs)
+
+
+def test_every_model_floor_and_control_answers_every_question(world):
+    answers = all_answers(world)
+    assert set(answers.model) == {*ablation.MODELS, *ablation.CONTROLS, *floors.FLOORS}
+    assert (answers.groupby("model").size() == len(world.asked)).all()
+    assert set(answers[answers.model.str.startswith("floor")].stop_reason) == {"floor"}
+
+
+def test_an_evaluation_that_was_stopped_goes_on(world, capsys):
+    first = all_answers(world)
+    asked = world.chats["vanilla"].asked
+    world.run.resuming = True
+    pd.testing.assert_frame_equal(all_answers(world), first)
+    assert world.chats["vanilla"].asked == asked and "kept" in capsys.readouterr().out
+    world.asked = world.asked.head(3)  # other questions: nothing is kept
+    assert len(all_answers(world)) == 3 * 10
+
+
+def test_models_controls_and_floors_come_out_as_what_they_are(world):
+    answers = all_answers(world)
+    samples, ids, definitions = ablation.score(answers, world.asked, world.pairs, ())
+    table = bounds.score_table(samples, world.asked, ids, 100, 0)
+    found = table[(table.kind == "all") & (table.form == "all") & (table.stratum == "all")]
+    value = found.set_index(["model", "metric"]).value
+    assert value["IT", "fact.all"] == 1 and value["vanilla", "fact.all"] == 0
+    assert value["control.swapped", "fact.all"] == 0  # answers about the other RNA
+    assert value["control.shuffled", "fact.all"] == value["control.none", "fact.all"] == 0
+    assert value["IT", "fact.abstention"] == 1  # the disease of a held-out family
+    nearest = answers[answers.model == "floor.nearest"]
+    copied = dict(zip(nearest.pair_id, nearest.prediction, strict=True))
+    assert copied["P30"] == RELATIONS["rna_type"].say(["tRNA"])
+    assert set(table.definition) <= set(definitions)
+    assert not any(metric.startswith("S_") for metric in ids)
+
+
+def test_sample_takes_whole_rnas(world):
+    assert ablation.sample(world.asked, 0) is world.asked
+    few = ablation.sample(world.asked, 4)
+    assert few.groupby("rna_id").size().to_dict() in ({"R3": 3}, {"R4": 3})
+    assert ablation.sample(world.asked, 4).equals(few)
+
+
+def test_minimal_pairs_follow_or_flip(world):
+    site = RELATIONS["site"]
+    minimal = pd.DataFrame(
+        [("a", "site", "AAAA", "A27", "AAAC", "G159", "AAAG"),
+         ("b", "site", "CCCC", "A27", "CCCA", "none", "CCCG")],
+        columns=["rna_id", "relation", "sequence", "entity", "mutant", "mutant_entity", "neutral"],
+    )  # fmt: skip
+    says = {"AAAA": "A27", "AAAC": "G159", "AAAG": "A27", "CCCC": "A27", "CCCG": "G159"}
+    chat = Parrot("IT", {s: {"site": e} for s, e in says.items()})
+    table = ablation.follow(chat, minimal, {"site": ["A27", "G159"]})
+    assert table.sequence_answer[0] == site.say(["A27"])
+    assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
+    shares = ablation.shares(table, n=100)
+    assert (shares["n"], shares["followed"], shares["flipped"]) == (2, 0.5, 0.5)
+    assert ablation.shares(table.head(0)) == {}
+
+
+def test_minimal_pairs_are_for_the_world_alone(world):
+    world.run.params = Ablations(minimal_pairs=5)
+    assert len(ablation.minimal_pairs(world.run, world.rnas, world.pairs)) == 0
+
+
+def test_case_studies_stand_beside_what_is_true(world):
+    studies = cases.ask_paper({})
+    assert list(studies) == ["rna_id", "question", "paper", "sequence_says"]
+    chosen = cases.choose(world.asked, 2)
+    assert set(chosen.rna_id) == {"R3", "R4"} and set(chosen.form) == {"open"}
+    table = cases.ask_rnas(world.chats, chosen, lexicon(world.pairs))
+    right = dict(zip(chosen.pair_id, table.IT_right, strict=True))
+    assert right["P30"] == right["P31"] == 1 and pd.isna(right["P41"])
+    assert table.vanilla_right.dropna().eq(0).all()
+    assert len(cases.ask_rnas(world.chats, cases.choose(world.asked, 0), {})) == 0
