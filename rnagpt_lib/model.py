@@ -8,6 +8,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,6 +130,41 @@ def hash_llm(folder: str | Path) -> str:
     return digest({path.name: sha256(path) for path in found})
 
 
+class Projection(nn.Linear):
+    """Nucleotide vectors (…, D) → soft tokens (…, H): one linear map.
+
+    An encoder's vectors share a large common part and a few loud directions (above all, which
+    nucleotide it is), while what tells RNAs apart is small. ``whiten`` centres and decorrelates
+    the input, so that the optimiser finds all directions equally loud; as a whole the map stays
+    linear. Without it the layer is plain, as the paper's.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__(dim, hidden)
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("whitener", torch.eye(dim))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward((vectors - self.centre) @ self.whitener)
+
+    def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.03) -> Tensor:
+        """Set centre and whitener from (L, D) tensors; returns the variances (D,), loudest first.
+
+        ``floor``, in mean variances, keeps directions that hold next to nothing quiet.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for vectors in embeddings:
+            vectors = vectors.double()
+            count, total = count + len(vectors), total + vectors.sum(0)
+            squares = squares + vectors.T @ vectors
+        centre = total / count
+        variances, directions = torch.linalg.eigh(squares / count - torch.outer(centre, centre))
+        scale = (variances.clamp(min=0) + floor * variances.mean()).rsqrt()
+        self.centre.copy_(centre)
+        self.whitener.copy_(directions @ torch.diag(scale) @ directions.T)
+        return variances.flip(0)
+
+
 class RnaGpt(nn.Module):
     """Projection and LLM, with the template and the tokenizer that belong to them.
 
@@ -147,7 +183,7 @@ class RnaGpt(nn.Module):
         self.llm = llm.requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
         self.template = template or Template()
-        self.projection = nn.Linear(config.encoder_dim, llm.config.hidden_size)
+        self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
         if config.train != "projection":
             with warnings.catch_warnings():  # peft 0.21 asks for a name that transformers 5 renamed
                 warnings.simplefilter("ignore", FutureWarning)

@@ -95,6 +95,8 @@ class Train(Stage):
 class Stage1(Train):
     """04: modality alignment; only the projection trains."""
 
+    whiten: bool = True  # centred, decorrelated input; False: as in the paper
+
 
 class Stage2(Train):
     """05: instruction tuning."""

@@ -106,6 +106,34 @@ def test_seed_draws_the_projection(llm):
     assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
 
 
+def test_whitened_input_is_centred_and_decorrelated(llm):
+    mixing = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    parts = [
+        torch.randn(50 + i, 8, generator=torch.Generator().manual_seed(i)) @ mixing + 5
+        for i in range(40)
+    ]
+    projection = RnaGpt.build(config_of(llm)).projection
+    variances = projection.whiten(parts, floor=0.0)
+    pooled = torch.cat(parts)
+    white = (pooled - projection.centre) @ projection.whitener
+    assert torch.allclose(white.mean(0), torch.zeros(8), atol=1e-3)
+    assert torch.allclose(white.T @ white / len(white), torch.eye(8), atol=1e-2)
+    assert variances.tolist() == sorted(variances.tolist(), reverse=True)
+    assert variances.sum().item() == pytest.approx(pooled.var(0, correction=0).sum().item(), 1e-3)
+
+
+def test_the_whitened_projection_is_one_linear_map(llm):
+    model = RnaGpt.build(config_of(llm)).double()
+    vectors = 3 + torch.randn(30, 8, dtype=torch.float64) * torch.arange(1, 9)
+    plain = model.soft(vectors)
+    assert torch.allclose(plain, torch.nn.Linear.forward(model.projection, vectors))
+    model.projection.whiten([vectors])
+    weight = model.projection.weight @ model.projection.whitener.T
+    bias = model.projection.bias - model.projection.centre @ weight.T
+    assert torch.allclose(model.soft(vectors), vectors @ weight.T + bias)
+    assert not torch.allclose(model.soft(vectors), plain)
+
+
 def test_bf16_llm_keeps_an_fp32_projection(llm):
     half = RnaGpt.build(replace(config_of(llm), precision="bf16"))
     assert half.projection.weight.dtype == torch.float32
