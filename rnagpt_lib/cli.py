@@ -71,7 +71,7 @@ def run(
 @FILE
 def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
-    from rnagpt_lib import execute, paths, report
+    from rnagpt_lib import execute, paths, report, results
     from rnagpt_lib.stages import STAGES
 
     run_id = run_id or profile
@@ -80,7 +80,7 @@ def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> N
     folder = paths.shown(paths.runs() / run_id)
     click.echo(f"\n{report.ablation(run_id)}\n")
     click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
-    click.echo(f"Figures: {folder}/{STAGES[6]}/figures/")
+    click.echo(f"Figures: {paths.shown(results.figure_folder(run_id))}/")
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rnagpt_lib import relations
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
@@ -23,9 +24,12 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     Columns: pair_id, rna_id, unit, sequence, rna_type, stratum, source, kind, form, question,
     reference, relation, entity (None: the reference names none), decidable (can the sequence
     tell? not the species; and of held-out families and decoys no literature and no family).
+    Raises InputError when nothing is asked on that side.
     """
     table = pairs.merge(rnas.assign(stratum=strata(rnas)), on="rna_id", validate="many_to_one")
     table = table[table.split == split].rename(columns={"answer": "reference"})
+    if not len(table):
+        raise InputError(f"03 left no question on the {split} side; give it more RNAs or shares")
     asked = list(zip(table.question, table.reference, strict=True))
     table["relation"] = [relations.relation_of(question) for question, _ in asked]
     table["entity"] = [relations.entity(question, answer) for question, answer in asked]

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rnagpt_lib import paths, report
 from rnagpt_lib.files import sha256, write_json
-from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, Results, load
+from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, Results, figure_folder, load
 from rnagpt_lib.stages import stage_folder
 
 COLOURS = {
@@ -103,7 +103,7 @@ def save(figure: Figure, name: str, results: Results) -> Path:
 
     The reference run's figures go to ``figures/``, those of any other into its own folder.
     """
-    folder = paths.figures() if results.run == "reference" else results.folder / "figures"
+    folder = figure_folder(results.run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     with plt.rc_context(STYLE):

@@ -75,6 +75,11 @@ def load(run: str) -> Results:
     return Results(run, folder, metrics=logged, **read)
 
 
+def figure_folder(run: str) -> Path:
+    """Where a run's figures are: ``figures/`` for the reference run, else its own folder."""
+    return paths.figures() if run == "reference" else stage_folder(run, STAGE) / "figures"
+
+
 def rouge_table(results: Results) -> pd.DataFrame:
     """Layout of the paper's Tables 2 and 4: ROUGE F1 of vanilla, MA, IT, the paper's beside."""
     published = _published(results, paper.ROUGE)

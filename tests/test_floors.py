@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib import floors
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.sequences import kmers
 
@@ -72,6 +73,12 @@ def test_questions_hold_what_scoring_needs(tables):
     assert asked.decidable.to_dict() == {
         "P30": True, "P31": True, "P32": True, "P40": True, "P41": False, "P42": False,
     }  # fmt: skip
+
+
+def test_a_side_without_questions_is_refused(tables):
+    rnas, pairs = tables
+    with pytest.raises(InputError, match="test side"):
+        floors.questions(rnas.assign(split="train"), pairs)
 
 
 def test_floors_answer_from_training_pairs_alone(tables):
