@@ -147,7 +147,7 @@ class Projection(nn.Linear):
     def forward(self, vectors: Tensor) -> Tensor:
         return super().forward((vectors - self.centre) @ self.whitener)
 
-    def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.03) -> Tensor:
+    def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.01) -> Tensor:
         """Set centre and whitener from (L, D) tensors; returns the variances (D,), loudest first.
 
         ``floor``, in mean variances, keeps directions that hold next to nothing quiet.

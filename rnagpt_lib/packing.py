@@ -40,6 +40,11 @@ class Tree:
     def __len__(self) -> int:
         return len(self.before) + len(self.embeddings) + sum(map(len, self.branches))
 
+    @property
+    def depth(self) -> int:
+        """Positions that the longest branch reaches."""
+        return len(self.before) + len(self.embeddings) + max(map(len, self.branches))
+
     def only(self, chosen: Sequence[int]) -> "Tree":
         """The same RNA with some of its branches."""
         return replace(self, branches=[self.branches[i] for i in chosen])

@@ -162,11 +162,10 @@ def train(
     Writes ``steps.jsonl`` and ``checkpoints/`` under ``folder``, with a validation and a
     checkpoint every ``validate_every`` steps (0: each epoch) and at the end. A training that
     ``folder`` holds unfinished goes on from its newest whole checkpoint.
-    Raises InputError when there is nothing to train on, the loss is not finite, or the
-    checkpoints in ``folder`` are of another training.
+    Raises InputError when there is nothing to train on, a text is too long for the LLM, the
+    loss is not finite, or the checkpoints in ``folder`` are of another training.
     """
-    if not trees:
-        raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
+    _check(model, trees, folder)
     per_epoch = steps_per_epoch(trees, params)
     total = per_epoch * params.epochs
     every = params.validate_every or per_epoch
@@ -195,6 +194,18 @@ def train(
                 checkpoints.save(model, folder, step + 1, state, **scored)
             bar.update()
     return read_log(folder)
+
+
+def _check(model: RnaGpt, trees: Sequence[Tree], folder: Path) -> None:
+    if not trees:
+        raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
+    most = model.causal.config.max_position_embeddings
+    for tree in trees:
+        if tree.depth > most:
+            raise InputError(
+                f"{tree.rna_id}: the RNA and its longest text are {tree.depth} tokens, the LLM "
+                f"reads {most}; lower MAX_LENGTH in 00 or WORDS in 02"
+            )
 
 
 def _update(

@@ -1,6 +1,7 @@
 """The loop: its schedule, its order, its resumes, and what it says when something is wrong."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -233,6 +234,12 @@ def test_a_diverged_training_says_what_to_do(build, trees, tmp_path):
 def test_nothing_to_train_on(build, tmp_path):
     with pytest.raises(InputError, match="no RNA to train on"):
         train(build(), [], [], PARAMS, tmp_path)
+
+
+def test_a_text_too_long_for_the_llm_is_named(build, trees, tmp_path):
+    long = replace(trees[2], embeddings=torch.zeros(2048, trees[2].embeddings.shape[1]))
+    with pytest.raises(InputError, match="R2: the RNA and its longest text are .* reads 2048"):
+        train(build(), [*trees[:2], long], [], PARAMS, tmp_path)
 
 
 def test_stage_one_reads_sentences_in_order_and_fields_without_literature(build):
