@@ -1,5 +1,8 @@
 """The paper's values: complete, consistent with what the paper says of them, and labelled."""
 
+import hashlib
+
+import pandas as pd
 import pytest
 
 from rnagpt_lib import paper
@@ -56,3 +59,12 @@ def test_case_studies_as_a_table():
     assert len(table) == 13
     assert paper.LABEL in table.columns
     assert not table.isna().any().any()
+
+
+def test_case_studies_are_the_sequences_of_the_files(shared):
+    path = shared / "rnacentral" / "case_studies.tsv"
+    table = pd.read_csv(path, sep="\t", index_col="urs_taxid")
+    for case in paper.CASE_STUDIES:
+        assert table.sequence[case.rna_id] == case.sequence
+        md5 = hashlib.md5(case.sequence.replace("U", "T").encode()).hexdigest()
+        assert table.md5_rnacentral[case.rna_id] == md5
