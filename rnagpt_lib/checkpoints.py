@@ -22,7 +22,8 @@ from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256, write_json
-from rnagpt_lib.model import Config, RnaGpt, Template
+from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
 
@@ -176,8 +177,8 @@ def _point_and_prune(folder: Path, keep: int) -> None:
     for name, path in (("best", best), ("last", last)):
         facts = {key: made[path][key] for key in ("step", "val_loss")}
         write_json(folder / f"{name}.json", {"folder": path.name} | facts)
-    for path in _all(folder)[:-keep]:
-        if path != best:
+    for path in _all(folder):  # damaged ones go, too
+        if path not in (best, *list(made)[-keep:]):
             shutil.rmtree(path)
 
 

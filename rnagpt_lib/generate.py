@@ -16,9 +16,10 @@ from rnagpt_lib import checkpoints
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.kvcache import roomy_cache
-from rnagpt_lib.model import RnaGpt, ids
+from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.sequences import WINDOW, normalise
 from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.template import ids
 
 # model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
 MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}

@@ -12,8 +12,9 @@ from tiny_model import config_of, make_trees, write_llm
 
 from rnagpt_lib import checkpoints
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.model import RnaGpt, Template
+from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import collate
+from rnagpt_lib.template import Template
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import torch
 from tiny_model import config_of, make_trees, rna_tables, write_llm
 
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.model import RnaGpt, Template, bos_ids, frozen_hash, hash_llm, ids, trainable
+from rnagpt_lib.model import RnaGpt, frozen_hash, hash_llm, trainable
 from rnagpt_lib.packing import collate
+from rnagpt_lib.template import Template, bos_ids, ids
 
 QUESTION = "What type of RNA is the RNA?"
 

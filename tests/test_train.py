@@ -13,17 +13,8 @@ from rnagpt_lib import train as loop
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt, frozen_hash
 from rnagpt_lib.profiles import Stage1, Stage2
-from rnagpt_lib.train import (
-    annotation_texts,
-    epoch_steps,
-    lr_at,
-    optimiser_of,
-    read_log,
-    stage1_trees,
-    step_loss,
-    steps_per_epoch,
-    train,
-)
+from rnagpt_lib.train import lr_at, optimiser_of, read_log, step_loss, train
+from rnagpt_lib.visits import annotation_texts, epoch_steps, stage1_trees, steps_per_epoch
 
 LENGTHS = [12, 15, 20, 17, 30, 11, 25]
 PARAMS = Stage2(

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rnagpt_lib.model import Config, RnaGpt, hash_llm
 from rnagpt_lib.packing import Tree
-from rnagpt_lib.train import stage2_trees
+from rnagpt_lib.visits import stage2_trees
 
 DIM = 8
 TEXTS = [

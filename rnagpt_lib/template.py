@@ -1,0 +1,69 @@
+"""Every byte of the prompts, for training and for inference alike (paper, section 3.5)."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Template:
+    """All prompt bytes. Stage 2, and every question at inference:
+
+    >>> Template().text("What type of RNA is the RNA?")
+    '###Human: <RNA><RNAHere></RNA> What type of RNA is the RNA? ###Assistant:'
+
+    The pieces before and after ``placeholder``, and the answer, are tokenised each on its own,
+    so that a prompt has the same ids whatever follows it. The space after ``###Assistant:``
+    belongs to the answer: LLMs write " The" as one token. Stage 1 has no text at all:
+    BOS, soft tokens, annotation, EOS.
+    """
+
+    prompt: str = "###Human: <RNA><RNAHere></RNA> {question} ###Assistant:"
+    answer: str = " {answer}"
+    placeholder: str = "<RNAHere>"
+    stop: str = "###"
+
+    def text(self, question: str, rna: str | None = None) -> str:
+        """The prompt with the placeholder, or with ``rna`` in its place."""
+        before, after = self.prompt.split(self.placeholder)
+        return before + (self.placeholder if rna is None else rna) + self._ask(after, question)
+
+    def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """BOS and what stands before the RNA."""
+        return bos_ids(tokenizer) + ids(tokenizer, self.prompt.split(self.placeholder)[0])
+
+    def question_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        """What stands between the RNA and the answer."""
+        return ids(tokenizer, self._ask(self.prompt.split(self.placeholder)[1], question))
+
+    def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+        """The answer and EOS; these carry the loss of stage 2."""
+        return ids(tokenizer, self.answer.replace("{answer}", answer)) + [tokenizer.eos_token_id]
+
+    def annotation_ids(self, tokenizer: PreTrainedTokenizerBase, annotation: str) -> list[int]:
+        """The annotation and EOS; these carry the loss of stage 1, right after the RNA."""
+        return ids(tokenizer, annotation) + [tokenizer.eos_token_id]
+
+    def vanilla_ids(
+        self, tokenizer: PreTrainedTokenizerBase, sequence: str, question: str
+    ) -> list[int]:
+        """The prompt with the nucleotides as letters, for the untouched LLM."""
+        middle = ids(tokenizer, sequence) + self.question_ids(tokenizer, question)
+        return self.prefix_ids(tokenizer) + middle
+
+    def clean(self, generated: str) -> str:
+        """An answer out of generated text: cut at the stop string, outer spaces off."""
+        return generated.split(self.stop)[0].strip()
+
+    def _ask(self, after: str, question: str) -> str:
+        return after.replace("{question}", question)
+
+
+def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of plain text: no special token is added, and none is read out of the text."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """[BOS], or nothing for a tokenizer without one; the text prefix of stage 1."""
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
