@@ -32,8 +32,8 @@ def findings(results: Results) -> list[str]:
         _order(results, "rougeL"),
         *(_order(results, f"{s}.f1") for s in results.semantic),
         _order(results, "fact.all"),
-        _against(results, "floor.most_common"),
-        _against(results, "floor.nearest", "fact.local"),
+        *_against(results, "floor.most_common"),
+        *_against(results, "floor.nearest", "fact.local"),
         _kept(results),
         *_minimal(results),
     ]
@@ -46,14 +46,16 @@ def _order(results: Results, metric: str) -> str:
     return f"{title(metric)}, best first: {listed}."
 
 
-def _against(results: Results, other: str, metric: str = "fact.all") -> str:
+def _against(results: Results, other: str, metric: str = "fact.all") -> list[str]:
     ours = [results.value("IT", metric, column=c) for c in ("value", "low", "high")]
     theirs = [results.value(other, metric, column=c) for c in ("value", "low", "high")]
+    if pd.isna([*ours, *theirs]).any():
+        return []  # no such question was asked
     apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
-    return (
+    return [
         f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}; their 95 % bounds "
         f"([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, {theirs[2]:.2f}]) {apart}."
-    )
+    ]
 
 
 def _kept(results: Results) -> str:

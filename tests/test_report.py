@@ -79,6 +79,13 @@ def test_findings_are_computed(found):
     assert "no distance to lose" in text and " overlap" in text
 
 
+def test_findings_leave_out_what_was_not_asked(found):
+    scores = found.scores[found.scores.metric != "fact.local"]
+    other = results.Results("r", found.folder, found.answers, scores, found.differences, {})
+    text = " ".join(report.findings(other))
+    assert "fact.local" not in text and "nan" not in text
+
+
 def test_markdown_escapes_bars(found):
     lines = report.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
     assert "The RNA is \\| a tRNA." in lines
