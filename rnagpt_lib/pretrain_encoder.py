@@ -1,7 +1,12 @@
-"""The miniature encoder: masked nucleotides, and probes of what its vectors hold."""
+"""The miniature encoder: masked nucleotides and words, and probes of what its vectors hold.
+
+Two games on the same hidden letters, neither with labels: restore each hidden nucleotide from
+its vector, and tell from the mean vector which recurring words the whole RNA contains.
+"""
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,7 +26,8 @@ ENCODER = {
     "token_dropout": True,
     "emb_layer_norm_before": True,
 }
-MASKED = 0.25  # share of the nucleotides that is masked
+MASKED, SPAN = 0.15, 4  # share of the nucleotides that is masked, length of a masked run
+WORD, RARE, COMMON = 10, 16, 0.05  # nt of a word; in how many RNAs (at least; share at most)
 LETTER_SCALE, POSITION_SCALE, FOCUS = 0.15, 0.3, 1.5  # of the initial weights, see `fresh`
 OFFSETS = ((-1, 1, -2, 2), (-3, 3, -4, 4))  # where the heads of the first layers look at first
 
@@ -33,7 +39,8 @@ def fresh(config: dict, seed: int) -> Encoder:
     Weights of N(0, 0.02) stay on the plateau of letter frequencies for as long as we can afford:
     attention over 100 nt has to find the next letter first. So positions are fixed sinusoids
     (of periods from 2 to 1,024 nt), and a rotation of them points the heads of the first layers
-    to ``OFFSETS``; all else is N(0, 1/fan-in).
+    to ``OFFSETS``; all else is N(0, 1/fan-in), what a layer adds to its input a third of that,
+    or the second layer would no longer see positions.
     """
     encoder = Encoder.fresh(config, seed)
     model, generator = encoder.model, torch.Generator().manual_seed(seed)
@@ -41,6 +48,9 @@ def fresh(config: dict, seed: int) -> Encoder:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.normal_(0.0, module.in_features**-0.5, generator=generator)
+    for layer in model.layers:
+        layer.self_attn.out_proj.weight.mul_(0.3)
+        layer.fc2.weight.mul_(0.3)
     frequencies = _sinusoids(model.embed_positions.weight, model.padding_idx)
     for layer, offsets in zip(model.layers, OFFSETS, strict=False):
         for head, offset in enumerate(offsets[: config["attention_heads"]]):
@@ -76,17 +86,55 @@ def _point(attention: torch.nn.Module, head: int, offset: int, frequencies: Tens
         key[i : i + 2, i : i + 2] = FOCUS * torch.eye(2)
 
 
-def masked_losses(
-    encoder: Encoder, sequences: Sequence[str], step_tokens: int, seed: int
-) -> Iterator[Tensor]:
-    """One loss (nats per masked nucleotide) a step, over about ``step_tokens`` nucleotides."""
-    generator = torch.Generator().manual_seed(seed)
-    for batch in endless_batches(sequences, step_tokens, random.Random(seed)):
-        tokens = encoder.tokens([sequence[: encoder.max_length] for sequence in batch])
-        inputs, where = mask(tokens, encoder.alphabet, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = encoder.model(inputs, masked_tokens=where)["logits"]
-        yield functional.cross_entropy(logits.float(), tokens[where])
+class Pretraining(torch.nn.Module):
+    """An encoder in training, and the readout of words, which is thrown away afterwards."""
+
+    def __init__(self, encoder: Encoder, sequences: Sequence[str], seed: int):
+        super().__init__()
+        self.encoder, self.model = encoder, encoder.model
+        self.model.train().requires_grad_(True)
+        self.model.embed_positions.requires_grad_(False)
+        self.words = words(sequences)
+        torch.manual_seed(seed)
+        self.readout = torch.nn.Linear(encoder.dim, len(self.words))
+
+    def losses(self, sequences: Sequence[str], step_tokens: int, seed: int) -> Iterator[Tensor]:
+        """One loss a step, over about ``step_tokens`` nucleotides: nats per hidden nucleotide and
+        nats per word of an RNA."""
+        generator = torch.Generator().manual_seed(seed)
+        for batch in endless_batches(sequences, step_tokens, random.Random(seed)):
+            tokens = self.encoder.tokens(
+                [sequence[: self.encoder.max_length] for sequence in batch]
+            )
+            inputs, where = mask(tokens, self.encoder.alphabet, generator)
+            last = self.encoder.config["layers"]
+            with torch.autocast("cpu", torch.bfloat16):
+                out = self.model(inputs, repr_layers=[last], masked_tokens=where)
+            letters = functional.cross_entropy(out["logits"].float(), tokens[where])
+            vectors = out["representations"][last].float()
+            yield letters + self._word_loss(vectors, tokens, batch)
+
+    def _word_loss(self, vectors: Tensor, tokens: Tensor, batch: list[str]) -> Tensor:
+        """Cross-entropy between the words of each RNA, all alike, and the readout's guess."""
+        inside = is_letter(tokens, self.encoder.alphabet)[..., None]
+        means = (vectors * inside).sum(1) / inside.sum(1)
+        found = [sorted(self.words[w] for w in kmers(s) & self.words.keys()) for s in batch]
+        wanted = torch.zeros(len(batch), len(self.words))
+        for row, own in zip(wanted, found, strict=True):
+            row[own] = 1 / max(1, len(own))
+        return -(wanted * self.readout(means).log_softmax(1)).sum() / len(batch)
+
+
+def words(sequences: Sequence[str]) -> dict[str, int]:
+    """Words that recur in the pool, numbered: conserved elements, but those of a whole type."""
+    count = Counter(word for sequence in sequences for word in kmers(sequence))
+    most = COMMON * len(sequences)
+    return {w: i for i, w in enumerate(sorted(w for w, n in count.items() if RARE <= n <= most))}
+
+
+def kmers(sequence: str) -> set[str]:
+    """All words of ``WORD`` nt in a sequence."""
+    return {sequence[i : i + WORD] for i in range(len(sequence) - WORD + 1)}
 
 
 def endless_batches(
@@ -106,16 +154,24 @@ def endless_batches(
 def mask(tokens: Tensor, alphabet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """BERT's game on (B, L) ids: the altered ids, and a bool map of the positions to restore.
 
-    Of the chosen ``MASKED`` share, 80 % become <mask>, 10 % a random nucleotide, 10 % stay.
+    Runs of ``SPAN`` nt are hidden, a ``MASKED`` share in all; of these 80 % become <mask>, 10 % a random nucleotide, 10 % stay.
     """
-    special = torch.tensor((alphabet.cls_idx, alphabet.eos_idx, alphabet.padding_idx))
-    where = torch.rand(tokens.shape, generator=generator) < MASKED
-    where &= ~torch.isin(tokens, special)
+    starts = torch.rand(tokens.shape, generator=generator) < 1 - (1 - MASKED) ** (1 / SPAN)
+    where = starts.clone()
+    for shift in range(1, SPAN):
+        where[:, shift:] |= starts[:, :-shift]
+    where &= is_letter(tokens, alphabet)
     fate = torch.rand(tokens.shape, generator=generator)
     letters = torch.tensor([alphabet.get_idx(letter) for letter in LETTERS])
     drawn = letters[torch.randint(len(LETTERS), tokens.shape, generator=generator)]
     inputs = torch.where(where & (fate < 0.1), drawn, tokens)
     return inputs.masked_fill(where & (fate >= 0.2), alphabet.mask_idx), where
+
+
+def is_letter(tokens: Tensor, alphabet) -> Tensor:
+    """Bool map: nucleotides, not <cls>, <eos> or <pad>."""
+    special = torch.tensor((alphabet.cls_idx, alphabet.eos_idx, alphabet.padding_idx))
+    return ~torch.isin(tokens, special)
 
 
 def probe_family(

@@ -1,0 +1,196 @@
+"""The base models: what they were trained on, that the recipe works, that the files are whole."""
+
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rnagpt_lib import paths, pretrain, world
+from rnagpt_lib import pretrain_encoder as masking
+from rnagpt_lib import pretrain_llm as writing
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.files import digest, read_json, sha256
+from rnagpt_lib.pretrain_texts import texts
+from rnagpt_lib.sequences import nearest
+from rnagpt_lib.units import similar
+
+TINY = masking.ENCODER | {"layers": 2, "embed_dim": 32, "ffn_embed_dim": 64}
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+MODELS = ("mini-encoder", "mini-llm")
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[str]:
+    return texts(world.make(60, 0, pretrain.POOL))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(paths.models() / "mini-llm")
+
+
+def test_no_sequence_of_a_run_is_near_one_of_the_pool():
+    kept = pretrain.pool_rnas(1000, against=300)
+    pool = [rna.sequence for rna in kept]
+    run = [rna.sequence for rna in world.entries(300, pretrain.SEED, "run")]
+    assert len(kept) > 900 and not set(pool) & set(run)
+    assert not {rna.lineage for rna in kept} & {rna.lineage for rna in world.entries(300)}
+    closest = nearest(run, pool, k=6)
+    assert not [i for i, j in enumerate(closest) if similar(run[i], pool[j])]
+
+
+def test_no_abstract_and_no_name_of_a_run_is_in_the_texts(documents):
+    run = world.make(300, 0, "run")
+    read = "\n".join(documents)
+    assert not [a for a in run.articles.abstract if a in read]
+    held_out = {rna.family.name for rna in world.entries(300, 0) if rna.stratum == "held_out"}
+    assert held_out and not [name for name in held_out if f"{name}-" in read or f"{name}." in read]
+
+
+def test_texts_are_the_same_again_and_ask_about_no_sequence(documents):
+    assert texts(world.make(60, 0, pretrain.POOL)) == documents
+    assert any(document.startswith("###Human: ") for document in documents)
+    assert any("<RNA>" in document for document in documents)
+    assert not [d for d in documents if "###" in d and "<RNA>" in d]
+
+
+def test_pretraining_lowers_the_encoders_loss_and_repeats():
+    sequences = [rna.sequence for rna in world.entries(1500, 0, pretrain.POOL)]
+    recipe = pretrain.Recipe(rnas=1500, steps=20, step_tokens=500, rate=2e-3, warmup=2)
+    curves, weights = [], []
+    for _ in range(2):
+        encoder = masking.fresh(TINY, seed=0)
+        training = masking.Pretraining(encoder, sequences, seed=0)
+        losses = training.losses(sequences, recipe.step_tokens, 0)
+        curves.append(pretrain.fit(training, losses, recipe, "tiny"))
+        weights.append(encoder.model.embed_tokens.weight.detach())
+    assert curves[0][-1] < curves[0][0] - 0.1
+    assert curves[0] == curves[1] and torch.equal(*weights)
+
+
+def test_words_recur_but_not_everywhere():
+    sequences = [rna.sequence for rna in world.entries(1500, 0, pretrain.POOL)]
+    words = masking.words(sequences)
+    assert len(words) > 50 and {len(word) for word in words} == {masking.WORD}
+    for word in list(words)[:40]:
+        found = sum(word in sequence for sequence in sequences)
+        assert masking.RARE <= found <= masking.COMMON * len(sequences)
+
+
+def test_pretraining_lowers_the_llms_loss_and_repeats(documents):
+    tokenizer = writing.make_tokenizer(documents, vocabulary=500)
+    tokens = writing.tokenise(tokenizer, documents)
+    recipe = pretrain.Recipe(rnas=60, steps=20, step_tokens=1024, rate=5e-3, warmup=2)
+    curves = []
+    for _ in range(2):
+        llm = writing.make_llm(tokenizer, 0, **SMALL)
+        losses = writing.next_token_losses(llm, tokens, recipe.step_tokens, 0)
+        curves.append(pretrain.fit(llm, losses, recipe, "tiny"))
+    assert curves[0][-1] < curves[0][0] - 0.5 and curves[0] == curves[1]
+
+
+def test_the_mask_hides_letters_only_and_its_share():
+    encoder = Encoder.fresh(TINY, seed=0)
+    alphabet = encoder.alphabet
+    tokens = encoder.tokens(["ACGU" * 30, "ACGU" * 20] * 20)
+    inputs, where = masking.mask(tokens, alphabet, torch.Generator().manual_seed(0))
+    letters = tokens >= alphabet.get_idx("A")
+    assert not (where & ~letters).any() and torch.equal(inputs[~where], tokens[~where])
+    share = where.sum() / letters.sum()
+    assert abs(share - masking.MASKED) < 0.03
+    hidden = (inputs[where] == alphabet.mask_idx).float().mean()
+    assert abs(hidden - 0.8) < 0.05
+
+
+def test_fresh_heads_look_at_their_offsets():
+    encoder = masking.fresh(masking.ENCODER, seed=1)
+    tokens = encoder.tokens([world.entries(1, 0)[0].sequence])
+    attention = encoder.model(tokens, need_head_weights=True)["attentions"][0]
+    for layer, offsets in enumerate(masking.OFFSETS):
+        for head, offset in enumerate(offsets):
+            looked = attention[layer, head].argmax(-1) - torch.arange(tokens.shape[1])
+            assert (looked[6:-6] == offset).float().mean() > 0.9
+
+
+def test_batches_mix_families_and_keep_to_the_size():
+    rnas = world.entries(400, 0, pretrain.POOL)
+    family = {rna.sequence: rna.family.name for rna in rnas}
+    made = masking.endless_batches([rna.sequence for rna in rnas], 1500, random.Random(0))
+    for batch in (next(made) for _ in range(20)):
+        assert sum(map(len, batch)) < 3500
+        assert len({family[sequence] for sequence in batch}) > len(batch) / 4
+
+
+def test_rows_are_full_and_lose_no_token():
+    documents = [[n] * (n + 1) for n in range(200)]
+    rows = writing.endless_rows(documents, random.Random(0))
+    taken = [next(rows) for _ in range(30)]
+    assert {len(row) for row in taken} == {writing.ROW}
+    flat = [token for row in taken for token in row]
+    runs = [(a, b) for a, b in zip(flat, flat[1:], strict=False) if a != b]
+    assert len(set(runs)) == len(runs)  # every document stands in one piece
+
+
+def test_the_tokenizer_keeps_sequences_letter_by_letter(tokenizer):
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    sequence = world.entries(1, 0)[0].sequence
+    for text in (sequence, f"<RNA>{sequence}</RNA>", "héllo ### wörld\n\t42"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+    assert len(tokenizer(sequence, add_special_tokens=False)["input_ids"]) == len(sequence)
+    assert tokenizer("ACGUACGUACGU")["input_ids"][0] != tokenizer.bos_token_id
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_files_are_the_ones_of_the_manifest(name):
+    folder = paths.models() / name
+    manifest = read_json(folder / "manifest.json")
+    assert {file: sha256(folder / file) for file in manifest["files"]} == manifest["files"]
+    assert manifest["pool"] == pretrain.POOL and manifest["data_sha256"]
+    assert manifest["loss"][-1] < manifest["loss"][0]
+
+
+def test_both_models_fit_into_twelve_megabytes():
+    size = sum(f.stat().st_size for n in MODELS for f in (paths.models() / n).iterdir())
+    assert size <= 12e6
+
+
+@pytest.mark.slow
+def test_the_encoder_was_trained_on_the_pool_as_it_is_now():
+    manifest = read_json(paths.models() / "mini-encoder" / "manifest.json")
+    rnas = pretrain.pool_rnas(manifest["recipe"]["rnas"])
+    assert digest([rna.sequence for rna in rnas]) == manifest["data_sha256"]
+
+
+def test_the_committed_encoder_is_as_its_manifest_says():
+    encoder = Encoder.load(paths.models() / "mini-encoder")
+    found = pretrain.probe(encoder, world.entries(600, 0, pretrain.POOL), size=150)
+    recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
+    assert abs(found["family"] - recorded["family"]) < 0.15  # fewer RNAs to find it among
+    assert found["letter+0"] >= 0.99
+
+
+@pytest.mark.xfail(strict=True, reason="not reached in these steps; models/README.md says more")
+def test_the_committed_encoder_finds_nine_families_in_ten():
+    recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
+    assert recorded["family"] >= 0.90
+
+
+def test_the_committed_llm_writes_about_the_world():
+    folder = paths.models() / "mini-llm"
+    llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    unseen = texts(world.make(20, 5, pretrain.POOL))
+    written = [t for t in unseen if "<RNA>" not in t]
+    assert writing.perplexity(llm, writing.tokenise(tokenizer, written)) < 6
+    prompt = "###Human: Is the RNA associated with glioma? This RNA is a tRNA. ###Assistant:"
+    ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+    written = llm.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1] :]
+    assert tokenizer.decode(written).startswith((" Yes.", " No."))
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (99, 0.02)])
+def test_the_rate_warms_up_and_cools_down(step, share):
+    recipe = pretrain.Recipe(rnas=1, steps=100, step_tokens=1, rate=1e-3, warmup=10)
+    assert pretrain.rate_at(step, recipe) == pytest.approx(share * 1e-3, rel=0.02)
