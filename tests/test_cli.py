@@ -56,7 +56,7 @@ def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls):
     assert calls == [
         ((STAGES,), {"run": "reference", "profile": "reference", "parameters": {"SEED": "1"}})
     ]
-    for words in ("table of reference", "reference/06_ablations/figures/", "jupyter lab"):
+    for words in ("table of reference", "Figures: figures/", "jupyter lab"):
         assert words in out
 
 
