@@ -32,10 +32,16 @@ def load_source(params: Filter, seed: int) -> Tables:
     """Read and filter the RNAs of ``params.input`` ("world" or "files") with their literature.
 
     Every entry that is left out has a row in ``dropped``. Raises InputError for files that
-    break their format, and when nothing is left.
+    break their format or that the world would ignore, and when nothing is left.
     """
     if params.input == "files":
         return _kept(Tables(**user_files.read(params)), params)
+    for name in ("fasta", "table", "articles", "links"):
+        if given := getattr(params, name):
+            raise InputError(
+                f"{name.upper()} is {given} but INPUT is {params.input!r}, which reads no files; "
+                "set INPUT to files, or take the profile local"
+            )
     made = world.make(params.world_size, seed)
     nothing = frame("dropped", [])
     tables = Tables(made.rnas, made.articles, made.links, nothing, made.truth, made.topics_truth)
@@ -75,7 +81,7 @@ def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:
     first = f"; the first: {dropped['record'][0]}, {dropped['reason'][0]}" if len(dropped) else ""
     return (
         f"{params.fasta or 'the world'}: no RNA is left after the rules ({params.min_length} to "
-        f"{params.max_length} nt, RNA letters){first}; give RNAs within them, or change "
+        f"{params.max_length} nt, RNA letters){first}; give RNAs that keep them, or change "
         "MIN_LENGTH and MAX_LENGTH"
     )
 

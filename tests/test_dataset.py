@@ -223,3 +223,9 @@ def test_real_rnacentral_headers_give_28_types(shared):
     assert data.rnas["rna_type"].nunique() == 28 and len(data.rnas) + len(data.dropped) == 1400
     pairs, _ = qa.pairs(data.rnas, frame("annotations", []), Decompose())
     assert (pairs["form"] == "open").sum() == len(data.rnas)
+
+
+@pytest.mark.parametrize("name", ["fasta", "table", "articles", "links"])
+def test_the_world_ignores_no_file(name):
+    with pytest.raises(InputError, match=f"{name.upper()} is mine.* INPUT"):
+        dataset.load_source(Filter(**{name: "mine"}), seed=0)
