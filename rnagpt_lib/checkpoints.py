@@ -5,7 +5,8 @@
     checkpoints/{best,last}.json
 
 A folder appears under its name only when all its files are on the disk, and counts only while
-every file has the hash that its manifest records. Nothing is loaded that could run code.
+every file has the hash that its manifest records; ``state/`` may be left out of a published one,
+which answers but cannot be trained on. Nothing is loaded that could run code.
 """
 
 import json
@@ -56,17 +57,18 @@ def save(
 
 
 def is_valid(checkpoint: Path) -> bool:
-    """Whether every file is there with the hash that the manifest records."""
+    """Whether every file, but for the state, is there with the hash that the manifest records."""
     try:
         recorded = json.loads((checkpoint / "manifest.json").read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError):
         return False
-    return recorded == _hashes(checkpoint)
+    return recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
 
 
 def newest(folder: Path) -> Path | None:
-    """The last checkpoint of a stage's folder that is whole; None when there is none."""
-    return next(filter(is_valid, reversed(_all(folder / "checkpoints"))), None)
+    """The last checkpoint of a stage's folder to go on from; None when there is none."""
+    whole = filter(is_valid, reversed(_all(folder / "checkpoints")))
+    return next((checkpoint for checkpoint in whole if (checkpoint / STATE).is_file()), None)
 
 
 def find(folder: Path, which: str = "best") -> Path:

@@ -4,6 +4,7 @@ The executed copy stands beside the stage's results, ``runs/<run>/<stage>/notebo
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -88,6 +89,8 @@ def run_notebook(
     general = {"PROFILE": profile, "RUN": run or (profile if notebook.stem in STAGES else None)}
     given = {name: value for name, value in general.items() if value and name in known}
     values = checked(notebook, given | dict(parameters or {}))
+    if notebook.stem in STAGES:
+        _stage_parameters(notebook.stem, profiles.load(str(values["PROFILE"])), values)
     default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
     folder = _folder(notebook, values, run=values.get("RUN", run or default))
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,10 +155,11 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
             raise InputError(
                 f"{stage} of run {run} needs {parent}, but {reason}; run "
                 f"notebooks/{parent}.ipynb first: rnagpt run {parent} "
-                f"--profile {profile.name} --run {run}"
+                f"--profile {profile.name} --run {run} (rnagpt demo with the same options runs "
+                "all that is missing)"
             )
         print(f"{parent}: {reason}, so it is run first", flush=True)
-        earlier = read_json(stage_folder(run, parent) / PARAMS)
+        earlier = _earlier(run, parent, profile)
         known = declared(find(parent))
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
         again = {"SEED": earlier.get("seed", seed)} | overrides
@@ -165,6 +169,23 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
             profile=earlier.get("profile", profile.name),
             parameters={name: value for name, value in again.items() if name in known},
         )
+
+
+def _earlier(run: str, stage: str, profile: profiles.Profile) -> dict:
+    """Profile, seed and overrides of the stage's last run; none of an unfinished one of another
+    profile, which is a failed attempt rather than a choice."""
+    folder = stage_folder(run, stage)
+    earlier = read_json(folder / PARAMS)
+    finished = read_json(folder / MANIFEST).get("status") == "finished"
+    return earlier if finished or earlier.get("profile") == profile.name else {}
+
+
+def _stage_parameters(
+    stage: str, profile: profiles.Profile, values: Mapping[str, object]
+) -> profiles.Stage:
+    """The stage's parameters, ``values`` (of the notebook) before the profile's."""
+    own = {name.lower(): value for name, value in values.items() if name not in GENERAL}
+    return profile.stage(stage, **own)
 
 
 def _typed(value: object, about: dict) -> object:
@@ -183,6 +204,8 @@ def _typed(value: object, about: dict) -> object:
 
 
 def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
+    # bert_score batches texts in the order of a set: with another order, other float32 sums
+    os.environ.setdefault("PYTHONHASHSEED", "0")
     with replacing(output) as temporary:
         try:
             papermill.execute_notebook(
@@ -206,7 +229,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
 
 def _differs(run: str, stage: str, profile: profiles.Profile, own: dict) -> str | None:
     recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
-    params = profile.stage(stage, **{k.lower(): v for k, v in own.items() if k not in GENERAL})
+    params = _stage_parameters(stage, profile, own)
     wanted = {"seed": own.get("SEED", 0), "params": params.key()}
     return None if recorded == wanted else "its parameters are others"
 

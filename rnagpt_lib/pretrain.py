@@ -25,6 +25,7 @@ from rnagpt_lib import pretrain_encoder as masking
 from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest
+from rnagpt_lib.pretrain_dictionary import install
 from rnagpt_lib.pretrain_texts import texts
 from rnagpt_lib.units import similar
 
@@ -44,8 +45,8 @@ class Recipe:
 
 
 RECIPES = {
-    "encoder": Recipe(rnas=8000, steps=6000, step_tokens=1024, rate=1.5e-3),
-    "llm": Recipe(rnas=2000, steps=800, step_tokens=2048, rate=2e-3),
+    "encoder": Recipe(rnas=8000, steps=12000, step_tokens=1024, rate=1e-3),
+    "llm": Recipe(rnas=2000, steps=1200, step_tokens=2048, rate=2e-3),
 }
 PROBED = 600  # RNAs of the runs' pool that the probe asks for, among thrice as many of its own
 
@@ -98,18 +99,18 @@ def build_encoder(folder: Path, recipe: Recipe) -> dict:
     torch.set_num_threads(1)
     rnas = pool_rnas(recipe.rnas)
     sequences = [rna.sequence for rna in rnas]
-    encoder = masking.fresh(masking.ENCODER, SEED)
-    training = masking.Pretraining(encoder, sequences, SEED)
-    losses = training.losses(sequences, recipe.step_tokens, SEED)
-    curve = fit(training, losses, recipe, "encoder")
-    encoder.model.eval().requires_grad_(False)
+    encoder = Encoder.fresh(masking.ENCODER, SEED)
+    install(encoder, sequences, SEED)
+    losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, SEED)
+    curve = fit(encoder.model, losses, recipe, "encoder")
+    encoder.model.requires_grad_(False)
     facts = _facts(
-        "an RNA-FM of small numbers, by masked nucleotides and words",
+        "an RNA-FM of small numbers, a dictionary of words and masked nucleotides",
         recipe,
         sequences,
         curve,
     )
-    facts["probe"] = probe(encoder, world.entries(3 * PROBED, SEED, POOL))
+    facts["probe"] = probe(encoder, rnas[: 3 * PROBED])
     encoder.save(folder, facts)
     return facts
 

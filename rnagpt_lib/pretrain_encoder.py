@@ -1,12 +1,6 @@
-"""The miniature encoder: masked nucleotides and words, and probes of what its vectors hold.
+"""The miniature encoder: masked nucleotides, and probes of what its vectors hold."""
 
-Two games on the same hidden letters, neither with labels: restore each hidden nucleotide from
-its vector, and tell from the mean vector which recurring words the whole RNA contains.
-"""
-
-import math
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,115 +20,20 @@ ENCODER = {
     "token_dropout": True,
     "emb_layer_norm_before": True,
 }
-MASKED, SPAN = 0.15, 4  # share of the nucleotides that is masked, length of a masked run
-WORD, RARE, COMMON = 10, 16, 0.05  # nt of a word; in how many RNAs (at least; share at most)
-LETTER_SCALE, POSITION_SCALE, FOCUS = 0.15, 0.3, 1.5  # of the initial weights, see `fresh`
-OFFSETS = ((-1, 1, -2, 2), (-3, 3, -4, 4))  # where the heads of the first layers look at first
+MASKED = 0.15  # share of the nucleotides that is hidden
 
 
-@torch.no_grad()
-def fresh(config: dict, seed: int) -> Encoder:
-    """An untrained encoder that starts out reading neighbours.
-
-    Weights of N(0, 0.02) stay on the plateau of letter frequencies for as long as we can afford:
-    attention over 100 nt has to find the next letter first. So positions are fixed sinusoids
-    (of periods from 2 to 1,024 nt), and a rotation of them points the heads of the first layers
-    to ``OFFSETS``; all else is N(0, 1/fan-in), what a layer adds to its input a third of that,
-    or the second layer would no longer see positions.
-    """
-    encoder = Encoder.fresh(config, seed)
-    model, generator = encoder.model, torch.Generator().manual_seed(seed)
-    model.embed_tokens.weight.normal_(0.0, LETTER_SCALE, generator=generator)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.weight.normal_(0.0, module.in_features**-0.5, generator=generator)
-    for layer in model.layers:
-        layer.self_attn.out_proj.weight.mul_(0.3)
-        layer.fc2.weight.mul_(0.3)
-    frequencies = _sinusoids(model.embed_positions.weight, model.padding_idx)
-    for layer, offsets in zip(model.layers, OFFSETS, strict=False):
-        for head, offset in enumerate(offsets[: config["attention_heads"]]):
-            _point(layer.self_attn, head, offset, frequencies)
-    return encoder
-
-
-def _sinusoids(weight: Tensor, padding: int) -> Tensor:
-    """Fill (positions, dim) with sine and cosine pairs; returns the dim / 2 frequencies."""
-    positions, dim = weight.shape
-    frequencies = math.pi * 512.0 ** -torch.linspace(0, 1, dim // 2, dtype=torch.float64)
-    angles = torch.arange(positions, dtype=torch.float64)[:, None] * frequencies
-    weight[:, 0::2], weight[:, 1::2] = angles.sin(), angles.cos()
-    weight.mul_(POSITION_SCALE)
-    weight[padding] = 0
-    return frequencies
-
-
-def _point(attention: torch.nn.Module, head: int, offset: int, frequencies: Tensor) -> None:
-    """Let a head's query at position p match the key at p + ``offset``: the query is the
-    position's sinusoids turned by the offset, the key is the plain ones."""
-    width = attention.embed_dim // attention.num_heads
-    rows = slice(head * width, (head + 1) * width)
-    query, key = attention.q_proj.weight[rows], attention.k_proj.weight[rows]
-    query.zero_()
-    key.zero_()
-    for pair in range(width // 2):
-        i, angle = 2 * pair, offset * float(frequencies[pair])
-        turn = torch.tensor(
-            [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
-        )
-        query[i : i + 2, i : i + 2] = FOCUS * turn
-        key[i : i + 2, i : i + 2] = FOCUS * torch.eye(2)
-
-
-class Pretraining(torch.nn.Module):
-    """An encoder in training, and the readout of words, which is thrown away afterwards."""
-
-    def __init__(self, encoder: Encoder, sequences: Sequence[str], seed: int):
-        super().__init__()
-        self.encoder, self.model = encoder, encoder.model
-        self.model.train().requires_grad_(True)
-        self.model.embed_positions.requires_grad_(False)
-        self.words = words(sequences)
-        torch.manual_seed(seed)
-        self.readout = torch.nn.Linear(encoder.dim, len(self.words))
-
-    def losses(self, sequences: Sequence[str], step_tokens: int, seed: int) -> Iterator[Tensor]:
-        """One loss a step, over about ``step_tokens`` nucleotides: nats per hidden nucleotide and
-        nats per word of an RNA."""
-        generator = torch.Generator().manual_seed(seed)
-        for batch in endless_batches(sequences, step_tokens, random.Random(seed)):
-            tokens = self.encoder.tokens(
-                [sequence[: self.encoder.max_length] for sequence in batch]
-            )
-            inputs, where = mask(tokens, self.encoder.alphabet, generator)
-            last = self.encoder.config["layers"]
-            with torch.autocast("cpu", torch.bfloat16):
-                out = self.model(inputs, repr_layers=[last], masked_tokens=where)
-            letters = functional.cross_entropy(out["logits"].float(), tokens[where])
-            vectors = out["representations"][last].float()
-            yield letters + self._word_loss(vectors, tokens, batch)
-
-    def _word_loss(self, vectors: Tensor, tokens: Tensor, batch: list[str]) -> Tensor:
-        """Cross-entropy between the words of each RNA, all alike, and the readout's guess."""
-        inside = is_letter(tokens, self.encoder.alphabet)[..., None]
-        means = (vectors * inside).sum(1) / inside.sum(1)
-        found = [sorted(self.words[w] for w in kmers(s) & self.words.keys()) for s in batch]
-        wanted = torch.zeros(len(batch), len(self.words))
-        for row, own in zip(wanted, found, strict=True):
-            row[own] = 1 / max(1, len(own))
-        return -(wanted * self.readout(means).log_softmax(1)).sum() / len(batch)
-
-
-def words(sequences: Sequence[str]) -> dict[str, int]:
-    """Words that recur in the pool, numbered: conserved elements, but those of a whole type."""
-    count = Counter(word for sequence in sequences for word in kmers(sequence))
-    most = COMMON * len(sequences)
-    return {w: i for i, w in enumerate(sorted(w for w, n in count.items() if RARE <= n <= most))}
-
-
-def kmers(sequence: str) -> set[str]:
-    """All words of ``WORD`` nt in a sequence."""
-    return {sequence[i : i + WORD] for i in range(len(sequence) - WORD + 1)}
+def masked_losses(
+    encoder: Encoder, sequences: Sequence[str], step_tokens: int, seed: int
+) -> Iterator[Tensor]:
+    """One loss (nats per hidden nucleotide) a step, over about ``step_tokens`` nucleotides."""
+    generator = torch.Generator().manual_seed(seed)
+    for batch in endless_batches(sequences, step_tokens, random.Random(seed)):
+        tokens = encoder.tokens([sequence[: encoder.max_length] for sequence in batch])
+        inputs, where = mask(tokens, encoder.alphabet, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = encoder.model(inputs, masked_tokens=where)["logits"]
+        yield functional.cross_entropy(logits.float(), tokens[where])
 
 
 def endless_batches(
@@ -154,12 +53,9 @@ def endless_batches(
 def mask(tokens: Tensor, alphabet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """BERT's game on (B, L) ids: the altered ids, and a bool map of the positions to restore.
 
-    Runs of ``SPAN`` nt are hidden, a ``MASKED`` share in all; of these 80 % become <mask>, 10 % a random nucleotide, 10 % stay.
+    Of the chosen ``MASKED`` share, 80 % become <mask>, 10 % a random nucleotide, 10 % stay.
     """
-    starts = torch.rand(tokens.shape, generator=generator) < 1 - (1 - MASKED) ** (1 / SPAN)
-    where = starts.clone()
-    for shift in range(1, SPAN):
-        where[:, shift:] |= starts[:, :-shift]
+    where = torch.rand(tokens.shape, generator=generator) < MASKED
     where &= is_letter(tokens, alphabet)
     fate = torch.rand(tokens.shape, generator=generator)
     letters = torch.tensor([alphabet.get_idx(letter) for letter in LETTERS])
@@ -181,12 +77,14 @@ def probe_family(
 ) -> float:
     """Share of the queries whose nearest neighbour in the index is of their family.
 
-    Both are (sequences, families). Neighbours are by cosine of mean nucleotide vectors, each
-    dimension standardised over the index.
+    Both are (sequences, families). Neighbours are by cosine of mean nucleotide vectors, centred
+    and decorrelated over the index (as the projection of stage 1 reads vectors).
     """
     known, asked = (mean_vectors(encoder, sequences) for sequences, _ in (index, queries))
-    centre, scale = known.mean(0), known.std(0)
-    known, asked = (functional.normalize((x - centre) / scale, dim=1) for x in (known, asked))
+    centre = known.mean(0)
+    _, scales, axes = torch.linalg.svd(known - centre, full_matrices=False)
+    turn = axes.T / (scales + 0.01 * scales[0])
+    known, asked = (functional.normalize((x - centre) @ turn, dim=1) for x in (known, asked))
     nearest = (asked @ known.T).argmax(1).numpy()
     return float((np.array(index[1])[nearest] == np.array(queries[1])).mean())
 

@@ -21,12 +21,15 @@ ENTRY: dict[str, tuple[str, ...]] = {
     "species": ("{s} is from {e}", "{s} belongs to the species {e}"),
 }
 DESCRIBED = ("{d}: {q}", "{q} {d}", "{q} This RNA is {d}.", "This is {d}. {q}")
-QUESTIONS_PER_RNA = 6
+QUESTIONS_PER_RNA, ABSTRACTS_PER_RNA = 12, 3
+STATED = 0.6  # share of the questions whose answer stands in the description
 
 
 def texts(world: World, seed: int = 0) -> list[str]:
     """All documents, shuffled; those of one RNA depend on the seed and on that RNA alone."""
-    made = [f"{row.title}. {row.abstract}" for row in world.articles.itertuples()]
+    chosen = world.links.groupby("rna_id").head(ABSTRACTS_PER_RNA).article_id
+    read = world.articles[world.articles.article_id.isin(chosen)]
+    made = [f"{row.title}. {row.abstract}" for row in read.itertuples()]
     facts = {key: _facts(rows) for key, rows in world.truth.groupby("rna_id")}
     entities = _entities(world)
     for rna in world.rnas.itertuples():
@@ -44,8 +47,9 @@ def _about(
     yield _with_letters(rna.sequence, rng.sample(known, 3), rng)
     yield _statements("this RNA", rng.sample(known, len(known)), rng)
     for _ in range(QUESTIONS_PER_RNA):
-        described = _description(rna, rng.sample(known, 3), rng)
-        question, answer = _question(rng.choice(known), entities, rng)
+        asked, *others = rng.sample(known, 3)
+        described = _description(rna, [asked, *others], rng)
+        question, answer = _question(asked, entities, rng)
         yield f"###Human: {described.format(q=question)} ###Assistant: {answer}"
 
 
@@ -71,10 +75,11 @@ def _sentence(fact: Fact, subject: str, rng: random.Random) -> str:
 
 
 def _description(rna, facts: list[Fact], rng: random.Random) -> str:
-    """A prompt about one RNA in words, with ``{q}`` where the question goes."""
+    """A prompt about one RNA in words, with ``{q}`` where the question goes: statements of the
+    facts, or the entry alone, from whose family some answers follow."""
+    if rng.random() < STATED:
+        return _statements("the RNA", rng.sample(facts, len(facts)), rng) + " {q}"
     entry = rng.choice((rna.description, f"a {rna.rna_type} of the family {rna.family}"))
-    if rng.random() < 0.4:
-        return _statements("the RNA", facts, rng) + " {q}"
     return rng.choice(DESCRIBED).replace("{d}", entry)
 
 

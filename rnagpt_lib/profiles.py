@@ -172,13 +172,18 @@ class Profile(BaseModel):
         try:
             return STAGE_MODELS[stage].model_validate(self.stages.get(stage, {}) | chosen)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(STAGE_MODELS[stage].model_fields)
-            raise InputError(
-                f"profile {self.name}, stage {stage}, parameter {name}: {first['msg']} "
-                f"(parameters are {known})"
-            ) from None
+            raise InputError(_refusal(error, f"{stage}, profile {self.name}", stage)) from None
+
+
+def _refusal(error: ValidationError, where: str, stage: str) -> str:
+    """One sentence on the first thing that is wrong, in the notebooks' names."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]).upper()
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
+        return f"{where}: there is no parameter {name}; parameters are {known}"
+    reason = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: parameter {name} is {first['input']!r}, but {reason}"
 
 
 def names() -> list[str]:

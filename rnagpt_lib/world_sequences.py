@@ -19,8 +19,8 @@ from rnagpt_lib.world_rules import (
     read_local,
 )
 
-BLOCK_RATE = 0.05  # substitutions per nt of a family's blocks, from lineage to lineage
-STEM_RATE = 0.08  # the same in a family's stems, pair by pair
+BLOCK_RATE = 0.03  # substitutions per nt of a family's blocks, from lineage to lineage
+STEM_RATE = 0.05  # the same in a family's stems, pair by pair
 TYPE_RATE = 0.04  # the same in what the whole type conserves
 MEMBER_RATE = 0.025  # substitutions per nt or pair, from member to member
 WOBBLE_RATE = 0.06  # pairs that become G·U on the 3' arm
@@ -30,7 +30,7 @@ BROKEN_SHARE = 1 / 9  # guide RNAs that have lost their box
 
 @dataclass(frozen=True)
 class Element:
-    """One word of an architecture: kind ∈ ``! = f v ( ) @ *``, its text (or stem), its length."""
+    """One word of an architecture: kind ∈ ``! = f v ~ ( ) @ *``, its text (or stem), its length."""
 
     kind: str
     text: str
@@ -48,7 +48,7 @@ def _parse(word: str) -> Element:
         return Element(word, "", 0)
     if word[0] in "()":
         return Element(word[0], word[1], int(word[2:]))
-    if word[0] in "fv":
+    if word[0] in "fv~":
         return Element(word[0], "exact" * word.endswith("!"), int(word[1:].rstrip("!")))
     return Element("!" if word[0] == "!" else "=", word.lstrip("!"), len(word.lstrip("!")))
 
@@ -96,6 +96,8 @@ def _ancestor(element: Element, conserved: str, rng: random.Random) -> str:
             return mutate(conserved, STEM_RATE, rng)
         case "(":
             return random_sequence(element.length, rng)
+        case "~":
+            return random_sequence(rng.randint(0, element.length), rng)
         case "v":
             jitter = 0 if element.text else rng.randint(-2, 2)
             return random_sequence(max(1, element.length + jitter), rng)

@@ -93,6 +93,13 @@ def test_a_damaged_newest_gives_way_to_the_one_before(model, tmp_path, name):
         checkpoints.find(tmp_path, "last")
 
 
+def test_a_checkpoint_without_its_state_answers_but_is_not_trained_on(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    (saved / checkpoints.STATE).unlink()
+    assert checkpoints.find(tmp_path) == saved
+    assert checkpoints.newest(tmp_path) is None
+
+
 def test_a_flipped_bit_is_seen(model, tmp_path):
     saved = save(model, tmp_path, 1)
     raw = bytearray((saved / "projection.safetensors").read_bytes())

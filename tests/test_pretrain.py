@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rnagpt_lib import paths, pretrain, world
+from rnagpt_lib import pretrain_dictionary as dictionary
 from rnagpt_lib import pretrain_encoder as masking
 from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
@@ -23,6 +24,11 @@ MODELS = ("mini-encoder", "mini-llm")
 @pytest.fixture(scope="module")
 def documents() -> list[str]:
     return texts(world.make(60, 0, pretrain.POOL))
+
+
+@pytest.fixture(scope="module")
+def sequences() -> list[str]:
+    return [rna.sequence for rna in world.entries(600, 0, pretrain.POOL)]
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +61,55 @@ def test_texts_are_the_same_again_and_ask_about_no_sequence(documents):
     assert not [d for d in documents if "###" in d and "<RNA>" in d]
 
 
-def test_pretraining_lowers_the_encoders_loss_and_repeats():
-    sequences = [rna.sequence for rna in world.entries(1500, 0, pretrain.POOL)]
-    recipe = pretrain.Recipe(rnas=1500, steps=20, step_tokens=500, rate=3e-3, warmup=2)
-    curves, gains = [], []
+def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
+    recipe = pretrain.Recipe(rnas=600, steps=20, step_tokens=500, rate=3e-3, warmup=2)
+    curves, weights = [], []
     for _ in range(2):
-        training = masking.Pretraining(masking.fresh(TINY, seed=0), sequences, seed=0)
-        before = next(training.losses(sequences, 4000, seed=1)).item()
-        losses = training.losses(sequences, recipe.step_tokens, seed=0)
-        curves.append(pretrain.fit(training, losses, recipe, "tiny"))
-        gains.append(before - next(training.losses(sequences, 4000, seed=1)).item())
-    assert gains[0] > 0.3
-    assert curves[0] == curves[1] and gains[0] == gains[1]
+        encoder = Encoder.fresh(masking.ENCODER, seed=0)
+        dictionary.install(encoder, sequences, seed=0)
+        before = encoder.model.layers[1].fc1.weight.clone()
+        losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, 0)
+        curves.append(pretrain.fit(encoder.model, losses, recipe, "tiny"))
+        assert torch.equal(encoder.model.layers[1].fc1.weight, before)  # the dictionary is kept
+        weights.append(encoder.model.layers[3].fc1.weight.detach())
+    assert curves[0][-1] < curves[0][0] - 0.05
+    assert curves[0] == curves[1] and torch.equal(*weights)
 
 
-def test_words_recur_but_not_everywhere():
-    sequences = [rna.sequence for rna in world.entries(1500, 0, pretrain.POOL)]
-    words = masking.words(sequences)
-    assert len(words) > 50 and {len(word) for word in words} == {masking.WORD}
-    for word in list(words)[:40]:
+def test_words_recur_but_not_everywhere_and_cover_the_rnas(sequences):
+    words = dictionary.recurring(sequences, size=100)
+    assert len(words) == len(set(words)) == 100
+    for word in words:
         found = sum(word in sequence for sequence in sequences)
-        assert masking.RARE <= found <= masking.COMMON * len(sequences)
+        assert dictionary.RARE <= found <= dictionary.COMMON * len(sequences)
+    few = [sum(word in s for word in words[:20]) > 0 for s in sequences]
+    last = [sum(word in s for word in words[-20:]) > 0 for s in sequences]
+    assert sum(few) > sum(last)
+
+
+def test_words_of_the_same_rnas_have_like_topics():
+    sequences = ["AAAACCCC", "AAAACCCC", "GGGGUUUU", "GGGGUUUU"]
+    vectors = dictionary.topics(["AAAA", "CCCC", "GGGG"], sequences, size=2)
+    alike = vectors @ vectors.T
+    assert alike[0, 1] == pytest.approx(1) and alike[0, 2] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_dictionary_fetches_neighbours_and_finds_words(sequences):
+    encoder = Encoder.fresh(masking.ENCODER, seed=0)
+    dictionary.install(encoder, sequences, seed=0)
+    sequence, letters = sequences[0], "ACGU"
+    layers = encoder.model(encoder.tokens([sequence]), repr_layers=[2])["representations"]
+    vectors = layers[2][0, 1:-1]
+    for offset in (-7, -3, -1, 0, 2, 6):
+        held = vectors[10:-10, dictionary._slot(offset)] @ dictionary._CODES.T
+        read = "".join(letters[i] for i in held.argmax(1))
+        assert read == sequence[10 + offset : len(sequence) - 10 + offset]
+    words = set(dictionary.recurring(sequences))
+    middle = dictionary.WORD // 2
+    hit = [sequence[i - middle : i + middle + 1] in words for i in range(10, len(sequence) - 10)]
+    loud = vectors[10:-10, dictionary._TOPICS].norm(dim=1)
+    if any(hit):
+        assert loud[hit].min() > loud.median() + 3
 
 
 def test_pretraining_lowers_the_llms_loss_and_repeats(documents):
@@ -101,16 +135,6 @@ def test_the_mask_hides_letters_only_and_its_share():
     assert abs(share - masking.MASKED) < 0.03
     hidden = (inputs[where] == alphabet.mask_idx).float().mean()
     assert abs(hidden - 0.8) < 0.05
-
-
-def test_fresh_heads_look_at_their_offsets():
-    encoder = masking.fresh(masking.ENCODER, seed=1)
-    tokens = encoder.tokens([world.entries(1, 0)[0].sequence])
-    attention = encoder.model(tokens, need_head_weights=True)["attentions"][0]
-    for layer, offsets in enumerate(masking.OFFSETS):
-        for head, offset in enumerate(offsets):
-            looked = attention[layer, head].argmax(-1) - torch.arange(tokens.shape[1])
-            assert (looked[6:-6] == offset).float().mean() > 0.9
 
 
 def test_batches_mix_families_and_keep_to_the_size():
@@ -163,17 +187,12 @@ def test_the_encoder_was_trained_on_the_pool_as_it_is_now():
     assert digest([rna.sequence for rna in rnas]) == manifest["data_sha256"]
 
 
-def test_the_committed_encoder_is_as_its_manifest_says():
+def test_the_committed_encoder_knows_families_and_letters():
     encoder = Encoder.load(paths.models() / "mini-encoder")
     found = pretrain.probe(encoder, world.entries(600, 0, pretrain.POOL), size=150)
     recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
-    assert abs(found["family"] - recorded["family"]) < 0.15  # fewer RNAs to find it among
+    assert found["family"] >= recorded["family"] - 0.15  # a third of the RNAs to find it among
     assert found["letter+0"] >= 0.99
-
-
-@pytest.mark.xfail(strict=True, reason="not reached in these steps; models/README.md says more")
-def test_the_committed_encoder_finds_nine_families_in_ten():
-    recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
     assert recorded["family"] >= 0.90
 
 
@@ -186,8 +205,8 @@ def test_the_committed_llm_writes_about_the_world():
     assert writing.perplexity(llm, writing.tokenise(tokenizer, written)) < 6
     prompt = "###Human: Is the RNA associated with glioma? This RNA is a tRNA. ###Assistant:"
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-    written = llm.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1] :]
-    assert tokenizer.decode(written).startswith((" Yes.", " No."))
+    answer = tokenizer.decode(llm.generate(ids, max_new_tokens=4, do_sample=False)[0, -4:])
+    assert answer.startswith((" Yes.", " No."))
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (99, 0.02)])

@@ -48,13 +48,13 @@ def test_overrides_win_and_none_leaves_the_profile(write):
 @pytest.mark.parametrize(
     "stage, overrides, words",
     [
-        (FILTER, {"wrld_size": 5}, r"parameter wrld_size: Extra inputs.*parameters are input"),
-        (FILTER, {"world_size": "many"}, "parameter world_size: .*valid integer"),
+        (FILTER, {"wrld_size": 5}, "no parameter WRLD_SIZE; parameters are INPUT"),
+        (FILTER, {"world_size": "many"}, "parameter WORLD_SIZE is 'many', but .*valid integer"),
         (FILTER, {"world_size": 3}, "greater than or equal to 20"),
         (FILTER, {"input": "cloud"}, "'world' or 'files'"),
-        (STAGE2, {"epochs": 1.5}, "parameter epochs"),
-        (STAGE2, {"learning_rate": 0}, "parameter learning_rate"),
-        (STAGE2, {"betas": [0.9]}, "parameter betas"),
+        (STAGE2, {"epochs": 1.5}, "parameter EPOCHS is 1.5"),
+        (STAGE2, {"learning_rate": 0}, "parameter LEARNING_RATE is 0, but"),
+        (STAGE2, {"betas": [0.9]}, "parameter BETAS is"),
     ],
 )
 def test_bad_parameters_are_named(stage, overrides, words):
@@ -68,7 +68,7 @@ def test_bad_parameters_are_named(stage, overrides, words):
         ("stages: {}\n", "mine.yaml: about Field required"),
         ("about: x.\nautorun: true\n", "autorun Extra inputs"),
         ("about: x.\nstages:\n  04_stage: {}\n", "unknown stage '04_stage'"),
-        (f"about: x.\nstages:\n  {FILTER}: {{size: 5}}\n", "parameter size"),
+        (f"about: x.\nstages:\n  {FILTER}: {{size: 5}}\n", "no parameter SIZE"),
         ("about: [\n", "is no YAML mapping"),
         ("", "is no YAML mapping"),
         ("just text", "is no YAML mapping"),
