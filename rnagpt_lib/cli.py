@@ -45,7 +45,9 @@ Pairs = tuple[tuple[str, str], ...]
 @RUN
 @GIVEN
 @FILE
-@click.option("--list", "listing", is_flag=True, help="Show the notebook's parameters and stop.")
+@click.option(
+    "--list", "listing", is_flag=True, help="Show the parameters as the profile fills them; stop."
+)
 def run(
     notebook: str, profile: str, run_id: str | None, given: Pairs, file: Path | None, listing: bool
 ) -> None:
@@ -56,9 +58,7 @@ def run(
     from rnagpt_lib import execute
 
     if listing:
-        for name, about in execute.declared(execute.find(notebook)).items():
-            kind, default = about["inferred_type_name"], about["default"]
-            click.echo(f"{name:<20} {kind:<6} {default:<14} {about['help']}")
+        click.echo(_listing(execute.find(notebook), profile))
         return
     parameters = _from_file(file) | dict(given)
     execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
@@ -91,6 +91,21 @@ def figures(run_id: str) -> None:
     from rnagpt_lib import plots
 
     plots.draw(run_id)
+
+
+def _listing(notebook: Path, profile: str) -> str:
+    """A line for each parameter: type, the value in force under the profile, help."""
+    from rnagpt_lib import execute, profiles
+
+    known = notebook.stem in profiles.STAGE_MODELS
+    filled = profiles.load(profile).stage(notebook.stem).model_dump() if known else {}
+    lines = []
+    for name, about in execute.declared(notebook).items():
+        value = about["default"]
+        if value == "None":
+            value = str(filled.get(name.lower()))
+        lines.append(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
+    return "\n".join(lines)
 
 
 def _from_file(file: Path | None) -> dict:

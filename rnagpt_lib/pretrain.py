@@ -25,7 +25,7 @@ from rnagpt_lib import pretrain_encoder as masking
 from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest
-from rnagpt_lib.pretrain_dictionary import install
+from rnagpt_lib.pretrain_dictionary import install, thaw
 from rnagpt_lib.pretrain_texts import texts
 from rnagpt_lib.units import similar
 
@@ -45,9 +45,10 @@ class Recipe:
 
 
 RECIPES = {
-    "encoder": Recipe(rnas=8000, steps=12000, step_tokens=1024, rate=1e-3),
+    "encoder": Recipe(rnas=8000, steps=1500, step_tokens=1024, rate=4e-4),
     "llm": Recipe(rnas=2000, steps=1200, step_tokens=2048, rate=2e-3),
 }
+UPPER_STEPS, UPPER_RATE = 300, 5e-4  # of the encoder's upper layers alone, before
 PROBED = 600  # RNAs of the runs' pool that the probe asks for, among thrice as many of its own
 
 
@@ -101,7 +102,11 @@ def build_encoder(folder: Path, recipe: Recipe) -> dict:
     sequences = [rna.sequence for rna in rnas]
     encoder = Encoder.fresh(masking.ENCODER, SEED)
     install(encoder, sequences, SEED)
+    upper = replace(recipe, steps=UPPER_STEPS, rate=UPPER_RATE)
     losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, SEED)
+    fit(encoder.model, losses, upper, "upper layers")
+    thaw(encoder)
+    losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, SEED + 1)
     curve = fit(encoder.model, losses, recipe, "encoder")
     encoder.model.requires_grad_(False)
     facts = _facts(

@@ -20,19 +20,19 @@ WORLD = "minia-1"
 LETTERS = "ACGU"
 
 ARCHITECTURES: dict[str, str] = {
-    "tRNA": "(x7 UA (a4 f9 )a4 v1 (y5 @ )y5 f6 v2 (z5 UUCGAAU )z5 )x7 ACCA ~32",
-    "pre_miRNA": "v3 (x8 UG v2! @ (z5 (a7 f15 )a7 )z5 * v2! CA )x8 v4 CUUC v3 ~32",
-    "C_D_box_snoRNA": "~32 (x5 AUGAUGA f10 v12 (a6 v5 )a6 f9 v10 @ v3! !CUGA )x5",
-    "H_ACA_box_snoRNA": "~32 (x8 v6 (a7 f9 )a7 v5 )x8 AGAGGA v8 (y7 @ (b6 f10 )b6 v4 )y7 v5 !ACA v3!",
-    "riboswitch": "~32 (x8 UAUA f9 (a6 v7 )a6 v6 (b5 f10 )b5 v2! @ )x8 v7 (y7 v4 )y7 UUUUUU",
+    "tRNA": "(x7 UA (a4 f9 )a4 v1 (y5 @ )y5 f6 v2 (z4 GUUCGAAUC )z4 )x7 ACCA ~32",
+    "pre_miRNA": "v3 (x8 UG v2! @ (z5 (a7 f15 )a7 )z5 * v2! CA )x8 v4 GACUUCCGC v3 ~32",
+    "C_D_box_snoRNA": "~32 (x5 CAUGAUGAC f10 v12 (a6 v5 )a6 f9 v10 @ v3! !CUGA )x5",
+    "H_ACA_box_snoRNA": "~32 (x8 v6 (a7 f9 )a7 v5 )x8 CAGAGGAUAC v8 (y7 @ (b6 f10 )b6 v4 )y7 v5 !ACA v3!",
+    "riboswitch": "~32 (x8 GUAUAAUCC f9 (a6 v7 )a6 v6 (b5 f10 )b5 v2! @ )x8 v7 (y7 v4 )y7 UUUUUU",
     "rRNA": "~32 (x9 v8 GAUGGGAGAC (a6 f10 )a6 v12 f10 (y7 v6 )y7 v8 )x9",
-    "snRNA": "~32 v8 (a8 f12 )a8 v12 f12 v8 AAUUUUUGG (y9 v6 )y9 v6",
+    "snRNA": "~32 v8 (a8 f12 )a8 v12 f12 v8 GAAUUUUUGGAG (y9 v6 )y9 v6",
     "SRP_RNA": "~32 GCCGGGCG v12 (x9 v10 (a7 f12 )a7 v10 GGAG v10 f14 v10 )x9 v8 UGUAAUCC v12",
     "RNase_P_RNA": "~32 (x8 GAGGAAAGUCC v16 (a7 f12 )a7 v18 f14 (y8 v8 )y8 v16 ACAGAAACC v16 )x8",
     "vault_RNA": "~32 GGCUGGCUUU v14 (a7 f10 )a7 v14 f10 v12 UUCGAGACC v9",
     "Y_RNA": "~32 (x8 GGUCCGAAG v10 (a7 f10 )a7 v14 f12 v10 CUUU )x8 v3",
     "tmRNA": "~32 (x7 GGGGCUGA v18 (a8 f12 )a8 v20 f12 GCAAACGAC (y8 v8 )y8 v22 UUCGAAUC )x7 ACCA",
-    "lncRNA": "~32 v40 (a9 f14 )a9 v50 f16 v45 (y9 v10 )y9 v35 f16 AAUAAA v12",
+    "lncRNA": "~32 v40 (a9 f14 )a9 v50 f16 v45 (y9 v10 )y9 v35 f16 CAAUAAAGC v12",
 }
 
 # Rule-based types: every code stands on the backbone of every family.

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rnagpt_lib import cli, execute, plots, report
+from rnagpt_lib import cli, execute, plots, profiles, report
 from rnagpt_lib.errors import InputError, NotebookFailed
 from rnagpt_lib.stages import STAGES
 
@@ -103,6 +103,13 @@ def test_parameter_files_that_are_no_mapping_are_refused(rnagpt, calls, tmp_path
     file.write_bytes(content)
     code, _, err = rnagpt("run", "04", "-f", file)
     assert code == 2 and "my.yaml" in err and "Traceback" not in err and not calls
+
+
+def test_list_shows_what_the_profile_fills_in(rnagpt):
+    code, out, _ = rnagpt("run", "05", "--profile", "mini", "--list")
+    wanted = str(profiles.load("mini").stage("05_train_stage2").epochs)
+    line = next(line for line in out.splitlines() if line.startswith("EPOCHS"))
+    assert code == 0 and line.split()[:3] == ["EPOCHS", "int", wanted]
 
 
 def test_list_shows_parameters_with_their_help(rnagpt):

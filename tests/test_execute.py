@@ -205,6 +205,21 @@ def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
     assert recorded["seed"] == 4
 
 
+def test_a_failed_attempt_with_another_profile_is_no_choice():
+    write_notebook(FIRST, action='raise InputError("no FASTA")')
+    with pytest.raises(InputError, match="no FASTA"):
+        execute.run_notebook("00", run="mini", profile="local")
+    write_notebook(FIRST)
+    execute.run_notebook("01", run="mini", profile="mini")
+    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["profile"] == "mini"
+
+
+def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own_runs):
+    with pytest.raises(InputError, match="parameter PASSES is 0, but"):
+        execute.run_notebook("01", parameters={"PASSES": 0})
+    assert not own_runs.exists()
+
+
 def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
     output = tmp_path / "runs" / "mini" / SECOND / "notebook.ipynb"
     output.parent.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The base models: what they were trained on, that the recipe works, that the files are whole."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,21 +71,26 @@ def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
         before = encoder.model.layers[1].fc1.weight.clone()
         losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, 0)
         curves.append(pretrain.fit(encoder.model, losses, recipe, "tiny"))
-        assert torch.equal(encoder.model.layers[1].fc1.weight, before)  # the dictionary is kept
+        assert torch.equal(
+            encoder.model.layers[1].fc1.weight, before
+        )  # the upper layers come first
         weights.append(encoder.model.layers[3].fc1.weight.detach())
     assert curves[0][-1] < curves[0][0] - 0.05
     assert curves[0] == curves[1] and torch.equal(*weights)
+    dictionary.thaw(encoder)
+    frozen = [n for n, p in encoder.model.named_parameters() if not p.requires_grad]
+    assert frozen == ["embed_positions.weight"]
 
 
-def test_words_recur_but_not_everywhere_and_cover_the_rnas(sequences):
-    words = dictionary.recurring(sequences, size=100)
-    assert len(words) == len(set(words)) == 100
-    for word in words:
-        found = sum(word in sequence for sequence in sequences)
-        assert dictionary.RARE <= found <= dictionary.COMMON * len(sequences)
-    few = [sum(word in s for word in words[:20]) > 0 for s in sequences]
-    last = [sum(word in s for word in words[-20:]) > 0 for s in sequences]
-    assert sum(few) > sum(last)
+@pytest.mark.parametrize("kind", dictionary.KINDS, ids=lambda kind: f"{kind.length}-nt")
+def test_words_recur_but_not_everywhere_and_cover_the_rnas(sequences, kind):
+    kind = replace(kind, count=40, rare=10)  # a small pool
+    words = dictionary.recurring(sequences, kind)
+    assert len(words) == len(set(words)) == 40 and {len(word) for word in words} == {kind.length}
+    holders = [{i for i, s in enumerate(sequences) if word in s} for word in words]
+    for rows in holders:
+        assert kind.rare <= len(rows) <= kind.common * len(sequences)
+    assert len(set().union(*holders[:10])) > len(set().union(*holders[-10:]))
 
 
 def test_words_of_the_same_rnas_have_like_topics():
@@ -97,19 +103,18 @@ def test_words_of_the_same_rnas_have_like_topics():
 def test_the_dictionary_fetches_neighbours_and_finds_words(sequences):
     encoder = Encoder.fresh(masking.ENCODER, seed=0)
     dictionary.install(encoder, sequences, seed=0)
-    sequence, letters = sequences[0], "ACGU"
+    kind, letters = dictionary.KINDS[0], "ACGU"
+    words = dictionary.recurring(sequences, kind)
+    sequence = next(s for s in sequences if any(word in s for word in words))
     layers = encoder.model(encoder.tokens([sequence]), repr_layers=[2])["representations"]
     vectors = layers[2][0, 1:-1]
     for offset in (-7, -3, -1, 0, 2, 6):
         held = vectors[10:-10, dictionary._slot(offset)] @ dictionary._CODES.T
         read = "".join(letters[i] for i in held.argmax(1))
         assert read == sequence[10 + offset : len(sequence) - 10 + offset]
-    words = set(dictionary.recurring(sequences))
-    middle = dictionary.WORD // 2
-    hit = [sequence[i - middle : i + middle + 1] in words for i in range(10, len(sequence) - 10)]
-    loud = vectors[10:-10, dictionary._TOPICS].norm(dim=1)
-    if any(hit):
-        assert loud[hit].min() > loud.median() + 3
+    loud = vectors[:, dictionary._TOPICS].norm(dim=1)
+    found = [sequence.index(word) + kind.length // 2 for word in words if word in sequence]
+    assert loud[found].min() > loud.median() + dictionary.LOUD / 2
 
 
 def test_pretraining_lowers_the_llms_loss_and_repeats(documents):
