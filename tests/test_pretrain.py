@@ -210,8 +210,8 @@ def test_the_committed_llm_writes_about_the_world():
     assert writing.perplexity(llm, writing.tokenise(tokenizer, written)) < 6
     prompt = "###Human: Is the RNA associated with glioma? This RNA is a tRNA. ###Assistant:"
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-    answer = tokenizer.decode(llm.generate(ids, max_new_tokens=4, do_sample=False)[0, -4:])
-    assert answer.startswith((" Yes.", " No."))
+    written = llm.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1] :]
+    assert tokenizer.decode(written).startswith((" Yes.", " No."))
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (99, 0.02)])

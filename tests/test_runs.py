@@ -287,8 +287,8 @@ def test_bad_run_ids_are_refused_and_nothing_is_written(bad, own_runs):
     "parameters, words",
     [
         ({"profile": "nope"}, "profile 'nope' is unknown; profiles are full"),
-        ({"world_sizes": 5}, "parameter world_sizes"),
-        ({"world_size": "many"}, "parameter world_size"),
+        ({"world_sizes": 5}, "no parameter WORLD_SIZES"),
+        ({"world_size": "many"}, "parameter WORLD_SIZE is 'many'"),
         ({"on_finished": "delete"}, "archive or refuse"),
     ],
 )

@@ -98,7 +98,7 @@ def test_lengths_do_not_tell_types_apart(large):
     np.fill_diagonal(gaps, np.inf)
     nearest = types[np.argsort(gaps, axis=1, kind="stable")[:, :15]]
     guesses = [Counter(row).most_common(1)[0][0] for row in nearest]
-    assert np.mean(np.array(guesses) == types) < 0.5
+    assert np.mean(np.array(guesses) == types) < 0.6  # sisters of a lineage included
 
 
 def test_strata(small):
