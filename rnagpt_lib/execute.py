@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import nbformat
 import papermill
 import yaml
 from nbclient.exceptions import DeadKernelError
@@ -206,6 +207,7 @@ def _typed(value: object, about: dict) -> object:
 def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
     # bert_score batches texts in the order of a set: with another order, other float32 sums
     os.environ.setdefault("PYTHONHASHSEED", "0")
+    message = None
     with replacing(output) as temporary:
         try:
             papermill.execute_notebook(
@@ -215,16 +217,26 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
                 progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
-            return
         except PapermillExecutionError as error:
             if error.ename == "InputError":
                 raise InputError(error.evalue) from None
             message = f"cell {error.cell_index}: {error.ename}: {error.evalue}"
         except DeadKernelError:
             message = "its kernel died; most often memory ran out"
-    raise NotebookFailed(
-        f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
-    )
+        name_paths(temporary, notebook, output)
+    if message:
+        raise NotebookFailed(
+            f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
+        )
+
+
+def name_paths(executed: Path, notebook: Path, output: Path) -> None:
+    """Write the paths in an executed copy's metadata as seen from the project's root, so that
+    it can be shared without telling where it was made."""
+    found = nbformat.read(executed, nbformat.NO_CONVERT)
+    about = {"input_path": paths.shown(notebook), "output_path": paths.shown(output)}
+    found.metadata.setdefault("papermill", {}).update(about)
+    nbformat.write(found, executed)
 
 
 def _differs(run: str, stage: str, profile: profiles.Profile, own: dict) -> str | None:

@@ -220,6 +220,14 @@ def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own
     assert not own_runs.exists()
 
 
+def test_an_executed_copy_does_not_tell_where_it_was_made(tmp_path):
+    output = execute.run_notebook("00")
+    about = nbformat.read(output, 4).metadata.papermill
+    assert about.input_path == f"notebooks/{FIRST}.ipynb"
+    assert about.output_path.endswith(f"mini/{FIRST}/notebook.ipynb")
+    assert str(tmp_path) not in output.read_text()
+
+
 def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
     output = tmp_path / "runs" / "mini" / SECOND / "notebook.ipynb"
     output.parent.mkdir(parents=True)
