@@ -1,10 +1,10 @@
 """Initial weights of the miniature encoder: two layers that know the pool's recurring words.
 
-From random weights, masked nucleotides alone learn in minutes to restore letters, but not what
+In the minutes that we can afford, masked nucleotides alone do not bring into the vectors what
 families conserve (``models/README.md`` has the figures). So the lower layers start as a
-dictionary, found without labels: words that recur in many RNAs of the pool, and the
-latent topics (LSA) that tell which words go together. Training goes on from there: first the
-upper layers, then all weights but the positions.
+dictionary, found without labels: words that recur in many RNAs of the pool, and the latent topics
+(LSA) that tell which words go together. Training goes on from there: first the upper layers, then
+all weights but the positions.
 
 The residual stream is divided into lanes (`_LANE`, `_slot`, `_TOPICS`): positions as sinusoids,
 the letters up to 7 nt away, and topics of the words around. Layer 1 fetches the letters 1 and 2

@@ -71,9 +71,7 @@ def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
         before = encoder.model.layers[1].fc1.weight.clone()
         losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, 0)
         curves.append(pretrain.fit(encoder.model, losses, recipe, "tiny"))
-        assert torch.equal(
-            encoder.model.layers[1].fc1.weight, before
-        )  # the upper layers come first
+        assert torch.equal(encoder.model.layers[1].fc1.weight, before)  # until the thaw
         weights.append(encoder.model.layers[3].fc1.weight.detach())
     assert curves[0][-1] < curves[0][0] - 0.05
     assert curves[0] == curves[1] and torch.equal(*weights)
@@ -196,7 +194,7 @@ def test_the_committed_encoder_knows_families_and_letters():
     encoder = Encoder.load(paths.models() / "mini-encoder")
     found = pretrain.probe(encoder, world.entries(600, 0, pretrain.POOL), size=150)
     recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
-    assert found["family"] >= recorded["family"] - 0.15  # a third of the RNAs to find it among
+    assert abs(found["family"] - recorded["family"]) < 0.15  # fewer RNAs to find it among
     assert found["letter+0"] >= 0.99
     assert recorded["family"] >= 0.90
 
