@@ -207,6 +207,8 @@ def _typed(value: object, about: dict) -> object:
 def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
     # bert_score batches texts in the order of a set: with another order, other float32 sums
     os.environ.setdefault("PYTHONHASHSEED", "0")
+    # threads that spin while they wait are many times slower beside any other busy process
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     message = None
     with replacing(output) as temporary:
         try:

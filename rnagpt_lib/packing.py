@@ -10,7 +10,7 @@ pair alone would give, and a pair weighs the same whatever the length of its ans
 gradient are those of the naive loop over pairs, for a fraction of the tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -89,6 +89,18 @@ def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
         rows[fits].append(tree)
         room[fits] -= len(tree)
     return rows
+
+
+def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
+    """The rows of each forward pass, as wide as the longest tree and as many as ``tokens`` allow.
+
+    A pass holds one row at least, however wide.
+    """
+    width = max(map(len, trees))
+    rows = fill(trees, width)
+    together = max(1, tokens // width)
+    for start in range(0, len(rows), together):
+        yield rows[start : start + together]
 
 
 def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:

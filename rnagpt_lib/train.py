@@ -18,7 +18,7 @@ from rnagpt_lib import checkpoints, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.packing import Tree, collate, fill
+from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
 from rnagpt_lib.visits import epoch_steps, steps_per_epoch
 
@@ -36,15 +36,15 @@ def lr_at(step: int, total: int, params: Train) -> float:
 
 
 def step_loss(model: RnaGpt, trees: Sequence[Tree], row_tokens: int, backward: bool) -> float:
-    """Mean loss over all pairs of ``trees``; row by row, so that memory holds one row.
+    """Mean loss over all pairs of ``trees``; memory holds one pass, of about ``row_tokens``.
 
     With ``backward`` the gradient of that mean is added to the parameters.
     """
     pairs = sum(len(tree.branches) for tree in trees)
     total = torch.zeros((), dtype=torch.float64, device=model.device)
     with torch.set_grad_enabled(backward):
-        for row in fill(trees, row_tokens):
-            loss = model(collate([row], pairs).to(model.device))
+        for rows in passes(trees, row_tokens):
+            loss = model(collate(rows, pairs).to(model.device))
             if backward:
                 loss.backward()
             total += loss.detach()

@@ -7,7 +7,7 @@ import torch
 from tiny_model import config_of, double, make_trees, write_llm
 
 from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.packing import Batch, Branch, Tree, collate, fill, prefix_mask
+from rnagpt_lib.packing import Batch, Branch, Tree, collate, fill, passes, prefix_mask
 
 LENGTHS = [12, 5, 20, 7]
 
@@ -115,6 +115,18 @@ def test_rows_hold_every_tree_once_within_the_budget():
     assert sorted(t.rna_id for row in rows for t in row) == sorted(t.rna_id for t in trees)
     assert all(len(row) == 1 or sum(map(len, row)) <= 64 for row in rows)
     assert len(rows) == 4  # 110 alone, 60, 30 + 25 + 9, 12 + 10
+
+
+@pytest.mark.parametrize("tokens, rows_each", [(64, [1, 1, 1]), (230, [2, 1]), (9999, [3])])
+def test_passes_hold_every_tree_once_within_the_budget(tokens, rows_each):
+    trees = [tree_of(n, f"R{n}") for n in (10, 30, 25, 60, 12, 110, 9)]
+    made = list(passes(trees, tokens))
+    assert [len(rows) for rows in made] == rows_each
+    found = [tree.rna_id for rows in made for row in rows for tree in row]
+    assert sorted(found) == sorted(tree.rna_id for tree in trees)
+    for rows in made:
+        width = max(sum(map(len, row)) for row in rows)
+        assert len(rows) == 1 or len(rows) * width <= tokens
 
 
 def test_answers_weigh_the_same_whatever_their_length():
