@@ -1,7 +1,9 @@
 """The user's own path, small: every notebook headless, in order, in a temporary ``runs/``."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from werkzeug import Response
 
 from rnagpt_lib import execute, paths, runs
 from rnagpt_lib.files import read_json
@@ -116,6 +119,48 @@ def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
     assert tables and tables == sorted(path.name for path in second.glob("*.parquet"))
     for name in tables:
         pd.testing.assert_frame_equal(pd.read_parquet(first / name), pd.read_parquet(second / name))
+
+
+def chat_reply(request):
+    """What a chat model on this machine says: one fact a summary, one pair an annotation."""
+    system, user = (message["content"] for message in request.get_json()["messages"])
+    ids = re.findall(r'<abstract id="([^"]+)"', user) or re.findall(r"\[([^],]+)[],]", user)
+    text = f"This RNA binds HuR [{ids[0]}]." if ids else ""
+    if "question and answer pairs" in system:
+        number = int(re.search(r'<statement number="(\d+)"', user)[1])
+        pair = {"form": "open", "question": "What binds the RNA?", "answer": "HuR binds the RNA."}
+        text = json.dumps([pair | {"sentences": [number]}])
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+    }
+    return Response(json.dumps({"id": "c", "choices": [choice]}), content_type="application/json")
+
+
+def test_a_chat_model_writes_annotations_and_pairs(small_path, httpserver, monkeypatch, tmp_path):
+    pytest.importorskip("openai")
+    small_path.executed("01_explore_topics")
+    for stage in ("00_filter_rnacentral", "01_explore_topics"):
+        shutil.copytree(small_path.runs / "mini" / stage, tmp_path / "runs" / "mini" / stage)
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key-of-the-test")
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(chat_reply)
+    server = {"PROVIDER": "openai", "MODEL": "m", "BASE_URL": httpserver.url_for("/v1")}
+    made = [
+        execute.run_notebook(stage, parameters=server).parent
+        for stage in ("02_summarize", "03_decompose_qa")
+    ]
+    annotations = pd.read_parquet(made[0] / "annotations.parquet")
+    assert set(annotations.text) == {"This RNA binds HuR."}
+    pairs = pd.read_parquet(made[1] / "pairs.parquet")
+    asked = pairs[pairs.kind == "literature"]
+    assert set(asked.answer) == {"HuR binds the RNA."} and asked.article_ids.str.len().all()
+    assert set(asked.rna_id) == set(annotations.rna_id[annotations.source == "dnc"])
+    for folder in made:
+        assert (folder / "replies.jsonl").is_file()
+        written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+        assert not any(b"secret-key-of-the-test" in content for content in written)
 
 
 def test_template_runs(tmp_path):
