@@ -19,10 +19,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Branch:
-    """What follows the RNA: ids of the prompt (may be empty) and of the answer with its EOS."""
+    """What follows the RNA: ids of the prompt (may be empty) and of the answer with its EOS;
+    ``kind`` is that of the pair."""
 
     prompt: list[int]
     answer: list[int]
+    kind: str = ""
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)

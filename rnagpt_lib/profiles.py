@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 
+Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
+
 
 class Stage(BaseModel):
     """Parameters of one stage; the field names are the notebook's, in lower case."""
@@ -99,12 +101,17 @@ class Stage1(Train):
 
 
 class Stage2(Train):
-    """05: instruction tuning."""
+    """05: instruction tuning.
+
+    ``pairs_per_visit``: pairs of an RNA, drawn anew in every epoch (0: all of them); ``always``:
+    kinds of pairs that no visit leaves out, besides those drawn.
+    """
 
     train: Literal["projection", "lora", "qlora"] = "lora"
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     pairs_per_visit: int = Field(0, ge=0)
+    always: tuple[Kind, ...] = ()
     warmup_steps: int = Field(200, ge=0)
 
 

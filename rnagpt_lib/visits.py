@@ -62,7 +62,7 @@ def stage2_trees(
     for pair in pairs.itertuples():
         question = template.question_ids(tokenizer, pair.question)
         answer = template.answer_ids(tokenizer, pair.answer)
-        branches.setdefault(pair.rna_id, []).append(Branch(question, answer))
+        branches.setdefault(pair.rna_id, []).append(Branch(question, answer, pair.kind))
     return [
         Tree(rna.rna_id, before, embeddings[rna.sequence], branches[rna.rna_id])
         for rna in rnas.itertuples()
@@ -96,7 +96,10 @@ def epoch_steps(
 
 
 def _visit(tree: Tree, params: Train, key: str) -> Tree:
-    wanted = getattr(params, "pairs_per_visit", 0)
-    if not 0 < wanted < len(tree.branches):
+    """The tree with the pairs of one visit: some drawn by ``key``, and what is never left out."""
+    wanted, always = getattr(params, "pairs_per_visit", 0), getattr(params, "always", ())
+    fixed = [i for i, branch in enumerate(tree.branches) if branch.kind in always]
+    others = [i for i, branch in enumerate(tree.branches) if branch.kind not in always]
+    if not 0 < wanted < len(others):
         return tree
-    return tree.only(sorted(random.Random(key).sample(range(len(tree.branches)), wanted)))
+    return tree.only(sorted(fixed + random.Random(key).sample(others, wanted)))

@@ -12,6 +12,7 @@ from rnagpt_lib import checkpoints
 from rnagpt_lib import train as loop
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt, frozen_hash
+from rnagpt_lib.packing import Branch
 from rnagpt_lib.profiles import Stage1, Stage2
 from rnagpt_lib.train import lr_at, optimiser_of, read_log, step_loss, train
 from rnagpt_lib.visits import annotation_texts, epoch_steps, stage1_trees, steps_per_epoch
@@ -110,6 +111,24 @@ def test_pairs_per_visit(trees):
     three = next(tree for tree in trees if len(tree.branches) == 3)
     drawn = [visits[epoch][three.rna_id] for epoch in visits]
     assert any(one != other for one in drawn for other in drawn)
+
+
+def test_no_visit_leaves_out_what_always_comes(trees):
+    kinds = ["local", "family", "family", "rna_type", "local", "species"]
+    prompts = [[number, 8] for number in range(len(kinds))]
+    branches = [Branch(prompt, [9], kind) for prompt, kind in zip(prompts, kinds, strict=True)]
+    params = PARAMS.model_copy(update={"pairs_per_visit": 2, "always": ("local",)})
+    drawn = set()
+    for epoch in range(20):
+        for visit in (
+            t
+            for s in epoch_steps([replace(trees[0], branches=branches)], params, 0, epoch)
+            for t in s
+        ):
+            found = [branch.prompt[0] for branch in visit.branches]
+            assert found == sorted(found) and len(found) == 4 and {0, 4} < set(found)
+            drawn |= set(found)
+    assert drawn == set(range(len(kinds)))
 
 
 def test_training_learns_and_leaves_the_llm_alone(build, trees, tmp_path):

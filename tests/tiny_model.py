@@ -76,7 +76,12 @@ def rna_tables(lengths: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         for i, n in enumerate(lengths)
     )
     pairs = pd.DataFrame(
-        {"rna_id": f"R{i}", "question": QUESTIONS[j], "answer": ANSWERS[(i + j) % 3]}
+        {
+            "rna_id": f"R{i}",
+            "kind": "literature",
+            "question": QUESTIONS[j],
+            "answer": ANSWERS[(i + j) % 3],
+        }
         for i in range(len(lengths))
         for j in range(1 + i % 3)
     )
