@@ -22,7 +22,6 @@ from rnagpt_lib.results import (
 )
 from rnagpt_lib.stages import stage_folder
 
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
 
 
@@ -128,17 +127,27 @@ def _minimal(results: Results) -> list[str]:
 
 
 def render_readme(run: str = "reference", path: Path | None = None) -> Path:
-    """Write the block between the README's markers. Raises InputError without the markers."""
-    path = path or paths.root() / "README.md"
-    before, _, rest = path.read_text("utf-8").partition(START)
-    block, found, after = rest.partition(END)
+    """Write the README's block ``results``. Raises InputError without its markers."""
+    return write_block(path or paths.root() / "README.md", "results", readme(run))
+
+
+def write_block(path: Path, name: str, text: str) -> Path:
+    """Put ``text`` between the markers ``<!-- name:start -->`` and ``<!-- name:end -->`` of a
+    file. Raises InputError when it lacks them."""
+    start, end = _markers(name)
+    before, _, rest = path.read_text("utf-8").partition(start)
+    _, found, after = rest.partition(end)
     if not found:
-        raise InputError(f"{paths.shown(path)} lacks the markers {START} and {END}; restore them")
-    path.write_text(f"{before}{START}\n{readme(run)}\n{END}{after}", "utf-8")
+        raise InputError(f"{paths.shown(path)} lacks the markers {start} and {end}; restore them")
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}", "utf-8")
     return path
 
 
-def readme_block(path: Path | None = None) -> str:
-    """What stands between the README's markers now."""
-    text = (path or paths.root() / "README.md").read_text("utf-8")
-    return text.partition(START)[2].partition(END)[0].strip()
+def read_block(path: Path, name: str) -> str:
+    """What stands between the markers of a file now."""
+    start, end = _markers(name)
+    return path.read_text("utf-8").partition(start)[2].partition(end)[0].strip()
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:start -->", f"<!-- {name}:end -->"

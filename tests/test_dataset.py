@@ -3,12 +3,12 @@
 import doctest
 import gzip
 import importlib
-import json
 import random
 
 import pandas as pd
 import pytest
 
+from benchmarks import real_data
 from rnagpt_lib import dataset, qa, units, user_files
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Decompose, Filter
@@ -194,29 +194,15 @@ def test_examples_in_docstrings(module):
 
 
 def test_real_precursors_with_their_abstracts(shared, tmp_path):
-    rows = [json.loads(line) for line in open(shared / "articles/mirna_precursor_pmids.jsonl")]
-    texts = [json.loads(line) for line in open(shared / "articles/mirna_articles.jsonl")]
-    files = {name: tmp_path / name for name in ("r.fasta", "r.tsv", "a.jsonl", "l.jsonl")}
-    files["r.fasta"].write_text("".join(f">{r['name']}\n{r['sequence']}\n" for r in rows))
-    lines = [f"{r['name']}\t{r['rna_type']}\t{r['species']}\t{r['taxid']}" for r in rows]
-    files["r.tsv"].write_text("\n".join(["rna_id\trna_type\tspecies\ttaxid", *lines]))
-    articles = [
-        {"id": t["pmid"], **{k: t[k] for k in ("title", "abstract", "year")}} for t in texts
-    ]
-    files["a.jsonl"].write_text("\n".join(map(json.dumps, articles)))
-    links = [{"rna_id": r["name"], "article_ids": r["pmids"]} for r in rows]
-    files["l.jsonl"].write_text("\n".join(map(json.dumps, links)))
-    given = dict(
-        zip(("fasta", "table", "articles", "links"), map(str, files.values()), strict=True)
-    )
+    given = {name.lower(): path for name, path in real_data.precursors(tmp_path).items()}
     data = dataset.load_source(Filter(input="files", **given), 0)
     assert (len(data.rnas), len(data.articles)) == (117, 606) and data.dropped.empty
     assert set(data.rnas["rna_type"]) == {"pre_miRNA"} and set(data.rnas["taxid"]) == {"9606"}
 
 
 def test_real_rnacentral_headers_give_28_types(shared):
-    fasta = shared / "rnacentral/rnacentral_active_28types_x50.fasta"
-    data = dataset.load_source(Filter(input="files", fasta=str(fasta)), 0)
+    fasta = real_data.rnacentral(shared)["FASTA"]
+    data = dataset.load_source(Filter(input="files", fasta=fasta), 0)
     assert data.rnas["rna_type"].value_counts().to_dict() == dict.fromkeys(
         data.rnas["rna_type"].unique(), 50
     )

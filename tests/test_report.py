@@ -100,11 +100,11 @@ def test_end_of_the_demo(found):
 
 def test_the_block_is_rendered_between_the_markers(found, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"# Title\n{report.START}\nold\n{report.END}\nrest\n")
+    readme.write_text("# Title\n<!-- results:start -->\nold\n<!-- results:end -->\nrest\n")
     report.render_readme("fake", readme)
     text = readme.read_text()
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
-    assert report.readme_block(readme) == report.readme("fake").strip()
+    assert report.read_block(readme, "results") == report.readme("fake").strip()
     assert "Minimal pairs (40)" in text
     readme.write_text("no markers")
     with pytest.raises(InputError, match="markers"):
@@ -113,4 +113,7 @@ def test_the_block_is_rendered_between_the_markers(found, tmp_path):
 
 def test_readme_says_what_the_reference_run_says(monkeypatch):
     monkeypatch.setenv("RNAGPT_RUNS", str(paths.root() / "runs"))
-    assert report.readme_block() == report.readme("reference").strip()
+    assert (
+        report.read_block(paths.root() / "README.md", "results")
+        == report.readme("reference").strip()
+    )

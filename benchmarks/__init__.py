@@ -1,0 +1,1 @@
+"""Measurements too long for the tests; their figures stand in ``benchmarks/results/``."""

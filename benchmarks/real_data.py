@@ -1,0 +1,109 @@
+"""The whole path, 00 to 07, on real RNAs, with the miniature's base models.
+
+These models have read no RNA and no abstract of nature, and a few hundred RNAs are few to train
+on, so this shows that the pipeline works on real files, and how far the scores stand from the
+floors. The data lie beside the checkout (``../shared/data``); only counts and scores are kept.
+"""
+
+import json
+from pathlib import Path
+
+from rnagpt_lib import execute, paths, report, results
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json, write_json
+from rnagpt_lib.stages import STAGES, stage_folder
+
+RESULTS = Path(__file__).parent / "results" / "real_data.json"
+README = Path(__file__).parent / "README.md"
+METRICS = ("fact.rna_type", "fact.literature", "fact.closed", "fact.all", "rougeL")
+
+
+def precursors(folder: Path) -> dict[str, str]:
+    """117 human pre-miRNAs with 606 PubMed abstracts, as the four files of a user."""
+    source = paths.shared() / "articles"
+    rnas = _lines(source / "mirna_precursor_pmids.jsonl")
+    texts = _lines(source / "mirna_articles.jsonl")
+    fields = ("name", "rna_type", "species", "taxid")
+    rows = [
+        "\t".join(("rna_id", *fields[1:])),
+        *("\t".join(str(r[f]) for f in fields) for r in rnas),
+    ]
+    written = {
+        "FASTA": [f">{rna['name']}\n{rna['sequence']}" for rna in rnas],
+        "TABLE": rows,
+        "ARTICLES": [json.dumps({"id": text.pop("pmid")} | text) for text in texts],
+        "LINKS": [json.dumps({"rna_id": r["name"], "article_ids": r["pmids"]}) for r in rnas],
+    }
+    for name, lines in written.items():
+        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+    return {name: str(folder / name) for name in written}
+
+
+def rnacentral(folder: Path) -> dict[str, str]:
+    """1,400 RNAcentral sequences of 28 types, types in their headers, no literature."""
+    return {"FASTA": str(paths.shared() / "rnacentral" / "rnacentral_active_28types_x50.fasta")}
+
+
+SETS = {"precursors": precursors, "rnacentral": rnacentral}
+
+
+def main() -> None:
+    """Run both sets (what is up to date is left out), then write results and README."""
+    if not paths.shared().is_dir():
+        raise InputError(f"the real data are missing: {paths.shared()}")
+    write_json(RESULTS, [measure(name) for name in SETS])
+    print(report.write_block(README, "real_data", render()))
+
+
+def measure(name: str) -> dict:
+    """Run one set as ``runs/<name>`` and read its counts, scores and findings."""
+    folder = paths.runs() / name / ".files"
+    folder.mkdir(parents=True, exist_ok=True)
+    execute.run_path(STAGES, run=name, profile="local", parameters=SETS[name](folder))
+    found = results.load(name)
+    rows = found.scores[(found.scores[["kind", "form", "stratum"]] == "all").all(axis=1)]
+    rows = rows[rows.metric.isin(METRICS)]
+    manifests = [read_json(stage_folder(name, stage) / "manifest.json") for stage in STAGES]
+    return {
+        "set": name,
+        "about": SETS[name].__doc__,
+        "pairs": read_json(stage_folder(name, "03_decompose_qa") / "metrics.json")["pairs"],
+        "questions": int(found.answers.pair_id.nunique()),
+        "rnas_asked_about": int(found.answers.rna_id.nunique()),
+        "minutes": round(sum(manifest["seconds"] for manifest in manifests) / 60, 1),
+        "scores": rows[["model", "metric", "value", "low", "high", "n"]]
+        .round(4)
+        .to_dict("records"),
+        "findings": report.findings(found),
+    }
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    if not RESULTS.is_file():
+        return "Not measured yet with the base models of today."
+    return "\n\n".join(_section(found) for found in json.loads(RESULTS.read_text("utf-8")))
+
+
+def _section(found: dict) -> str:
+    cells = {
+        (row["model"], row["metric"]): f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        for row in found["scores"]
+    }
+    models = list(dict.fromkeys(row["model"] for row in found["scores"]))
+    metrics = [m for m in METRICS if any((model, m) in cells for model in models)]
+    table = [
+        ["model", *metrics], ["---"] * (len(metrics) + 1),
+        *([model, *(cells.get((model, m), "–") for m in metrics)] for model in models),
+    ]  # fmt: skip
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    asked = (
+        f"{found['pairs']} pairs; {found['questions']} test questions about "
+        f"{found['rnas_asked_about']} RNAs; {found['minutes']} minutes."
+    )
+    said = "\n".join(f"- {sentence}" for sentence in found["findings"])
+    return f"**{found['set']}**: {found['about']} {asked}\n\n" + "\n".join(lines) + f"\n\n{said}"
+
+
+def _lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
