@@ -22,7 +22,7 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     """Questions of one side of the split, in a fixed order, with what scoring needs to know.
 
     Columns: pair_id, rna_id, unit, sequence, rna_type, stratum, source, kind, form, question,
-    reference, relation, entity (None: the reference names none), decidable (can the sequence
+    reference, relation, entity (None: not just one), decidable (can the sequence
     tell? not the species; and of held-out families and decoys no literature and no family).
     Raises InputError when nothing is asked on that side.
     """
@@ -31,8 +31,9 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     if not len(table):
         raise InputError(f"03 left no question on the {split} side; give it more RNAs or shares")
     asked = list(zip(table.question, table.reference, strict=True))
-    table["relation"] = [relations.relation_of(question) for question, _ in asked]
-    table["entity"] = [relations.entity(question, answer) for question, answer in asked]
+    about = [(relations.relation_of(q), relations.entity(q, answer)) for q, answer in asked]
+    found = pd.DataFrame(about, table.index, dtype=object)  # a column of str would make None a NaN
+    table["relation"], table["entity"] = found[0], found[1]
     learnt = table.kind.isin(["literature", "family"])
     table["decidable"] = (table.kind != "species") & ~(learnt & (table.stratum != "seen"))
     columns = ["pair_id", "rna_id", "unit", "sequence", "rna_type", "stratum", "source", "kind"]

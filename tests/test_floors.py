@@ -5,7 +5,7 @@ import random
 import pandas as pd
 import pytest
 
-from rnagpt_lib import floors
+from rnagpt_lib import floors, scores
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.sequences import kmers
@@ -73,6 +73,18 @@ def test_questions_hold_what_scoring_needs(tables):
     assert asked.decidable.to_dict() == {
         "P30": True, "P31": True, "P32": True, "P40": True, "P41": False, "P42": False,
     }  # fmt: skip
+
+
+def test_answers_that_name_several_entities_or_fit_no_relation_are_no_facts(tables):
+    rnas, pairs = tables
+    several = DISEASE.say(["glioma", "sepsis"])
+    pairs.loc[pairs.pair_id == "P31", "answer"] = several
+    pairs.loc[pairs.pair_id == "P41", ["question", "answer"]] = ["What is it for?", "For growth."]
+    asked = floors.questions(rnas, pairs)
+    by_id = {row.pair_id: row for row in asked.itertuples()}
+    assert by_id["P31"].entity is None and by_id["P41"].relation is None
+    known = scores.lexicon(pairs)
+    assert all(scores.fact(by_id[pair], several, known) is None for pair in ("P31", "P41"))
 
 
 def test_a_side_without_questions_is_refused(tables):
