@@ -8,6 +8,8 @@ floors. The data lie beside the checkout (``../shared/data``); only counts and s
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from rnagpt_lib import execute, paths, report, results
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
@@ -86,23 +88,17 @@ def render() -> str:
 
 
 def _section(found: dict) -> str:
-    cells = {
-        (row["model"], row["metric"]): f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        for row in found["scores"]
-    }
-    models = list(dict.fromkeys(row["model"] for row in found["scores"]))
-    metrics = [m for m in METRICS if any((model, m) in cells for model in models)]
-    table = [
-        ["model", *metrics], ["---"] * (len(metrics) + 1),
-        *([model, *(cells.get((model, m), "–") for m in metrics)] for model in models),
-    ]  # fmt: skip
-    lines = ["| " + " | ".join(row) + " |" for row in table]
+    scores = pd.DataFrame(found["scores"])
+    bounds = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in scores.itertuples()]
+    cells = scores.assign(cell=bounds).pivot(index="model", columns="metric", values="cell")
+    order = [metric for metric in METRICS if metric in cells]
+    table = cells.loc[scores["model"].unique(), order].fillna("–").rename_axis(columns=None)
     asked = (
         f"{found['pairs']} pairs; {found['questions']} test questions about "
         f"{found['rnas_asked_about']} RNAs; {found['minutes']} minutes."
     )
     said = "\n".join(f"- {sentence}" for sentence in found["findings"])
-    return f"**{found['set']}**: {found['about']} {asked}\n\n" + "\n".join(lines) + f"\n\n{said}"
+    return f"**{found['set']}**: {found['about']} {asked}\n\n{report.markdown(table)}\n\n{said}"
 
 
 def _lines(path: Path) -> list[dict]:

@@ -15,7 +15,7 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from rnagpt_lib import paths, profiles
+from rnagpt_lib import paths, profiles, runs
 from rnagpt_lib.errors import InputError, NotebookFailed
 from rnagpt_lib.files import read_json, replacing
 from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
@@ -99,7 +99,9 @@ def run_notebook(
     print(f"{notebook.stem:<24}", end="", flush=True)
     try:
         _execute(notebook, folder / NOTEBOOK, values)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, InputError) and notebook.stem in STAGES:
+            runs.withdraw(folder.parent.name, notebook.stem)
         print(f"{time.monotonic() - started:6.0f} s   stopped", flush=True)
         raise
     print(f"{time.monotonic() - started:6.0f} s   {_written(folder)}", flush=True)

@@ -35,6 +35,7 @@ from rnagpt_lib.stages import (
 
 __all__ = ["PARENTS", "STAGES", "Run", "is_fresh", "stage_folder"]
 
+PREVIOUS = ".previous"
 PACKAGES = ("numpy", "pandas", "gensim", "torch", "transformers", "peft", "rna-fm", "papermill")
 
 
@@ -75,11 +76,11 @@ class Run:
         chosen = {name: value for name, value in overrides.items() if value is not None}
         opened = cls(stage, run, loaded, seed, loaded.stage(stage, **chosen), folder)
         opened._see_to_parents()
-        locks.acquire(opened._lock, f"{stage} of run {run}")
+        locks.acquire(_lock(folder), f"{stage} of run {run}")
         try:
             opened._begin(on_finished or loaded.on_finished, chosen)
         except BaseException:
-            locks.release(opened._lock)
+            locks.release(_lock(folder))
             raise
         return opened
 
@@ -146,17 +147,13 @@ class Run:
             "hash": digest([manifest["key"], found]),
         }
         write_json(path, manifest | finished)
-        locks.release(self._lock)
+        locks.release(_lock(self.folder))
         print(f"{self.stage} is finished: {len(found)} files in {paths.shown(self.folder)}")
 
     @property
     def manifest(self) -> dict:
         """What ``manifest.json`` says now."""
         return read_json(self.folder / MANIFEST)
-
-    @property
-    def _lock(self) -> Path:
-        return self.folder.parent / ".locks" / self.stage
 
     def _see_to_parents(self) -> None:
         if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):
@@ -171,8 +168,10 @@ class Run:
         parents = {parent: stage_hash(self.id, parent) for parent in PARENTS[self.stage]}
         same = (earlier.get("key"), earlier.get("parents")) == (key, parents)
         self.resuming = same and earlier["status"] != "finished"
-        if not self.resuming:
-            self._archive(on_finished, earlier)
+        if self.resuming:
+            replaces = earlier.get("replaces")
+        else:
+            replaces = self._archive(on_finished, earlier)
         self.folder.mkdir(parents=True, exist_ok=True)
         params = {"profile": self.profile.name, "seed": self.seed, "overrides": chosen}
         write_json(self.folder / PARAMS, params | {"params": self.params.model_dump(mode="json")})
@@ -183,6 +182,7 @@ class Run:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": key,
             "parents": parents,
+            "replaces": replaces,
             "inputs": {},
             "git": _git_sha(),
             "code": _code_hash(self.stage),
@@ -191,21 +191,53 @@ class Run:
         }
         write_json(self.folder / MANIFEST, manifest)
 
-    def _archive(self, on_finished: str, earlier: dict) -> None:
-        """Move an earlier attempt's files aside; a notebook that papermill is writing stays."""
+    def _archive(self, on_finished: str, earlier: dict) -> str | None:
+        """Move an earlier attempt's files aside; a notebook that papermill is writing stays.
+
+        Returns the name of their folder in ``.previous/``, or None when there were none.
+        """
         files = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         old = [file for file in files if not _stays(file)]
         if not old:
-            return
+            return None
         if on_finished == "refuse" and earlier:
             raise InputError(
                 f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and "
                 f"profile {self.profile.name} refuses to replace them; choose another run id"
             )
-        target = _new_folder(self.folder.parent / ".previous", self.stage)
+        target = _new_folder(self.folder.parent / PREVIOUS, self.stage)
         for file in sorted(old, key=lambda file: file.name != MANIFEST):
             os.rename(file, target / file.name)
         print(f"{self.stage}: earlier files moved to {paths.shown(target)}")
+        return target.name
+
+
+def withdraw(run_id: str, stage: str) -> None:
+    """Take back the opening of a stage that refused its input before it wrote anything.
+
+    The files that the opening had moved aside stand in their places again. Nothing happens to
+    an attempt that has written, that replaced nothing, or that is another process's.
+    """
+    folder = stage_folder(run_id, stage)
+    lock = _lock(folder)
+    try:
+        locks.acquire(lock, stage)
+    except InputError:
+        return
+    manifest = read_json(folder / MANIFEST)
+    written = {file.name for file in folder.iterdir()} - {MANIFEST, PARAMS, ".gitkeep"}
+    aside = folder.parent / PREVIOUS / (manifest.get("replaces") or "nothing")
+    if manifest.get("status") == "running" and aside.is_dir() and not written:
+        (folder / PARAMS).unlink()
+        (folder / MANIFEST).unlink()
+        for file in sorted(aside.iterdir(), key=lambda file: file.name == MANIFEST):
+            os.rename(file, folder / file.name)
+        aside.rmdir()
+    locks.release(lock)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.parent / ".locks" / folder.name
 
 
 def _stays(file: Path) -> bool:

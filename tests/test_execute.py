@@ -257,6 +257,27 @@ def test_an_input_error_in_a_notebook_is_its_one_sentence(capsys):
     }
 
 
+def test_a_refused_input_leaves_the_finished_stage_as_it_was(own_runs):
+    execute.run_notebook("00")
+    folder = runs.stage_folder("mini", FIRST)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    write_notebook(FIRST, action='raise InputError("my.fa is empty")')
+    with pytest.raises(InputError, match="my.fa is empty"):
+        execute.run_notebook("00")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert runs.is_fresh("mini", FIRST) is None
+    assert not list((own_runs / "mini" / ".previous").iterdir())
+
+
+def test_a_refusal_after_writing_keeps_both(own_runs):
+    execute.run_notebook("00")
+    write_notebook(FIRST, action='run.path("half.txt").touch(); raise InputError("no key")')
+    with pytest.raises(InputError, match="no key"):
+        execute.run_notebook("00")
+    assert (runs.stage_folder("mini", FIRST) / "half.txt").exists()
+    assert next((own_runs / "mini" / ".previous").glob("*/note.txt")).is_file()
+
+
 def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
     write_notebook(FIRST, action="1 / 0")
     with pytest.raises(NotebookFailed, match="ZeroDivisionError: division by zero") as caught:
