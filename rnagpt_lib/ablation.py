@@ -141,7 +141,7 @@ def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFr
 def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """IT's answers about ``minimal_pairs`` of the generated world, as ``follow`` gives them;
     empty where the run asks for none or is about other RNAs than the world's."""
-    of_world = rnas.rna_id.str.startswith("MINI-").all()
+    of_world = rnas.rna_id.str.startswith(floors.WORLD_IDS).all()
     minimal = world_probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
     if not len(minimal):
         return pd.DataFrame(columns=["relation", "followed", "flipped"])

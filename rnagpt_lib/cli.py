@@ -20,7 +20,12 @@ def commands() -> None:
     """
 
 
-PROFILE = click.option("--profile", default="mini", show_default=True, help="A file of profiles/.")
+PROFILE = click.option(
+    "--profile",
+    default="mini",
+    show_default=True,
+    help="A file of profiles/: mini, reference, local, paper_5k or full.",
+)
 RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
 GIVEN = click.option(
     "-p",
@@ -28,7 +33,8 @@ GIVEN = click.option(
     type=(str, str),
     multiple=True,
     metavar="NAME VALUE",
-    help="A parameter of the notebook; repeat for more.",
+    help="A parameter of the notebook (of every notebook that has it); repeat for more. A list is "
+    "written [a, b].",
 )
 FILE = click.option(
     "-f",
@@ -39,7 +45,7 @@ FILE = click.option(
 Pairs = tuple[tuple[str, str], ...]
 
 
-@commands.command()
+@commands.command(short_help="Run one notebook headless.")
 @click.argument("notebook")
 @PROFILE
 @RUN
@@ -64,7 +70,7 @@ def run(
     execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
-@commands.command()
+@commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
 @PROFILE
 @RUN
 @GIVEN
@@ -84,7 +90,7 @@ def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> N
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
 
-@commands.command()
+@commands.command(short_help="Redraw a run's figures and tables.")
 @click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
 def figures(run_id: str) -> None:
     """Redraw every figure and table of a run from its files; loads no model."""
@@ -99,11 +105,13 @@ def _listing(notebook: Path, profile: str) -> str:
 
     known = notebook.stem in profiles.STAGE_MODELS
     filled = profiles.load(profile).stage(notebook.stem).model_dump() if known else {}
+    general = {"PROFILE": profile, "RUN": profile} if known else {}
     lines = []
     for name, about in execute.declared(notebook).items():
-        value = about["default"]
+        value = general.get(name, about["default"])
         if value == "None":
-            value = str(filled.get(name.lower()))
+            held = filled.get(name.lower())
+            value = f"[{', '.join(map(str, held))}]" if isinstance(held, tuple) else str(held)
         lines.append(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
     return "\n".join(lines)
 

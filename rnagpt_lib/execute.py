@@ -21,6 +21,12 @@ from rnagpt_lib.files import read_json, replacing
 from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
 
 GENERAL = ("PROFILE", "RUN", "SEED", "ON_FINISHED")
+KINDS = {
+    "int": "an integer (int)",
+    "float": "a number (float)",
+    "bool": "true or false (bool)",
+    "list": "a list (such as [a, b])",
+}
 NOTHING = ("null", "none", "~", "")
 
 
@@ -58,15 +64,18 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     values = {}
     for name, value in given.items():
         if name not in known:
+            meant = f" (did you mean {name.upper()}?)" if name.upper() in known else ""
             raise InputError(
-                f"{notebook.stem} has no parameter {name}; its parameters are {', '.join(known)}"
+                f"{notebook.stem} has no parameter {name}{meant}; its parameters are "
+                f"{', '.join(known)}"
             )
         try:
             values[name] = _typed(value, known[name])
         except (ValueError, yaml.YAMLError):
             kind = known[name]["inferred_type_name"]
             raise InputError(
-                f"{notebook.stem}: parameter {name} should be {kind}, and is {value!r}"
+                f"{notebook.stem}: parameter {name} should be {KINDS.get(kind, kind)}, and is "
+                f"{value!r}"
             ) from None
     return values
 

@@ -30,6 +30,7 @@ from rnagpt_lib.phrases import (
 from rnagpt_lib.relations import NONE, UNKNOWN
 
 HEDGED = "hedged or only asked"
+MOST_WORDS = 100  # a longer sentence is a broken one, and costs the expressions much time
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def facts_in(sentence: str, continues: bool = False) -> tuple[list[Fact], str]:
     text = " ".join(sentence.split()).removesuffix(".")
     if text.endswith("?"):
         return [], "a question"
+    if text.count(" ") >= MOST_WORDS:
+        return [], f"a sentence of more than {MOST_WORDS} words"
     nothing = list(_nothing_known(text))
     if nothing:
         return nothing, ""
@@ -169,7 +172,7 @@ def _passive(text: str) -> tuple[list[Fact], str]:
     """Facts of "PTEN is targeted by this RNA" and "PTEN is a direct target of this RNA"."""
     facts, reason = [], ""
     for match in [*PASSIVE.finditer(text), *TARGET_OF.finditer(text)]:
-        if HEDGE.search(match[0]) or UNASSERTED.search(text[: match.start("mid")]):
+        if HEDGE.search(match[0]) or UNASSERTED.search(text[: match.end("mid")]):
             reason = HEDGED
             continue
         found = {name: value for name, value in match.groupdict().items() if value}

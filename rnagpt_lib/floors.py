@@ -15,6 +15,7 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
+WORLD_IDS = "MINI-"
 STRATA = ("seen", "held_out", "decoy")
 
 
@@ -42,11 +43,12 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
 
 
 def strata(rnas: pd.DataFrame) -> pd.Series:
-    """``decoy`` without an RNA type, ``held_out`` when no training RNA has the family, else
-    ``seen``."""
+    """``decoy``: one of the world's random sequences, which have no RNA type; ``held_out`` when
+    no training RNA has the family, else ``seen``, as are RNAs whose type nobody gave."""
     known = set(rnas[rnas.split == "train"].family)
     held_out = np.where(rnas.family.isin(known), "seen", "held_out")
-    return pd.Series(np.where(rnas.rna_type == "", "decoy", held_out), rnas.index)
+    decoy = (rnas.rna_type == "") & rnas.rna_id.str.startswith(WORLD_IDS)
+    return pd.Series(np.where(decoy, "decoy", held_out), rnas.index)
 
 
 def floor_answers(
@@ -56,8 +58,10 @@ def floor_answers(
 
     An answer comes from training pairs that asked the same: for open questions the same
     relation, for closed ones the same words, and where nobody did, the same kind and form.
-    ``most_common`` gives the most common of these, ``random`` any, ``nearest`` that of the
-    training RNA nearest by 5-mer cosine, ``length`` that of the one nearest in length.
+    ``most_common`` gives the most common of these that names one entity (for closed ones the
+    most common of all): the best that one constant answer can do. ``random`` gives any,
+    ``nearest`` that of the training RNA nearest by 5-mer cosine, ``length`` that of the one
+    nearest in length.
     """
     train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
     train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
@@ -69,7 +73,7 @@ def floor_answers(
         rows = slots.of(row)
         answers = train.answer.to_numpy()[rows]
         place = np.asarray(rows)
-        found["floor.most_common"].append(_mode(answers))
+        found["floor.most_common"].append(_most_common(row, answers))
         found["floor.random"].append(rng.choice(list(answers)))
         found["floor.nearest"].append(answers[near[row.rna_id][place].argmax()])
         found["floor.length"].append(answers[long[row.rna_id][place].argmax()])
@@ -98,9 +102,14 @@ class _Slots:
         return [same, ("kind", row.kind, row.form), ("form", row.form), ("any",)]
 
 
-def _mode(answers: np.ndarray) -> str:
-    names, counts = np.unique(answers.astype(str), return_counts=True)
-    return str(names[counts.argmax()])
+def _most_common(row, answers: np.ndarray) -> str:
+    texts, counts = np.unique(answers.astype(str), return_counts=True)
+    ordered = [str(text) for text in texts[np.argsort(-counts, kind="stable")]]
+    if row.form == "closed":
+        return ordered[0]
+    nothing = (None, relations.UNKNOWN)
+    naming = (t for t in ordered if relations.entity(row.question, t) not in nothing)
+    return next(naming, ordered[0])
 
 
 def _affinities(
@@ -122,12 +131,16 @@ def shuffled(asked: pd.DataFrame, seed: int = 0) -> list[str]:
 
 
 def swapped(asked: pd.DataFrame, seed: int = 0) -> list[str]:
-    """Every question with the sequence of a test RNA of another type; one for an RNA."""
+    """Every question with the sequence of a test RNA of another type, where all have one type
+    of another unit, and where there is one unit with its own, reversed; one for an RNA."""
     rnas = asked.drop_duplicates("rna_id")
 
     def other(rna, rng: random.Random) -> str:
-        others = rnas[(rnas.rna_type != rna.rna_type) & (rnas.sequence != rna.sequence)]
-        return rng.choice(list(others.sequence)) if len(others) else rna.sequence[::-1]
+        for column in ("rna_type", "unit"):
+            others = rnas[(rnas[column] != getattr(rna, column)) & (rnas.sequence != rna.sequence)]
+            if len(others):
+                return rng.choice(list(others.sequence))
+        return rna.sequence[::-1]
 
     return _per_rna(asked, other, seed)
 

@@ -49,8 +49,10 @@ def answers(
     """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, as one by one.
 
     Give the same object for the same RNA: it is then read once for all of its questions, and
-    a question that is asked twice is answered once.
+    a question that is asked twice is answered once. Raises InputError where prompt and answer
+    do not fit into the LLM's context.
     """
+    _check_room(model, rnas, questions, max_new_tokens)
     found: dict[tuple[int, str], Answer] = {}
     keys = [(id(rna), question) for rna, question in zip(rnas, questions, strict=True)]
     for batch in _batches(rnas, keys, batch_size):
@@ -63,6 +65,22 @@ def answers(
         replies = _decode(model, state, logits, max_new_tokens)
         found |= {keys[i]: reply for i, reply in zip(batch, replies, strict=True)}
     return [found[key] for key in keys]
+
+
+def _check_room(
+    model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], max_new_tokens: int
+) -> None:
+    """A soft token or letter for each nucleotide, then the question and room for the answer."""
+    longest = max((0 if rna is None else len(rna) for rna in rnas), default=0)
+    before = len(model.template.prefix_ids(model.tokenizer))
+    asked = [len(model.template.question_ids(model.tokenizer, q)) for q in set(questions)]
+    needed = before + longest + max(asked, default=0) + max_new_tokens
+    room = model.llm.config.max_position_embeddings
+    if needed > room:
+        raise InputError(
+            f"an RNA of {longest:,} nt with question and answer takes {needed:,} tokens, and the "
+            f"LLM reads {room:,}; give a shorter sequence or question, or fewer MAX_NEW_TOKENS"
+        )
 
 
 def _batches(

@@ -15,6 +15,7 @@ _GENERIC = re.compile(
     r"(?i)(?:\d+(?:\.\d+)?S|[a-z]{0,3}(?:micro|non-?coding|ribosomal|transfer)?-?RNAs?|DNA|"
     r"LSU|SSU|SRP|RNase|ITS\d?|[CHD]/[A-Z]+|[ACGU]{3}|\d+-\d+|\d+[a-z]{0,2}|\d+S_rRNA)"
 )
+_URS = re.compile(r"(URS[0-9A-F]{10})_\d+")
 _MIRNA = re.compile(
     r"(?i)(?:(?P<species>[a-z]{3,4})-)?(?P<stem>mir|let)-?(?P<number>\d+[a-z]*)"
     r"(?P<copy>-\d{1,2})?(?P<arm>-[35]p|\*)?"
@@ -33,7 +34,8 @@ def names_of(row: Mapping[str, object]) -> list[str]:
     """
     fields = ("rna_id", "description", "species", "family", "taxid")
     rna_id, description, species, family, taxid = (str(row.get(name) or "") for name in fields)
-    found = [rna_id, rna_id.split("_")[0]]
+    urs = _URS.fullmatch(rna_id)
+    found = [rna_id, urs[1] if urs else ""]
     text = description.replace(species, " ") if species else description
     for candidate in [rna_id, *_WORD.findall(text), family]:
         found += _forms(candidate) if candidate != taxid else []

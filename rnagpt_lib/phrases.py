@@ -61,7 +61,9 @@ UNASSERTED = re.compile(
     r"examined?|"
     r"explored?|determined?|assess(?:ed)?|evaluated?|study|studied|elucidated?|clarify|clarified|"
     r"test(?:ed)?|analy[sz]ed?)|unclear|question|may|might|could|possib\w+|"
-    r"predict\w*|presum\w+|speculat\w+|propos\w+|lack of|absence of)\b"
+    r"predict\w*|presum\w+|speculat\w+|propos\w+|lack of|absence of|"
+    r"no (?:\w+ )?(?:evidence|stud(?:y|ies)|data|reports?|indication)|unlikely|doubtful|"
+    r"not (?:true|the case)|exclud\w+|rul(?:es?|ed|ing) out)\b"
 )
 
 

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from rnagpt_lib import pretrain_encoder as masking
 from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest
+from rnagpt_lib.floors import WORLD_IDS
 from rnagpt_lib.pretrain_dictionary import install, thaw
 from rnagpt_lib.pretrain_texts import texts
 from rnagpt_lib.units import similar
@@ -66,6 +68,25 @@ def pool_rnas(count: int, against: int = RUN_SIZE) -> list[world.Rna]:
         for rna in world.entries(count, SEED, POOL)
         if not any(similar(rna.sequence, other) for other in taken[rna.family.name])
     ]
+
+
+def read_before(rnas: pd.DataFrame) -> pd.Series:
+    """Which RNAs of a run the base models may have read: those that fall into a cluster with an
+    RNA of the pool. Bool, indexed like ``rnas`` (columns rna_id, sequence, family).
+
+    The pool keeps clear of the first ``RUN_SIZE`` RNAs of seed ``SEED``; other seeds and larger
+    worlds meet it by chance.
+    """
+    clear = {rna.sequence for rna in world.entries(RUN_SIZE, SEED, "run")}
+    asked = rnas[~rnas.sequence.isin(clear) & rnas.rna_id.str.startswith(WORLD_IDS)]
+    pool: dict[str, set[str]] = defaultdict(set)
+    for rna in world.entries(RECIPES["encoder"].rnas if len(asked) else 0, SEED, POOL):
+        pool[rna.family.name].add(rna.sequence)
+    near = [
+        any(similar(row.sequence, other) for other in pool[row.family])
+        for row in asked.itertuples()
+    ]
+    return pd.Series(near, asked.index, dtype=bool).reindex(rnas.index, fill_value=False)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:

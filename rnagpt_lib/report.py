@@ -10,6 +10,8 @@ import pandas as pd
 from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.results import (
+    FACTS,
+    FLOORS,
     MODELS,
     STAGE,
     Results,
@@ -22,6 +24,16 @@ from rnagpt_lib.results import (
 )
 from rnagpt_lib.stages import stage_folder
 
+LEGEND = (
+    "*vanilla* is the LLM, given the nucleotides as letters; *MA* the model after stage 1 "
+    "(modality alignment), *IT* after stage 2 (instruction tuning). Floors answer without a "
+    "model: with the commonest answer to the question among the training pairs, a random one, "
+    "that of the training RNA nearest by 5-mers, or nearest in length. Controls ask IT about a "
+    "shuffled sequence, another RNA's, or none. *local*: facts that a few nucleotides decide; "
+    "*closed*: yes or no (balanced accuracy); *abstention*: saying that one does not know, where "
+    "nobody can. A *unit* is a group of similar RNAs, never on two sides of the split; *held_out* "
+    "are families, and *decoy* random sequences, that training never saw."
+)
 NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
 
 
@@ -34,6 +46,7 @@ def findings(results: Results) -> list[str]:
         *_against(results, "floor.most_common"),
         *_against(results, "floor.nearest", "fact.local"),
         _kept(results),
+        *_below(results),
         *_minimal(results),
     ]
 
@@ -52,9 +65,30 @@ def _against(results: Results, other: str, metric: str = "fact.all") -> list[str
         return []  # no such question was asked
     apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
     return [
-        f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}; their 95 % bounds "
-        f"([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, {theirs[2]:.2f}]) {apart}."
+        f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}{_paired(results, other, metric)}; "
+        f"their 95 % bounds ([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, "
+        f"{theirs[2]:.2f}]) {apart}."
     ]
+
+
+def _paired(results: Results, other: str, metric: str) -> str:
+    """The paired difference, which tells more than whether two bounds overlap."""
+    table = results.differences.set_index(["model_a", "model_b", "metric"])
+    if ("IT", other, metric) not in table.index:
+        return ""
+    row = table.loc[("IT", other, metric)]
+    return f", paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+
+
+def _below(results: Results) -> list[str]:
+    """Where knowing nothing is better than IT, told as plainly as the rest."""
+    better = []
+    for name in FACTS:
+        floors = {floor: results.value(floor, f"fact.{name}") for floor in FLOORS}
+        best, ours = max(floors, key=floors.get), results.value("IT", f"fact.{name}")
+        if floors[best] > ours:
+            better.append(f"fact.{name} (IT {ours:.2f}, {best} {floors[best]:.2f})")
+    return [f"A floor is better than IT on {', '.join(better)}."] if better else []
 
 
 def _kept(results: Results) -> str:
@@ -104,6 +138,7 @@ def readme(run: str = "reference") -> str:
         f"{results.answers.rna_id.nunique()} RNAs in {results.answers.unit.nunique()} units that "
         "training never saw. Facts are the share of answers that name the right entity and no "
         "other; ROUGE-L and the semantic score are F1.",
+        LEGEND,
         markdown(facts_table(results)),
         "`fact.all` by stratum, with 95 % bootstrap bounds over units:",
         markdown(strata_table(results)),

@@ -133,12 +133,16 @@ def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
 
 
 def place_table(results: Results) -> pd.DataFrame:
-    """Where a score lies between the random answer's (0) and a perfect one (1)."""
+    """Where a score lies between the random answer's (0) and a perfect one (1); – where the
+    random answer is perfect."""
     metrics = ["rouge1", "rouge2", "rougeL", *(f"{s}.f1" for s in results.semantic), "fact.all"]
     rows = {}
     for model in _models(results):
         floors = {m: results.value("floor.random", m) for m in metrics}
-        places = {m: (results.value(model, m) - f) / (1 - f) for m, f in floors.items()}
+        places = {
+            m: (results.value(model, m) - f) / (1 - f) if f < 1 else float("nan")
+            for m, f in floors.items()
+        }
         rows[model] = {title(m): number(place, 2) for m, place in places.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 

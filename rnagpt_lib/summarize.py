@@ -195,7 +195,7 @@ def _entries(path: Path) -> Iterable[tuple[int, dict]]:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{shown(path)} (given) is missing or is no UTF-8 text") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -119,7 +119,7 @@ def _with_table(
 
 def _read_tsv(path: Path) -> pd.DataFrame:
     text = _text(path)
-    lines = [line.split("\t") for line in text.splitlines() if line.strip()]
+    lines = [line.split("\t") for line in text.split("\n") if line.strip()]
     for number, fields in enumerate(lines, start=1):
         if len(fields) != len(lines[0]):
             raise InputError(
@@ -168,7 +168,7 @@ def _text(path: Path) -> str:
 def _json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]]:
     """(line number, object) of every line, with the fields that it must have."""
     example = "{" + ", ".join(f'"{field}": …' for field in fields) + "}"
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

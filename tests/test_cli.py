@@ -83,7 +83,10 @@ def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, co
     [
         (["run", "99"], "rnagpt: notebook '99' is unknown; notebooks are"),
         (["run", "_template", "-p", "NOPE", "1"], "has no parameter NOPE; its parameters are"),
-        (["run", "_template", "-p", "WORLD_SIZE", "x"], "WORLD_SIZE should be int, and is 'x'"),
+        (
+            ["run", "_template", "-p", "WORLD_SIZE", "x"],
+            "WORLD_SIZE should be an integer (int), and is 'x'",
+        ),
         (["run", "_template", "--run", "1x"], "run id '1x' is not allowed"),
         (["demo", "--profile", "nope"], "profile 'nope' is unknown; profiles are"),
         (["run"], "Missing argument 'NOTEBOOK'"),

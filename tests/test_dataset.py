@@ -95,6 +95,13 @@ def test_unfit_records_are_dropped_not_fatal(load):
     assert reasons["a"] == "line 11: the same record as on line 1"
 
 
+def test_line_separators_of_unicode_within_a_text_are_no_ends_of_lines(load):
+    article = '{"id": "A1", "title": "t", "abstract": "one\u2028two", "year": 2020}'
+    links = '{"rna_id": "a", "article_ids": ["A1"]}'
+    data = load(fasta=FASTA, articles=article, links=links)
+    assert data.articles["abstract"].tolist() == ["one\u2028two"]
+
+
 FAULTS = {
     "no header": ({"fasta": "ACGU\n>a\nACGU"}, "r.fasta, line 1: .*header line"),
     "binary": ({"fasta": b"\x00\xff\xfe>a"}, "r.fasta, line 1: .*binary"),

@@ -146,6 +146,8 @@ def test_ill_typed_values_are_refused(name, given):
 def test_unknown_parameters_are_refused_with_the_known_ones(own_runs):
     with pytest.raises(InputError, match="has no parameter SIZES; its parameters are PROFILE, RUN"):
         execute.run_notebook("00", parameters={"SIZES": 5})
+    with pytest.raises(InputError, match="no parameter world_size .did you mean WORLD_SIZE.."):
+        execute.run_notebook("00", parameters={"world_size": 5})
     assert not own_runs.exists()
 
 

@@ -51,7 +51,7 @@ def tables():
             rna(2, C[:29], "snRNA", "f2", "train"),
             rna(3, A[1:] + "AAAGAAAAGAAAG", "tRNA", "f1", "test"),  # like R0, as long as R1
             rna(4, C[3:] + "CU", "snRNA", "f9", "test"),
-            rna(5, "GUGUGAGUGUGUGACGUGU", "", "", "test"),
+            rna(5, "GUGUGAGUGUGUGACGUGU", "", "", "test") | {"rna_id": "MINI-R000005"},
         ]
     )
     facts = [("tRNA", "glioma", 1), ("snRNA", "asthma", 0), ("snRNA", "asthma", 0),
@@ -63,6 +63,8 @@ def tables():
 def test_strata_follow_type_and_training_families(tables):
     rnas, _ = tables
     assert floors.strata(rnas).tolist() == ["seen"] * 4 + ["held_out", "decoy"]
+    users = rnas.assign(rna_type="", family="", rna_id=[f"mine{i}" for i in range(6)])
+    assert floors.strata(users).tolist() == ["seen"] * 6
 
 
 def test_questions_hold_what_scoring_needs(tables):
@@ -110,6 +112,20 @@ def test_floors_answer_from_training_pairs_alone(tables):
     assert by_floor["floor.length"]["P30"] == TYPE.say(["snRNA"])
 
 
+def test_the_most_common_answer_names_something(tables):
+    rnas, pairs = tables
+    extra = [rna(n, A, "tRNA", "f1", "train") for n in range(10, 15)]
+    unknown = [row for n in range(10, 15) for row in two_pairs(n, "tRNA", "?")]
+    for row in unknown:
+        if row["kind"] == "literature" and row["form"] == "open":
+            row["answer"] = DISEASE.unknown
+    rnas = pd.concat([rnas, pd.DataFrame(extra)], ignore_index=True)
+    pairs = pd.concat([pairs, pd.DataFrame(unknown)], ignore_index=True)
+    asked = floors.questions(rnas, pairs)
+    found = floors.floor_answers(asked, rnas, pairs)["floor.most_common"]
+    assert dict(zip(asked.pair_id, found, strict=True))["P31"] == DISEASE.say(["asthma"])
+
+
 def test_floors_do_not_look_at_references(tables):
     rnas, pairs = tables
     asked = floors.questions(rnas, pairs)
@@ -150,6 +166,10 @@ def test_swapped_is_a_test_rna_of_another_type(tables):
     types = dict(zip(asked.sequence, asked.rna_type, strict=True))
     for row, other in zip(asked.itertuples(), floors.swapped(asked), strict=True):
         assert types[other] != row.rna_type
+    alike = asked.assign(rna_type="tRNA")
+    units = dict(zip(alike.sequence, alike.unit, strict=True))
+    for row, other in zip(alike.itertuples(), floors.swapped(alike), strict=True):
+        assert units[other] != row.unit
 
 
 def test_a_control_of_an_rna_does_not_depend_on_the_other_rnas():

@@ -113,6 +113,7 @@ class Script:
 
     def __init__(self, model: RnaGpt, tokens: list[int]):
         self.size, self.tokens, self.said = len(model.tokenizer), tokens, -2
+        self.config = model.llm.config
 
     def __call__(self, *, inputs_embeds, past_key_values, **options):
         rows, length = inputs_embeds.shape[:2]
@@ -150,6 +151,12 @@ def test_stop_string_of_several_tokens():
     """In this vocabulary ``###`` is no token: ids alone could not stop there."""
     plain = tokenizer(vocab=259)
     assert len(plain("###", add_special_tokens=False)["input_ids"]) == 3
+
+
+def test_what_does_not_fit_into_the_context_is_refused(tiny):
+    room = tiny.llm.config.max_position_embeddings
+    with pytest.raises(InputError, match=f"an RNA of {room:,} nt .* the LLM reads {room:,}"):
+        answers(tiny, [torch.zeros(room, DIM)], ["Why?"], max_new_tokens=1)
 
 
 def test_stops_at_the_limit(tiny, monkeypatch):

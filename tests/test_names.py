@@ -58,6 +58,11 @@ def test_types_and_taxa_are_nobodys_name(row):
     assert names_of(row) == ["R1"]
 
 
+def test_ids_of_users_are_names_as_a_whole():
+    assert names_of({"rna_id": "human_12"}) == ["human_12"]
+    assert names_of({"rna_id": "URS0000000001_9606"}) == ["URS0000000001_9606", "URS0000000001"]
+
+
 def test_short_symbols_match_only_as_written():
     names = names_of({"rna_id": "R1", "description": "U6 spliceosomal RNA"})
     assert mask_names("U6 and u6", names) == "This RNA and u6"

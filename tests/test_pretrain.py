@@ -47,6 +47,21 @@ def test_no_sequence_of_a_run_is_near_one_of_the_pool():
     assert not [i for i, j in enumerate(closest) if similar(run[i], pool[j])]
 
 
+def test_what_the_base_models_may_have_read_is_known_for_every_seed(monkeypatch):
+    monkeypatch.setattr(pretrain, "RUN_SIZE", 300)
+    small = replace(pretrain.RECIPES["encoder"], rnas=1000)
+    monkeypatch.setitem(pretrain.RECIPES, "encoder", small)
+    assert not pretrain.read_before(world.make(200, pretrain.SEED).rnas).any()
+    rnas = world.make(200, 1).rnas
+    near = pretrain.read_before(rnas)
+    assert near.any() and near.mean() < 0.2 and near.index.equals(rnas.index)
+    pool = [rna.sequence for rna in world.entries(1000, pretrain.SEED, pretrain.POOL)]
+    apart = rnas.sequence[~near & (rnas.family != "")].tolist()
+    closest = nearest(apart, pool, k=6)
+    assert not [i for i, j in enumerate(closest) if similar(apart[i], pool[j])]
+    assert not pretrain.read_before(rnas.assign(rna_id="mine")).any()
+
+
 def test_no_abstract_and_no_name_of_a_run_is_in_the_texts(documents):
     run = world.make(300, 0, "run")
     read = "\n".join(documents)

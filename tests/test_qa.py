@@ -77,6 +77,13 @@ REFUSED = (
     "This RNA was measured in 84 patients.",
     "The interaction between HuR and this RNA regulates apoptosis.",
     "The role of this RNA in glioma remains unclear.",
+    "There is no evidence that this RNA binds HuR.",
+    "No study has shown that this RNA regulates apoptosis.",
+    "It is unlikely that this RNA is associated with sepsis.",
+    "It is not true that this RNA is associated with sepsis.",
+    "PTEN was excluded as a target of this RNA.",
+    "This RNA binds HuR " + "and " * 100 + "is associated with sepsis.",
+    "is " * 5000 + "targeted by this RNA.",
 )
 
 

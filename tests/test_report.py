@@ -52,6 +52,9 @@ def test_place_is_zero_at_the_random_floor(found):
     table = results.place_table(found)
     assert set(table.loc["floor.random"]) == {"0.00"}
     assert 0 < float(table.loc["IT", "ROUGE-L"]) < 1
+    perfect = found.scores.assign(value=1.0)
+    other = results.Results("r", found.folder, found.answers, perfect, found.differences, {})
+    assert set(results.place_table(other).loc["IT"]) == {"–"}
 
 
 def test_differences_say_which_are_clear(found):
@@ -69,6 +72,10 @@ def test_runs_stand_side_by_side(found):
 def test_findings_are_computed(found):
     text = " ".join(report.findings(found))
     assert "IT 0." in text and "do not overlap" in text and "loses" in text
+    keys = ["model_a", "model_b", "metric"]
+    row = found.differences.set_index(keys).loc[("IT", "floor.most_common", "fact.all")]
+    assert f"paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" in text
+    assert "A floor is better than IT on" not in text
     worse = found.scores.assign(
         value=found.scores.value.where(found.scores.model != "IT", 0.1),
         low=found.scores.low.where(found.scores.model != "IT", 0.0),
@@ -77,6 +84,7 @@ def test_findings_are_computed(found):
     other = results.Results("r", found.folder, found.answers, worse, found.differences, {})
     text = " ".join(report.findings(other))
     assert "no distance to lose" in text and " overlap" in text
+    assert "A floor is better than IT on fact.rna_type (IT 0.10, floor." in text
 
 
 def test_findings_leave_out_what_was_not_asked(found):
