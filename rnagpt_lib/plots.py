@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from rnagpt_lib import paths, report
 from rnagpt_lib.files import sha256, write_json
@@ -33,6 +34,7 @@ COLOURS = {
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
 FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
@@ -196,7 +198,10 @@ def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
         checked = steps.dropna(subset=["val_loss"])
         loss.plot(checked.step, checked.val_loss, "o--", markersize=3, label="validation",
                   color=COLOURS["floor.most_common"])  # fmt: skip
-    loss.set(title=name, ylabel="loss", ylim=(0, None))
+    loss.set(title=name, ylabel="loss (log scale)", yscale="log")
+    loss.yaxis.set_major_formatter(ScalarFormatter())
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    loss.set_yticks([t for t in TICKS if steps.loss.min() / 1.5 < t < steps.loss.max() * 1.5])
     loss.legend()
     rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))

@@ -16,6 +16,7 @@ from rnagpt_lib.results import (
     STAGE,
     Results,
     facts_table,
+    figure_folder,
     load,
     rouge_table,
     semantic_table,
@@ -140,6 +141,7 @@ def readme(run: str = "reference") -> str:
         "other; ROUGE-L and the semantic score are F1.",
         LEGEND,
         markdown(facts_table(results)),
+        *_figure(run, "facts", "Facts by family seen or held out, with floors and controls"),
         "`fact.all` by stratum, with 95 % bootstrap bounds over units:",
         markdown(strata_table(results)),
         "In the layout of the paper's tables; its values are labelled, come from other data, "
@@ -147,8 +149,14 @@ def readme(run: str = "reference") -> str:
         markdown(rouge_table(results)),
         markdown(semantic_table(results)),
         "\n".join(f"- {sentence}" for sentence in findings(results)),
+        *_figure(run, "learning", "Losses of both stages, and learning rates"),
     ]
     return "\n\n".join(parts)
+
+
+def _figure(run: str, name: str, alt: str) -> list[str]:
+    path = figure_folder(run) / f"{name}.png"
+    return [f"![{alt}]({paths.shown(path)})"] if path.is_file() else []
 
 
 def _minimal(results: Results) -> list[str]:
