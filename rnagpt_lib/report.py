@@ -28,7 +28,7 @@ from rnagpt_lib.stages import stage_folder
 LEGEND = (
     "*vanilla* is the LLM, given the nucleotides as letters; *MA* the model after stage 1 "
     "(modality alignment), *IT* after stage 2 (instruction tuning). Floors answer without a "
-    "model: with the commonest answer to the question among the training pairs, a random one, "
+    "model: with the commonest answer of the training pairs that names something, a random one, "
     "that of the training RNA nearest by 5-mers, or nearest in length. Controls ask IT about a "
     "shuffled sequence, another RNA's, or none. *local*: facts that a few nucleotides decide; "
     "*closed*: yes or no (balanced accuracy); *abstention*: saying that one does not know, where "
