@@ -13,9 +13,9 @@ import pandas as pd
 from rnagpt_lib import relations
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
+from rnagpt_lib.world_entries import WORLD_IDS
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
-WORLD_IDS = "MINI-"
 STRATA = ("seen", "held_out", "decoy")
 
 

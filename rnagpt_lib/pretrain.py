@@ -26,10 +26,10 @@ from rnagpt_lib import pretrain_encoder as masking
 from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest
-from rnagpt_lib.floors import WORLD_IDS
 from rnagpt_lib.pretrain_dictionary import install, thaw
 from rnagpt_lib.pretrain_texts import texts
 from rnagpt_lib.units import similar
+from rnagpt_lib.world_entries import WORLD_IDS
 
 POOL, SEED = "pretrain", 0
 RUN_SIZE = 4000  # RNAs of the largest run that the pool has to keep clear of

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rnagpt_lib import world_text
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.world_entries import LETTER, Rna, entries
+from rnagpt_lib.world_entries import LETTER, WORLD_IDS, Rna, entries
 from rnagpt_lib.world_probes import local_tests, minimal_pairs
 from rnagpt_lib.world_rules import LOCAL_RELATIONS, TAXID, UNKNOWN
 from rnagpt_lib.world_text import Fact
@@ -102,7 +102,7 @@ def _literature(rnas: list[Rna], seed: int) -> tuple[list[dict], list[tuple[str,
         relative = last_of_family.get(rna.family.name) if shares else None
         others = [other for other in rnas[max(0, rna.index - 50) : rna.index] if _citable(other)]
         for number, article in enumerate(_abstracts(rna, count, relative, others, rng)):
-            article_id = f"MINI-{LETTER[rna.pool][1]}{rna.index * MOST_ARTICLES + number:06d}"
+            article_id = f"{WORLD_IDS}{LETTER[rna.pool][1]}{rna.index * MOST_ARTICLES + number:06d}"
             articles.append(_article_row(article_id, article, rng))
             links.append((rna.id, article_id))
             if number == 0 and relative is not None:

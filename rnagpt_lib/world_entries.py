@@ -13,6 +13,7 @@ from rnagpt_lib.world_rules import RULES, SPECIES, Family, families, habitat, re
 from rnagpt_lib.world_sequences import member, random_sequence
 from rnagpt_lib.world_text import Fact
 
+WORLD_IDS = "MINI-"  # every id of the world begins so
 LETTER = {"run": ("R", "A"), "pretrain": ("P", "Q"), "tests": ("X", "Y")}
 DECOYS, HELD_OUT, COPIES = 0.04, 0.08, 0.06  # shares of the RNAs
 _HABITAT_WEIGHTS = (0.62, 0.2, 0.12, 0.06)
@@ -33,7 +34,7 @@ class Rna:
 
     @property
     def id(self) -> str:
-        return f"MINI-{LETTER[self.pool][0]}{self.index:06d}"
+        return f"{WORLD_IDS}{LETTER[self.pool][0]}{self.index:06d}"
 
     @property
     def rna_type(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rnagpt_lib.sequences import nearest
-from rnagpt_lib.world_entries import entries
+from rnagpt_lib.world_entries import WORLD_IDS, entries
 from rnagpt_lib.world_rules import (
     BROKEN,
     LETTERS,
@@ -36,7 +36,7 @@ def minimal_pairs(n: int = 1000, seed: int = 0) -> pd.DataFrame:
         while row is None or row["sequence"] in seen:
             row = _pair(relation, f"{seed}/pairs/{index}", rng)
         seen.add(row["sequence"])
-        rows.append({"rna_id": f"MINI-Z{index:06d}", "relation": relation} | row)
+        rows.append({"rna_id": f"{WORLD_IDS}Z{index:06d}", "relation": relation} | row)
     return pd.DataFrame(rows)
 
 
