@@ -5,17 +5,14 @@ Every number comes from the run's files. Whatever may hold remote text passes `m
 """
 
 import json
-import re
-from urllib.parse import urlsplit
 
 import pandas as pd
 import yaml
 
-from rnagpt_lib import prompts, units
+from rnagpt_lib import card_origin, units
 from rnagpt_lib.export_tables import ALL, SIDES, Contents
-from rnagpt_lib.markdown import fenced, plain, table
-from rnagpt_lib.provenance import FIRST, LAST, SUMMARIES, Provenance
-from rnagpt_lib.qa import RULES_VERSION
+from rnagpt_lib.markdown import fenced, table
+from rnagpt_lib.provenance import FIRST, LAST, Provenance
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 MOST_REASONS = 60  # rows of the table of what was dropped
@@ -48,17 +45,6 @@ pairs = load_dataset(folder, "pairs")
 rnas = load_dataset(folder, "rnas")
 train = load_dataset("parquet", data_files=f"{folder}/data/pairs/train-*.parquet")"""
 NEAR = {"random": "one by one", "cluster": "by unit"}  # of notebook 03's comparison
-CITATION = """\
-@misc{xiao2024rnagpt,
-  title  = {RNA-GPT: Multimodal Generative System for RNA Sequence Understanding},
-  author = {Xiao and Sun and Jin and Wang},
-  year   = {2024},
-  note   = {arXiv 2411.08900}
-}
-@software{rnagpt_open,
-  title  = {RNA-GPT, in the open: an independent implementation},
-  author = {{RNA-GPT open implementation contributors}}
-}"""
 
 
 def render(run: Provenance, made: Contents) -> str:
@@ -69,11 +55,11 @@ def render(run: Provenance, made: Contents) -> str:
         *_opening(run, made),
         *_counts(made),
         *_split(run, made),
-        *_sources(run, made),
-        *_making(run, made),
+        *card_origin.sources(run, made),
+        *card_origin.making(run, made),
         *_dropped(run, made),
-        *_limits(run, made),
-        *_ending(run),
+        *card_origin.limits(run, made),
+        *card_origin.ending(run),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -90,7 +76,7 @@ def _header(run: Provenance, made: Contents) -> dict:
         "task_categories": ["question-answering", "text-generation"],
         "size_categories": [SIZES[min(max(len(str(n)) - 3, 0), len(SIZES) - 1)]],
         "annotations_creators": ["machine-generated"],
-        "tags": ["biology", "rna", *(["synthetic"] if run.generated else ["rnacentral"])],
+        "tags": ["biology", "rna", "synthetic" if run.generated else "rna-qa"],
         "configs": [
             {
                 "config_name": config,
@@ -113,10 +99,11 @@ def _opening(run: Provenance, made: Contents) -> list[str]:
         " **Everything in it is generated**: the RNAs, the articles and what they say are those of "
         "a miniature world made for teaching and tests, and say nothing about biology."
     )
+    texts = {"articles": "an article: id, year, title and abstract"} if made.texts else {}
     rows = [
         {"config": name, "a row is": about}
-        | {side: made.rows[name].get(side) for side in SIDES.values()}
-        for name, about in CONFIGS.items()
+        | {side: made.rows.get(name, {}).get(side) for side in SIDES.values()}
+        for name, about in (CONFIGS | texts).items()
     ]
     return [
         "# RNA-QA",
@@ -131,7 +118,7 @@ def _opening(run: Provenance, made: Contents) -> list[str]:
         "`sha256sum -c SHA256SUMS`, in this folder, tells whether the files are those that were "
         "written.",
         "## One row of `pairs`",
-        fenced(json.dumps(made.example, indent=1, ensure_ascii=False), "json"),
+        fenced(json.dumps(made.example, indent=1), "json"),
         table(pd.DataFrame({"field": FIELDS.keys(), "what it is": FIELDS.values()})),
     ]
 
@@ -154,7 +141,7 @@ def _counts(made: Contents) -> list[str]:
         f"{low}, {middle} and {high}, most {per_rna.max()}.",
         "Pairs by kind and form:",
         table(kinds),
-        "By RNA type, where (none) means that the entry names none:",
+        "By RNA type; (none) where the entry names none, as the decoys of the generated world:",
         table(types.reset_index()),
     ]
 
@@ -179,7 +166,7 @@ def _split(run: Provenance, made: Contents) -> list[str]:
         "RNAs whose side was fixed beforehand": int((made.preset != "").sum()),
         "RNAs that followed such an RNA of their unit": followed,
     } | {
-        f"test RNAs with a near twin in train, were RNAs split {NEAR[name]}": f"{share:.1%}"
+        f"test RNAs with a near twin in train, were RNAs split {NEAR.get(name, name)}": f"{share:.1%}"
         for name, share in near.items()
     }
     found = [value if isinstance(value, str) else f"{value:,}" for value in checks.values()]
@@ -196,94 +183,6 @@ def _split(run: Provenance, made: Contents) -> list[str]:
     ]
 
 
-def _sources(run: Provenance, made: Contents) -> list[str]:
-    again = "the same run makes them again" if run.generated else "anyone can fetch them again"
-    left_out = (
-        "Titles and abstracts are in this export."
-        if made.texts
-        else "Titles and abstracts are not in this export; `articles` keeps the ids, by which "
-        f"{again}."
-    )
-    quoted = (
-        "The sentences that the offline provider copied from abstracts are left out as well: there "
-        "`text` of `annotations` is null, and the ids of the articles stay."
-    )
-    return [
-        "## Sources and licences",
-        *_origin(run),
-        left_out + ("" if made.quotes else f" {quoted}"),
-    ]
-
-
-def _origin(run: Provenance) -> list[str]:
-    if run.generated:
-        size = run.params[FIRST]["world_size"]
-        return [
-            f"The RNAs and their articles are generated: the miniature world of {size:,} RNAs, "
-            f"seed {run.manifests[FIRST]['key']['seed']}. They are under the project's licence, "
-            "MIT. No record of RNAcentral or PubMed is in it."
-        ]
-    rules = (
-        "RNAcentral's data are CC0. Abstracts belong to their publishers. What others gave keeps "
-        "the licence that they gave it."
-    )
-    if run.sources:
-        rows = [source.model_dump() for source in run.sources]
-        return [table(pd.DataFrame(rows).astype(object)), rules]
-    files = {
-        _public(name): digest
-        for stage in (FIRST, SUMMARIES)
-        for name, digest in run.manifests[stage]["inputs"].items()
-    }
-    return [
-        "The RNAs and articles come from files, whose licence this card does not know:",
-        table(pd.DataFrame({"file": files.keys(), "SHA-256": files.values()})),
-        rules,
-    ]
-
-
-def _making(run: Provenance, made: Contents) -> list[str]:
-    rows = [_model(run, stage) for stage in (SUMMARIES, LAST)]
-    kept = run.params[LAST]
-    return [
-        "## How the texts were made",
-        f"Annotations of the source `{kept['source']}` were broken into pairs by "
-        f"{' and '.join(plain(version) for version in sorted(made.versions))}, at most "
-        f"{kept['max_pairs']} for an RNA. An annotation was to have {run.params[SUMMARIES]['words']} "
-        "words at most.",
-        table(pd.DataFrame(rows)),
-        *_prompts(run, made),
-    ]
-
-
-def _model(run: Provenance, stage: str) -> dict:
-    params, calls = run.params[stage], run.metrics[stage].get("calls", {})
-    row = {"stage": stage, "by": "rules and chosen sentences, no language model"}
-    if params["provider"] != "offline":
-        row["by"] = calls.get("model", params["model"])
-    names = {"calls": "calls", "tokens_in": "tokens in", "tokens_out": "tokens out"}
-    return row | {
-        title: calls.get(name, 0 if params["provider"] == "offline" else None)
-        for name, title in (names | {"dollars": "US dollars"}).items()
-    }
-
-
-def _prompts(run: Provenance, made: Contents) -> list[str]:
-    """The prompts' full texts; none where no model was asked."""
-    if all(run.params[stage]["provider"] == "offline" for stage in (SUMMARIES, LAST)):
-        return ["No prompt was used."]
-    texts = {name: text for name, text in vars(prompts).items() if name.isupper()}
-    versions = {name: texts.pop(name) for name in list(texts) if name.endswith("_VERSION")}
-    parts = ["The prompts, with the places where texts are filled in:"]
-    if made.versions - {RULES_VERSION, *versions.values()}:
-        parts = ["The prompts as they are now; those of the run, named above, were others:"]
-    for name, text in texts.items():
-        version = versions.get(f"{name}_VERSION")
-        title = name.strip("_").lower() + (f", version {version}" if version else "")
-        parts += [f"**{title}**", fenced(text, "text")]
-    return parts
-
-
 def _dropped(run: Provenance, made: Contents) -> list[str]:
     if not made.reasons:
         return ["## Left out", "No record was left out."]
@@ -298,64 +197,3 @@ def _dropped(run: Provenance, made: Contents) -> list[str]:
         "left out, with numbers as #; each record is in `dropped`:",
         table(pd.DataFrame(rows, columns=["stage", "reason", "records"])),
     ]
-
-
-def _limits(run: Provenance, made: Contents) -> list[str]:
-    least = run.params[LAST]["min_pairs"]
-    few = int((made.per_rna < least).sum())
-    offline = run.params[LAST]["provider"] == "offline"
-    limits = [
-        "Species can often not be told from a sequence; the question is asked all the same.",
-        "\"No\" to a closed question means that the RNA's annotation does not say so, which is "
-        "no evidence of absence.",
-        "Annotations keep their authors' claims, right or wrong.",
-        f"{few:,} RNAs have fewer than {least} pairs, as their texts carry no more.",
-        'Pairs were made by rules, which find facts in usual wording only and take "up-regulated '
-        'in glioma" for an association with glioma.' if offline else
-        "A language model wrote the pairs about literature, and may have misread a sentence.",
-    ]  # fmt: skip
-    if run.params[SUMMARIES]["provider"] != "offline":
-        limits.append("A language model wrote annotations; a citation shows where to check one.")
-    truth = run.metrics[LAST].get("truth")
-    if truth:
-        limits.append(
-            f"Against the generated world's truth the facts in open pairs have a precision of "
-            f"{truth['precision']:.3f} and a recall of {truth['recall']:.3f}."
-        )
-    return ["## Known limits", "\n".join(f"- {limit}" for limit in limits)]
-
-
-def _ending(run: Provenance) -> list[str]:
-    rows = [
-        {
-            "stage": stage,
-            "finished": about["finished"],
-            "code (git)": (about["git"] or "unknown")[:12],
-            "SHA-256 of parameters and outputs": about["hash"],
-        }
-        for stage, about in run.manifests.items()
-    ]
-    versions = ", ".join(f"{k} {v}" for k, v in run.manifests[LAST]["versions"].items())
-    return [
-        "## Where it comes from",
-        f"Written by `rnagpt export-dataset {run.run}` from the run's stages:",
-        table(pd.DataFrame(rows)),
-        f"Seed {run.seed}; {plain(versions, 600)}. Their parameters, of paths and addresses only "
-        "the last part or the host:",
-        fenced(json.dumps(_public(run.params), indent=1, ensure_ascii=False), "json"),
-        "## Citation",
-        "Cite the paper, and this implementation of it, which is independent of the paper's "
-        "authors:",
-        fenced(CITATION, "bibtex"),
-    ]
-
-
-def _public(value: object) -> object:
-    """Parameters without what is nobody's business: folders, users and ports of servers."""
-    if isinstance(value, dict):
-        return {name: _public(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_public(part) for part in value]
-    if isinstance(value, str) and "://" in value:
-        return urlsplit(value).hostname
-    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value

@@ -69,6 +69,10 @@ def export_dataset(
 
 def _finished(run_id: str) -> str:
     """Hash of stage 03. Raises InputError with the commands that finish an unfinished run."""
+    folder = stages.stage_folder(run_id, PATH[0]).parent
+    if not folder.is_dir():
+        known = sorted(path.name for path in paths.runs().glob("[A-Za-z]*/"))
+        raise InputError(f"there is no run {run_id}; runs are {', '.join(known) or 'none yet'}")
     reasons = {stage: stages.is_fresh(run_id, stage) for stage in PATH}
     missing = [stage for stage in PATH if reasons[stage]]
     if missing:
@@ -159,7 +163,8 @@ def _in_place_of(out: Path, force: bool) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}") from None
     try:
-        _recover(out, aside, partial)
+        _restore(out, aside)
+        _clear(partial)
         _check_place(out, force)
         yield partial
         lock.unlink()
@@ -168,7 +173,7 @@ def _in_place_of(out: Path, force: bool) -> Iterator[Path]:
         os.rename(partial, out)
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException as error:
-        _recover(out, aside, partial)
+        _restore(out, aside)
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
             raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
@@ -177,11 +182,14 @@ def _in_place_of(out: Path, force: bool) -> Iterator[Path]:
         locks.release(lock)
 
 
-def _recover(out: Path, aside: Path, partial: Path) -> None:
-    """Undo what a killed export left: an ``out`` set aside, and a folder half filled."""
+def _restore(out: Path, aside: Path) -> None:
+    """Put back an ``out`` that was set aside and not replaced."""
     if aside.exists() and not out.exists():
         os.rename(aside, out)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear(partial: Path) -> None:
     for file in partial.iterdir():
         if file.is_dir():
             shutil.rmtree(file)

@@ -60,7 +60,7 @@ class Contents:
 
 
 def write(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bool) -> Contents:
-    """Write every config below ``folder``; ``how`` is the run's SPLIT.
+    """Write every config that has rows below ``folder``; ``how`` is the run's SPLIT.
 
     ``texts``: with titles and abstracts; ``quotes``: with sentences that quote abstracts.
     Raises InputError for an unknown or repeated id, and for a unit on two sides unless ``how``
@@ -76,7 +76,7 @@ def write(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bool) -> 
     articles = CONFIGS["articles"] + (("title", "abstract") if texts else ())
     flows = {
         "pairs": _pairs(run_id, rnas, made),
-        "rnas": [rnas],
+        "rnas": (rnas.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
         "annotations": _annotations(run_id, rnas, quotes),
         "links": _links(run_id, rnas, made),
         "articles": _whole(_path(run_id, FIRST, "articles"), "articles", articles),
@@ -85,9 +85,20 @@ def write(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bool) -> 
     for config, flow in flows.items():
         names = articles if config == "articles" else CONFIGS[config]
         sides = ALL if config in ("articles", "dropped") else SIDES.values()
-        flow = tqdm(flow, desc=config, unit=f" × {BATCH_ROWS:,} rows", leave=False)
-        made.rows[config] = shards.write(folder / config, _schema(config, names), flow, sides)
+        flow, schema = _with_bar(flow, config), _schema(config, names)
+        rows = shards.write(folder / config, schema, flow, sides)
+        if rows:  # `datasets` cannot load a config without any
+            made.rows[config] = rows
+        else:
+            (folder / config).rmdir()
     return made
+
+
+def _with_bar(flow: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
+    with tqdm(desc=name, unit=" rows", unit_scale=True, leave=False) as bar:
+        for rows in flow:
+            yield rows
+            bar.update(len(rows))
 
 
 def _check_sides(rnas: pd.DataFrame, how: str, run_id: str) -> None:

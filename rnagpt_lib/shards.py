@@ -42,9 +42,8 @@ class Shards:
             self._write()
 
     def finish(self) -> int:
-        """Write what waits, and name the files; returns the rows. No rows make an empty file."""
-        if any(part.num_rows for part in self._waiting) or not self._files:
-            self._write()
+        """Write what waits, and name the files; returns the rows. No rows make no file."""
+        self._write()
         self._end_shard()
         for number, file in enumerate(self._files):
             name = f"{self.side}-{number:05d}-of-{len(self._files):05d}.parquet"
@@ -54,6 +53,8 @@ class Shards:
     def _write(self) -> None:
         rows = pa.concat_tables([self.schema.empty_table(), *self._waiting])
         self._waiting = []
+        if not rows.num_rows:
+            return
         if self._writer is None:
             self._files.append(self.folder / f".{self.side}-{len(self._files):05d}")
             self._writer = pq.ParquetWriter(self._files[-1], self.schema, compression="zstd")
@@ -74,7 +75,6 @@ def write(
     """Write ``tables`` to ``folder``; returns side → rows, for the sides that have any.
 
     The column ``split`` of the tables names the side; the files hold the columns of ``schema``.
-    Where no side has rows, the first of ``sides`` has one file that is empty.
     """
     folder.mkdir(parents=True)
     with ExitStack() as stack:
@@ -83,5 +83,4 @@ def write(
             rows = table.select(schema.names).cast(schema)
             for own in shards:
                 own.add(rows.filter(pc.equal(table["split"], own.side)))
-        used = [own for own in shards if own.rows] or shards[:1]
-        return {own.side: own.finish() for own in used}
+        return {own.side: own.finish() for own in shards if own.rows}
