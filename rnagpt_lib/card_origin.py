@@ -15,6 +15,7 @@ from rnagpt_lib.markdown import fenced, plain, table
 from rnagpt_lib.provenance import FIRST, LAST, SUMMARIES, Provenance
 from rnagpt_lib.qa import RULES_VERSION
 
+COUNTS = {"calls": "calls", "tokens_in": "tokens in", "tokens_out": "tokens out"}
 CITATION = """\
 @misc{xiao2024rnagpt,
   title  = {RNA-GPT: Multimodal Generative System for RNA Sequence Understanding},
@@ -29,6 +30,7 @@ CITATION = """\
 
 
 def sources(run: Provenance, made: Contents) -> list[str]:
+    """Where the records are from, under which licences, and what is left out for them."""
     again = "anyone can fetch them again, those of PubMed and PMC from Europe PMC"
     again = "the same run makes them again" if run.generated else again
     left_out = (
@@ -76,6 +78,7 @@ def _origin(run: Provenance) -> list[str]:
 
 
 def making(run: Provenance, made: Contents) -> list[str]:
+    """Models with their calls and costs, and the prompts in full."""
     rows = [_model(run, stage) for stage in (SUMMARIES, LAST)]
     kept = run.params[LAST]
     return [
@@ -84,21 +87,19 @@ def making(run: Provenance, made: Contents) -> list[str]:
         f"{' and '.join(plain(version) for version in sorted(made.versions))}, at most "
         f"{kept['max_pairs']} for an RNA. An annotation was to have {run.params[SUMMARIES]['words']} "
         "words at most.",
-        table(pd.DataFrame(rows)),
+        table(pd.DataFrame(rows).astype(dict.fromkeys(COUNTS.values(), "Int64"))),
         *_prompts(run, made),
     ]
 
 
 def _model(run: Provenance, stage: str) -> dict:
     params, calls = run.params[stage], run.metrics[stage].get("calls", {})
-    row = {"stage": stage, "by": "rules and chosen sentences, no language model"}
-    if params["provider"] != "offline":
-        row["by"] = calls.get("model", params["model"])
-    names = {"calls": "calls", "tokens_in": "tokens in", "tokens_out": "tokens out"}
-    return row | {
-        title: calls.get(name, 0 if params["provider"] == "offline" else None)
-        for name, title in (names | {"dollars": "US dollars"}).items()
-    }
+    by = calls.get("model", params["model"])
+    if params["provider"] == "offline":
+        by, calls = "rules, no language model", dict.fromkeys([*COUNTS, "dollars"], 0)
+    counts = {title: calls.get(name) for name, title in COUNTS.items()}
+    dollars = f"{calls['dollars']:.4f}" if "dollars" in calls else "–"
+    return {"stage": stage, "by": by} | counts | {"US dollars": dollars}
 
 
 def _prompts(run: Provenance, made: Contents) -> list[str]:
@@ -118,6 +119,7 @@ def _prompts(run: Provenance, made: Contents) -> list[str]:
 
 
 def limits(run: Provenance, made: Contents) -> list[str]:
+    """What a user should not expect of the data."""
     least = run.params[LAST]["min_pairs"]
     few = int((made.per_rna < least).sum())
     offline = run.params[LAST]["provider"] == "offline"
@@ -143,6 +145,7 @@ def limits(run: Provenance, made: Contents) -> list[str]:
 
 
 def ending(run: Provenance) -> list[str]:
+    """Stages, code, versions and parameters behind the files, and how to cite them."""
     rows = [
         {
             "stage": stage,

@@ -47,13 +47,7 @@ def export_dataset(
     _check_place(out, force)
     before = _finished(run_id)
     run = Provenance.of(run_id)
-    if with_abstracts and not (run.generated or with_copyrighted_abstracts):
-        raise InputError(
-            f"the articles of run {run_id} are not generated, and {COPYRIGHT}; "
-            "to include them all the same, give --with-copyrighted-abstracts"
-        )
-    if with_copyrighted_abstracts and not run.generated:
-        print(f"Note: {COPYRIGHT}.", file=sys.stderr)
+    _check_abstracts(run, with_abstracts, with_copyrighted_abstracts)
     texts = with_copyrighted_abstracts or with_abstracts
     quotes = with_copyrighted_abstracts or not run.quotes_abstracts
     with _in_place_of(out, force) as folder:
@@ -65,6 +59,19 @@ def export_dataset(
         if _finished(run_id) != before:
             raise InputError(f"run {run_id} was run again while it was exported; export it again")
     return made.rows
+
+
+def _check_abstracts(run: Provenance, asked: bool, copyrighted: bool) -> None:
+    """InputError for abstracts that somebody owns, a note where the user takes them all the same."""
+    if run.generated:
+        return
+    if copyrighted:
+        print(f"Note: {COPYRIGHT}.", file=sys.stderr)
+    elif asked:
+        raise InputError(
+            f"the articles of run {run.run} are not generated, and {COPYRIGHT}; "
+            "to include them all the same, give --with-copyrighted-abstracts"
+        )
 
 
 def _finished(run_id: str) -> str:

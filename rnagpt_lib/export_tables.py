@@ -66,24 +66,8 @@ def write(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bool) -> 
     Raises InputError for an unknown or repeated id, and for a unit on two sides unless ``how``
     is "random".
     """
-    frame = tables.read(_path(run_id, LAST, "rnas"), "rnas")
-    _check_sides(frame, how, run_id)
-    preset = tables.read(_path(run_id, FIRST, "rnas"), "rnas").set_index("rna_id")["split"]
-    preset = preset.reindex(frame["rna_id"]).fillna("").set_axis(frame.index)
-    made = Contents(frame, preset, texts, quotes)
-    sided = frame.assign(split=frame["split"].map(SIDES))
-    rnas = pa.Table.from_pandas(sided, preserve_index=False).combine_chunks()
-    articles = CONFIGS["articles"] + (("title", "abstract") if texts else ())
-    flows = {
-        "pairs": _pairs(run_id, rnas, made),
-        "rnas": (rnas.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
-        "annotations": _annotations(run_id, rnas, quotes),
-        "links": _links(run_id, rnas, made),
-        "articles": _whole(_path(run_id, FIRST, "articles"), "articles", articles),
-        "dropped": _dropped(run_id, made),
-    }
-    for config, flow in flows.items():
-        names = articles if config == "articles" else CONFIGS[config]
+    made = Contents(*_rnas(run_id, how), texts, quotes)
+    for config, (flow, names) in _flows(run_id, made).items():
         sides = ALL if config in ("articles", "dropped") else SIDES.values()
         flow, schema = _with_bar(flow, config), _schema(config, names)
         rows = shards.write(folder / config, schema, flow, sides)
@@ -92,6 +76,31 @@ def write(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bool) -> 
         else:
             (folder / config).rmdir()
     return made
+
+
+def _rnas(run_id: str, how: str) -> tuple[pd.DataFrame, pd.Series]:
+    """The RNAs of 03, checked, and the sides that 00 had fixed, indexed like them."""
+    rnas = tables.read(_path(run_id, LAST, "rnas"), "rnas")
+    _check_sides(rnas, how, run_id)
+    preset = tables.read(_path(run_id, FIRST, "rnas"), "rnas").set_index("rna_id")["split"]
+    return rnas, preset.reindex(rnas["rna_id"]).fillna("").set_axis(rnas.index)
+
+
+def _flows(run_id: str, made: Contents) -> dict[str, tuple[Iterable[pa.Table], tuple[str, ...]]]:
+    """Config → its tables, with the column `split`, and the columns to write."""
+    sided = made.rnas.assign(split=made.rnas["split"].map(SIDES))
+    rnas = pa.Table.from_pandas(sided, preserve_index=False).combine_chunks()
+    articles = CONFIGS["articles"] + (("title", "abstract") if made.texts else ())
+    flows = {
+        "pairs": _pairs(run_id, rnas, made),
+        "rnas": (rnas.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
+        "annotations": _annotations(run_id, rnas, made.quotes),
+        "links": _links(run_id, rnas, made),
+        "articles": _whole(_path(run_id, FIRST, "articles"), "articles", articles),
+        "dropped": _dropped(run_id, made),
+    }
+    columns = CONFIGS | {"articles": articles}
+    return {config: (flow, columns[config]) for config, flow in flows.items()}
 
 
 def _with_bar(flow: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:

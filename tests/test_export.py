@@ -334,7 +334,7 @@ def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
         "| RNAcentral | https\\://rnacentral.org | 26 | 2026-11-24 | has_lit_scan | 12,345 |"
         in text
     )
-    assert "| 02_summarize | some-model | 321 | 45,678 | 9,876 | 0.12 |" in text
+    assert "| 02_summarize | some-model | 321 | 45,678 | 9,876 | 0.1200 |" in text
     for name in ("SUMMARY", "MERGE", "QA"):
         assert getattr(prompts, name) in text and getattr(prompts, f"{name}_VERSION") in text
     assert header(tmp_path / "out")["license"] == "other"
@@ -516,31 +516,56 @@ def test_two_exports_to_one_place_do_not_mix(world, tmp_path):
     assert not partial.exists()
 
 
+def test_a_run_that_changes_meanwhile_is_refused(world, tmp_path, monkeypatch):
+    def render(*_):
+        again = Run.open(LAST, run="w", max_pairs=3)
+        again.finish()
+        return "card"
+
+    monkeypatch.setattr(card, "render", render)
+    with pytest.raises(InputError, match="w was run again while it was exported"):
+        export.export_dataset("w", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export.export_dataset("w", out)
+    whole = snapshot(out)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards.Shards, "_write", full)
+    with pytest.raises(InputError, match="out cannot be written: No space left on device"):
+        export.export_dataset("w", out, force=True)
+    assert snapshot(out) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rnagpt_lib import export
-renamed, rename = 0, os.rename
-def counted(*paths):
-    global renamed
-    renamed += 1
-    if renamed == int(sys.argv[2]):
+out, moment, rename = Path(sys.argv[1]), sys.argv[2], os.rename
+def killing(old, new):
+    if Path(new) == out if moment == "swap" else moment in str(new):
         os.kill(os.getpid(), signal.SIGKILL)
-    rename(*paths)
-os.rename = counted
-export.export_dataset("w", Path(sys.argv[1]), force=True)
+    rename(old, new)
+os.rename = killing
+export.export_dataset("w", out, force=True)
 """
 
 
-@pytest.mark.parametrize("moment", [2, 16])  # amid the shards; between the last two
+@pytest.mark.parametrize("moment", ["data/links/test", "swap"])
 def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
     out = tmp_path / "out"
     export.export_dataset("w", out)
     whole = snapshot(out)
-    command = [sys.executable, "-c", KILLED, str(out), str(moment)]
+    command = [sys.executable, "-c", KILLED, str(out), moment]
     killed = subprocess.run(command, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not out.exists() if moment == 16 else snapshot(out) == whole
+    assert not out.exists() if moment == "swap" else snapshot(out) == whole
     with pytest.raises(InputError, match="give --force"):
         export.export_dataset("w", out)  # what was set aside is back, and not replaced unasked
     assert snapshot(out) == whole
