@@ -176,6 +176,7 @@ def _split(run: Provenance, made: Contents) -> list[str]:
         f"when their sequences are {units.IDENTITY:.0%} identical over most of the shorter one, "
         f"when they share half of their articles, or through other RNAs.",
         table(sides.rename_axis("side").reset_index()),
+        "What was checked:",
         table(pd.DataFrame({"check": checks.keys(), "found": found})),
         "Near twins were counted for up to 100 test RNAs whose side was not fixed beforehand. An "
         "article may speak of RNAs on two sides: a unit joins RNAs that share half of their "

@@ -64,7 +64,11 @@ def _origin(run: Provenance) -> list[str]:
     )
     if run.sources:
         rows = [source.model_dump() for source in run.sources]
-        return [table(pd.DataFrame(rows).astype({"records": "Int64"})), rules]
+        listed = pd.DataFrame(rows).astype({"records": "Int64"})
+        return [
+            table(listed[["name", "release", "date", "records", "licence", "query", "url"]]),
+            rules,
+        ]
     files = {
         _public(name): digest
         for stage in (FIRST, SUMMARIES)

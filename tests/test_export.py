@@ -331,7 +331,7 @@ def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
     export.export_dataset("r", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert (
-        "| RNAcentral | https\\://rnacentral.org | 26 | 2026-11-24 | has_lit_scan | 12,345 |"
+        "| RNAcentral | 26 | 2026-11-24 | 12,345 | CC0 | has_lit_scan | https\\://rnacentral.org |"
         in text
     )
     assert "| 02_summarize | some-model | 321 | 45,678 | 9,876 | 0.1200 |" in text
