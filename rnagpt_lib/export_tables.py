@@ -131,12 +131,12 @@ def _check_sides(rnas: pd.DataFrame, how: str, run_id: str) -> None:
 
 def _pairs(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
     path = _path(run_id, LAST, "pairs")
-    ids = []
+    ids, known = [], _index(rnas["rna_id"])
     for rows in _stream(path, "pairs"):
-        place = _place(rows, "rna_id", rnas, path)
+        place = _place(rows, "rna_id", known, path)
         for name in (*OF_RNA, "split"):
             rows = rows.append_column(name, rnas[name].take(place))
-        made.per_rna += np.bincount(place.to_numpy(), minlength=len(made.rnas))
+        made.per_rna += np.bincount(place, minlength=len(made.rnas))
         counted = rows.group_by(["kind", "form", "split"]).aggregate([([], "count_all")])
         for *key, number in zip(*counted.to_pydict().values(), strict=True):
             made.pairs[tuple(key)] += number
@@ -150,9 +150,9 @@ def _pairs(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
 
 
 def _annotations(run_id: str, rnas: pa.Table, quotes: bool) -> Iterator[pa.Table]:
-    path = _path(run_id, SUMMARIES, "annotations")
+    path, known = _path(run_id, SUMMARIES, "annotations"), _index(rnas["rna_id"])
     for rows in _stream(path, "annotations"):
-        rows = rows.append_column("split", rnas["split"].take(_place(rows, "rna_id", rnas, path)))
+        rows = rows.append_column("split", rnas["split"].take(_place(rows, "rna_id", known, path)))
         if not quotes:
             own = pc.is_in(rows["source"], value_set=pa.array(OWN_WORDS))
             text = pc.if_else(own, rows["text"], pa.scalar(None, pa.string()))
@@ -162,16 +162,17 @@ def _annotations(run_id: str, rnas: pa.Table, quotes: bool) -> Iterator[pa.Table
 
 def _links(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
     path, source = _path(run_id, FIRST, "links"), _path(run_id, FIRST, "articles")
-    ids = [rows.select(["article_id"]) for rows in _stream(source, "articles", ["article_id"])]
-    articles = pa.concat_tables([_schema("links", ["article_id"]).empty_table(), *ids])
-    articles = articles.combine_chunks()
+    batches = [
+        rows["article_id"].to_pylist() for rows in _stream(source, "articles", ["article_id"])
+    ]
+    articles = pd.Index([i for batch in batches for i in batch], dtype=object)
+    known = _index(rnas["rna_id"])
     sides = np.zeros(len(articles), np.int8)  # a bit for each side
     bit = rnas["split"].to_pandas().map({side: 1 << i for i, side in enumerate(SIDES.values())})
     bit = bit.to_numpy(np.int8)
     for rows in _stream(path, "links"):
-        place = _place(rows, "rna_id", rnas, path)
-        article = _place(rows, "article_id", articles, path)
-        np.bitwise_or.at(sides, article.to_numpy(), bit[place.to_numpy()])
+        place = _place(rows, "rna_id", known, path)
+        np.bitwise_or.at(sides, _place(rows, "article_id", articles, path), bit[place])
         yield rows.append_column("split", rnas["split"].take(place))
     made.shared_articles = int((np.bitwise_count(sides) > 1).sum())
 
@@ -220,11 +221,15 @@ def _stream(path: Path, table: str, columns: Iterable[str] | None = None) -> Ite
         ) from None
 
 
-def _place(rows: pa.Table, column: str, known: pa.Table, path: Path) -> pa.Array:
-    """Row number in ``known`` for each row. InputError naming an id that is not there."""
-    place = pc.index_in(rows[column], value_set=known[column].combine_chunks()).combine_chunks()
-    if place.null_count:
-        unknown = rows[column].filter(pc.is_null(place))[0].as_py()
+def _index(ids: pa.ChunkedArray) -> pd.Index:
+    return pd.Index(ids.to_pylist(), dtype=object)  # hashed once, where Arrow hashes in every call
+
+
+def _place(rows: pa.Table, column: str, known: pd.Index, path: Path) -> np.ndarray:
+    """Position in ``known`` for each row. InputError naming an id that is not there."""
+    place = known.get_indexer(np.array(rows[column].to_pylist(), dtype=object))
+    if (place < 0).any():
+        unknown = rows[column][int((place < 0).argmax())].as_py()
         raise InputError(
             f"{shown(path)}: {column} {unknown} is not among the run's; run its notebook again"
         )
