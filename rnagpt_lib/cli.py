@@ -17,6 +17,7 @@ def commands() -> None:
     \b
     rnagpt demo                                  the whole path on the miniature world
     rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
+    rnagpt export-dataset mini rna-qa            its questions and answers, to share
     """
 
 
@@ -97,6 +98,58 @@ def figures(run_id: str) -> None:
     from rnagpt_lib import plots
 
     plots.draw(run_id)
+
+
+@commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")
+@click.argument("run_id", metavar="RUN")
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--with-abstracts",
+    is_flag=True,
+    help="Include titles and abstracts; for runs on the generated world, whose texts nobody owns.",
+)
+@click.option(
+    "--with-copyrighted-abstracts",
+    is_flag=True,
+    help="Include titles and abstracts, and sentences quoted from them, though their publishers "
+    "own them: for a copy that you keep to yourself, or with their leave.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
+def export_dataset(
+    run_id: str, out: Path, with_abstracts: bool, with_copyrighted_abstracts: bool, force: bool
+) -> None:
+    """Make OUT, a Hugging Face dataset folder, of the RNA-QA of RUN.
+
+    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 03 finished. OUT is a
+    folder that does not exist yet; it appears whole or not at all.
+
+    \b
+    rnagpt export-dataset reference rna-qa       from the run that comes with the repository
+    hf upload ME/rna-qa rna-qa --repo-type dataset
+
+    OUT/README.md is the data card: sources, licences, counts, split and leakage, prompts, costs,
+    what was left out. OUT/data/ holds parquet files of the configs pairs (a question with its
+    answer, sequence and fields), rnas, annotations, links, articles and dropped. SHA256SUMS has
+    every file's hash. Titles and abstracts are left out, as their publishers own them; the ids
+    stay, so that anyone can fetch them again.
+
+    \b
+    from datasets import load_dataset
+    pairs = load_dataset("rna-qa", "pairs")      # train, validation, test
+    """
+    from rnagpt_lib import export
+
+    rows = export.export_dataset(
+        run_id,
+        out,
+        with_abstracts=with_abstracts,
+        with_copyrighted_abstracts=with_copyrighted_abstracts,
+        force=force,
+    )
+    for config, sides in rows.items():
+        listed = ", ".join(f"{side} {number:,}" for side, number in sides.items())
+        click.echo(f"{config:<12} {listed}")
+    click.echo(f"Data card: {out / 'README.md'}")
 
 
 def _listing(notebook: Path, profile: str) -> str:

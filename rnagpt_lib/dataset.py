@@ -10,6 +10,7 @@ import pandas as pd
 
 from rnagpt_lib import units, user_files, world
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.markdown import table
 from rnagpt_lib.profiles import Decompose, Filter
 from rnagpt_lib.relations import CATEGORICAL, entities, relation_of
 from rnagpt_lib.tables import frame
@@ -123,23 +124,14 @@ def data_card(
         "## Split", "",
         f"By `{params.split}`. Units on more than one side: {len(shared)}. RNAs that followed a "
         f"preset member of their unit: {followed}.", "",
-        _table(by_side.reset_index()), "",
-        "## Pairs by kind, form and side", "", _table(counts.reset_index()), "",
-        "## Dropped", "", _table(reasons), "",
+        table(by_side.reset_index()), "",
+        "## Pairs by kind, form and side", "", table(counts.reset_index()), "",
+        "## Dropped", "", table(reasons), "",
     ])  # fmt: skip
 
 
 def _one(values: pd.Series) -> str:
     return ", ".join(sorted(set(values))) or "none"
-
-
-def _table(data: pd.DataFrame) -> str:
-    """A markdown table; cells hold no bars nor line ends."""
-    rows = [list(data.columns), ["---"] * len(data.columns), *data.values.tolist()]
-    return "\n".join(
-        "| " + " | ".join(" ".join(str(cell).split()).replace("|", "/") for cell in row) + " |"
-        for row in rows
-    )
 
 
 def agreement(pairs: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:

@@ -92,6 +92,11 @@ def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, co
         (["run"], "Missing argument 'NOTEBOOK'"),
         (["run", "_template", "-f", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
         (["fly"], "No such command 'fly'"),
+        (
+            ["export-dataset", "nowhere", "out"],
+            "rnagpt: there is no run nowhere; runs are none yet",
+        ),
+        (["export-dataset", "mini"], "Missing argument 'OUT'"),
     ],
 )
 def test_mistakes_exit_with_2_and_write_nothing(rnagpt, own_runs, arguments, words):

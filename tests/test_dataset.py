@@ -170,7 +170,7 @@ def test_card_counts_and_escapes():
     pairs, _ = qa.pairs(rnas, frame("annotations", []), Decompose())
     dropped = pd.DataFrame({"stage": ["s"], "record": ["r"], "reason": ["a|b\nc"]})
     card = dataset.data_card(rnas, pairs, dropped, Decompose(), 4, "a test", preset)
-    assert "| s | a/b c | 1 |" in card and "Units on more than one side: 0" in card
+    assert "| s | a\\|b c | 1 |" in card and "Units on more than one side: 0" in card
     for side, own in rnas.groupby("split"):
         n = int(pairs["rna_id"].isin(own["rna_id"]).sum())
         assert f"| {side} | {len(own)} | {own['unit'].nunique()} | {n} |" in card
