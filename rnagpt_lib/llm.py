@@ -1,11 +1,326 @@
-"""One synchronous chat call to any OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp)."""
+"""The client for every call to a language model: asked once, then answered from the journal.
+
+>>> with Client(params) as client:   # doctest: +SKIP
+...     replies = client.answers(requests, "summaries")
+"""
 
 import json
 import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel
+from tqdm.auto import tqdm
+
+from rnagpt_lib import bodies, cost, journal
+from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import digest
+from rnagpt_lib.journal import Answered, Asked, CapReached
+from rnagpt_lib.pace import Pace
+from rnagpt_lib.profiles import Calls
+from rnagpt_lib.retries import Again, persistently
+
+CHAT = "/chat/completions"
+SHOWN = 20_000  # characters of a malformed answer that the re-ask repeats
+AGAIN = """\
+That answer does not fit the schema: {fault}
+Answer the first message again, with JSON that fits the schema and nothing else."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question with a structured answer.
+
+    ``answer``: its JSON schema goes to the server, and the answer is validated by it;
+    ``version``: of the prompt; ``max_tokens``: of the answer; ``about``: what it is for, as in
+    "URS0000000001_9606 dnc topic 2", which is no part of the key.
+    """
+
+    messages: tuple[dict[str, str], ...]
+    answer: type[BaseModel]
+    version: str
+    max_tokens: int
+    about: str
+
+    def key(self, settings: Calls) -> str:
+        """SHA-256 of all that can change the answer."""
+        parameters = {"max_tokens": self.max_tokens, "temperature": settings.temperature}
+        return digest(
+            {
+                "model": settings.model,
+                "messages": self.messages,
+                "schema": schema(self.answer),
+                "parameters": parameters,
+                "version": self.version,
+            }
+        )
+
+    def body(self, settings: Calls, rejected: Read | None = None) -> dict:
+        """What is sent; an answer that was ``rejected`` is shown with its fault."""
+        messages = list(self.messages)
+        if rejected:
+            messages.append({"role": "assistant", "content": rejected.text[:SHOWN]})
+            messages.append({"role": "user", "content": AGAIN.format(fault=rejected.fault)})
+        form = {"name": self.answer.__name__, "strict": True, "schema": schema(self.answer)}
+        # OpenAI's newer models refuse the older name; other servers may not know the newer one
+        limit = "max_completion_tokens" if settings.base_url is None else "max_tokens"
+        body = {
+            "model": settings.model,
+            "messages": messages,
+            "response_format": {"type": "json_schema", "json_schema": form},
+            limit: self.max_tokens,
+        }
+        chosen = settings.temperature is not None
+        return body | ({"temperature": settings.temperature} if chosen else {})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How a request ended; ``value``: the validated answer when it is ok.
+
+    Tokens and micro-dollars are those of all its attempts; ``cached``: the journal answered.
+    """
+
+    state: State
+    value: BaseModel | None
+    text: str
+    tokens_in: int
+    tokens_out: int
+    microdollars: int
+    cached: bool
+
+
+@dataclass
+class Totals:
+    """What a client did so far; ``cached``: distinct requests that the journal answered."""
+
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    microdollars: int = 0
+
+
+class Client:
+    """Asks a language model; a context manager, open only around calls.
+
+    It has the journal for itself. Its methods raise InputError for a refused key, a used-up
+    quota, a request that the server refuses, a server that stays away, and the cap; what was
+    answered is in the journal then, and the client makes no more calls.
+    """
+
+    def __init__(self, settings: Calls):
+        self.settings, self.totals = settings, Totals()
+        self._price = cost.price_of(settings, settings.model)
+        self._stopped, self._flying = False, 0
+        self._changed = threading.Condition()  # guards the two above
+        self._requests = Pace(settings.requests_per_minute)
+        self._tokens = Pace(settings.tokens_per_minute)
+
+    def __enter__(self) -> "Client":
+        """Raises InputError without a key, and while another process has the journal."""
+        try:
+            from rnagpt_lib.wire import Wire
+        except ImportError:
+            raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
+        chosen = self.settings
+        with ExitStack() as stack:
+            wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
+            self.wire = stack.enter_context(wire)
+            opened = journal.Journal(journal.file(), cost.cap_of(chosen))
+            self.journal = stack.enter_context(opened)
+            self._close = stack.pop_all().close
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def answers(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
+        """The replies in the order of ``requests``; equal requests are asked once."""
+        keys = [request.key(self.settings) for request in requests]
+        wanted: dict[str, Request] = {}
+        for key, request in zip(keys, requests, strict=True):
+            wanted.setdefault(key, request)
+        replies = {key: reply for key, reply in self._known(wanted)}
+        self.totals.cached += len(replies)
+        missing = {key: request for key, request in wanted.items() if key not in replies}
+        with self._bar(desc, len(missing)) as step:
+
+            def ended(key: str, reply: Reply) -> None:
+                replies[key] = reply
+                self.totals.tokens_in += reply.tokens_in
+                self.totals.tokens_out += reply.tokens_out
+                self.totals.microdollars += reply.microdollars
+                step()
+
+            self._concurrently(self._ask, missing, ended)
+        return [replies[key] for key in keys]
+
+    def _known(self, wanted: Mapping[str, Request]) -> Iterator[tuple[str, Reply]]:
+        for key, ended in self.journal.ended(list(wanted)).items():
+            found = bodies.read(self.journal.body(ended.body), wanted[key].answer)
+            yield key, _reply(found, ended, cached=True)
+
+    def _ask(self, key: str, request: Request) -> Reply:
+        """Send until the call has ended: once, and once more after a malformed answer."""
+        while not isinstance(step := self.step(key, request), Reply):
+            what = self.wire.what(request.about)
+            asked = Asked(key, request.about, request.version, self.settings.model, self.most(step))
+            persistently(lambda body=step, asked=asked: self._send(body, asked, request), what)
+        return step
+
+    def step(self, key: str, request: Request) -> Reply | dict:
+        """How the call ended, if the bodies kept so far say so; else the body to send next."""
+        rejected = None
+        for answer in self.journal.answered([key]).get(key, []):
+            found = self._settled(answer, request)
+            if found.state is None:
+                continue
+            if found.state != "malformed" or rejected:
+                self.journal.finish(answer.id, found.state)
+                return _reply(found, self.journal.ended([key])[key], cached=False)
+            rejected = found
+        return request.body(self.settings, rejected)
+
+    def _settled(self, answer: Answered, request: Request) -> Read:
+        """The kept body of an attempt, read, its real cost recorded."""
+        body = self.journal.body(answer.body)
+        found, used = bodies.read(body, request.answer), bodies.usage(body)
+        if found.state is None:
+            self.journal.fail([answer.id], billed=True)
+        else:
+            real = used and cost.microdollars(self._price, *used, answer.batch is not None)
+            self.journal.settle(answer.id, *(used or (0, 0)), real)
+        return found
+
+    def most(self, body: dict, batch: bool = False) -> int:
+        """The most, in micro-dollars, that sending ``body`` can cost."""
+        limit = body.get("max_tokens") or body["max_completion_tokens"]
+        return cost.microdollars(self._price, cost.most_tokens_in(body), limit, batch)
+
+    def _send(self, body: dict, asked: Asked, request: Request) -> None:
+        """One attempt, from its reservation to its settled cost."""
+        self._requests.take(1)
+        self._tokens.take(cost.likely_tokens_in(body) + request.max_tokens)
+        with self._in_flight([asked]) as (attempt,):
+            raw = self._post(CHAT, body, [attempt])
+            kept = Answered(attempt, self.journal.keep([attempt], raw), 0, None)
+            if self._settled(kept, request).state is None:
+                raise Again("the answer is no chat completion")
+
+    def _post(self, path: str, body: dict, attempts: Sequence[int]) -> str:
+        from rnagpt_lib.wire import MaybeBilled
+
+        try:
+            return self.wire.post(path, body)
+        except (Again, InputError) as fault:
+            self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
+            raise
+
+    @contextmanager
+    def _in_flight(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
+        """Attempts, reserved; where the cap leaves no room, those in flight may make some."""
+        with self._changed:
+            while True:
+                if self._stopped:
+                    raise _Stopped
+                try:
+                    attempts = self.journal.reserve(asked)
+                    break
+                except CapReached:
+                    if not self._flying:
+                        raise
+                    self._changed.wait()
+            self._flying += 1
+            self.totals.calls += 1
+        try:
+            yield attempts
+        finally:
+            with self._changed:
+                self._flying -= 1
+                self._changed.notify_all()
+
+    def _concurrently(
+        self, ask: Callable, missing: Mapping[Any, Any], ended: Callable[[Any, Any], None]
+    ) -> None:
+        """``ended(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
+        if self._stopped:
+            raise InputError("this client stopped at an error; open a new one")
+        waiting, running = iter(missing.items()), {}
+        pool = ThreadPoolExecutor(self.settings.width)
+        try:
+            while True:
+                for key, value in islice(waiting, self.settings.width - len(running)):
+                    running[pool.submit(ask, key, value)] = key
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    ended(running.pop(future), future.result())
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            pool.shutdown(wait=False)  # those that wait for their turn or a retry give up then
+
+    def _stop(self) -> None:
+        """No new call; return when those in flight are in the journal."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._flying)
+
+    @contextmanager
+    def _bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
+        """A progress bar with rate, time left and money; call the result at every step."""
+        before = self.journal.spent
+        with tqdm(total=total, desc=desc, unit="call", leave=False, disable=not total) as bar:
+
+            def step() -> None:
+                spent = self.journal.spent - before
+                bar.set_postfix_str(f"${spent / 1e6:.4f} with {self._flying} in flight", False)
+                bar.update()
+
+            yield step
+
+
+class _Stopped(Exception):
+    """Another worker failed, or the user interrupted."""
+
+
+@lru_cache(maxsize=64)
+def schema(answer: type[BaseModel]) -> dict:
+    """The strict JSON schema of a model: closed objects, every property required."""
+    return _strict(answer.model_json_schema())
+
+
+def _strict(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_strict(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: _strict(item) for name, item in node.items() if name != "default"}
+    for name in {"properties", "$defs"} & set(node):  # their keys are names
+        made[name] = {key: _strict(item) for key, item in node[name].items()}
+    if made.get("type") == "object":
+        made |= {"additionalProperties": False, "required": list(made.get("properties", {}))}
+    return made
+
+
+def _reply(found: Read, ended: journal.Ended, cached: bool) -> Reply:
+    state = found.state or ended.state
+    counts = ended.tokens_in, ended.tokens_out, ended.microdollars
+    return Reply(state, found.value, found.text, *counts, cached)
+
+
+# The one-call client that summarize and qa still use.
 
 KEY = "OPENAI_API_KEY"
 
