@@ -32,7 +32,7 @@ def fault(text: str) -> str:
     >>> fault("This RNA binds HuR (p < 0.05)."), fault("See www.example.org for more.")
     ('', 'holds a link')
     """
-    if any(hidden(character) for character in text):
+    if not text.isprintable() and any(hidden(character) for character in text):
         return "holds hidden or control characters"
     text = unicodedata.normalize("NFKC", text)
     if not text.isascii() and any(_foreign(character) for character in text):
