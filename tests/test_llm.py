@@ -1,14 +1,11 @@
 """The client against a real server: what is asked, what is kept, how every fault ends."""
 
-from typing import Literal
-
 import pytest
 from pydantic import BaseModel, Field
 
-from rnagpt_lib import journal, profiles, retries, wire
-from rnagpt_lib.errors import InputError
+from rnagpt_lib import profiles, retries, wire
 from rnagpt_lib.llm import Client, Request
-from tests.standin import Faults, faults, serve
+from tests.standin import Faults, serve
 from tests.standin.openai_api import PRICE, OpenAI
 
 CANARY = "sk-canary-0123456789abcdef"

@@ -7,13 +7,18 @@ real models misbehave. It does nothing at random: the same prompt has the same a
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rnagpt_lib import sentences
 from rnagpt_lib.extractive import content_words
 from rnagpt_lib.facts import facts_in
 from rnagpt_lib.relations import NONE, RELATIONS, UNKNOWN
+from tests.standin import serve
+from tests.standin.openai_api import PRICE, OpenAI
 
+NAME = "stand-in"
 _ABSTRACT = re.compile(r'<abstract id="(.+?)">\n(.*?)\n</abstract>', re.DOTALL)
 _SUMMARY = re.compile(r"<summary>\n(.*?)\n</summary>", re.DOTALL)
 _STATEMENT = re.compile(r'<statement number="(\d+)">(.*?)</statement>', re.DOTALL)
@@ -23,6 +28,16 @@ _ORDER = re.compile(
 )
 _QUOTED = re.compile(r"«(.+?)»")
 _CITE = re.compile(r"(?i)\bcit(?:e|ing) (?:it as |article |abstract )?\[?(\d+)")
+
+
+@contextmanager
+def talking(app: OpenAI) -> Iterator[dict]:
+    """Serve ``app``; gives the settings of `profiles.Calls` that reach it."""
+    with serve(app) as url:
+        yield {
+            "provider": "openai", "model": NAME, "base_url": f"{url}/v1", "deadline": 20,
+            "prices": {NAME: PRICE},
+        }  # fmt: skip
 
 
 @dataclass
