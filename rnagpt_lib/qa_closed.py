@@ -16,6 +16,7 @@ from rnagpt_lib.facts import Fact
 from rnagpt_lib.relations import CATEGORICAL, RELATIONS
 
 _WORD = re.compile(r"[^\W_]+")
+_PLURAL = re.compile(r"(?<=\w\w\w)(?:ies|s)$")
 
 
 class Closable(NamedTuple):
@@ -81,9 +82,16 @@ class Mentions:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """Words without case and plural; "NF-kB" is the two words on both sides of its hyphen."""
-    words = _WORD.findall(text.casefold())
-    return tuple(word.removesuffix("s") if len(word) > 3 else word for word in words)
+    """Words without case and plural; "NF-kB" is the two words on both sides of its hyphen.
+
+    >>> _words("Acute-lung injuries")
+    ('acute', 'lung', 'injury')
+    """
+    return tuple(_PLURAL.sub(_singular, word) for word in _WORD.findall(text.casefold()))
+
+
+def _singular(end: re.Match) -> str:
+    return "y" if end[0] == "ies" else ""
 
 
 def closed(
