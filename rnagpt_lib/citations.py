@@ -21,6 +21,7 @@ STEM = 5  # letters by which two forms of a word are one
 _ID_INSIDE = re.compile(
     r"[\[\]]|\(\s*\d+(?:\s*[,;-]\s*\d+)*\s*\)|\b(?:PMID|PMC)\W?\d|\bAbstracts? \d"
 )
+_END = re.compile(r"(?<=\w\w\w)(?:ing|ed|es|s)$")
 _SUBJECT = re.compile(rf"(?i)\b(?:{THIS}|the RNA|its?)\b")
 
 
@@ -98,11 +99,11 @@ def grounded(text: str, source: str) -> bool:
 def stems(text: str) -> frozenset[str]:
     """The content words of a text, but for the RNA itself; those without a digit cut short.
 
-    >>> sorted(stems("This RNA inhibited CDKN1A in gliomas."))
-    ['cdkn1a', 'gliom', 'inhib']
+    >>> sorted(stems("This RNA binds CDKN1A in gliomas."))
+    ['bind', 'cdkn1a', 'gliom']
     """
     words = (word.replace("-", "") for word in content_words(text) - {"rna", "rnas"})
-    return frozenset(w if any(c.isdigit() for c in w) else w[:STEM] for w in words)
+    return frozenset(w if any(c.isdigit() for c in w) else _END.sub("", w)[:STEM] for w in words)
 
 
 def masked(text: str, names: Iterable[str]) -> str:
