@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from functools import wraps
+from itertools import count
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -74,15 +75,15 @@ def _run(runs: str, texts: list[str], url: str, die: tuple | None, changes: dict
 def _arm(name: str, when: str, number: int) -> None:
     place, _, attribute = name.rpartition(".")
     owner = resolve_name(place)
-    real, calls = getattr(owner, attribute), []
+    real, calls = getattr(owner, attribute), count(1)
 
     @wraps(real)
     def deadly(*args, **kwargs):
-        calls.append(1)
-        if when == "before" and len(calls) == number:
+        mine = next(calls)
+        if when == "before" and mine == number:
             os.kill(os.getpid(), signal.SIGKILL)
         done = real(*args, **kwargs)
-        if when == "after" and len(calls) == number:
+        if when == "after" and mine == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
