@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 State = Literal["ok", "refusal", "length", "filter", "malformed"]
 FAULTS = 5  # that a re-ask names
 
+FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
+
 
 @dataclass(frozen=True)
 class Read:
@@ -25,7 +27,7 @@ def read(body: str, answer: type[BaseModel]) -> Read:
     """How a chat completion ended, its text validated by ``answer``. Raises nothing."""
     found = _parsed(body)
     if isinstance(found, dict) and isinstance(found.get("error"), dict):
-        return Read("filter")  # the only error that is kept as an answer
+        return Read("filter" if found["error"].get("code") in FILTERED else None)
     try:
         choice = found["choices"][0]
         reason, message = choice.get("finish_reason"), choice["message"]
@@ -34,6 +36,7 @@ def read(body: str, answer: type[BaseModel]) -> Read:
         return Read(None)
     if not isinstance(text, str):
         return Read(None)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if refusal:
         return Read("refusal", str(refusal))
     if reason in ("length", "content_filter"):
@@ -54,14 +57,14 @@ def usage(body: str) -> tuple[int, int] | None:
     return counts if all(type(count) is int and count >= 0 for count in counts) else None
 
 
-def vectors(body: str, number: int) -> list[list[float]] | None:
-    """The embeddings of ``number`` texts in their order; None when it is no such answer."""
+def vectors(body: str) -> list[list[float]] | None:
+    """The embeddings in the order of their texts; None when it is no such answer."""
     try:
         rows = sorted(_parsed(body)["data"], key=lambda row: row["index"])
         found = [[float(x) for x in row["embedding"]] for row in rows]
     except (KeyError, TypeError, ValueError):
         return None
-    whole = [row["index"] for row in rows] == list(range(number)) and all(found)
+    whole = [row["index"] for row in rows] == list(range(len(rows))) and all(found)
     return found if whole else None
 
 

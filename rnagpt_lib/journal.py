@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rnagpt_lib import locks, paths
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.retries import Again
 
 FORMAT = 1  # of the tables
 CHUNK = 500  # keys in one query
@@ -36,16 +37,23 @@ CREATE TABLE attempts (              -- one row for each time it was sent
     made TEXT NOT NULL
 );
 CREATE INDEX attempts_of_key ON attempts (key);
+CREATE INDEX attempts_of_body ON attempts (body);
 CREATE INDEX attempts_open ON attempts (batch) WHERE state = 'intent';
 CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE batches (
-    key TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, state TEXT NOT NULL, made TEXT NOT NULL
+    key TEXT PRIMARY KEY, id TEXT,   -- ours, and the server's
+    state TEXT NOT NULL,             -- open, dropped (never sent), or how it ended
+    made TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
 
 class CapReached(InputError):
     """The next call could cost more than what is left under the cap."""
+
+
+class MaybeBilled(Again):
+    """The server may have done the work, but its answer did not arrive."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,23 @@ class Journal:
             sql = "SELECT body FROM bodies WHERE id = ?"
             packed = self._db.execute(sql, (number,)).fetchone()[0]
         return zlib.decompress(packed).decode("utf-8", "surrogatepass")
+
+    def tries(self, key: str) -> int:
+        """How many attempts a call has had."""
+        with self._lock:
+            sql = "SELECT count(*) FROM attempts WHERE key = ?"
+            return self._db.execute(sql, (key,)).fetchone()[0]
+
+    @property
+    def left(self) -> float:
+        """What the cap leaves, in microdollars."""
+        return float("inf") if self.cap is None else self.cap - self.spent
+
+    def sharing(self, body: int) -> list[int]:
+        """The attempts that one body answers, in the order of its items."""
+        with self._lock:
+            sql = "SELECT id FROM attempts WHERE body = ? ORDER BY position"
+            return [row[0] for row in self._db.execute(sql, (body,))]
 
     def _within_cap(self, more: int) -> None:
         if self.cap is not None and self.spent + more > self.cap:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from typing import Any
 from pydantic import BaseModel
 from tqdm.auto import tqdm
 
-from rnagpt_lib import bodies, cost, journal
+from rnagpt_lib import batches, bodies, cost, embeddings, journal
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
-from rnagpt_lib.journal import Answered, Asked, CapReached
+from rnagpt_lib.journal import Answered, Asked, CapReached, MaybeBilled
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.profiles import Calls
 from rnagpt_lib.retries import Again, persistently
@@ -119,7 +119,7 @@ class Client:
 
     def __init__(self, settings: Calls):
         self.settings, self.totals = settings, Totals()
-        self._price = cost.price_of(settings, settings.model)
+        self.price = cost.price_of(settings, settings.model)
         self._stopped, self._flying = False, 0
         self._changed = threading.Condition()  # guards the two above
         self._requests = Pace(settings.requests_per_minute)
@@ -152,7 +152,7 @@ class Client:
         replies = {key: reply for key, reply in self._known(wanted)}
         self.totals.cached += len(replies)
         missing = {key: request for key, request in wanted.items() if key not in replies}
-        with self._bar(desc, len(missing)) as step:
+        with self.bar(desc, len(missing)) as step:
 
             def ended(key: str, reply: Reply) -> None:
                 replies[key] = reply
@@ -161,21 +161,44 @@ class Client:
                 self.totals.microdollars += reply.microdollars
                 step()
 
-            self._concurrently(self._ask, missing, ended)
+            if self.settings.mode == "batch" and missing:
+                batches.ask(self, missing, ended)
+            else:
+                batches.refuse_open(self.journal, missing)
+                self.concurrently(self._ask, missing, ended)
         return [replies[key] for key in keys]
 
+    def embeddings(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        """A vector for each text, in order; equal texts are asked for once, never by batch."""
+        return embeddings.embed(self, texts, model)
+
     def _known(self, wanted: Mapping[str, Request]) -> Iterator[tuple[str, Reply]]:
-        for key, ended in self.journal.ended(list(wanted)).items():
-            found = bodies.read(self.journal.body(ended.body), wanted[key].answer)
-            yield key, _reply(found, ended, cached=True)
+        """What the journal answers, also with bodies that a killed process kept and never read."""
+        ended = self.journal.ended(list(wanted))
+        for key in self.journal.answered([key for key in wanted if key not in ended]):
+            self.step(key, wanted[key])
+        for key, end in self.journal.ended(list(wanted)).items():
+            found = bodies.read(self.journal.body(end.body), wanted[key].answer)
+            yield key, _reply(found, end, cached=True)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
-        while not isinstance(step := self.step(key, request), Reply):
-            what = self.wire.what(request.about)
-            asked = Asked(key, request.about, request.version, self.settings.model, self.most(step))
-            persistently(lambda body=step, asked=asked: self._send(body, asked, request), what)
-        return step
+
+        def settled(attempts: list[int], body: int) -> bool:
+            return self._settled(Answered(attempts[0], body, 0, None), request).state is not None
+
+        while not isinstance(body := self.step(key, request), Reply):
+            asked = [self.asked(key, request, body)]
+            tokens = cost.likely_tokens_in(body) + request.max_tokens
+            attempt = partial(self.send, CHAT, body, asked, tokens, settled)
+            persistently(attempt, self.wire.what(request.about))
+        return body
+
+    def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
+        """The request as the journal records it, with the most that sending ``body`` can cost."""
+        read = cost.most_tokens_in(body)
+        most = cost.microdollars(self.price, read, request.max_tokens, batch)
+        return Asked(key, request.about, request.version, self.settings.model, most)
 
     def step(self, key: str, request: Request) -> Reply | dict:
         """How the call ended, if the bodies kept so far say so; else the body to send next."""
@@ -191,39 +214,39 @@ class Client:
         return request.body(self.settings, rejected)
 
     def _settled(self, answer: Answered, request: Request) -> Read:
-        """The kept body of an attempt, read, its real cost recorded."""
+        """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
         body = self.journal.body(answer.body)
         found, used = bodies.read(body, request.answer), bodies.usage(body)
         if found.state is None:
             self.journal.fail([answer.id], billed=True)
         else:
-            real = used and cost.microdollars(self._price, *used, answer.batch is not None)
+            real = used and cost.microdollars(self.price, *used, answer.batch is not None)
             self.journal.settle(answer.id, *(used or (0, 0)), real)
         return found
 
-    def most(self, body: dict, batch: bool = False) -> int:
-        """The most, in micro-dollars, that sending ``body`` can cost."""
-        limit = body.get("max_tokens") or body["max_completion_tokens"]
-        return cost.microdollars(self._price, cost.most_tokens_in(body), limit, batch)
+    def send(
+        self,
+        path: str,
+        body: dict,
+        asked: Sequence[Asked],
+        tokens: int,
+        settled: Callable[[list[int], int], bool],
+    ) -> None:
+        """One attempt: reserve, send, keep, settle. Raises Again where it may be repeated.
 
-    def _send(self, body: dict, asked: Asked, request: Request) -> None:
-        """One attempt, from its reservation to its settled cost."""
+        ``tokens``: of the account's limit; ``settled`` takes the attempts and the number of their
+        body, records what it cost, and says whether it is an answer.
+        """
         self._requests.take(1)
-        self._tokens.take(cost.likely_tokens_in(body) + request.max_tokens)
-        with self._in_flight([asked]) as (attempt,):
-            raw = self._post(CHAT, body, [attempt])
-            kept = Answered(attempt, self.journal.keep([attempt], raw), 0, None)
-            if self._settled(kept, request).state is None:
-                raise Again("the answer is no chat completion")
-
-    def _post(self, path: str, body: dict, attempts: Sequence[int]) -> str:
-        from rnagpt_lib.wire import MaybeBilled
-
-        try:
-            return self.wire.post(path, body)
-        except (Again, InputError) as fault:
-            self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
-            raise
+        self._tokens.take(tokens)
+        with self._in_flight(asked) as attempts:
+            try:
+                raw = self.wire.post(path, body)
+            except (Again, InputError) as fault:
+                self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
+                raise
+            if not settled(attempts, self.journal.keep(attempts, raw)):
+                raise Again("it sent something else than an answer")
 
     @contextmanager
     def _in_flight(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
@@ -248,7 +271,7 @@ class Client:
                 self._flying -= 1
                 self._changed.notify_all()
 
-    def _concurrently(
+    def concurrently(
         self, ask: Callable, missing: Mapping[Any, Any], ended: Callable[[Any, Any], None]
     ) -> None:
         """``ended(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
@@ -278,7 +301,7 @@ class Client:
             self._changed.wait_for(lambda: not self._flying)
 
     @contextmanager
-    def _bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
+    def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
         """A progress bar with rate, time left and money; call the result at every step."""
         before = self.journal.spent
         with tqdm(total=total, desc=desc, unit="call", leave=False, disable=not total) as bar:

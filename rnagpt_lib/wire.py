@@ -9,23 +9,23 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import httpx2
 import openai
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
+from rnagpt_lib.bodies import FILTERED
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.journal import MaybeBilled
 from rnagpt_lib.retries import Again, retry_after
 
 KEY = "OPENAI_API_KEY"
 OPENAI = "https://api.openai.com/v1"
 LARGEST_ANSWER = 64 * 2**20  # bytes
 LARGEST_FILE = 2**30  # of a batch's results
-FILTERED = ("content_filter", "content_policy_violation")  # codes of a 400 about one request
 
-
-class MaybeBilled(Again):
-    """The server may have done the work, but its answer did not arrive."""
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class Wire:
@@ -70,6 +70,16 @@ class Wire:
                 found = error.response  # it is about this request alone
             return found.content.decode("utf-8", "replace")
 
+    def call(self, kind: type[_Kind], verb: str, path: str, **options: Any) -> _Kind:
+        """The answer of another endpoint as a ``kind``; ``options`` as the SDK's own verbs have
+        them. Raises as `post`, and where it is nothing of the kind."""
+        with self.faults():
+            found = getattr(self.sdk, verb)(path, cast_to=httpx2.Response, **options)
+        try:
+            return kind.model_validate_json(found.content)
+        except ValidationError:
+            raise MaybeBilled(f"it sent something else than a {kind.__name__.lower()}") from None
+
     @contextmanager
     def faults(self) -> Iterator[None]:
         """What goes wrong with the SDK inside the block, in our terms."""
@@ -87,8 +97,6 @@ class Wire:
             raise self._reason(error) from None
         except httpx2.HTTPError:
             raise MaybeBilled("the connection broke") from None
-        except openai.APIResponseValidationError:
-            raise MaybeBilled("the answer is no JSON of the API") from None
 
     def what(self, about: str) -> str:
         """How messages begin."""
