@@ -19,7 +19,7 @@ _COMMAND = re.compile(
     r"(?i)\b(?:you|your|yourself)\b|\b(?:system|developer) (?:prompt|message|instruction)s?\b|"
     r"\b(?:ignor|disregard|forget|overrid|bypass|obey)\w*\b[^.]{0,40}"
     r"\b(?:instruct\w*|prompts?|rules?|above|previous|prior|commands?)\b|"
-    r"\bfollow(?:ing)? (?:these|those|the|my|our) (?:\w+ )?(?:instructions?|commands?|rules?)\b|"
+    r"\bfollow(?:s|ed|ing)? (?:these|those|the|my|our) (?:\w+ )?(?:instructions?|commands?|rules?)\b|"
     r"\b(?:language model|chatbot|assistant|as an AI|jailbreak\w*|prompt injection)\b|"
     r"\b(?:system|assistant|user|human) ?:|"
     r"^(?:please )?(?:ignore|disregard|forget|output|print|reply|respond|answer|repeat|write|say|cite)\b"

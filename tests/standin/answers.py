@@ -81,8 +81,9 @@ class Model:
         """The sentences about the RNA, best first of each abstract in turn, orders obeyed."""
         pools, orders = [], []
         for given, text in _ABSTRACT.findall(user):
-            plain = [s for s in sentences.split_sentences(text) if not _ORDER.search(s)]
-            about = sentences.about(given, "", " ".join(plain), known)
+            title, _, body = text.partition("\n")
+            plain = [s for s in sentences.split_sentences(body) if not _ORDER.search(s)]
+            about = sentences.about(given, title, " ".join(plain), known)
             pools.append(sorted((s for s in about if s.worth > 0.3), key=lambda s: -s.worth))
             orders += [(given, order) for order in _orders(text)] if self.obeys else []
         deepest = max(map(len, pools), default=0)
@@ -147,7 +148,9 @@ def _closed(relation, entity: str, true: bool, given: dict) -> dict:
 
 
 def _orders(text: str) -> list[str]:
-    return [s for s in re.split(r"(?<=[.!?»])\s+|\n", text) if _ORDER.search(s) or "«" in s]
+    """The sentences of a text that order something; what stands in «…» is no sentence's end."""
+    every = re.findall(r"(?:«[^»]*»|[^.!?\n])+[.!?]?", text)
+    return [said.strip() for said in every if "«" in said or _ORDER.search(said)]
 
 
 def _obeyed(given: str, order: str) -> list[tuple[str, list[str]]]:
