@@ -1,14 +1,28 @@
 """What calls cost, in integer micro-dollars: at most, in fact, and a whole stage beforehand."""
 
+from __future__ import annotations
+
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from rnagpt_lib import journal
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
+
+if TYPE_CHECKING:
+    from rnagpt_lib.llm import Request
 
 BATCH_PRICE = 2  # the Batch API costs one half
 CHARACTERS = 4  # of a token, in English text and JSON
 OVERHEAD = 256  # tokens that a server's own chat template and schema rendering may add
+FIRST_TOKEN, TOKENS_PER_SECOND = 1.0, 60.0  # of one answer: seconds of waiting, then its speed
+BATCH_HOURS = 24  # in which a batch ends
 
 
 def price_of(settings: Calls, model: str) -> Price | None:
@@ -47,3 +61,74 @@ def most_tokens_in(body: dict) -> int:
 def likely_tokens_in(body: dict) -> int:
     """About how many input tokens a request has, at `CHARACTERS` a token."""
     return len(json.dumps(body, ensure_ascii=False)) // CHARACTERS
+
+
+def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
+    """What ``requests`` will take, a row each for ``sync`` and ``batch``; sends nothing.
+
+    Input tokens are the length of the texts at `CHARACTERS` a token. Output tokens are the mean
+    of this model and prompt version in the journal, and ``max_tokens`` where it holds none.
+    ``dollars at most`` is what a cap has to allow at worst; both are NaN without a price.
+    ``hours``: under the account's limits and ``width``; for batches, the longest they may take.
+    """
+    count, longest, spoken = Counter(), Counter(), Counter()
+    for chunk in _distinct(requests, settings):
+        known = journal.held(journal.file(), list(chunk))
+        count["requests"] += len(chunk)
+        count["in the journal"] += len(known)
+        for key in chunk.keys() - known:
+            request = chunk[key]
+            body = request.body(settings)
+            count["tokens in"] += likely_tokens_in(body)
+            count["bound"] += most_tokens_in(body)
+            spoken[request.version] += 1
+            longest[request.version] += request.max_tokens
+    mean = journal.lengths(journal.file(), settings.model)
+    count["to ask"] = spoken.total()
+    count["most"] = longest.total()
+    count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
+    rows = {mode: _row(count, settings, mode == "batch") for mode in ("sync", "batch")}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
+    """The distinct requests by key, a few at a time."""
+    seen: set[bytes] = set()
+    stream = iter(requests)
+    while part := list(islice(stream, journal.CHUNK)):
+        chunk = {request.key(settings): request for request in part}
+        fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
+        seen.update(bytes.fromhex(key)[:16] for key in fresh)
+        yield fresh
+
+
+def _row(count: Counter, settings: Calls, batch: bool) -> dict:
+    price = settings.prices.get(settings.model)
+
+    def dollars(tokens_in: int, tokens_out: int) -> float:
+        return microdollars(price, tokens_in, tokens_out, batch) / 1e6 if price else math.nan
+
+    names = ("requests", "in the journal", "to ask", "tokens in", "tokens out")
+    return {name: count[name] for name in names} | {
+        "dollars": dollars(count["tokens in"], count["tokens out"]),
+        "dollars at most": dollars(count["bound"], count["most"]),
+        "hours": _batch_hours(count, settings) if batch else _hours(count, settings),
+    }
+
+
+def _hours(count: Counter, settings: Calls) -> float:
+    """The longest of: the answers themselves, requests a minute, tokens a minute."""
+    speaking = count["to ask"] * FIRST_TOKEN + count["tokens out"] / TOKENS_PER_SECOND
+    minutes = [speaking / settings.width / 60]
+    if settings.requests_per_minute:
+        minutes.append(count["to ask"] / settings.requests_per_minute)
+    if settings.tokens_per_minute:
+        minutes.append((count["tokens in"] + count["most"]) / settings.tokens_per_minute)
+    return max(minutes) / 60
+
+
+def _batch_hours(count: Counter, settings: Calls) -> float:
+    if not count["to ask"]:
+        return 0.0
+    queue = settings.batch_tokens or count["tokens in"]
+    return float(BATCH_HOURS * math.ceil(count["tokens in"] / queue))

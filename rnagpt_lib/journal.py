@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -273,11 +273,35 @@ class Journal:
 
 def integrity(path: Path) -> str:
     """What SQLite's own check says of the file; "ok" when all is well."""
-    db = sqlite3.connect(path)
-    try:
-        return db.execute("PRAGMA integrity_check").fetchone()[0]
-    finally:
-        db.close()
+    return _look(path, "PRAGMA integrity_check")[0][0]
+
+
+def held(path: Path, keys: Sequence[str]) -> set[str]:
+    """Those of the calls that have ended; another process may have the journal open."""
+    found: set[str] = set()
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        sql = f"SELECT key FROM calls WHERE state IS NOT NULL AND key IN ({marks})"
+        found.update(key for (key,) in _look(path, sql, chunk))
+    return found
+
+
+def lengths(path: Path, model: str) -> dict[str, float]:
+    """Mean tokens of the model's answers so far, by prompt version."""
+    sql = """
+        SELECT version, avg(attempts.tokens_out) FROM attempts JOIN calls USING (key)
+        WHERE attempts.state = 'answered' AND calls.state IS NOT NULL AND model = ?
+        GROUP BY version"""
+    return dict(_look(path, sql, [model]))
+
+
+def _look(path: Path, sql: str, values: Sequence = ()) -> list[tuple]:
+    """Rows of a query beside whoever has the journal; none when there is no journal."""
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql, values).fetchall()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,9 +6,11 @@ the host of the base URL alone.
 """
 
 import os
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx2
@@ -40,6 +42,7 @@ class Wire:
         self._key = SecretStr(os.environ[KEY])
         self._where = f"model {model!r} at {base_url or 'the OpenAI API'}"
         http = httpx2.Client(
+            verify=_certificates(),
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=width + 1, max_keepalive_connections=width + 1),
             headers={"accept-encoding": "identity"},
@@ -143,6 +146,11 @@ class _Bounded(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
+
+
+@lru_cache
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()  # reads all roots, so once is enough
 
 
 def _start(request: httpx2.Request) -> None:

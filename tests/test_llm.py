@@ -1,17 +1,4 @@
-"""The client against a real server: what is asked, what is kept, how every fault ends.
-
-| fault | attempts | ends as | its reservation |
-|---|---|---|---|
-| 429, with and without retry-after | again | ok | released |
-| 500, 503 with an error object | again | ok | released |
-| 502 of a proxy, no error object | again | ok | spent: the work may have been done |
-| reset before the work, after it, inside the body; half a body; slow trickle | again | ok | spent |
-| HTML with 200, bad JSON, JSON of another kind | again | ok | spent |
-| nobody listens | six | InputError | released |
-| text that does not fit the schema | one re-ask with the fault | ok, or malformed | settled |
-| refusal, length, filter (finish reason, or a 400 about the text) | one | that state | settled |
-| 401, 403, 404, 400, quota, redirect to another host | one | InputError | released |
-"""
+"""The client against a real server: what is asked, what is kept, how every fault ends."""
 
 import json
 import socket
@@ -24,6 +11,7 @@ from pydantic import BaseModel, Field
 from rnagpt_lib import journal, profiles, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Client, Request, schema
+from tests.fault_matrix import CASES, error
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import PRICE, OpenAI, by_schema
 
@@ -80,10 +68,6 @@ def rows(sql):
 
 def spent():
     return rows("SELECT coalesce(sum(cost), 0) FROM attempts")[0][0]
-
-
-def error(code, message="m"):
-    return {"error": {"message": message, "type": "t", "param": None, "code": code}}
 
 
 @pytest.fixture
@@ -166,41 +150,36 @@ def test_schemas_are_strict_also_inside_and_for_fields_with_odd_names():
 
 # The fault matrix.
 
-PASSING = {
-    "429 with retry-after": (faults.status(429, "7", error("rate_limit_exceeded")), "released"),
-    "429 without": (faults.status(429, body=error("rate_limit_exceeded")), "released"),
-    "500": (faults.status(500, body=error("server_error")), "released"),
-    "503": (faults.status(503, body=error("overloaded")), "released"),
-    "502 of a proxy": (faults.status(502), "spent"),
-    "reset before the work": (faults.reset, "spent"),
-    "reset after the work": (faults.after_the_work, "spent"),
-    "reset inside the body": (faults.reset_inside, "spent"),
-    "half a body": (faults.half_a_body, "spent"),
-    "HTML with 200": (faults.html, "spent"),
-    "bad JSON": (faults.bad_json, "spent"),
-    "JSON of another kind": (faults.changed(lambda answer: {"choices": []}), "spent"),
-    "no text but a number": (faults.changed(lambda answer: answer | {"choices": [7]}), "spent"),
-}
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_fault_ends_in_its_documented_state(world, pauses, case):
+    world.ask("paid before")
+    before = spent()
+    world.faults.add(case.fault, times=case.times)
+    if case.stops:
+        with pytest.raises(InputError, match=case.ends) as caught:
+            world.ask("paid before", *"abc", width=1)
+        assert CANARY not in str(caught.value) and "\n" not in str(caught.value)
+    else:
+        (reply,) = world.ask("a", deadline=0.5 if case.name == "slow trickle" else 5)
+        assert reply.state == case.ends and (reply.value is not None) == (case.ends == "ok")
+        assert reply.microdollars == spent() - before
+    assert tuple(state for (state,) in rows("SELECT state FROM attempts")[1:]) == case.attempts
+    assert len(pauses) == sum(state in ("failed", "lost") for state in case.attempts[:-1])
+    assert "retry" not in case.name or pauses == [7.0]
+    assert world.asked == 1 + len(case.attempts) and spent() >= world.app.bill
+    for state, cost in rows("SELECT state, cost FROM attempts"):
+        assert (cost == 0) == (state == "failed")
+    again = world.ask("paid before", "a")  # what ended is never asked again
+    assert [reply.cached for reply in again] == [True, not case.stops]
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_faults_that_pass(world, pauses, name):
-    fault, reservation = PASSING[name]
-    world.faults.add(fault)
-    (reply,) = world.ask("a")
-    assert reply.state == "ok" and world.asked == 2 and len(pauses) == 1
-    assert pauses == [7.0] or "retry-after" not in name.replace("without", "")
-    (first, cost), (second, real) = rows("SELECT state, cost FROM attempts ORDER BY id")
-    assert (first, second) == ("failed" if reservation == "released" else "lost", "answered")
-    assert (cost > 0) == (reservation == "spent") and real < 100
-    assert reply.microdollars == spent() >= world.app.bill
-    assert world.ask("a")[0].cached and world.asked == 2
-
-
-def test_a_slow_trickle_has_a_deadline_over_all(world):
-    world.faults.add(faults.trickle)
-    (reply,) = world.ask("a", deadline=0.5)
-    assert reply.state == "ok" and rows("SELECT state FROM attempts")[0] == ("lost",)
+def test_the_server_sees_no_key_where_a_redirect_points(world):
+    with serve(OpenAI(), faults=(other := Faults())) as elsewhere:
+        world.faults.add(faults.redirect(f"{elsewhere}/v1/chat/completions"))
+        with pytest.raises(InputError, match="redirects to '127.0.0.1'"):
+            world.ask("a")
+        assert not other.seen
 
 
 def test_a_fault_that_stays_stops_with_its_reason(world):
@@ -221,29 +200,6 @@ def test_nobody_listens(world):
     assert spent() == 0
 
 
-STOPPING = {
-    "401": (faults.status(401, body=error("invalid_api_key", CANARY)), "refused the key in OPENAI"),
-    "403": (faults.status(403), "refused the key"),
-    "404": (faults.status(404, body=error("model_not_found", "no such model")), "no such model"),
-    "400": (faults.status(400, body=error("bad", f"wrong {CANARY} thing")), r"wrong \*\*\* thing"),
-    "quota": (faults.status(429, body=error("insufficient_quota")), "quota is used up"),
-    "redirect": (faults.redirect("http://evil.example/v1"), "redirects to 'evil.example'"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", STOPPING)
-def test_faults_that_stop(world, name):
-    fault, words = STOPPING[name]
-    world.ask("paid before")
-    world.faults.add(fault)
-    before = spent()
-    with pytest.raises(InputError, match=words) as caught:
-        world.ask("paid before", "a", "b", "c", width=1)
-    assert world.asked == 2 and spent() == before
-    assert CANARY not in str(caught.value) and "\n" not in str(caught.value)
-    assert [reply.cached for reply in world.ask("paid before", "a")] == [True, False]
-
-
 def test_the_end_states(world):
     world.app.end = {"r": "refusal", "l": "length", "f": "content_filter"}.get
     states = [reply.state for reply in world.ask("r", "l", "f")]
@@ -253,11 +209,6 @@ def test_the_end_states(world):
     assert rows("SELECT about, state FROM calls ORDER BY state DESC") == [
         ("about r", "refusal"), ("about l", "length"), ("about f", "filter"),
     ]  # fmt: skip
-
-
-def test_a_400_about_the_text_ends_that_request_alone(world):
-    world.faults.add(faults.status(400, body=error("content_filter")))
-    assert [reply.state for reply in world.ask("a", "b", width=1)] == ["filter", "ok"]
 
 
 def test_malformed_text_is_shown_once_with_its_fault(world):
@@ -274,23 +225,17 @@ def test_malformed_text_is_shown_once_with_its_fault(world):
     assert reply.microdollars == spent() >= world.app.bill
 
 
-@pytest.mark.parametrize("text", ["no JSON", "", "[]", '{"text": ""}', "[" * 50_000, "\ud800"])
-def test_text_that_stays_malformed_ends_so(world, text):
-    def says(answer):
-        answer["choices"][0]["message"]["content"] = text
-        return answer
-
-    world.faults.add(faults.changed(says), times=2)
-    (reply,) = world.ask("a")
-    assert reply.state == "malformed" and reply.value is None
-    assert world.asked == 2 and world.ask("a")[0].cached
-
-
 def test_a_body_without_usage_counts_as_its_worst_case(world):
     world.faults.add(faults.changed(lambda body: {k: v for k, v in body.items() if k != "usage"}))
     (reply,) = world.ask("a")
     ((reserved, cost),) = rows("SELECT reserved, cost FROM attempts")
     assert reply.state == "ok" and cost == reserved == reply.microdollars > world.app.bill
+
+
+def test_a_key_that_the_server_repeats_is_not_shown(world):
+    world.faults.add(faults.status(400, body=error("bad", f"wrong {CANARY} thing")))
+    with pytest.raises(InputError, match=r"wrong \*\*\* thing"):
+        world.ask("a")
 
 
 # What stops a run, and what a stop leaves.
