@@ -47,8 +47,8 @@ def faults(
 ) -> tuple[list[str], list[str]]:
     """What breaks the rules: of each sentence ("" for a good one), and of the whole.
 
-    A summary without a sentence breaks none: the texts may say nothing of the RNA.
-    ``texts``: given id → the text behind it. Names of the RNA are no fault: `line` masks them.
+    ``texts``: given id → the text behind it. Names of the RNA are no fault: `lines` masks them. A
+    summary without a sentence breaks no rule: the texts may say nothing of the RNA.
     """
     each = [sentence_fault(sentence, texts, names) for sentence in summary.sentences]
     whole = []

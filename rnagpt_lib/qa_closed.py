@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
@@ -87,11 +88,12 @@ def _words(text: str) -> tuple[str, ...]:
     >>> _words("Acute-lung injuries")
     ('acute', 'lung', 'injury')
     """
-    return tuple(_PLURAL.sub(_singular, word) for word in _WORD.findall(text.casefold()))
+    return tuple(map(_singular, _WORD.findall(text.casefold())))
 
 
-def _singular(end: re.Match) -> str:
-    return "y" if end[0] == "ies" else ""
+@lru_cache(maxsize=1 << 18)
+def _singular(word: str) -> str:
+    return _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", word)
 
 
 def closed(
