@@ -6,7 +6,7 @@ memory holds one wave. What a model says is checked by `citations` before anythi
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -225,19 +225,16 @@ def _made(
 ) -> Iterator[Made]:
     every = [*parts, merged] if merged else parts
     reasons = [reason for answer in every for reason in answer.lines()[1]]
+    lines = merged.lines()[0] if merged else _within(words, kept)
+    if merged and not lines:
+        lines = _within(words, kept)
+        reasons.append("the groups' summaries stand unmerged")
     left_out = sum(map(len, plan.groups)) - sum(len(part.ask.texts) for part in parts)
     if left_out:
         reasons.append(f"{left_out} abstracts are beyond what a prompt holds")
-    lines = merged.lines()[0] if merged else []
-    if kept and not lines:
-        lines = _within(words, kept)
-    if merged and not merged.lines()[0]:
-        reasons.append("the groups' summaries stand unmerged")
     if not (lines or reasons):
         reasons.append("the model found nothing to say")
-    cited = {i for part in kept for line in part for i in line.article_ids}
-    survived = cited & {i for line in lines for i in line.article_ids}
-    usage = _usage(every) | {"parts": len(cited), "survived": len(survived)}
+    usage = _usage(every, kept, lines)
     for source in plan.sources:
         yield Made(plan.subject.rna_id, source, lines, reasons, usage)
 
@@ -252,9 +249,9 @@ def _within(words: int, parts: list[list[Line]]) -> list[Line]:
     return kept
 
 
-def _usage(every: Iterable[Answer]) -> dict[str, int]:
-    every = list(every)
+def _usage(every: list[Answer], kept: list[list[Line]], lines: list[Line]) -> dict[str, int]:
     replies = [reply for answer in every for reply in answer.replies]
+    cited = {i for part in kept for line in part for i in line.article_ids}
     return {
         "calls": len(replies),
         "tokens_in": sum(reply.tokens_in for reply in replies),
@@ -262,4 +259,6 @@ def _usage(every: Iterable[Answer]) -> dict[str, int]:
         "microdollars": sum(reply.microdollars for reply in replies),
         "first": sum(answer.first for answer in every),
         "valid": sum(answer.valid for answer in every),
+        "parts": len(cited),
+        "survived": len(cited & {i for line in lines for i in line.article_ids}),
     }

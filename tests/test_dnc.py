@@ -82,6 +82,14 @@ def test_a_second_run_makes_no_call(world):
     assert again.usage.equals(first.usage)  # what it cost once
 
 
+def test_batches_give_the_same(world):
+    made = tables()
+    want = world.summarize(made).annotations
+    in_batches = world.summarize(made, mode="batch", model="stand-in-2")
+    assert in_batches.annotations.equals(want) and len(world.app.batches) == 2  # groups, merges
+    assert (in_batches.usage["tokens_out"] > 0).all()
+
+
 def test_one_group_is_asked_once_for_both_sources(world):
     annotations, _, usage = world.summarize(tables(n_topics=1))
     assert world.app.completions == 1 and len(usage) == 2

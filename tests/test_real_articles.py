@@ -30,13 +30,13 @@ def check(rnas, links, annotations, pairs):
     linked = set(zip(links["rna_id"], links["article_id"], strict=True))
     own = {row["rna_id"]: pattern(names_of(row)) for row in rnas.to_dict("records")}
     for row in annotations.itertuples():
-        assert row.article_ids and {(row.rna_id, i) for i in row.article_ids} <= linked
+        assert len(row.article_ids) and {(row.rna_id, i) for i in row.article_ids} <= linked
         assert not own[row.rna_id].search(row.text) and not clean.fault(row.text)
     assert (annotations["text"].str.split().str.len().groupby(
         [annotations["rna_id"], annotations["source"]]).sum() <= 120).all()  # fmt: skip
     for row in pairs[~pairs["kind"].isin(["rna_type", "species", "family"])].itertuples():
         assert {(row.rna_id, i) for i in row.article_ids} <= linked
-        assert row.article_ids or row.answer.startswith("No")
+        assert len(row.article_ids) or row.answer.startswith("No")
 
 
 def test_through_the_library_twice_and_the_second_time_without_a_call(world, shared, tmp_path):
