@@ -53,6 +53,11 @@ def microdollars(price: Price | None, tokens_in: int, tokens_out: int, batch: bo
     return math.ceil(exact / BATCH_PRICE if batch else exact)
 
 
+def real(price: Price | None, used: tuple[int, int] | None, batch: bool = False) -> int | None:
+    """What a call cost by its usage; None, so that its reservation stays, when nobody knows."""
+    return microdollars(price, *used, batch) if price and used else None
+
+
 def most_tokens_in(body: dict) -> int:
     """A bound on a request's input tokens: no token is shorter than a byte of its text."""
     return len(json.dumps(body, ensure_ascii=False).encode()) + OVERHEAD

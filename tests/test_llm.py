@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from rnagpt_lib import journal, profiles, retries, wire
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.llm import Client, Request, schema
+from rnagpt_lib.llm import Client, Request
+from rnagpt_lib.request import schema
 from tests.fault_matrix import CASES, error
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import PRICE, OpenAI, by_schema
