@@ -102,10 +102,14 @@ class Calls(Stage):
 
 
 class Summarize(Calls):
-    """02: divide and conquer (paper, section 3.2)."""
+    """02: divide and conquer (paper, section 3.2).
+
+    ``arms_sample``: RNAs with several topics on which the ways to divide are compared.
+    """
 
     words: int = Field(120, ge=20)
     given: str | None = None
+    arms_sample: int = Field(60, ge=0)
 
 
 class Decompose(Calls):
