@@ -96,6 +96,22 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def told(table: pd.DataFrame, settings: Calls) -> str:
+    """An estimate as text, with what it rests on."""
+    shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")
+    for name in ("dollars", "dollars at most"):
+        known = (f"{dollars:,.4f}" for dollars in table[name])
+        shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
+    lines = [shown.to_string()]
+    if settings.model not in settings.prices:
+        lines.append(f"PRICES has no price of model {settings.model!r}.")
+    lines.append(
+        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
+        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+    )
+    return "\n".join(lines)
+
+
 def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
     """The distinct requests by key, a few at a time."""
     seen: set[bytes] = set()
