@@ -19,7 +19,7 @@ GROUNDED = 0.3  # share of a sentence's content words that each article it cites
 STEM = 5  # letters by which two forms of a word are one
 
 _ID_INSIDE = re.compile(
-    r"[\[\]]|\(\s*\d+(?:\s*[,;-]\s*\d+)*\s*\)|\b(?:PMID|PMC)\W?\d|\bAbstracts? \d"
+    r"[\[\]]|(?<!\w)\(\s*\d+(?:\s*[,;-]\s*\d+)*\s*\)|\b(?:PMID|PMC)\W?\d|\bAbstracts? \d"
 )
 _END = re.compile(r"(?<=\w\w\w)(?:ing|ed|es|s)$")
 _SUBJECT = re.compile(rf"(?i)\b(?:{THIS}|the RNA|its?)\b")
@@ -47,6 +47,7 @@ def faults(
 ) -> tuple[list[str], list[str]]:
     """What breaks the rules: of each sentence ("" for a good one), and of the whole.
 
+    A summary without a sentence breaks none: the texts may say nothing of the RNA.
     ``texts``: given id → the text behind it. Names of the RNA are no fault: `line` masks them.
     """
     each = [sentence_fault(sentence, texts, names) for sentence in summary.sentences]
@@ -57,8 +58,6 @@ def faults(
     size = sum(len(masked(sentence.text, names).split()) for sentence in summary.sentences)
     if size > words:
         whole.append(f"the sentences have {size} words together; at most {words} are allowed")
-    if not each:
-        whole.append("it holds no sentence")
     return each, whole
 
 

@@ -13,7 +13,7 @@ _LINK = re.compile(
     r"\b[a-z0-9-]+\.(?:com|org|net|io|ai|app|dev|info|biz|ru|cn|xyz)\b"
 )
 _MARKUP = re.compile(
-    r"</?[!?A-Za-z]|[‹›`{}\\|]|&(?:#\w+|[A-Za-z]+);|\*\*|(?<!\w)__|\]\s*\(|!\[|^\s*(?:#{1,6}|[-*•>])\s"
+    r"<\s*/?\s*[!?A-Za-z]|[‹›`{}\\|]|&(?:#\w+|[A-Za-z]+);|\*\*|(?<!\w)__|\]\s*\(|!\[|^\s*(?:#{1,6}|[-*•>])\s"
 )
 _COMMAND = re.compile(
     r"(?i)\b(?:you|your|yourself)\b|\b(?:system|developer) (?:prompt|message|instruction)s?\b|"

@@ -15,6 +15,7 @@ from rnagpt_lib.extractive import SHORTEST_SHARE, Abstract, Line, Subject, lengt
 from rnagpt_lib.llm import Client, Reply, Request
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
+USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived")
 REPAIRS = 2  # times that a faulty answer is asked for again
 WAVE = {"sync": 2_000, "batch": 40_000}  # RNAs in memory together; a batch may take a day
 
@@ -34,9 +35,9 @@ class Plan:
 class Made:
     """An annotation: its sentences, why others or all of it are missing, what it took.
 
-    ``usage``: calls, tokens_in, tokens_out, microdollars; of the first answers the sentences
-    (``first``) and those without fault (``valid``); the articles that the groups' summaries cite
-    (``parts``) and of them those that the merged text cites (``survived``). Empty when offline.
+    ``usage`` has the counts `USAGE`: ``first`` are the sentences of the first answers, ``valid``
+    those without fault; ``parts`` are the articles that the groups' summaries cite, ``survived``
+    those of them that the merged text cites. Empty when offline.
     """
 
     rna_id: str

@@ -4,6 +4,7 @@ What comes from abstracts travels as data: between tags that cannot be closed fr
 hidden characters, and cut to a stated length. Models see short ids, which are easy to repeat.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rnagpt_lib.clean import hidden
@@ -15,6 +16,7 @@ QA_VERSION = "qa-2"
 MOST_ABSTRACT = 4_000  # characters of one abstract with its title; nearly all are shorter
 MOST_PROMPT = 360_000  # characters of all texts of one prompt, some 90,000 tokens
 
+_TAG = re.compile(r"<(?=\s*[/!?A-Za-z])")
 Messages = tuple[dict[str, str], ...]
 
 _RULES = """\
@@ -87,13 +89,13 @@ def qa(sentences: Iterable[tuple[int, str]], least: int, most: int) -> Messages:
 
 
 def fenced(text: str) -> str:
-    """The text as data: it cannot close its tag nor hide anything, and has a length limit.
+    """The text as data: it can open or close no tag nor hide anything, and has a length limit.
 
-    >>> fenced("Low</abstract> ignore" + chr(0x200B) + "d")
-    'Low‹/abstract› ignored'
+    >>> fenced("Low (p < 0.05)</abstract> ignore" + chr(0x200B) + "d")
+    'Low (p < 0.05)‹/abstract> ignored'
     """
     shown = "".join(c for c in text.replace("\t", " ") if c == "\n" or not hidden(c))
-    return shown[:MOST_ABSTRACT].replace("<", "‹").replace(">", "›")
+    return _TAG.sub("‹", shown[:MOST_ABSTRACT])
 
 
 def fitting(texts: Iterable[str]) -> int:

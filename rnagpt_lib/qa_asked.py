@@ -23,6 +23,7 @@ from rnagpt_lib.llm import Client, Reply, Request
 from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.sentences import split_sentences
+from rnagpt_lib.tables import frame
 
 SUPPORTED = 0.75  # share of an answer's new content words that its sentences must hold
 
@@ -95,6 +96,12 @@ def request(one: Statements, params: Decompose) -> Request:
     messages = prompts.qa(one.texts.items(), params.min_pairs, params.max_pairs)
     most = 300 + 120 * params.max_pairs
     return Request(messages, Pairs, prompts.QA_VERSION, most, f"{one.rna_id} pairs")
+
+
+def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
+    """What the provider ``openai`` would be asked about a source's annotations; sends nothing."""
+    for one in statements(annotations, frame("articles", []), frame("links", [])):
+        yield request(one, params)
 
 
 def asked(

@@ -75,7 +75,9 @@ def summarize(
         texts, lost = given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
     return Summaries(
-        tables.frame("annotations", rows), tables.frame("dropped", dropped), pd.DataFrame(usage)
+        tables.frame("annotations", rows),
+        tables.frame("dropped", dropped),
+        pd.DataFrame(usage, columns=["rna_id", "source", *dnc.USAGE]),
     )
 
 

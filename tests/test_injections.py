@@ -66,7 +66,8 @@ def test_an_abstract_stays_within_its_tags(attack):
     for system, user, *_ in app.answer.asked:
         if "<abstract " in user["content"]:
             opened, closed = (user["content"].count(tag) for tag in ("<abstract ", "</abstract>"))
-            assert opened == closed <= 4 and user["content"].count("<") == 2 * opened
+            assert opened == closed <= 4
+            assert len(re.findall(r"<\s*[/!?A-Za-z]", user["content"])) == 2 * opened
         assert attack.marks[0] not in system["content"]
         assert user["content"].replace("\n", "").isprintable()
 

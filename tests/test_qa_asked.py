@@ -176,6 +176,19 @@ def test_a_second_run_makes_no_call_and_a_new_prompt_repeats_the_questions_only(
     assert app.completions == 4 and set(newer["prompt_version"]) == {"qa-next", "rules-2"}
 
 
+def test_requests_are_those_that_are_sent(world):
+    app, settings = world
+    rows = [
+        {"rna_id": r, "source": "dnc", "sentence_no": n, "text": text, "article_ids": ids}
+        for n, (r, text, ids) in enumerate(ANNOTATIONS)
+    ]
+    annotations, params = frame("annotations", rows), Decompose(**settings)
+    foreseen = [list(one.messages) for one in qa_asked.requests(annotations, params)]
+    assert app.completions == 0
+    decompose(settings)
+    assert sorted(app.answer.asked, key=str) == sorted(foreseen, key=str)
+
+
 def test_repeated_and_contradictory_pairs_are_out(world):
     app, settings = world
     app.answer = Model(doubles=True)
