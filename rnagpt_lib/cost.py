@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rnagpt_lib import journal
+from rnagpt_lib import journal_file
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
 
@@ -78,7 +78,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     """
     count, longest, spoken = Counter(), Counter(), Counter()
     for chunk in _distinct(requests, settings):
-        known = journal.held(journal.file(), list(chunk))
+        known = journal_file.held(journal_file.file(), list(chunk))
         count["requests"] += len(chunk)
         count["in the journal"] += len(known)
         for key in chunk.keys() - known:
@@ -88,7 +88,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
             count["bound"] += most_tokens_in(body)
             spoken[request.version] += 1
             longest[request.version] += request.max_tokens
-    mean = journal.lengths(journal.file(), settings.model)
+    mean = journal_file.lengths(journal_file.file(), settings.model)
     count["to ask"] = spoken.total()
     count["most"] = longest.total()
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
@@ -116,7 +116,7 @@ def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str
     """The distinct requests by key, a few at a time."""
     seen: set[bytes] = set()
     stream = iter(requests)
-    while part := list(islice(stream, journal.CHUNK)):
+    while part := list(islice(stream, journal_file.CHUNK)):
         chunk = {request.key(settings): request for request in part}
         fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
         seen.update(bytes.fromhex(key)[:16] for key in fresh)

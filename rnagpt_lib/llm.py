@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from tqdm.auto import tqdm
 
-from rnagpt_lib import batches, bodies, cost, embeddings, journal
+from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.journal import Answered, Asked, CapReached, MaybeBilled
@@ -83,7 +83,7 @@ class Client:
         with ExitStack() as stack:
             wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
             self.wire = stack.enter_context(wire)
-            opened = journal.Journal(journal.file(), cost.cap_of(chosen))
+            opened = journal.Journal(journal_file.file(), cost.cap_of(chosen))
             self.journal = stack.enter_context(opened)
             self._close = stack.pop_all().close
         return self

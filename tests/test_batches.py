@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rnagpt_lib import batches, journal, retries, wire
+from rnagpt_lib import batches, journal_file, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Client
 from tests import paid_loop
@@ -39,7 +39,7 @@ def world(monkeypatch):
 
 
 def rows(sql):
-    db = sqlite3.connect(journal.file())
+    db = sqlite3.connect(journal_file.file())
     try:
         return db.execute(sql).fetchall()
     finally:
@@ -270,7 +270,7 @@ def test_a_killed_process_makes_no_second_batch(world, own_runs, place, monkeypa
     assert len(world.app.batches) == 1 and len(world.uploads()) == 1
     assert world.app.completions == len(TEXTS)
     assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
-    assert journal.integrity(journal.file()) == "ok"
+    assert journal_file.integrity(journal_file.file()) == "ok"
 
 
 def test_a_part_that_was_planned_with_other_requests_and_never_sent_is_dropped(world, own_runs):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rnagpt_lib import cli, cost, foreseen, journal, retries, tables, wire
+from rnagpt_lib import cli, cost, foreseen, journal_file, retries, tables, wire
 from rnagpt_lib.cost import estimate, microdollars, most_tokens_in
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
@@ -156,7 +156,7 @@ def run(own_runs):
     links = [{"rna_id": ids[n % 4], "article_id": f"A{n}"} for n in range(6)]
     topics = [{**link, "topic": n // 4, "weight": 1.0} for n, link in enumerate(links)]
     said = [
-        {"rna_id": i, "source": "dnc", "sentence_no": 0, "text": "This RNA binds X.",
+        {"rna_id": i, "source": "dnc", "sentence_no": 0, "text": f"This RNA binds {i}.",
          "article_ids": ["A0"]} for i in ids[:2]
     ]  # fmt: skip
     for stage, name, table in (
@@ -179,7 +179,7 @@ def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
     code, out, _ = rnagpt("estimate", "03", "--run", run)
     assert re.search(r"^requests +2 +2$", out, re.M)
     assert "PRICES has no price of model 'gpt-4o-mini'" in out
-    assert not journal.file().exists()
+    assert not journal_file.file().exists()
 
 
 @pytest.mark.parametrize(
