@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import journal, report, retries, wire
+from rnagpt_lib import journal_file, report, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import write_json
 from tests import paid_loop
@@ -91,7 +91,7 @@ def asked(url: str, texts: list[str] = TEXTS, **changes: object) -> tuple[list, 
 
 def attempts() -> tuple[Counter, int]:
     """How many attempts of each state the journal has, and what they cost."""
-    with closing(sqlite3.connect(journal.file())) as db:
+    with closing(sqlite3.connect(journal_file.file())) as db:
         rows = db.execute("SELECT state, cost FROM attempts").fetchall()
     return Counter(state for state, _ in rows), sum(cost for _, cost in rows)
 
@@ -99,7 +99,7 @@ def attempts() -> tuple[Counter, int]:
 def sound(app: OpenAI, replies: list) -> bool:
     """Every text has its answer, the journal counts all that was billed, and is whole."""
     texts = [reply.value and reply.value.text for reply in replies]
-    whole = journal.integrity(journal.file()) == "ok"
+    whole = journal_file.integrity(journal_file.file()) == "ok"
     return texts == TEXTS and app.bill <= attempts()[1] and whole
 
 

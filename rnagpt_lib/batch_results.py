@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from functools import partial
 from itertools import islice
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rnagpt_lib.llm import Client
 
 LONG = 3600.0  # seconds for a file to come down
+GONE = "gone"  # the status of a batch that the server no longer knows
 TOGETHER = 500  # lines in one transaction
 PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 REMEDIES = {"token_limit_exceeded": "; set BATCH_TOKENS to the account's limit of enqueued tokens"}
@@ -35,7 +36,7 @@ class Fault(BaseModel):
 class Faults(BaseModel):
     """All that was found."""
 
-    data: list[Fault] = []
+    data: list[Fault] | None = None
 
 
 class Batch(BaseModel):
@@ -44,7 +45,7 @@ class Batch(BaseModel):
     id: str
     status: str
     created_at: int
-    metadata: dict[str, str] | None = None
+    metadata: dict[str, Any] | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     errors: Faults | None = None
@@ -54,7 +55,7 @@ def harvest(client: Client, part: str, waiting: dict[str, int], batch: Batch) ->
     """Keep every line that ``waiting`` (request → attempt) waits for, and close the part.
 
     Lines that failed cost nothing, nor do those that a batch ended without; a line that a
-    completed batch does not show may have been billed. Returns why the run cannot go on (the
+    completed batch does not show, or one that is gone, may have been billed. Returns why the run cannot go on (the
     batch was refused or cancelled, or a line is refused for good), or "".
     """
     left, counts = dict(waiting), Counter()
@@ -68,7 +69,7 @@ def harvest(client: Client, part: str, waiting: dict[str, int], batch: Batch) ->
                     for line in lines:
                         counts[_take(client.journal, line, left, refused)] += 1
     with client.journal.together() as db:
-        client.journal.fail(list(left.values()), billed=batch.status == "completed")
+        client.journal.fail(list(left.values()), billed=batch.status in ("completed", GONE))
         db.execute("UPDATE batches SET state = ? WHERE key = ?", (batch.status, part))
     counts["without a line"] = len(left)
     if +counts != {"kept": counts["kept"]}:
@@ -104,7 +105,7 @@ def _hopeless(batch: Batch, refused: list[str]) -> str:
     if batch.status == "cancelled":
         return "was cancelled; what it answered is kept; run it again to go on"
     if batch.status == "failed":
-        fault = next(iter(batch.errors.data if batch.errors else ()), Fault())
+        fault = next(iter((batch.errors and batch.errors.data) or ()), Fault())
         said = f"{fault.code}, {' '.join(str(fault.message).split())[:200]} (line {fault.line})"
         return f"was refused whole: {said}{REMEDIES.get(fault.code, '')}"
     return ""
@@ -120,10 +121,6 @@ def _download(client: Client, source: str, file: IO[bytes]) -> None:
             for chunk in response.iter_bytes():
                 file.write(chunk)
     file.seek(0)
-    try:
-        good = "custom_id" in json.loads(file.readline() or b"{}")
-    except (ValueError, RecursionError, TypeError):
-        good = False
-    if not good and file.tell():
+    if file.read(1) and not any(b'"custom_id"' in line for line in file):
         raise Again("it sent something else than a batch's results")
     file.seek(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from rnagpt_lib import cost, retries
-from rnagpt_lib.batch_results import Batch, harvest
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.batch_results import GONE, Batch, harvest
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import digest
 from rnagpt_lib.journal import Asked, Journal
 from rnagpt_lib.retries import persistently
@@ -32,9 +33,10 @@ ENDPOINT = "/v1/chat/completions"
 LINES, BYTES = 50_000, 200_000_000  # of one file
 POLL = 30.0  # seconds between looks at the batches
 LONG = 3600.0  # seconds for a file to go up
-ROUNDS = 6  # times that a request is sent before it counts as one that gets no answer
+ROUNDS = 6  # batches of one run that a request may be in
+GONE_AFTER = timedelta(days=2)  # a batch ends within one
 OURS = "rnagpt"  # the name of our key in a batch's metadata
-ENDS = ("completed", "expired", "cancelled", "failed")
+ENDS = ("completed", "expired", "cancelled", "failed", GONE)
 SLACK = timedelta(days=1)  # between our clock and the server's
 
 
@@ -81,18 +83,24 @@ def ask(
     Raises InputError for a part or a line that the server refuses, a batch that somebody
     cancelled, and requests without an answer after `ROUNDS` parts; else as `llm.Client`.
     """
-    todo = dict.fromkeys(missing)
+    todo, rounds = dict.fromkeys(missing), Counter()
 
     def sort_out(keys: Iterable[str]) -> None:
         for key in keys:
+            rounds[key] += 1
             if not isinstance(step := client.step(key, missing[key]), dict):
                 del todo[key]
                 ended(key, step)
+            elif rounds[key] == ROUNDS:
+                what = client.wire.what(missing[key].about)
+                raise InputError(f"{what}: no answer in {ROUNDS} batches; run it again later")
 
+    print(f"{len(todo)} requests go by batch, within a day; stopped and run again, this goes on")
     while todo:
         parts = open_parts(client.journal, todo)
         while _has_room(client, parts) and (part := _plan(client, todo, missing, parts)):
             parts.append(part)
+            client.totals.calls += len(part.waiting)
         for part in parts:
             if not part.id:
                 _submit(client, part, missing)
@@ -153,8 +161,6 @@ def _plan(
             break
         asked.append(call)
         tries = max(tries, client.journal.tries(key))
-    if tries >= ROUNDS:
-        raise InputError(f"{client.wire.what('')} gave no answer in {tries} batches; try later")
     return _record(client.journal, asked, tries) if asked else None
 
 
@@ -239,8 +245,20 @@ def _first_to_end(client: Client, parts: list[Part]) -> tuple[Part, Batch]:
     """Look at the batches, again and again, until one has ended."""
     while True:
         for part in parts:
-            look = partial(client.wire.call, Batch, "get", f"/batches/{part.id}")
-            batch = persistently(look, client.wire.what(f"batch {part.id}"))
+            batch = _look(client, part)
             if batch.status in ENDS:
                 return part, batch
         retries.pause(POLL)
+
+
+def _look(client: Client, part: Part) -> Batch:
+    """The batch as it is; one of the status `GONE` when the server has forgotten it for good."""
+    look = partial(client.wire.call, Batch, "get", f"/batches/{part.id}")
+    try:
+        return persistently(look, client.wire.what(f"batch {part.id}"))
+    except NotThere as error:
+        if datetime.now(UTC) - part.made > GONE_AFTER:
+            return Batch(id=part.id, status=GONE, created_at=0)
+        raise InputError(
+            f"{error}; is this the account, and the BASE_URL, that made batch {part.id}?"
+        ) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rnagpt_lib import journal
+from rnagpt_lib import journal_file
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
 
@@ -53,6 +53,11 @@ def microdollars(price: Price | None, tokens_in: int, tokens_out: int, batch: bo
     return math.ceil(exact / BATCH_PRICE if batch else exact)
 
 
+def real(price: Price | None, used: tuple[int, int] | None, batch: bool = False) -> int | None:
+    """What a call cost by its usage; None, so that its reservation stays, when nobody knows."""
+    return microdollars(price, *used, batch) if price and used else None
+
+
 def most_tokens_in(body: dict) -> int:
     """A bound on a request's input tokens: no token is shorter than a byte of its text."""
     return len(json.dumps(body, ensure_ascii=False).encode()) + OVERHEAD
@@ -73,7 +78,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     """
     count, longest, spoken = Counter(), Counter(), Counter()
     for chunk in _distinct(requests, settings):
-        known = journal.held(journal.file(), list(chunk))
+        known = journal_file.held(journal_file.file(), list(chunk))
         count["requests"] += len(chunk)
         count["in the journal"] += len(known)
         for key in chunk.keys() - known:
@@ -83,7 +88,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
             count["bound"] += most_tokens_in(body)
             spoken[request.version] += 1
             longest[request.version] += request.max_tokens
-    mean = journal.lengths(journal.file(), settings.model)
+    mean = journal_file.lengths(journal_file.file(), settings.model)
     count["to ask"] = spoken.total()
     count["most"] = longest.total()
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
@@ -91,11 +96,27 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def told(table: pd.DataFrame, settings: Calls) -> str:
+    """An estimate as text, with what it rests on."""
+    shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")
+    for name in ("dollars", "dollars at most"):
+        known = (f"{dollars:,.4f}" for dollars in table[name])
+        shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
+    lines = [shown.to_string()]
+    if settings.model not in settings.prices:
+        lines.append(f"PRICES has no price of model {settings.model!r}.")
+    lines.append(
+        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
+        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+    )
+    return "\n".join(lines)
+
+
 def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
     """The distinct requests by key, a few at a time."""
     seen: set[bytes] = set()
     stream = iter(requests)
-    while part := list(islice(stream, journal.CHUNK)):
+    while part := list(islice(stream, journal_file.CHUNK)):
         chunk = {request.key(settings): request for request in part}
         fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
         seen.update(bytes.fromhex(key)[:16] for key in fresh)

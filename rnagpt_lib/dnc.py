@@ -144,7 +144,8 @@ def foreseen(plan: Plan, words: int) -> Iterator[Request]:
     asks = part_asks(plan, words)
     yield from (ask.request() for ask in asks)
     if len(asks) > 1:
-        parts = [[Line("word " * ask.words, tuple(ask.articles.values()))] for ask in asks]
+        said = f"{plan.subject.rna_id} {plan.sources[0]} " + "word " * words  # no two are equal
+        parts = [[Line(said[: 5 * ask.words], tuple(ask.articles.values()))] for ask in asks]
         yield merge_ask(plan, parts, words).request()
 
 

@@ -72,8 +72,8 @@ def _settled(client: Client, price: Price | None, attempts: list[int], body: int
     used = bodies.usage(raw)
     with client.journal.together():
         for position, attempt in enumerate(attempts):
-            tokens = used if used and position == 0 else (0, 0)
-            client.journal.settle(attempt, *tokens, used and cost.microdollars(price, *tokens))
+            tokens = (used if position == 0 else (0, 0)) if used else None
+            client.journal.settle(attempt, *(tokens or (0, 0)), cost.real(price, tokens))
             client.journal.finish(attempt, "ok")
     if used:
         client.totals.tokens_in += used[0]

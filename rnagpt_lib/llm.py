@@ -4,82 +4,30 @@
 ...     replies = client.answers(requests, "summaries")
 """
 
-import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from tqdm.auto import tqdm
 
-from rnagpt_lib import batches, bodies, cost, embeddings, journal
+from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import digest
 from rnagpt_lib.journal import Answered, Asked, CapReached, MaybeBilled
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.profiles import Calls
+from rnagpt_lib.request import Request
 from rnagpt_lib.retries import Again, persistently
 
+__all__ = ["Client", "Reply", "Request", "Totals"]
+
 CHAT = "/chat/completions"
-SHOWN = 20_000  # characters of a malformed answer that the re-ask repeats
-AGAIN = """\
-That answer does not fit the schema: {fault}
-Answer the first message again, with JSON that fits the schema and nothing else."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question with a structured answer.
-
-    ``answer``: its JSON schema goes to the server, and the answer is validated by it;
-    ``version``: of the prompt; ``max_tokens``: of the answer; ``about``: what it is for, as in
-    "URS0000000001_9606 dnc topic 2", which is no part of the key.
-    """
-
-    messages: tuple[dict[str, str], ...]
-    answer: type[BaseModel]
-    version: str
-    max_tokens: int
-    about: str
-
-    def key(self, settings: Calls) -> str:
-        """SHA-256 of all that can change the answer."""
-        parameters = {"max_tokens": self.max_tokens, "temperature": settings.temperature}
-        return digest(
-            {
-                "model": settings.model,
-                "messages": self.messages,
-                "schema": schema(self.answer),
-                "parameters": parameters,
-                "version": self.version,
-            }
-        )
-
-    def body(self, settings: Calls, rejected: Read | None = None) -> dict:
-        """What is sent; an answer that was ``rejected`` is shown with its fault."""
-        messages = list(self.messages)
-        if rejected:
-            messages.append({"role": "assistant", "content": rejected.text[:SHOWN]})
-            messages.append({"role": "user", "content": AGAIN.format(fault=rejected.fault)})
-        form = {"name": self.answer.__name__, "strict": True, "schema": schema(self.answer)}
-        # OpenAI's newer models refuse the older name; other servers may not know the newer one
-        limit = "max_completion_tokens" if settings.base_url is None else "max_tokens"
-        body = {
-            "model": settings.model,
-            "messages": messages,
-            "response_format": {"type": "json_schema", "json_schema": form},
-            limit: self.max_tokens,
-        }
-        chosen = settings.temperature is not None
-        return body | ({"temperature": settings.temperature} if chosen else {})
 
 
 @dataclass(frozen=True)
@@ -135,7 +83,7 @@ class Client:
         with ExitStack() as stack:
             wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
             self.wire = stack.enter_context(wire)
-            opened = journal.Journal(journal.file(), cost.cap_of(chosen))
+            opened = journal.Journal(journal_file.file(), cost.cap_of(chosen))
             self.journal = stack.enter_context(opened)
             self._close = stack.pop_all().close
         return self
@@ -220,7 +168,7 @@ class Client:
         if found.state is None:
             self.journal.fail([answer.id], billed=True)
         else:
-            real = used and cost.microdollars(self.price, *used, answer.batch is not None)
+            real = cost.real(self.price, used, answer.batch is not None)
             self.journal.settle(answer.id, *(used or (0, 0)), real)
         return found
 
@@ -318,106 +266,7 @@ class _Stopped(Exception):
     """Another worker failed, or the user interrupted."""
 
 
-@lru_cache(maxsize=64)
-def schema(answer: type[BaseModel]) -> dict:
-    """The strict JSON schema of a model: closed objects, every property required."""
-    return _strict(answer.model_json_schema())
-
-
-def _strict(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    made = {name: _strict(item) for name, item in node.items() if name != "default"}
-    for name in {"properties", "$defs"} & set(node):  # their keys are names
-        made[name] = {key: _strict(item) for key, item in node[name].items()}
-    if made.get("type") == "object":
-        made |= {"additionalProperties": False, "required": list(made.get("properties", {}))}
-    return made
-
-
 def _reply(found: Read, ended: journal.Ended, cached: bool) -> Reply:
     state = found.state or ended.state
     counts = ended.tokens_in, ended.tokens_out, ended.microdollars
     return Reply(state, found.value, found.text, *counts, cached)
-
-
-# The one-call client that summarize and qa still use.
-
-KEY = "OPENAI_API_KEY"
-
-
-@dataclass(frozen=True)
-class Chat:
-    """A model behind a base URL; the key comes from the environment alone.
-
-    ``log``: a JSONL file that keeps the body of every reply before anything reads it.
-    """
-
-    model: str
-    base_url: str | None = None
-    log: Path | None = None
-    timeout: float = 120.0  # seconds
-
-    def complete(self, messages: list[dict[str, str]]) -> str:
-        """The text of the model's answer at temperature 0. No retries.
-
-        Raises InputError for a missing key, a refused key, a used-up quota, no connection, and an
-        answer that is cut, withheld or malformed.
-        """
-        body = self._body(messages)
-        if self.log:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"model": self.model, "body": body}) + "\n")
-        return self._text(body)
-
-    @property
-    def _where(self) -> str:
-        return f"model {self.model!r} at {self.base_url or 'the OpenAI API'}"
-
-    def _body(self, messages: list[dict[str, str]]) -> str:
-        """The raw body of the reply."""
-        try:
-            import openai
-        except ImportError:
-            raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
-        key = os.environ.get(KEY)
-        if not key:
-            raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
-        client = openai.OpenAI(
-            api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout
-        )
-        try:
-            with client:
-                call = client.chat.completions.with_raw_response
-                return call.create(model=self.model, messages=messages, temperature=0).text
-        except openai.APITimeoutError:
-            raise InputError(f"{self._where} gave no answer in {self.timeout:g} s") from None
-        except openai.APIConnectionError:
-            raise InputError(f"{self._where} cannot be reached; check BASE_URL") from None
-        except openai.APIStatusError as error:
-            raise InputError(self._refusal(error.status_code, str(error.code))) from None
-
-    def _refusal(self, status: int, code: str) -> str:
-        if status in (401, 403):
-            return f"{self._where} refused the key in {KEY} (status {status})"
-        if code == "insufficient_quota":
-            return f"{self._where}: the account's quota is used up"
-        if status == 429:
-            return f"{self._where} asks to slow down (status 429); run the notebook again later"
-        return f"{self._where} answered with status {status} (code {code})"
-
-    def _text(self, body: str) -> str:
-        try:
-            choice = json.loads(body)["choices"][0]
-            reason, text = choice.get("finish_reason"), choice["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise InputError(f"{self._where} sent no chat completion: {body[:80]!r}") from None
-        if reason == "length":
-            raise InputError(f"{self._where}: the answer is cut at the model's length limit")
-        if reason == "content_filter" or choice["message"].get("refusal"):
-            raise InputError(f"{self._where}: the answer is withheld by the content filter")
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{self._where} sent an empty answer")
-        return text

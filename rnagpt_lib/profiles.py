@@ -235,11 +235,12 @@ def _refusal(error: ValidationError, where: str, stage: str) -> str:
     """One sentence on the first thing that is wrong, in the notebooks' names."""
     first = error.errors()[0]
     name = str(first["loc"][0]).upper()
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
         return f"{where}: there is no parameter {name}; parameters are {known}"
     reason = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where}: parameter {name} is {first['input']!r}, but {reason}"
+    given = "as given" if name == "BASE_URL" else repr(first["input"])  # it may hold a secret
+    return f"{where}: parameter {name} is {given}, but {reason}"
 
 
 def names() -> list[str]:

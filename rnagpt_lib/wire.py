@@ -18,7 +18,7 @@ import openai
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from rnagpt_lib.bodies import FILTERED
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.journal import MaybeBilled
 from rnagpt_lib.retries import Again, retry_after
 
@@ -120,7 +120,8 @@ class Wire:
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
             return kind(f"status {status}", retry_after(error.response.headers))
-        return InputError(f"{self._where} refused (status {status}, {code}): {self._said(error)}")
+        kind = NotThere if status == 404 else InputError
+        return kind(f"{self._where} refused (status {status}, {code}): {self._said(error)}")
 
     def _said(self, error: openai.APIStatusError) -> str:
         """The server's words on one line, without the key, should they repeat it."""

@@ -3,10 +3,11 @@
 import json
 import signal
 import sqlite3
+from datetime import timedelta
 
 import pytest
 
-from rnagpt_lib import batches, journal, retries, wire
+from rnagpt_lib import batches, journal_file, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Client
 from tests import paid_loop
@@ -38,7 +39,7 @@ def world(monkeypatch):
 
 
 def rows(sql):
-    db = sqlite3.connect(journal.file())
+    db = sqlite3.connect(journal_file.file())
     try:
         return db.execute(sql).fetchall()
     finally:
@@ -163,9 +164,11 @@ def test_lines_that_a_completed_batch_lacks_may_have_been_billed(world):
 
 def test_a_request_that_no_batch_answers_ends_the_run(world):
     world.app.fates = [lambda lines: ("completed", [], [])] * 10
-    with pytest.raises(InputError, match="no answer in 6 batches"):
+    with pytest.raises(InputError, match="abstract 0: no answer in 6 batches"):
         world.ask()
     assert len(world.app.batches) == batches.ROUNDS
+    world.app.fates = []
+    assert good(world.ask())  # another day, another try
 
 
 def test_a_cancelled_batch_keeps_what_it_finished_and_stops(world):
@@ -228,6 +231,20 @@ def test_sync_mode_does_not_pay_for_what_a_batch_is_about(world, own_runs):
     assert good(world.ask()) and len(world.app.batches) == 1
 
 
+def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
+    world, own_runs, monkeypatch
+):
+    die = ("rnagpt_lib.batches._first_to_end", "before", 1)
+    killed(paid_loop.start(own_runs, TEXTS, world.url, die, mode="batch"))
+    world.app.batches.clear()
+    with pytest.raises(InputError, match="is this the account, and the BASE_URL, that made batch"):
+        world.ask()
+    monkeypatch.setattr(batches, "GONE_AFTER", timedelta(0))
+    assert good(world.ask())
+    states = rows("SELECT state, count(*), min(cost) > 0 FROM attempts GROUP BY state")
+    assert states == [("answered", 12, 1), ("lost", 12, 1)]
+
+
 # Killed anywhere.
 
 PLACES = [
@@ -253,7 +270,7 @@ def test_a_killed_process_makes_no_second_batch(world, own_runs, place, monkeypa
     assert len(world.app.batches) == 1 and len(world.uploads()) == 1
     assert world.app.completions == len(TEXTS)
     assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
-    assert journal.integrity(journal.file()) == "ok"
+    assert journal_file.integrity(journal_file.file()) == "ok"
 
 
 def test_a_part_that_was_planned_with_other_requests_and_never_sent_is_dropped(world, own_runs):

@@ -1,11 +1,15 @@
 """Prices, bounds, and the estimate held against what a real server then charges."""
 
+import re
+import sys
+
 import pytest
 
-from rnagpt_lib import cost, retries, wire
+from rnagpt_lib import cli, cost, foreseen, journal_file, retries, tables, wire
 from rnagpt_lib.cost import estimate, microdollars, most_tokens_in
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
+from rnagpt_lib.stages import stage_folder
 from tests import paid_loop
 from tests.standin import serve
 from tests.standin.openai_api import OpenAI
@@ -119,3 +123,76 @@ def test_a_million_requests_are_never_held_at_once():
     next(chunks)
     assert len(alive) <= 500
     assert sum(map(len, chunks)) == 2500
+
+
+@pytest.fixture
+def rnagpt(monkeypatch, capsys):
+    """Calls the command in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rnagpt", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        return exited.value.code, *capsys.readouterr()
+
+    return call
+
+
+# The command, on tables as a run has them.
+
+
+@pytest.fixture
+def run(own_runs):
+    """Tables of a run of four RNAs, two of which have two topic groups."""
+    ids = [f"R{n}" for n in range(4)]
+    empty = dict.fromkeys(
+        ("rna_type", "species", "taxid", "family", "description", "unit", "split"), ""
+    )
+    rows = [{"rna_id": i, "sequence": "ACGU" * 5, "length": 20} | empty for i in ids]
+    articles = [
+        {"article_id": f"A{n}", "title": f"On it {n}", "abstract": TEXTS[n], "year": 2000}
+        for n in range(6)
+    ]
+    links = [{"rna_id": ids[n % 4], "article_id": f"A{n}"} for n in range(6)]
+    topics = [{**link, "topic": n // 4, "weight": 1.0} for n, link in enumerate(links)]
+    said = [
+        {"rna_id": i, "source": "dnc", "sentence_no": 0, "text": f"This RNA binds {i}.",
+         "article_ids": ["A0"]} for i in ids[:2]
+    ]  # fmt: skip
+    for stage, name, table in (
+        (foreseen.FILTER, "rnas", rows), (foreseen.FILTER, "articles", articles),
+        (foreseen.FILTER, "links", links), (foreseen.TOPICS, "topics", topics),
+        (foreseen.SUMMARIZE, "annotations", said),
+    ):  # fmt: skip
+        folder = stage_folder("mine", stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        tables.write(folder / f"{name}.parquet", name, tables.frame(name, table))
+    return "mine"
+
+
+def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
+    prices = "{gpt-4o-mini: {input: 0.15, output: 0.6}}"
+    code, out, _ = rnagpt("estimate", "02", "--run", run, "-p", "PRICES", prices)
+    assert code == 0 and "model gpt-4o-mini" in out and "not known" not in out
+    # two groups and a merge for each of two RNAs, which a single pass asks once more
+    assert re.search(r"^requests +10 +10$", out, re.M)
+    code, out, _ = rnagpt("estimate", "03", "--run", run)
+    assert re.search(r"^requests +2 +2$", out, re.M)
+    assert "PRICES has no price of model 'gpt-4o-mini'" in out
+    assert not journal_file.file().exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("04", "--run", "mine"), "04_train_stage1 asks no language model"),
+        (("02", "--run", "nope"), "articles.parquet is missing"),
+        (("02", "-p", "PRICES", "{a: ["), "PRICES is '{a: \\[', which is no YAML"),
+        (("02", "-p", "PRISES", "1"), "there is no parameter PRISES"),
+        (("02", "-p", "BASE_URL", "http://u:p@h/v1"), "no name, password or key in it"),
+    ],
+)
+def test_what_cannot_be_estimated_is_one_sentence(run, rnagpt, arguments, words):
+    code, out, err = rnagpt("estimate", *arguments)
+    assert code == 2 and not out and len(err.splitlines()) == 1 and re.search(words, err)
+    assert "u:p" not in err

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from rnagpt_lib import journal, retries, wire
+from rnagpt_lib import journal_file, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.journal import Asked, CapReached, Journal
 from tests import paid_loop
@@ -216,10 +216,10 @@ def test_a_killed_loop_asks_again_only_for_what_was_in_flight(server, own_runs, 
     assert process.exitcode == -signal.SIGKILL
     replies = paid_loop.ask(TEXTS, url)
     assert [reply.value.text for reply in replies] == TEXTS
-    states, spent = money(journal.file())
+    states, spent = money(journal_file.file())
     assert states["answered"] == len(TEXTS) and states.get("lost", 0) <= 4
     assert app.completions <= len(TEXTS) + states.get("lost", 0)
-    assert app.bill <= spent and journal.integrity(journal.file()) == "ok"
+    assert app.bill <= spent and journal_file.integrity(journal_file.file()) == "ok"
     lost = states.get("lost", 0)
     assert (f"{lost} calls were in flight" in capsys.readouterr().out) == bool(lost)
 
@@ -242,6 +242,6 @@ def test_killed_from_outside_at_random_answers(server, own_runs, seed):
     process.join()
     replies = paid_loop.ask(TEXTS, url)
     assert [reply.value.text for reply in replies] == TEXTS
-    states, spent = money(journal.file())
+    states, spent = money(journal_file.file())
     assert app.completions <= len(TEXTS) + 8 and app.bill <= spent
-    assert states["answered"] == len(TEXTS) and journal.integrity(journal.file()) == "ok"
+    assert states["answered"] == len(TEXTS) and journal_file.integrity(journal_file.file()) == "ok"

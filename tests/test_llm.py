@@ -8,9 +8,10 @@ import threading
 import pytest
 from pydantic import BaseModel, Field
 
-from rnagpt_lib import journal, profiles, retries, wire
+from rnagpt_lib import journal_file, profiles, retries, wire
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.llm import Client, Request, schema
+from rnagpt_lib.llm import Client, Request
+from rnagpt_lib.request import schema
 from tests.fault_matrix import CASES, error
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import PRICE, OpenAI, by_schema
@@ -59,7 +60,7 @@ class World:
 
 
 def rows(sql):
-    db = sqlite3.connect(journal.file())
+    db = sqlite3.connect(journal_file.file())
     try:
         return db.execute(sql).fetchall()
     finally:
@@ -375,7 +376,7 @@ def test_embeddings_that_are_none_are_asked_again(world):
 def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, monkeypatch):
     with world.client() as client:
         first = client.embeddings(["a", "b", "c"], "embed")
-    with sqlite3.connect(journal.file()) as db:
+    with sqlite3.connect(journal_file.file()) as db:
         db.execute("UPDATE calls SET state = NULL, body = NULL")
     with world.client() as client:
         assert client.embeddings(["b", "a"], "embed") == [first[1], first[0]]
