@@ -91,6 +91,30 @@ def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> N
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
 
+@commands.command(short_help="What 02 or 03 will cost with a language model.")
+@click.argument("notebook")
+@PROFILE
+@RUN
+@GIVEN
+@FILE
+def estimate(
+    notebook: str, profile: str, run_id: str | None, given: Pairs, file: Path | None
+) -> None:
+    """Requests, tokens, money and hours of NOTEBOOK (02 or 03) with PROVIDER openai.
+
+    Reads the tables of the stages before it, and what the journal holds already; sends nothing.
+    """
+    from rnagpt_lib import cost, execute, foreseen, profiles
+
+    stage = execute.find(notebook).stem
+    parameters = _from_file(file) | {name: _value(name, text) for name, text in given}
+    named = {name.lower(): value for name, value in parameters.items()}
+    params = profiles.load(profile).stage(stage, **named)
+    asked = foreseen.requests(run_id or profile, stage, params)
+    click.echo(f"{stage}, run {run_id or profile}, model {params.model}")
+    click.echo(cost.told(cost.estimate(asked, params), params))
+
+
 @commands.command(short_help="Redraw a run's figures and tables.")
 @click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
 def figures(run_id: str) -> None:
@@ -167,6 +191,13 @@ def _listing(notebook: Path, profile: str) -> str:
             value = f"[{', '.join(map(str, held))}]" if isinstance(held, tuple) else str(held)
         lines.append(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
     return "\n".join(lines)
+
+
+def _value(name: str, text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"parameter {name} is {text!r}, which is no YAML") from None
 
 
 def _from_file(file: Path | None) -> dict:

@@ -23,8 +23,8 @@ UNSEEN = 6.0  # weight of a word that is in none of the abstracts
 SHORTEST_SHARE = 20  # words that a topic group needs to be worth a summary
 MIN_WORTH = 0.4  # below it a sentence is method, list or guess, and is not used
 LAST_RESORT = 0.15  # what the one sentence must be worth that serves for want of better
-_NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
-_GLUE = (STOP_WORDS | {"do", "does", "did"}) - _NEGATIONS
+NEGATIONS = frozenset("not no never without nothing neither nor unknown".split())
+_GLUE = (STOP_WORDS | {"do", "does", "did"}) - NEGATIONS
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Abstract:
     title: str
     text: str
     topic: int
+    year: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def says(text: str, claim: str, weights: Mapping[str, float]) -> bool:
     True
     """
     have, asked_for = content_words(text), content_words(claim)
-    if (have & _NEGATIONS) != (asked_for & _NEGATIONS):
+    if (have & NEGATIONS) != (asked_for & NEGATIONS):
         return False
     total = sum(weights.get(word, UNSEEN) for word in asked_for)
     return sum(weights.get(word, UNSEEN) for word in asked_for & have) >= SAME * total

@@ -1,85 +1,272 @@
-"""One synchronous chat call to any OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp)."""
+"""The client for every call to a language model: asked once, then answered from the journal.
 
-import json
-import os
+>>> with Client(params) as client:   # doctest: +SKIP
+...     replies = client.answers(requests, "summaries")
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from itertools import islice
+from typing import Any
 
+from pydantic import BaseModel
+from tqdm.auto import tqdm
+
+from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
+from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.journal import Answered, Asked, CapReached, MaybeBilled
+from rnagpt_lib.pace import Pace
+from rnagpt_lib.profiles import Calls
+from rnagpt_lib.request import Request
+from rnagpt_lib.retries import Again, persistently
 
-KEY = "OPENAI_API_KEY"
+__all__ = ["Client", "Reply", "Request", "Totals"]
+
+CHAT = "/chat/completions"
 
 
 @dataclass(frozen=True)
-class Chat:
-    """A model behind a base URL; the key comes from the environment alone.
+class Reply:
+    """How a request ended; ``value``: the validated answer when it is ok.
 
-    ``log``: a JSONL file that keeps the body of every reply before anything reads it.
+    Tokens and micro-dollars are those of all its attempts; ``cached``: the journal answered.
     """
 
-    model: str
-    base_url: str | None = None
-    log: Path | None = None
-    timeout: float = 120.0  # seconds
+    state: State
+    value: BaseModel | None
+    text: str
+    tokens_in: int
+    tokens_out: int
+    microdollars: int
+    cached: bool
 
-    def complete(self, messages: list[dict[str, str]]) -> str:
-        """The text of the model's answer at temperature 0. No retries.
 
-        Raises InputError for a missing key, a refused key, a used-up quota, no connection, and an
-        answer that is cut, withheld or malformed.
-        """
-        body = self._body(messages)
-        if self.log:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"model": self.model, "body": body}) + "\n")
-        return self._text(body)
+@dataclass
+class Totals:
+    """What a client did so far; ``cached``: distinct requests that the journal answered."""
 
-    @property
-    def _where(self) -> str:
-        return f"model {self.model!r} at {self.base_url or 'the OpenAI API'}"
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    microdollars: int = 0
 
-    def _body(self, messages: list[dict[str, str]]) -> str:
-        """The raw body of the reply."""
+
+class Client:
+    """Asks a language model; a context manager, open only around calls.
+
+    It has the journal for itself. Its methods raise InputError for a refused key, a used-up
+    quota, a request that the server refuses, a server that stays away, and the cap; what was
+    answered is in the journal then, and the client makes no more calls.
+    """
+
+    def __init__(self, settings: Calls):
+        self.settings, self.totals = settings, Totals()
+        self.price = cost.price_of(settings, settings.model)
+        self._stopped, self._flying = False, 0
+        self._changed = threading.Condition()  # guards the two above
+        self._requests = Pace(settings.requests_per_minute)
+        self._tokens = Pace(settings.tokens_per_minute)
+
+    def __enter__(self) -> "Client":
+        """Raises InputError without a key, and while another process has the journal."""
         try:
-            import openai
+            from rnagpt_lib.wire import Wire
         except ImportError:
             raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
-        key = os.environ.get(KEY)
-        if not key:
-            raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
-        client = openai.OpenAI(
-            api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout
-        )
-        try:
-            with client:
-                call = client.chat.completions.with_raw_response
-                return call.create(model=self.model, messages=messages, temperature=0).text
-        except openai.APITimeoutError:
-            raise InputError(f"{self._where} gave no answer in {self.timeout:g} s") from None
-        except openai.APIConnectionError:
-            raise InputError(f"{self._where} cannot be reached; check BASE_URL") from None
-        except openai.APIStatusError as error:
-            raise InputError(self._refusal(error.status_code, str(error.code))) from None
+        chosen = self.settings
+        with ExitStack() as stack:
+            wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
+            self.wire = stack.enter_context(wire)
+            opened = journal.Journal(journal_file.file(), cost.cap_of(chosen))
+            self.journal = stack.enter_context(opened)
+            self._close = stack.pop_all().close
+        return self
 
-    def _refusal(self, status: int, code: str) -> str:
-        if status in (401, 403):
-            return f"{self._where} refused the key in {KEY} (status {status})"
-        if code == "insufficient_quota":
-            return f"{self._where}: the account's quota is used up"
-        if status == 429:
-            return f"{self._where} asks to slow down (status 429); run the notebook again later"
-        return f"{self._where} answered with status {status} (code {code})"
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
-    def _text(self, body: str) -> str:
+    def answers(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
+        """The replies in the order of ``requests``; equal requests are asked once."""
+        keys = [request.key(self.settings) for request in requests]
+        wanted: dict[str, Request] = {}
+        for key, request in zip(keys, requests, strict=True):
+            wanted.setdefault(key, request)
+        replies = {key: reply for key, reply in self._known(wanted)}
+        self.totals.cached += len(replies)
+        missing = {key: request for key, request in wanted.items() if key not in replies}
+        with self.bar(desc, len(missing)) as step:
+
+            def ended(key: str, reply: Reply) -> None:
+                replies[key] = reply
+                self.totals.tokens_in += reply.tokens_in
+                self.totals.tokens_out += reply.tokens_out
+                self.totals.microdollars += reply.microdollars
+                step()
+
+            if self.settings.mode == "batch" and missing:
+                batches.ask(self, missing, ended)
+            else:
+                batches.refuse_open(self.journal, missing)
+                self.concurrently(self._ask, missing, ended)
+        return [replies[key] for key in keys]
+
+    def embeddings(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        """A vector for each text, in order; equal texts are asked for once, never by batch."""
+        return embeddings.embed(self, texts, model)
+
+    def _known(self, wanted: Mapping[str, Request]) -> Iterator[tuple[str, Reply]]:
+        """What the journal answers, also with bodies that a killed process kept and never read."""
+        ended = self.journal.ended(list(wanted))
+        for key in self.journal.answered([key for key in wanted if key not in ended]):
+            self.step(key, wanted[key])
+        for key, end in self.journal.ended(list(wanted)).items():
+            found = bodies.read(self.journal.body(end.body), wanted[key].answer)
+            yield key, _reply(found, end, cached=True)
+
+    def _ask(self, key: str, request: Request) -> Reply:
+        """Send until the call has ended: once, and once more after a malformed answer."""
+
+        def settled(attempts: list[int], body: int) -> bool:
+            return self._settled(Answered(attempts[0], body, 0, None), request).state is not None
+
+        while not isinstance(body := self.step(key, request), Reply):
+            asked = [self.asked(key, request, body)]
+            tokens = cost.likely_tokens_in(body) + request.max_tokens
+            attempt = partial(self.send, CHAT, body, asked, tokens, settled)
+            persistently(attempt, self.wire.what(request.about))
+        return body
+
+    def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
+        """The request as the journal records it, with the most that sending ``body`` can cost."""
+        read = cost.most_tokens_in(body)
+        most = cost.microdollars(self.price, read, request.max_tokens, batch)
+        return Asked(key, request.about, request.version, self.settings.model, most)
+
+    def step(self, key: str, request: Request) -> Reply | dict:
+        """How the call ended, if the bodies kept so far say so; else the body to send next."""
+        rejected = None
+        for answer in self.journal.answered([key]).get(key, []):
+            found = self._settled(answer, request)
+            if found.state is None:
+                continue
+            if found.state != "malformed" or rejected:
+                self.journal.finish(answer.id, found.state)
+                return _reply(found, self.journal.ended([key])[key], cached=False)
+            rejected = found
+        return request.body(self.settings, rejected)
+
+    def _settled(self, answer: Answered, request: Request) -> Read:
+        """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
+        body = self.journal.body(answer.body)
+        found, used = bodies.read(body, request.answer), bodies.usage(body)
+        if found.state is None:
+            self.journal.fail([answer.id], billed=True)
+        else:
+            real = cost.real(self.price, used, answer.batch is not None)
+            self.journal.settle(answer.id, *(used or (0, 0)), real)
+        return found
+
+    def send(
+        self,
+        path: str,
+        body: dict,
+        asked: Sequence[Asked],
+        tokens: int,
+        settled: Callable[[list[int], int], bool],
+    ) -> None:
+        """One attempt: reserve, send, keep, settle. Raises Again where it may be repeated.
+
+        ``tokens``: of the account's limit; ``settled`` takes the attempts and the number of their
+        body, records what it cost, and says whether it is an answer.
+        """
+        self._requests.take(1)
+        self._tokens.take(tokens)
+        with self._in_flight(asked) as attempts:
+            try:
+                raw = self.wire.post(path, body)
+            except (Again, InputError) as fault:
+                self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
+                raise
+            if not settled(attempts, self.journal.keep(attempts, raw)):
+                raise Again("it sent something else than an answer")
+
+    @contextmanager
+    def _in_flight(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
+        """Attempts, reserved; where the cap leaves no room, those in flight may make some."""
+        with self._changed:
+            while True:
+                if self._stopped:
+                    raise _Stopped
+                try:
+                    attempts = self.journal.reserve(asked)
+                    break
+                except CapReached:
+                    if not self._flying:
+                        raise
+                    self._changed.wait()
+            self._flying += 1
+            self.totals.calls += 1
         try:
-            choice = json.loads(body)["choices"][0]
-            reason, text = choice.get("finish_reason"), choice["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise InputError(f"{self._where} sent no chat completion: {body[:80]!r}") from None
-        if reason == "length":
-            raise InputError(f"{self._where}: the answer is cut at the model's length limit")
-        if reason == "content_filter" or choice["message"].get("refusal"):
-            raise InputError(f"{self._where}: the answer is withheld by the content filter")
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{self._where} sent an empty answer")
-        return text
+            yield attempts
+        finally:
+            with self._changed:
+                self._flying -= 1
+                self._changed.notify_all()
+
+    def concurrently(
+        self, ask: Callable, missing: Mapping[Any, Any], ended: Callable[[Any, Any], None]
+    ) -> None:
+        """``ended(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
+        if self._stopped:
+            raise InputError("this client stopped at an error; open a new one")
+        waiting, running = iter(missing.items()), {}
+        pool = ThreadPoolExecutor(self.settings.width)
+        try:
+            while True:
+                for key, value in islice(waiting, self.settings.width - len(running)):
+                    running[pool.submit(ask, key, value)] = key
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    ended(running.pop(future), future.result())
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            pool.shutdown(wait=False)  # those that wait for their turn or a retry give up then
+
+    def _stop(self) -> None:
+        """No new call; return when those in flight are in the journal."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._flying)
+
+    @contextmanager
+    def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
+        """A progress bar with rate, time left and money; call the result at every step."""
+        before = self.journal.spent
+        with tqdm(total=total, desc=desc, unit="call", leave=False, disable=not total) as bar:
+
+            def step() -> None:
+                spent = self.journal.spent - before
+                bar.set_postfix_str(f"${spent / 1e6:.4f} with {self._flying} in flight", False)
+                bar.update()
+
+            yield step
+
+
+class _Stopped(Exception):
+    """Another worker failed, or the user interrupted."""
+
+
+def _reply(found: Read, ended: journal.Ended, cached: bool) -> Reply:
+    state = found.state or ended.state
+    counts = ended.tokens_in, ended.tokens_out, ended.microdollars
+    return Reply(state, found.value, found.text, *counts, cached)

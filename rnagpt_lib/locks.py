@@ -35,3 +35,8 @@ def release(path: Path) -> None:
     """Give ``path`` back; nothing happens when this process does not hold it."""
     if path in _held:
         os.close(_held.pop(path))
+
+
+def holds(path: Path) -> bool:
+    """Whether this process holds ``path``."""
+    return path in _held

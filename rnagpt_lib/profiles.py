@@ -4,15 +4,26 @@ A profile is a YAML file in ``profiles/`` with one section per stage; a notebook
 parameters override it. Unknown names and ill-typed values are refused.
 """
 
+import re
+from decimal import Decimal
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
+_NO_RESULT = {"workers", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
+              "requests_per_minute", "tokens_per_minute", "batch_tokens"}  # fmt: skip
 
 
 class Stage(BaseModel):
@@ -22,7 +33,7 @@ class Stage(BaseModel):
 
     def key(self) -> dict:
         """The parameters that can change results, as JSON holds them."""
-        return self.model_dump(mode="json", exclude={"workers", "keep"})
+        return self.model_dump(mode="json", exclude=_NO_RESULT)
 
 
 class Filter(Stage):
@@ -50,23 +61,61 @@ class Topics(Stage):
     workers: int = Field(0, ge=0)
 
 
-class Summarize(Stage):
-    """02: divide and conquer (paper, section 3.2)."""
+class Price(BaseModel):
+    """US dollars per million tokens, which is micro-dollars per token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+
+
+class Calls(Stage):
+    """What 02 and 03 share: which language model answers, how it is asked, what it may cost.
+
+    ``width``: calls at a time; ``deadline``: seconds for one call; ``cap_dollars``: the most that
+    all calls in the journal together may cost; ``requests_per_minute``, ``tokens_per_minute``,
+    ``batch_tokens`` (those enqueued at a time): the limits of the account's tier.
+    """
 
     provider: Literal["offline", "openai"] = "offline"
     model: str = "gpt-4o-mini"
     base_url: str | None = None
+    temperature: float | None = Field(0, ge=0)  # None: the model's own, some know no other
+    mode: Literal["sync", "batch"] = "sync"
+    width: int = Field(8, ge=1, le=256)
+    deadline: float = Field(120, gt=0)
+    cap_dollars: Decimal | None = Field(None, ge=0)
+    prices: dict[str, Price] = {}
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+    batch_tokens: int | None = Field(None, ge=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", url):
+            raise ValueError(
+                "it should be http(s)://HOST/PATH, with no name, password or key in it"
+            )
+        return url
+
+
+class Summarize(Calls):
+    """02: divide and conquer (paper, section 3.2).
+
+    ``arms_sample``: RNAs with several topics on which the ways to divide are compared.
+    """
+
     words: int = Field(120, ge=20)
     given: str | None = None
+    arms_sample: int = Field(60, ge=0)
 
 
-class Decompose(Stage):
+class Decompose(Calls):
     """03: QA pairs and the split (paper, section 3.3)."""
 
     source: Literal["dnc", "single_pass", "given"] = "dnc"
-    provider: Literal["offline", "openai"] = "offline"
-    model: str = "gpt-4o-mini"
-    base_url: str | None = None
     min_pairs: int = Field(5, ge=1)
     max_pairs: int = Field(14, ge=1)
     split: Literal["random", "cluster", "family"] = "cluster"
@@ -186,11 +235,12 @@ def _refusal(error: ValidationError, where: str, stage: str) -> str:
     """One sentence on the first thing that is wrong, in the notebooks' names."""
     first = error.errors()[0]
     name = str(first["loc"][0]).upper()
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
         return f"{where}: there is no parameter {name}; parameters are {known}"
     reason = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where}: parameter {name} is {first['input']!r}, but {reason}"
+    given = "as given" if name == "BASE_URL" else repr(first["input"])  # it may hold a secret
+    return f"{where}: parameter {name} is {given}, but {reason}"
 
 
 def names() -> list[str]:

@@ -2,24 +2,24 @@
 
 ``dnc`` (paper, section 3.2) summarises each topic group on its own and merges the summaries;
 ``single_pass`` summarises all abstracts at once under the same word budget; ``given`` takes a
-user's own texts. The provider ``offline`` is extractive, the provider ``openai`` a chat model.
-Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
+user's own texts. The provider ``offline`` is extractive, the provider ``openai`` a chat model
+(`dnc`). Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
 """
 
 import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from rnagpt_lib import prompts, tables
+from rnagpt_lib import clean, dnc, tables
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.extractive import (
-    SHORTEST_SHARE,
     Abstract,
     Line,
     Subject,
@@ -28,12 +28,22 @@ from rnagpt_lib.extractive import (
     sentences_of,
     word_weights,
 )
-from rnagpt_lib.llm import Chat
+from rnagpt_lib.llm import Client, Request
 from rnagpt_lib.names import mask_names, names_of
 from rnagpt_lib.paths import from_root, shown
+from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.sentences import capital, split_sentences
 
 STAGE = "02_summarize"
+SOURCES = ("dnc", "single_pass")
+
+
+class Summaries(NamedTuple):
+    """Tables ``annotations`` and ``dropped``, and what each annotation took (`dnc.Made`)."""
+
+    annotations: pd.DataFrame
+    dropped: pd.DataFrame
+    usage: pd.DataFrame
 
 
 def summarize(
@@ -41,131 +51,103 @@ def summarize(
     articles: pd.DataFrame,
     links: pd.DataFrame,
     topics: pd.DataFrame,
-    params: Any,
-    *,
-    log: Path | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(annotations, dropped): ``dnc`` and ``single_pass``, and ``given`` where a file is named.
+    params: Summarize,
+    arms: Sequence[str] = SOURCES,
+    seed: int = 0,
+) -> Summaries:
+    """Annotations by every one of the arms, and ``given`` where a file is named.
 
-    For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``log`` keeps the
-    replies of the provider ``openai``. Raises InputError for a bad file or a failing provider.
+    For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``seed``: of the
+    arm ``dnc.random_groups``. Raises InputError for a bad file or a failing provider.
     """
-    chat = Chat(params.model, params.base_url, log) if params.provider == "openai" else None
-    weights, others = word_weights(articles), known_names(rnas)
-    rows, dropped = [], []
     everyone = subjects(rnas, articles, links, topics)
-    for subject in tqdm(everyone, desc="summaries", unit="RNA", leave=False):
-        pool = [] if chat else sentences_of(subject, others)
-        for source in ("dnc", "single_pass"):
-            if chat:
-                lines = asked(subject, source, params.words, chat)
-            else:
-                lines = extracted(pool, source, params.words, weights)
-            rows += _rows(subject.rna_id, source, lines)
-            if not lines:
-                reason = f"no usable sentence in its {len(subject.abstracts)} abstracts"
-                reason = reason if subject.abstracts else "no abstract is linked to it"
-                dropped.append(_drop(subject.rna_id, f"{source}: {reason}"))
+    make = _asked(everyone, params, arms, seed)
+    if params.provider == "offline":
+        make = _extracted(tqdm(everyone, "summaries", len(rnas), leave=False, unit="RNA"),
+                          params.words, word_weights(articles), known_names(rnas), arms, seed)  # fmt: skip
+    rows, dropped, usage = [], [], []
+    for made in make:
+        rows += _rows(made.rna_id, made.source, made.lines)
+        dropped += [_drop(made.rna_id, f"{made.source}: {reason}") for reason in made.reasons]
+        if made.usage:
+            usage.append({"rna_id": made.rna_id, "source": made.source} | made.usage)
     if params.given:
         texts, lost = given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
-    return tables.frame("annotations", rows), tables.frame("dropped", dropped)
+    return Summaries(
+        tables.frame("annotations", rows),
+        tables.frame("dropped", dropped),
+        pd.DataFrame(usage, columns=["rna_id", "source", *dnc.USAGE]),
+    )
+
+
+def requests(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    topics: pd.DataFrame,
+    params: Summarize,
+) -> Iterator[Request]:
+    """What `summarize` would send with the provider ``openai``, repairs apart; sends nothing."""
+    for subject in subjects(rnas, articles, links, topics):
+        for plan in dnc.plans(subject, SOURCES, 0):
+            yield from dnc.foreseen(plan, params.words)
 
 
 def subjects(
     rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame
-) -> list[Subject]:
+) -> Iterator[Subject]:
     """The RNAs with their abstracts; links without a topic row are in group 0."""
     known = {row["article_id"]: row for row in articles.to_dict("records")}
     topic = {(row.rna_id, row.article_id): int(row.topic) for row in topics.itertuples()}
     linked = defaultdict(list)
     for rna_id, article_id in zip(links.rna_id, links.article_id, strict=True):
-        row = known[article_id]
-        linked[rna_id].append(
-            Abstract(article_id, row["title"], row["abstract"], topic.get((rna_id, article_id), 0))
-        )
-    return [
-        Subject(row["rna_id"], tuple(names_of(row)), tuple(linked[row["rna_id"]]))
-        for row in rnas.to_dict("records")
-    ]
+        linked[rna_id].append(article_id)
+    for row in rnas.to_dict("records"):
+        rna_id = row["rna_id"]
+        abstracts = tuple(
+            Abstract(i, known[i]["title"], known[i]["abstract"], topic.get((rna_id, i), 0),
+                     int(known[i]["year"]))
+            for i in linked[rna_id]
+        )  # fmt: skip
+        yield Subject(rna_id, tuple(names_of(row)), abstracts)
 
 
-def compare(
-    annotations: pd.DataFrame, links: pd.DataFrame, truth: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """The sources side by side, one row each: size, share of the linked articles that is cited.
-
-    With ``truth`` (rna_id, entity) also the share of its named entities that the annotation of
-    their RNA holds, and how many of them it holds in 100 words.
-    """
-    rows = {}
-    for source, lines in annotations.groupby("source"):
-        words = int(lines["text"].str.split().str.len().sum())
-        cited_ids = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
-        near = links["rna_id"].isin(lines["rna_id"]).sum()
-        rows[source] = {
-            "RNAs": lines["rna_id"].nunique(),
-            "sentences per RNA": len(lines) / lines["rna_id"].nunique(),
-            "words per RNA": words / lines["rna_id"].nunique(),
-            "articles cited": len(cited_ids.drop_duplicates()) / max(near, 1),
-        }
-        if truth is not None:
-            kept = _facts_kept(lines, truth)
-            rows[source] |= {
-                "facts kept": kept.mean(),
-                "facts per 100 words": 100 * kept.sum() / words,
-            }
-    return pd.DataFrame.from_dict(rows, orient="index").astype(float).round(3)
+def _extracted(
+    everyone: Iterable[Subject], words: int, weights: dict, others: frozenset, arms, seed: int
+) -> Iterator[dnc.Made]:
+    """By rule: the same choice of sentences for each way to divide the abstracts."""
+    for subject in everyone:
+        pool = [s for s in sentences_of(subject, others) if not clean.fault(s.text)]
+        for arm in arms:
+            groups = dnc.groups(subject, arm, seed)
+            group = {a.article_id: n for n, own in enumerate(groups) for a in own}
+            divided = [replace(s, topic=group[s.article_id]) for s in pool]
+            lines = extracted(divided, "dnc", words, weights)
+            yield dnc.Made(subject.rna_id, arm, lines, _nothing(subject, lines))
 
 
-def _facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
-    """For each named entity of the annotated RNAs, whether their annotation holds it."""
-    texts = lines.groupby("rna_id")["text"].agg(" ".join).str.lower()
-    named = truth[~truth["entity"].isin(["unknown", "none"]) & truth["rna_id"].isin(texts.index)]
-    pairs = zip(named["rna_id"], named["entity"].str.lower(), strict=True)
-    held = [bool(re.search(rf"\b{re.escape(entity)}\b", texts[rna_id])) for rna_id, entity in pairs]
-    return pd.Series(held, dtype=bool)
+def _asked(
+    everyone: Iterable[Subject], params: Summarize, arms: Sequence[str], seed: int
+) -> Iterator[dnc.Made]:
+    """By a chat model, in waves."""
+    everyone = iter(everyone)
+    with Client(params) as client:
+        while wave := list(islice(everyone, dnc.WAVE[params.mode])):
+            plans = [plan for subject in wave for plan in dnc.plans(subject, arms, seed)]
+            yield from dnc.annotate(plans, params.words, client)
+            bare = [subject for subject in wave if not subject.abstracts]
+            for subject in bare:
+                for arm in arms:
+                    yield dnc.Made(subject.rna_id, arm, [], _nothing(subject, []))
 
 
-# A chat model as the provider.
-
-
-def asked(subject: Subject, source: str, budget: int, chat: Chat) -> list[Line]:
-    """The annotation of one RNA by a chat model: a summary per topic group, then one merged."""
-    groups = defaultdict(list)
-    for abstract in subject.abstracts:
-        groups[abstract.topic if source == "dnc" else 0].append(abstract)
-    parts = []
-    for topic in sorted(groups):
-        words = max(SHORTEST_SHARE, budget // len(groups))
-        texts = [(a.article_id, f"{a.title}\n{a.text}") for a in groups[topic]]
-        reply = chat.complete(prompts.summary(subject.names, texts, words))
-        parts.append(cited(reply, {a.article_id for a in groups[topic]}, subject.names))
-    if len(parts) == 1:
-        return parts[0]
-    allowed = {article_id for part in parts for line in part for article_id in line.article_ids}
-    if not allowed:
+def _nothing(subject: Subject, lines: Sequence[Line]) -> list[str]:
+    if lines:
         return []
-    reply = chat.complete(
-        prompts.merge([[(x.text, x.article_ids) for x in p] for p in parts], budget)
-    )
-    return cited(reply, allowed, subject.names)
-
-
-def cited(reply: str, allowed: set[str], names: Iterable[str]) -> list[Line]:
-    """The sentences of a reply with the known ids of their closing brackets; others are left out.
-
-    >>> cited("miR-21 targets PTEN [1, 9]. It is odd.", {"1"}, ["miR-21"])
-    [Line(text='This RNA targets PTEN.', article_ids=('1',))]
-    """
-    lines = []
-    plain = re.sub(r"(?m)^\s*[-*•]\s+", "", reply)
-    for text, ids in re.findall(r"([^\[\]]+?)\s*\[([^\[\]]*)\]\.?", plain):
-        known = tuple(i for i in dict.fromkeys(re.split(r"[\s,;]+", ids)) if i in allowed)
-        sentences = split_sentences(text)
-        if known and sentences:
-            lines.append(Line(capital(mask_names(sentences[-1].rstrip(".") + ".", names)), known))
-    return lines
+    number = len(subject.abstracts)
+    return [f"no usable sentence in its {number} abstracts" if number else
+            "no abstract is linked to it"]  # fmt: skip
 
 
 # Texts of the user.

@@ -3,15 +3,19 @@
 import subprocess
 import sys
 
-from benchmarks import real_data
+import pytest
+
+from benchmarks import curation_client, real_data, reliability_curation
 from rnagpt_lib import paths, report
 
 
-def test_the_page_says_what_the_results_say():
-    assert report.read_block(real_data.README, "real_data") == real_data.render().strip()
+@pytest.mark.parametrize("measured", [real_data, reliability_curation, curation_client])
+def test_the_page_says_what_the_results_say(measured):
+    name = measured.__name__.rpartition(".")[2]
+    assert report.read_block(measured.README, name) == measured.render().strip()
 
 
 def test_an_unknown_measurement_is_refused():
     command = [sys.executable, "-m", "benchmarks", "nope"]
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True)
-    assert done.returncode == 2 and "there is no nope; choose from real_data" in done.stderr
+    assert done.returncode == 2 and "there is no nope; choose from" in done.stderr

@@ -1,6 +1,5 @@
 """The user's own path, small: every notebook headless, in order, in a temporary ``runs/``."""
 
-import json
 import os
 import re
 import shutil
@@ -11,10 +10,11 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from werkzeug import Response
 
-from rnagpt_lib import execute, paths, runs
+from rnagpt_lib import execute, paths, prompts, runs
 from rnagpt_lib.files import read_json
+from tests.standin.answers import Model, talking
+from tests.standin.openai_api import OpenAI
 
 SMALL = {
     "00_filter_rnacentral": {"WORLD_SIZE": 60},
@@ -121,46 +121,36 @@ def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
         pd.testing.assert_frame_equal(pd.read_parquet(first / name), pd.read_parquet(second / name))
 
 
-def chat_reply(request):
-    """What a chat model on this machine says: one fact a summary, one pair an annotation."""
-    system, user = (message["content"] for message in request.get_json()["messages"])
-    ids = re.findall(r'<abstract id="([^"]+)"', user) or re.findall(r"\[([^],]+)[],]", user)
-    text = f"This RNA binds HuR [{ids[0]}]." if ids else ""
-    if "question and answer pairs" in system:
-        number = int(re.search(r'<statement number="(\d+)"', user)[1])
-        pair = {"form": "open", "question": "What binds the RNA?", "answer": "HuR binds the RNA."}
-        text = json.dumps([pair | {"sentences": [number]}])
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": text},
-    }
-    return Response(json.dumps({"id": "c", "choices": [choice]}), content_type="application/json")
-
-
-def test_a_chat_model_writes_annotations_and_pairs(small_path, httpserver, monkeypatch, tmp_path):
+def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_path):
     pytest.importorskip("openai")
     small_path.executed("01_explore_topics")
     for stage in ("00_filter_rnacentral", "01_explore_topics"):
         shutil.copytree(small_path.runs / "mini" / stage, tmp_path / "runs" / "mini" / stage)
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key-of-the-test")
-    httpserver.expect_request("/v1/chat/completions").respond_with_handler(chat_reply)
-    server = {"PROVIDER": "openai", "MODEL": "m", "BASE_URL": httpserver.url_for("/v1")}
-    made = [
-        execute.run_notebook(stage, parameters=server).parent
-        for stage in ("02_summarize", "03_decompose_qa")
-    ]
-    annotations = pd.read_parquet(made[0] / "annotations.parquet")
-    assert set(annotations.text) == {"This RNA binds HuR."}
+    app = OpenAI(Model())
+    with talking(app) as settings:
+        server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
+        made = [
+            execute.run_notebook(stage, parameters=server).parent
+            for stage in ("02_summarize", "03_decompose_qa")
+        ]
+    tables = [pd.read_parquet(made[0] / f"{name}.parquet") for name in ("annotations", "dropped")]
+    annotations, dropped = tables
+    dnc = annotations[annotations.source == "dnc"]
+    assert {*dnc.rna_id, *dropped.record} == set(pd.read_parquet(made[1] / "rnas.parquet").rna_id)
+    assert dnc.article_ids.str.len().all() and len(dnc) > dnc.rna_id.nunique()
     pairs = pd.read_parquet(made[1] / "pairs.parquet")
-    asked = pairs[pairs.kind == "literature"]
-    assert set(asked.answer) == {"HuR binds the RNA."} and asked.article_ids.str.len().all()
-    assert set(asked.rna_id) == set(annotations.rna_id[annotations.source == "dnc"])
-    for folder in made:
-        assert (folder / "replies.jsonl").is_file()
-        written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-        assert not any(b"secret-key-of-the-test" in content for content in written)
+    asked = pairs[pairs.prompt_version == prompts.QA_VERSION]
+    assert set(asked.form) == {"open", "closed"} and set(asked.rna_id) <= set(dnc.rna_id)
+    assert asked.rna_id.nunique() > 0.8 * dnc.rna_id.nunique()
+    metrics = read_json(made[0] / "metrics.json")
+    assert "stand-in" in str(metrics) and "no evidence" in str(metrics)
+    files = [path for folder in (*made, tmp_path / "runs") for path in folder.rglob("*")]
+    assert any(path.name == "journal.sqlite" for path in files)
+    assert not any(
+        b"secret-key-of-the-test" in path.read_bytes() for path in files if path.is_file()
+    )
 
 
 def test_template_runs(tmp_path):
