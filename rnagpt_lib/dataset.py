@@ -1,14 +1,15 @@
-"""The data set's tables: from the miniature world or a user's files, filtered, and their card.
+"""The data set's tables: from the world, a user's files or live sources, filtered; their card.
 
 The filter of the paper's section 3.1: length limits and the alphabet; nothing vanishes without
 a row in ``dropped``.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import units, user_files, world
+from rnagpt_lib import harvest, units, user_files, world
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Decompose, Filter
 from rnagpt_lib.relations import CATEGORICAL, entities, relation_of
@@ -28,20 +29,24 @@ class Tables:
     topics_truth: pd.DataFrame | None = None
 
 
-def load_source(params: Filter, seed: int) -> Tables:
-    """Read and filter the RNAs of ``params.input`` ("world" or "files") with their literature.
+def load_source(params: Filter, seed: int, folder: Path | None = None) -> Tables:
+    """Read and filter the RNAs of ``params.input`` with their literature.
 
-    Every entry that is left out has a row in ``dropped``. Raises InputError for files that
-    break their format or that the world would ignore, and when nothing is left.
+    ``folder`` keeps what live sources sent ("rnacentral"). Every entry that is left out has a
+    row in ``dropped``. Raises InputError for files that break their format or that the source
+    would ignore, for sources that stay away, and when nothing is left.
     """
     if params.input == "files":
         return _kept(Tables(**user_files.read(params)), params)
-    for name in ("fasta", "table", "articles", "links"):
+    live = params.input == "rnacentral"
+    for name in ("fasta", "table", "articles", "links")[live:]:
         if given := getattr(params, name):
             raise InputError(
-                f"{name.upper()} is {given} but INPUT is {params.input!r}, which reads no files; "
-                "set INPUT to files, or take the profile local"
+                f"{name.upper()} is {given} but INPUT is {params.input!r}, which does not read "
+                "it; set INPUT to files, or take the profile local"
             )
+    if live:
+        return _kept(Tables(**harvest.read(params, folder)), params)
     made = world.make(params.world_size, seed)
     nothing = frame("dropped", [])
     tables = Tables(made.rnas, made.articles, made.links, nothing, made.truth, made.topics_truth)
@@ -73,14 +78,15 @@ def _kept(tables: Tables, params: Filter) -> Tables:
         truth if truth is None else truth[truth["rna_id"].isin(rnas["rna_id"][keep])]
         for truth in (tables.truth, tables.topics_truth)
     )
-    parts = (rnas[keep], tables.articles[cited], links, dropped, *truths)
+    articles = tables.articles if cited.all() else tables.articles[cited]  # may be gigabytes
+    parts = (rnas[keep], articles, links, dropped, *truths)
     return Tables(*(part if part is None else part.reset_index(drop=True) for part in parts))
 
 
 def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:
     first = f"; the first: {dropped['record'][0]}, {dropped['reason'][0]}" if len(dropped) else ""
     return (
-        f"{params.fasta or 'the world'}: no RNA is left after the rules ({params.min_length} to "
+        f"{params.fasta or params.input}: no RNA is left after the rules ({params.min_length} to "
         f"{params.max_length} nt, RNA letters){first}; give RNAs that keep them, or change "
         "MIN_LENGTH and MAX_LENGTH"
     )
