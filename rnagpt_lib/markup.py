@@ -30,6 +30,9 @@ class _Reader(HTMLParser):
         super().__init__()
         self.parts: list[str] = []
 
+    def set_cdata_mode(self, elem, **kwargs):
+        """Without it, all after ``<script>`` would be lost."""
+
     def handle_data(self, data):
         self.parts.append(data)
 
@@ -44,6 +47,8 @@ class _Reader(HTMLParser):
             self.parts.append(": ")
         elif tag in _BLOCKS:
             self.parts.append(" ")
+        elif tag not in _INLINE:
+            self.parts.append(f"</{tag}>")
 
 
 def plain(text: str) -> str:
