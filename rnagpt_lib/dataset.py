@@ -4,6 +4,7 @@ The filter of the paper's section 3.1: length limits and the alphabet; nothing v
 a row in ``dropped``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from rnagpt_lib.user_files import drop
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of stage 00; the truths are there for the world alone."""
+    """The tables of stage 00; the truths are there for the world alone.
+
+    ``sources``: what live sources said of themselves, and how much of it came.
+    """
 
     rnas: pd.DataFrame
     articles: pd.DataFrame
@@ -27,6 +31,7 @@ class Tables:
     dropped: pd.DataFrame
     truth: pd.DataFrame | None = None
     topics_truth: pd.DataFrame | None = None
+    sources: Sequence[dict] = ()
 
 
 def load_source(params: Filter, seed: int, folder: Path | None = None) -> Tables:
@@ -80,7 +85,8 @@ def _kept(tables: Tables, params: Filter) -> Tables:
     )
     articles = tables.articles if cited.all() else tables.articles[cited]  # may be gigabytes
     parts = (rnas[keep], articles, links, dropped, *truths)
-    return Tables(*(part if part is None else part.reset_index(drop=True) for part in parts))
+    parts = (part if part is None else part.reset_index(drop=True) for part in parts)
+    return Tables(*parts, sources=tables.sources)
 
 
 def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:

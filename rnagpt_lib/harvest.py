@@ -4,8 +4,6 @@ Every page that comes is spooled in the stage's folder: a harvest that is stoppe
 it was. What each source said of itself, and how much came, goes into ``sources.json``.
 """
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,26 +14,33 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import ebisearch, europepmc, litscan, rnacentral, sequences
+from rnagpt_lib import (
+    ebisearch,
+    europepmc,
+    litscan,
+    litsumm,
+    rnacentral,
+    rnacentral_export,
+    sequences,
+)
 from rnagpt_lib.ebisearch import Sweep
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import replacing, write_json
+from rnagpt_lib.files import write_json
 from rnagpt_lib.literature import Literature
 from rnagpt_lib.paths import from_root
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.rnacentral import Entry
-from rnagpt_lib.sentences import split_sentences
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import COLUMNS, frame
 from rnagpt_lib.user_files import drop
 from rnagpt_lib.web import Missing, Pace, Site
 
-SOURCES, SUMMARIES = "sources.json", "litsumm.jsonl"
-_CITED = re.compile(r"\s*\[\s*PMC\d+(?:\s*[,;]\s*PMC\d+)*\s*\]")
+SOURCES = "sources.json"
+FETCHED = ".fetched-"  # hidden: copies of remote files are no outputs
 
 
-def read(params: Filter, folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables rnas, articles, links and dropped; ``folder`` also gets `SOURCES`, `SUMMARIES`.
+def read(params: Filter, folder: Path) -> dict:
+    """The tables rnas, articles, links and dropped, and the list ``sources``; ``folder`` also gets `SOURCES` and LitSumm's.
 
     Raises InputError when a source stays away or refuses; run again, it goes on from there.
     """
@@ -55,7 +60,7 @@ class _Harvest:
         self.dropped: list[dict] = []
         self.literature = Literature()
 
-    def tables(self) -> dict[str, pd.DataFrame]:
+    def tables(self) -> dict:
         self._same_release()
         found = self._entries()
         links = self._links(found)
@@ -68,7 +73,7 @@ class _Harvest:
         }
         self._summaries({found[number].rna_id for number in kept})
         write_json(self.folder / SOURCES, {"sources": self.sources})
-        return made | {"dropped": frame("dropped", self.dropped)}
+        return made | {"dropped": frame("dropped", self.dropped), "sources": self.sources}
 
     # RNAs.
 
@@ -98,6 +103,8 @@ class _Harvest:
             if old != new:
                 print(f"{domain} has a new release ({old} → {new}): everything is fetched anew")
                 self.spool.forget()
+                for file in self.folder.glob(f"{FETCHED}*"):
+                    file.unlink()
                 self._same_release()
                 return
 
@@ -109,49 +116,57 @@ class _Harvest:
             raise InputError(
                 f"{self.search.host} has no RNA for the query {self.query}; change QUERY"
             )
+        if self.params.id_mapping:
+            return rnacentral.with_genes(found, self._file(self.params.id_mapping))
         return found
 
     def _with_sequences(self, found: list[Entry], numbers: set[int]) -> dict[int, str]:
         """Number → sequence of the RNAs with literature; the others are dropped."""
-        wanted = [entry for number, entry in enumerate(found) if number in numbers]
-        by_id = dict(self._sequences(wanted))
+        for number in set(range(len(found))) - numbers:
+            self.dropped.append(drop(found[number].rna_id, "no article is left after the rules"))
+        came = dict(self._sequences({found[number].rna_id for number in numbers}))
         kept = {}
-        for number, entry in enumerate(found):
-            sequence = by_id.get(entry.rna_id, "")
-            reason = (
-                "no article is left after the rules"
-                if number not in numbers
-                else (_unfit(sequence, entry.length))
-            )
+        for number in sorted(numbers):
+            entry = found[number]
+            sequence, reason = _checked(came.get(entry.rna_id, ""), entry.length)
             if reason:
                 self.dropped.append(drop(entry.rna_id, reason))
             else:
-                kept[number] = sequences.normalise(sequence)
+                kept[number] = sequence
+        self.sources.append(
+            self._source("sequences", self.api, f"{len(numbers):,} RNAs", len(numbers))
+            | {"address": self.params.fasta or self._sequence_site.base, "came": len(came)}
+        )
         return kept
 
-    def _sequences(self, wanted: list[Entry]) -> Iterator[tuple[str, str]]:
-        """(rna_id, sequence), as the source writes it."""
-        ids = {entry.rna_id for entry in wanted}
+    @property
+    def _sequence_site(self) -> Site:
+        return self.exports if self.params.sequences == "export" else self.api
+
+    def _sequences(self, ids: set[str]) -> Iterator[tuple[str, str]]:
+        """(rna_id, sequence) of ``ids``, as the source writes it."""
         if self.params.fasta:
-            refused: dict[str, str] = {}
-            for record in sequences.stream_fasta(from_root(self.params.fasta), refused):
-                if record.id in ids:
-                    yield record.id, record.sequence
+            records = sequences.stream_fasta(self._file(self.params.fasta), {})
+            yield from ((r.id, r.sequence) for r in records if r.id in ids)
         elif self.params.sequences == "export":
-            url = rnacentral.export_url(self.params.ebi_search, self.query)
-            to = self.folder / ".export.json.gz"
-            for record in rnacentral.read_export(
-                rnacentral.export(self.exports, self.spool, url, to)
-            ):
-                rna_id = f"{record.rnacentral_id}_{record.taxid}"
-                if rna_id in ids:
-                    yield rna_id, record.sequence
+            url = rnacentral_export.url(self.params.ebi_search, self.query)
+            to = self.folder / f"{FETCHED}export.json.gz"
+            records = rnacentral_export.records(
+                rnacentral_export.fetched(self.exports, self.spool, url, to)
+            )
+            yield from ((r.rna_id, r.sequence) for r in records if r.rna_id in ids)
         else:
-            of = defaultdict(list)
-            for rna_id in sorted(ids):
-                of[rna_id.partition("_")[0]].append(rna_id)
-            for urs, sequence in rnacentral.by_api(self.api, self.spool, list(of)):
-                yield from ((rna_id, sequence) for rna_id in of[urs])
+            yield from rnacentral.by_api(self.api, self.spool, sorted(ids))
+
+    def _file(self, where: str) -> Path:
+        """A local file, or the copy of a remote one in the stage's folder."""
+        if "://" not in where:
+            return from_root(where)
+        base, _, name = where.rpartition("/")
+        to = self.folder / f"{FETCHED}{name}"
+        if not to.is_file():
+            Site(base, Pace(self.params.requests_per_second)).download(f"/{name}", to)
+        return to
 
     # Literature.
 
@@ -184,7 +199,7 @@ class _Harvest:
             self.dropped.append(drop(job_id, f"LitScan id: {reason}"))
         if self.literature.nameless:
             self.dropped.append(
-                drop(litscan.DOMAIN, f"{self.literature.nameless} rows without a PMID or PMCID")
+                drop(litscan.DOMAIN, f"LitScan: {self.literature.nameless} rows without an id")
             )
 
     def _missing_abstracts(self) -> None:
@@ -192,25 +207,23 @@ class _Harvest:
         self.literature.fill(europepmc.records(self.europepmc, self.spool, wanted))
         lost = self.literature.untold()
         for article_id in lost:
-            self.dropped.append(drop(article_id, "no abstract in LitScan nor in Europe PMC"))
+            self.dropped.append(
+                drop(article_id, "article without an abstract in LitScan and Europe PMC")
+            )
         self.sources.append(
             self._source("Europe PMC", self.europepmc, f"{len(wanted):,} ids", len(wanted))
             | {"came": len(wanted) - len(lost)}
         )
 
     def _summaries(self, kept: set[str]) -> None:
-        """Write LitSumm's texts, a line for each sentence with the articles that it cites."""
-        lines, count = [], 0
-        for summary in rnacentral.litsumm(self.api, self.spool):
-            count += 1
-            for sentence in split_sentences(summary.summary) if summary.primary_id in kept else ():
-                cited = re.findall(r"PMC\d+", "".join(_CITED.findall(sentence)))
-                line = {"rna_id": summary.primary_id, "text": _CITED.sub("", sentence)}
-                known = self.literature.ids_of(cited)
-                lines.append(json.dumps(line | {"article_ids": known}, ensure_ascii=False))
-        with replacing(self.folder / SUMMARIES) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        self.sources.append(self._source("LitSumm", self.api, "/litsumm/", count) | {"came": count})
+        """LitSumm's texts on the RNAs that are kept, for notebook 02 to read."""
+        try:
+            summaries = list(litsumm.summaries(self.api, self.spool))
+        except Missing:
+            summaries = []  # a mirror without them; sources.json counts none
+        own = [summary for summary in summaries if summary.primary_id in kept]
+        litsumm.write(self.folder / litsumm.NAME, own, self.literature.ids_of)
+        self.sources.append(self._source("LitSumm", self.api, "/litsumm/", len(summaries)))
 
     # What the sources said.
 
@@ -230,17 +243,16 @@ class _Harvest:
         return fixed | {"release": "", "said": said, "came": said}
 
 
-def _unfit(sequence: str, length: int) -> str:
-    """Why a sequence cannot be used, "" when it can."""
+def _checked(sequence: str, length: int) -> tuple[str, str]:
+    """(the sequence as RNA, why it cannot be used or "")."""
     if not sequence:
-        return "the source of sequences does not have it"
+        return "", "the source of sequences does not have it"
     if length and len(sequence) != length:
-        return f"its sequence has {len(sequence):,} nt where the index says {length:,}"
+        return "", f"its sequence has {len(sequence):,} nt where the index says {length:,}"
     try:
-        sequences.normalise(sequence)
+        return sequences.normalise(sequence), ""
     except InputError as error:
-        return str(error)
-    return ""
+        return "", str(error)
 
 
 def _rnas(rows: list[tuple[Entry, str]]) -> pd.DataFrame:

@@ -29,9 +29,9 @@ class Filter(Stage):
     """00: where the RNAs come from and which are kept (paper, section 3.1).
 
     ``limit`` (0: all) RNAs of ``query`` are drawn by a hash of their ids; ``sequences``: asked
-    for one by one, or gathered by the export service, unless ``fasta`` names RNAcentral's file;
-    ``blocked``: a file of further words that are no RNA's id. Addresses and pace change no
-    result.
+    for one by one, or gathered by the export service, unless ``fasta`` names RNAcentral's file
+    (``id_mapping`` its file of gene names); ``blocked``: a file of further words that are no
+    RNA's id. Addresses and pace change no result.
     """
 
     input: Literal["world", "files", "rnacentral"] = "world"
@@ -45,6 +45,7 @@ class Filter(Stage):
     query: str = 'has_lit_scan:"True" AND entry_type:"Sequence"'
     limit: int = Field(0, ge=0)
     sequences: Literal["api", "export"] = "api"
+    id_mapping: str | None = None
     blocked: str | None = None
     ebi_search: str = "https://www.ebi.ac.uk/ebisearch/ws/rest"
     export: str = "https://export.rnacentral.org"

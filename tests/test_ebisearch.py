@@ -130,7 +130,12 @@ def test_answers_of_another_form_are_asked_for_again_and_then_told(sweep, queue,
 
 def test_odd_values_of_fields():
     entry = ebisearch.Entry.model_validate_json('{"id": "x", "fields": {"a": [null, 3], "b": []}}')
-    assert (entry.first("a"), entry.all("a"), entry.first("b"), entry.all("c")) == ("", ["3"], "", [])
+    assert (entry.first("a"), entry.all("a"), entry.first("b"), entry.all("c")) == (
+        "",
+        ["3"],
+        "",
+        [],
+    )
 
 
 def test_the_index_says_what_it_holds(sweep, ebi):

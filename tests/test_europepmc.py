@@ -69,7 +69,12 @@ def test_an_empty_page_ends_a_batch(fetch, queue, world):
     def endless(answer):
         return answer | {"nextCursorMark": "more"}
 
-    nothing = {"version": "6.9", "hitCount": 10, "nextCursorMark": "on", "resultList": {"result": []}}
+    nothing = {
+        "version": "6.9",
+        "hitCount": 10,
+        "nextCursorMark": "on",
+        "resultList": {"result": []},
+    }
     queue.add(faults.changed(endless), faults.status(200, body=nothing))
     assert len(fetch(names(world.articles)[:10])) == 10 and len(queue.seen) == 2
 
