@@ -482,7 +482,14 @@ def _epmc(article: dict, core: bool) -> dict:
         **flags,
     }
     if not core:
-        return record
+        return record | {
+            "doi": f"10.0000/{pmcid(article_id)}",
+            "authorString": "Surname G.",
+            "journalTitle": "J Miniat",
+            "journalVolume": "1",
+            "journalIssn": "0000-0000",
+            "pubType": "journal article",
+        }
     journal = {"title": "Journal of Miniatures", "issn": "0000-0000"}
     text = {"abstractText": _marked_up(article)} if anywhere(article_id) else {}
     more = dict.fromkeys(("hasData", "hasEvaluations", "authMan", "epmcAuthMan", "nihAuthMan"), "N")
