@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from rnagpt_lib import harvest, units, user_files, world
 from rnagpt_lib.errors import InputError
@@ -65,8 +68,8 @@ def _kept(tables: Tables, params: Filter) -> Tables:
     reason[lengths < params.min_length] = f"shorter than {params.min_length} nt"
     reason[lengths > params.max_length] = f"longer than {params.max_length} nt"
     keep = reason == ""
-    links = tables.links[tables.links["rna_id"].isin(rnas["rna_id"][keep])]
-    cited = tables.articles["article_id"].isin(links["article_id"])
+    links = tables.links[_among(tables.links["rna_id"], rnas["rna_id"][keep])]
+    cited = _among(tables.articles["article_id"], links["article_id"])
     rows = [
         drop(rna_id, f"{why} ({length:,} nt)")
         for rna_id, why, length in zip(
@@ -87,6 +90,13 @@ def _kept(tables: Tables, params: Filter) -> Tables:
     parts = (rnas[keep], articles, links, dropped, *truths)
     parts = (part if part is None else part.reset_index(drop=True) for part in parts)
     return Tables(*parts, sources=tables.sources)
+
+
+def _among(names: pd.Series, known: pd.Series) -> np.ndarray:
+    """Which of ``names`` are ``known``; ``isin`` takes minutes for millions of texts."""
+    texts = (pa.array(column, pa.string(), from_pandas=True) for column in (names, known.unique()))
+    found, values = (t.combine_chunks() if isinstance(t, pa.ChunkedArray) else t for t in texts)
+    return pc.is_in(found, value_set=values).to_numpy(zero_copy_only=False)
 
 
 def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:

@@ -58,7 +58,7 @@ class _Harvest:
         )
         self.sources: list[dict] = []
         self.dropped: list[dict] = []
-        self.literature = Literature()
+        self.literature = Literature(folder)
 
     def tables(self) -> dict:
         self._same_release()

@@ -1,12 +1,13 @@
 """The literature of many RNAs, gathered row by row: every article once, links as numbers.
 
-Texts go straight into Arrow columns and ids into one dictionary, so that a million articles
-with their links take about the room of their texts.
+Texts go to a hidden Arrow file, which the table of articles maps into memory; only ids and
+numbers are held: about half a kilobyte an article.
 """
 
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,12 +26,13 @@ _BATCH = 4096
 class Literature:
     """Articles and links; RNAs are numbers, articles are known by PMID where there is one."""
 
-    def __init__(self):
+    def __init__(self, folder: Path):
+        self._file = folder / ".articles.arrow"
+        self._texts = pa.ipc.new_file(str(self._file), _SCHEMA)
         self._number: dict[str, int] = {}  # of PMIDs and PMCIDs
         self._ids: list[str] = []
         self._told = bytearray()  # 1: the article's text is there
         self._rows: list[tuple[str, str, str, int]] = []
-        self._batches: list[pa.RecordBatch] = []
         self._rnas, self._articles = array("i"), array("i")
         self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
         self.nameless = 0  # rows without a PMID or PMCID
@@ -83,9 +85,12 @@ class Literature:
         return pa.table(columns, names=list(COLUMNS["links"])).to_pandas()
 
     def article_table(self) -> pd.DataFrame:
-        """The table ``articles``, of those with a text."""
+        """The table ``articles``, of those with a text; nothing can be added after it."""
         self._flush()
-        return pa.Table.from_batches(self._batches, _SCHEMA).to_pandas()
+        self._texts.close()
+        table = pa.ipc.open_file(pa.memory_map(str(self._file))).read_all()
+        self._file.unlink()  # the map lives as long as the table
+        return table.to_pandas()
 
     def _numbered(self, ids: list[str]) -> int:
         known = [self._number[i] for i in ids if i in self._number]
@@ -106,7 +111,7 @@ class Literature:
 
     def _flush(self) -> None:
         rows = [dict(zip(_SCHEMA.names, row, strict=True)) for row in self._rows]
-        self._batches.append(pa.RecordBatch.from_pylist(rows, _SCHEMA))
+        self._texts.write_batch(pa.RecordBatch.from_pylist(rows, _SCHEMA))
         self._rows.clear()
 
 

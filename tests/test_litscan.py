@@ -95,8 +95,8 @@ def row(pmcid="PMC1", pmid="", abstract="Text.", **more):
     return entry(**fields | more)
 
 
-def test_an_article_of_many_ids_is_one():
-    found = Literature()
+def test_an_article_of_many_ids_is_one(tmp_path):
+    found = Literature(tmp_path)
     found.add(row(abstract=""), Job("a1", [0, 2]))
     assert found.untold() == ["PMC1"] and not len(found.links())
     found.add(row(pmid="7"), Job("b1", [2, 5]))
@@ -108,8 +108,8 @@ def test_an_article_of_many_ids_is_one():
     assert found.ids_of(["7", "PMC1", "PMC2"]) == ["PMC1", "PMC1"]
 
 
-def test_missing_texts_come_from_the_records_and_nothing_is_overwritten():
-    found = Literature()
+def test_missing_texts_come_from_the_records_and_nothing_is_overwritten(tmp_path):
+    found = Literature(tmp_path)
     for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
         found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
     assert found.untold() == ["1", "3", "4"]
@@ -125,8 +125,8 @@ def test_missing_texts_come_from_the_records_and_nothing_is_overwritten():
     assert table["year"].to_dict() == {"2": 2020, "1": 0, "3": 0}
 
 
-def test_an_empty_literature_has_empty_tables():
-    found = Literature()
+def test_an_empty_literature_has_empty_tables(tmp_path):
+    found = Literature(tmp_path)
     found.add(row("", ""), Job("a1", [0]))
     assert found.nameless == 1 and found.links().shape == (0, 2)
     assert found.article_table().empty and found.link_table(found.links(), ["R0"]).empty
