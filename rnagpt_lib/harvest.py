@@ -33,19 +33,23 @@ from rnagpt_lib.rnacentral import Entry
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import COLUMNS, frame
 from rnagpt_lib.user_files import drop
-from rnagpt_lib.web import Missing, Pace, Site
+from rnagpt_lib.web import Missing, Pace, Refused, Site
 
 SOURCES = "sources.json"
 FETCHED = ".fetched-"  # hidden: copies of remote files are no outputs
 
 
 def read(params: Filter, folder: Path) -> dict:
-    """The tables rnas, articles, links and dropped, and the list ``sources``; ``folder`` also gets `SOURCES` and LitSumm's.
+    """The tables rnas, articles, links and dropped, and the list ``sources``.
 
-    Raises InputError when a source stays away or refuses; run again, it goes on from there.
+    ``folder`` also gets `SOURCES` and LitSumm's texts. Raises InputError when a source stays
+    away or refuses; run again, it goes on from there.
     """
     with Spool(folder) as spool:
-        return _Harvest(params, folder, spool).tables()
+        try:
+            return _Harvest(params, folder, spool).tables()
+        except (Missing, Refused) as error:
+            raise InputError(str(error)) from None  # the notebooks' runner knows it by this name
 
 
 class _Harvest:
@@ -122,7 +126,7 @@ class _Harvest:
 
     def _with_sequences(self, found: list[Entry], numbers: set[int]) -> dict[int, str]:
         """Number → sequence of the RNAs with literature; the others are dropped."""
-        for number in set(range(len(found))) - numbers:
+        for number in sorted(set(range(len(found))) - numbers):
             self.dropped.append(drop(found[number].rna_id, "no article is left after the rules"))
         came = dict(self._sequences({found[number].rna_id for number in numbers}))
         kept = {}
@@ -135,7 +139,10 @@ class _Harvest:
                 kept[number] = sequence
         self.sources.append(
             self._source("sequences", self.api, f"{len(numbers):,} RNAs", len(numbers))
-            | {"address": self.params.fasta or self._sequence_site.base, "came": len(came)}
+            | {
+                "address": self.params.fasta or self._sequence_site.base,
+                "came": sum(map(bool, came.values())),
+            }
         )
         return kept
 

@@ -1,11 +1,13 @@
 """LitScan: which ids count, whose they are, which rows are literature."""
 
 import doctest
+import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from rnagpt_lib import litscan
+from rnagpt_lib import literature, litscan
 from rnagpt_lib.ebisearch import Entry
 from rnagpt_lib.europepmc import Record
 from rnagpt_lib.literature import Literature
@@ -131,6 +133,23 @@ def test_an_empty_literature_has_empty_tables(tmp_path):
     assert found.nameless == 1 and found.links().shape == (0, 2)
     assert found.article_table().empty and found.link_table(found.links(), ["R0"]).empty
     assert found.links().dtype == np.int32
+
+
+def test_a_million_articles_fit(tmp_path, monkeypatch):
+    """Half a kilobyte an article is held, whatever its text: 1,044,729 need about 0.6 GB."""
+    monkeypatch.setattr(literature, "_BATCH", 100)
+    found, count = Literature(tmp_path), 4_000
+    texts, before = "word " * 300, pa.total_allocated_bytes()
+    tracemalloc.start()
+    for number in range(1, count + 1):
+        found.add(row(f"PMC{number}", f"{number + 10**7}", texts), Job("a1", [number, number + 1]))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 600 * count + 100 * 3000  # and a batch of texts on its way to the file
+    table = found.article_table()
+    assert len(table) == count and set(table["abstract"]) == {texts.strip()}
+    assert pa.total_allocated_bytes() - before < 200 * count  # the texts stay in the file
+    assert len(found.links()) == 2 * count
 
 
 def test_examples_in_docstrings():
