@@ -12,8 +12,8 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from pydantic import BaseModel, ValidationError
+from requests.packages import urllib3  # what requests itself reads bodies with
 
 import rnagpt_lib
 from rnagpt_lib import retries
