@@ -50,22 +50,22 @@ def records(site: Site, spool: Spool, ids: Sequence[str]) -> Iterator[Record]:
     Raises InputError when it refuses even a single id.
     """
 
-    def fetch(cursor: str) -> tuple[list[dict], str | None]:
+    def fetch(cursor: str) -> tuple[tuple[int, list[dict]], str | None]:
         start, size = map(int, cursor.split())
         try:
             found = [record.model_dump() for record in _batch(site, ids[start : start + size])]
         except Refused as error:
             if size == 1:
                 raise InputError(f"{error} (asked for {ids[start]})") from None
-            return [], f"{start} {size // 2}"
-        end = start + size
-        return found, f"{end} {size}" if end < len(ids) else None
+            return (0, []), f"{start} {size // 2}"
+        end = min(start + size, len(ids))
+        return (end - start, found), f"{end} {size}" if end < len(ids) else None
 
     name = f"europepmc {digest([site.base, list(ids)])}"
     with tqdm(total=len(ids), desc="europepmc", unit=" articles", leave=False) as bar:
-        for page in spool.pages(name, fetch, f"0 {BATCH}") if ids else ():
-            bar.update(len(page))
-            yield from (_in_plain_text(Record(**row)) for row in page)
+        for asked, found in spool.pages(name, fetch, f"0 {BATCH}") if ids else ():
+            bar.update(asked)
+            yield from (_in_plain_text(Record(**row)) for row in found)
 
 
 def _batch(site: Site, ids: Sequence[str]) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 
-from rnagpt_lib import dataset, harvest, litscan, retries
+from rnagpt_lib import dataset, harvest, litscan, retries, summarize
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.rnacentral import AT_ONCE
@@ -221,6 +221,8 @@ def test_litsumm_comes_with_the_articles_it_cites(first):
     assert {i for row in rows for i in row["article_ids"]} <= known
     assert sum(len(row["article_ids"]) for row in rows) > len(rows) / 2
     assert {row["rna_id"] for row in rows} <= set(data.rnas["rna_id"])
+    annotations, _ = summarize.given(first[0] / "litsumm.jsonl", data.rnas)  # notebook 02's GIVEN
+    assert [row["article_ids"] for row in annotations] == [row["article_ids"] for row in rows]
 
 
 PASSING = [
