@@ -1,14 +1,19 @@
-"""The data set's tables: from the miniature world or a user's files, filtered, and their card.
+"""The data set's tables: from the world, a user's files or live sources, filtered; their card.
 
 The filter of the paper's section 3.1: length limits and the alphabet; nothing vanishes without
 a row in ``dropped``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from rnagpt_lib import units, user_files, world
+from rnagpt_lib import harvest, units, user_files, world
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.markdown import table
 from rnagpt_lib.profiles import Decompose, Filter
@@ -19,7 +24,10 @@ from rnagpt_lib.user_files import drop
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of stage 00; the truths are there for the world alone."""
+    """The tables of stage 00; the truths are there for the world alone.
+
+    ``sources``: what live sources said of themselves, and how much of it came.
+    """
 
     rnas: pd.DataFrame
     articles: pd.DataFrame
@@ -27,22 +35,27 @@ class Tables:
     dropped: pd.DataFrame
     truth: pd.DataFrame | None = None
     topics_truth: pd.DataFrame | None = None
+    sources: Sequence[dict] = ()
 
 
-def load_source(params: Filter, seed: int) -> Tables:
-    """Read and filter the RNAs of ``params.input`` ("world" or "files") with their literature.
+def load_source(params: Filter, seed: int, folder: Path | None = None) -> Tables:
+    """Read and filter the RNAs of ``params.input`` with their literature.
 
-    Every entry that is left out has a row in ``dropped``. Raises InputError for files that
-    break their format or that the world would ignore, and when nothing is left.
+    ``folder`` keeps what live sources sent ("rnacentral"). Every entry that is left out has a
+    row in ``dropped``. Raises InputError for files that break their format or that the source
+    would ignore, for sources that stay away, and when nothing is left.
     """
     if params.input == "files":
         return _kept(Tables(**user_files.read(params)), params)
-    for name in ("fasta", "table", "articles", "links"):
+    live = params.input == "rnacentral"
+    for name in ("fasta", "table", "articles", "links")[live:]:
         if given := getattr(params, name):
             raise InputError(
-                f"{name.upper()} is {given} but INPUT is {params.input!r}, which reads no files; "
-                "set INPUT to files, or take the profile local"
+                f"{name.upper()} is {given} but INPUT is {params.input!r}, which does not read "
+                "it; set INPUT to files, or take the profile local"
             )
+    if live:
+        return _kept(Tables(**harvest.read(params, folder)), params)
     made = world.make(params.world_size, seed)
     nothing = frame("dropped", [])
     tables = Tables(made.rnas, made.articles, made.links, nothing, made.truth, made.topics_truth)
@@ -56,8 +69,8 @@ def _kept(tables: Tables, params: Filter) -> Tables:
     reason[lengths < params.min_length] = f"shorter than {params.min_length} nt"
     reason[lengths > params.max_length] = f"longer than {params.max_length} nt"
     keep = reason == ""
-    links = tables.links[tables.links["rna_id"].isin(rnas["rna_id"][keep])]
-    cited = tables.articles["article_id"].isin(links["article_id"])
+    links = tables.links[_among(tables.links["rna_id"], rnas["rna_id"][keep])]
+    cited = _among(tables.articles["article_id"], links["article_id"])
     rows = [
         drop(rna_id, f"{why} ({length:,} nt)")
         for rna_id, why, length in zip(
@@ -74,14 +87,23 @@ def _kept(tables: Tables, params: Filter) -> Tables:
         truth if truth is None else truth[truth["rna_id"].isin(rnas["rna_id"][keep])]
         for truth in (tables.truth, tables.topics_truth)
     )
-    parts = (rnas[keep], tables.articles[cited], links, dropped, *truths)
-    return Tables(*(part if part is None else part.reset_index(drop=True) for part in parts))
+    articles = tables.articles if cited.all() else tables.articles[cited]  # may be gigabytes
+    parts = (rnas[keep], articles, links, dropped, *truths)
+    parts = (part if part is None else part.reset_index(drop=True) for part in parts)
+    return Tables(*parts, sources=tables.sources)
+
+
+def _among(names: pd.Series, known: pd.Series) -> np.ndarray:
+    """Which of ``names`` are ``known``; ``isin`` takes minutes for millions of texts."""
+    texts = (pa.array(column, pa.string(), from_pandas=True) for column in (names, known.unique()))
+    found, values = (t.combine_chunks() if isinstance(t, pa.ChunkedArray) else t for t in texts)
+    return pc.is_in(found, value_set=values).to_numpy(zero_copy_only=False)
 
 
 def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:
     first = f"; the first: {dropped['record'][0]}, {dropped['reason'][0]}" if len(dropped) else ""
     return (
-        f"{params.fasta or 'the world'}: no RNA is left after the rules ({params.min_length} to "
+        f"{params.fasta or params.input}: no RNA is left after the rules ({params.min_length} to "
         f"{params.max_length} nt, RNA letters){first}; give RNAs that keep them, or change "
         "MIN_LENGTH and MAX_LENGTH"
     )

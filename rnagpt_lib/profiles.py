@@ -37,9 +37,15 @@ class Stage(BaseModel):
 
 
 class Filter(Stage):
-    """00: where the RNAs come from and which are kept (paper, section 3.1)."""
+    """00: where the RNAs come from and which are kept (paper, section 3.1).
 
-    input: Literal["world", "files"] = "world"
+    ``limit`` (0: all) RNAs of ``query`` are drawn by a hash of their ids; ``sequences``: asked
+    for one by one, or gathered by the export service, unless ``fasta`` names RNAcentral's file
+    (``id_mapping`` its file of gene names); ``blocked``: a file of further words that are no
+    RNA's id. Addresses and pace change no result.
+    """
+
+    input: Literal["world", "files", "rnacentral"] = "world"
     world_size: int = Field(600, ge=20)
     fasta: str | None = None
     table: str | None = None
@@ -47,6 +53,21 @@ class Filter(Stage):
     links: str | None = None
     min_length: int = Field(10, ge=1)
     max_length: int = Field(1024, ge=10)
+    query: str = 'has_lit_scan:"True" AND entry_type:"Sequence"'
+    limit: int = Field(0, ge=0)
+    sequences: Literal["api", "export"] = "api"
+    id_mapping: str | None = None
+    blocked: str | None = None
+    ebi_search: str = "https://www.ebi.ac.uk/ebisearch/ws/rest"
+    export: str = "https://export.rnacentral.org"
+    europepmc: str = "https://www.ebi.ac.uk/europepmc/webservices/rest"
+    rnacentral_api: str = "https://rnacentral.org/api/v1"
+    requests_per_second: float = Field(8, gt=0)
+
+    def key(self) -> dict:
+        """The parameters that can change results: a mirror and a slower pace do not."""
+        where = {"ebi_search", "export", "europepmc", "rnacentral_api", "requests_per_second"}
+        return {name: value for name, value in super().key().items() if name not in where}
 
 
 class Topics(Stage):

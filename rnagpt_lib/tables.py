@@ -145,7 +145,7 @@ def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     """
     arrow = _checked(path, table, frame)
     with replacing(path) as temporary:
-        pq.write_table(arrow, temporary)
+        pq.write_table(arrow, temporary, row_group_size=1 << 15)  # bounds what it buffers
     return path
 
 
@@ -191,7 +191,7 @@ def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
     return pa.table(arrays, names=list(columns))
 
 
-def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array:
+def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array | pa.ChunkedArray:
     try:
         if kind not in (TEXT, TEXTS) and pd.api.types.is_string_dtype(column) and len(column):
             raise pa.ArrowInvalid("it holds text")  # Arrow would parse "1" silently
@@ -201,7 +201,7 @@ def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array:
     if kind != REAL and array.null_count:
         row = int(column.isna().to_numpy().argmax())
         raise InputError(f"{where}: column {name} has no value in row {row}")
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return array  # in chunks as it came: a million abstracts are not copied to be one piece
 
 
 def _check_ids(where: str, column: pd.Series, name: str) -> None:

@@ -65,7 +65,8 @@ def _summarized(run, data, parameters):
     opened = Run.open(SUMMARIES, run=run, **parameters)
     offline = opened.params.model_copy(update={"provider": "offline"})
     parts = (data.rnas, data.articles, data.links, tables.frame("topics", []))
-    annotations, dropped = summarize.summarize(*parts, offline)
+    made = summarize.summarize(*parts, offline)
+    annotations, dropped = made.annotations, made.dropped
     opened.write("annotations", annotations)
     opened.write("dropped", dropped)
     if opened.params.provider == "openai":
@@ -80,7 +81,7 @@ def _decomposed(run, data, annotations, parameters, change):
     rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
     rnas["split"] = units.split(rnas, opened.params.split)
     offline = opened.params.model_copy(update={"provider": "offline"})
-    pairs, dropped = qa.pairs(rnas, annotations, offline)
+    pairs, dropped = qa.pairs(rnas, annotations, data.articles, data.links, offline)
     for name, frame in {"rnas": rnas, "pairs": pairs, "dropped": dropped}.items():
         change(name, frame).to_parquet(opened.path(f"{name}.parquet"), index=False)
     opened.log_metrics({"near_twin_share": {"random": 0.9, "cluster": 0.0}})

@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib import execute, paths, prompts, runs
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
+from tests.standin import Faults, faults, serve
 from tests.standin.answers import Model, talking
+from tests.standin.ebi import Ebi, addresses
 from tests.standin.openai_api import OpenAI
 
 SMALL = {
@@ -163,3 +166,30 @@ def test_empty_stage_folders_of_mini_are_committed():
     command = ["git", "ls-files", "runs/mini"]
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True)
     assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in runs.STAGES]
+
+
+def test_00_reads_live_sources_by_their_addresses_alone():
+    """The stand-in world under the profile of the paper's 5K subset: stopped near the end by a
+    refusal, run again it goes on there; 01 goes on from the tables.
+    """
+    queue = Faults()
+    queue.add(faults.status(403), where="/litsumm/")
+    with serve(Ebi(size=30), faults=queue) as url:
+        given = {name.upper(): address for name, address in addresses(url).items()}
+        given |= {"LIMIT": 12, "REQUESTS_PER_SECOND": 1000.0}
+        with pytest.raises(InputError, match="refuses .*litsumm/ with status 403"):
+            execute.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
+        asked = len(queue.seen)
+        executed = execute.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
+    assert len(queue.seen) - asked < 6 < asked
+    rnas = pd.read_parquet(executed.parent / "rnas.parquet")
+    assert 8 <= len(rnas) <= 12 and rnas["rna_id"].str.startswith("URS").all()
+    assert runs.is_fresh("tiny", "00_filter_rnacentral") is None
+    assert (executed.parent / "litsumm.jsonl").is_file()
+    rows = read_json(executed.parent / "sources.json")["sources"]
+    assert {row["release"] for row in rows} == {"26", ""}
+    cells = nbformat.read(executed, 4).cells
+    shown = " ".join(str(output) for cell in cells for output in cell.get("outputs", []))
+    assert "RNAcentral entries" in shown and str(paths.root()) not in shown
+    small = {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4}
+    execute.run_notebook("01", profile="paper_5k", run="tiny", parameters=small)

@@ -51,7 +51,7 @@ def test_overrides_win_and_none_leaves_the_profile(write):
         (FILTER, {"wrld_size": 5}, "no parameter WRLD_SIZE; parameters are INPUT"),
         (FILTER, {"world_size": "many"}, "parameter WORLD_SIZE is 'many', but .*valid integer"),
         (FILTER, {"world_size": 3}, "greater than or equal to 20"),
-        (FILTER, {"input": "cloud"}, "'world' or 'files'"),
+        (FILTER, {"input": "cloud"}, "'world', 'files' or 'rnacentral'"),
         (STAGE2, {"epochs": 1.5}, "parameter EPOCHS is 1.5"),
         (STAGE2, {"learning_rate": 0}, "parameter LEARNING_RATE is 0, but"),
         (STAGE2, {"betas": [0.9]}, "parameter BETAS is"),

@@ -79,7 +79,7 @@ def test_what_breaks_the_contract_is_named_and_not_written(tmp_path, frame, word
 def test_a_crash_while_writing_leaves_the_old_table(tmp_path, monkeypatch):
     path = tables.write(tmp_path / "t.parquet", "links", tables.frame("links", [row("links")]))
 
-    def half(table, where):
+    def half(table, where, **how):
         where.write_bytes(b"PAR1 half")
         raise OSError("No space left on device")
 

@@ -45,6 +45,12 @@ class Faults:
         with self._lock:
             self._waiting += [(where, fault) for fault in faults for _ in range(times)]
 
+    def clear(self) -> None:
+        """Forget what waits and what was seen."""
+        with self._lock:
+            self.seen.clear()
+            self._waiting.clear()
+
     def over(self, app: Wsgi) -> Wsgi:
         """``app``, with every request logged and the waiting faults applied."""
 

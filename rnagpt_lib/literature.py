@@ -1,0 +1,123 @@
+"""The literature of many RNAs, gathered row by row: every article once, links as numbers.
+
+Texts go to a hidden Arrow file, which the table of articles maps into memory; only ids and
+numbers are held: about half a kilobyte an article.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from rnagpt_lib.ebisearch import Entry
+from rnagpt_lib.europepmc import Record
+from rnagpt_lib.litscan import Job, article_ids, in_an_image_alone
+from rnagpt_lib.markup import is_plain, plain
+from rnagpt_lib.tables import ARROW, COLUMNS
+
+_SCHEMA = pa.schema([(name, ARROW[kind]) for name, kind in COLUMNS["articles"].items()])
+_BATCH = 4096
+
+
+class Literature:
+    """Articles and links; RNAs are numbers, articles are known by PMID where there is one."""
+
+    def __init__(self, folder: Path):
+        self._file = folder / ".articles.arrow"
+        self._texts = pa.ipc.new_file(str(self._file), _SCHEMA)
+        self._number: dict[str, int] = {}  # of PMIDs and PMCIDs
+        self._ids: list[str] = []
+        self._told = bytearray()  # 1: the article's text is there
+        self._rows: list[tuple[str, str, str, int]] = []
+        self._rnas, self._articles = array("i"), array("i")
+        self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
+        self.nameless = 0  # rows without a PMID or PMCID
+
+    def add(self, entry: Entry, job: Job) -> None:
+        """One row of LitScan: an id in an article."""
+        ids = list(article_ids(entry))
+        if not ids:
+            self.nameless += 1
+        elif in_an_image_alone(entry):
+            self.images[job.id] += 1
+        else:
+            number = self._numbered(ids)
+            self._rnas.extend(job.rnas)
+            self._articles.extend([number] * len(job.rnas))
+            if not self._told[number]:
+                texts = plain(entry.first("title")), plain(entry.first("abstract"))
+                self._tell(number, *texts, entry.first("year"))
+
+    def untold(self) -> list[str]:
+        """Ids of the articles whose abstract is missing, or is not plain text."""
+        return [self._ids[number] for number in np.flatnonzero(_bits(self._told) == 0)]
+
+    def fill(self, records: Iterable[Record]) -> None:
+        """Take the texts that are still missing from Europe PMC's records."""
+        for record in records:
+            number = self._number.get(record.pmid or "", self._number.get(record.pmcid or ""))
+            if number is not None and not self._told[number]:
+                self._tell(number, record.title, record.abstractText, record.pubYear)
+
+    def ids_of(self, names: Iterable[str]) -> list[str]:
+        """The article ids of PMIDs and PMCIDs, without those that no article here has."""
+        numbers = [self._number[name] for name in names if name in self._number]
+        return [self._ids[number] for number in numbers if self._told[number]]
+
+    def links(self) -> np.ndarray:
+        """Pairs (number of the RNA, number of the article) with a text, sorted, (n, 2) int32."""
+        rnas, articles = (np.frombuffer(a, np.int32) for a in (self._rnas, self._articles))
+        told = _bits(self._told)[articles] == 1
+        pairs = (rnas[told].astype(np.int64) << 32) | articles[told]
+        pairs = np.unique(pairs)
+        return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1).astype(np.int32)
+
+    def link_table(self, links: np.ndarray, rna_ids: Sequence[str]) -> pd.DataFrame:
+        """The table ``links``, ids in the place of numbers."""
+        columns = [
+            pa.array(names, pa.string()).take(pa.array(numbers))
+            for names, numbers in zip((rna_ids, self._ids), links.T, strict=True)
+        ]
+        return pa.table(columns, names=list(COLUMNS["links"])).to_pandas()
+
+    def article_table(self) -> pd.DataFrame:
+        """The table ``articles``, of those with a text; nothing can be added after it."""
+        self._flush()
+        self._texts.close()
+        table = pa.ipc.open_file(pa.memory_map(str(self._file))).read_all()
+        self._file.unlink()  # the map lives as long as the table
+        return table.to_pandas()
+
+    def _numbered(self, ids: list[str]) -> int:
+        known = [self._number[i] for i in ids if i in self._number]
+        number = known[0] if known else len(self._ids)
+        if not known:
+            self._ids.append(ids[0])
+            self._told.append(0)
+        for i in ids:
+            self._number.setdefault(i, number)
+        return number
+
+    def _tell(self, number: int, title: str, abstract: str, year: str) -> None:
+        if abstract and is_plain(abstract):
+            self._told[number] = 1
+            self._rows.append((self._ids[number], title, abstract, _year(year)))
+            if len(self._rows) == _BATCH:
+                self._flush()
+
+    def _flush(self) -> None:
+        rows = [dict(zip(_SCHEMA.names, row, strict=True)) for row in self._rows]
+        self._texts.write_batch(pa.RecordBatch.from_pylist(rows, _SCHEMA))
+        self._rows.clear()
+
+
+def _bits(told: bytearray) -> np.ndarray:
+    return np.frombuffer(told, np.uint8)
+
+
+def _year(text: str) -> int:
+    return int(text[:4]) if text[:4].isdigit() else 0

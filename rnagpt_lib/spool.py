@@ -1,0 +1,87 @@
+"""Pages of remote sources, kept as they come, so that a killed harvest goes on where it was.
+
+An SQLite file (WAL): each page is committed together with the cursor of the next one before
+anybody sees it. Only the page in flight can be fetched twice.
+"""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.paths import shown
+
+NAME = ".spool.sqlite"  # hidden: no output of its stage
+_SCHEMA = """
+create table if not exists pages (
+    name text not null, number integer not null, body blob not null, next text,
+    primary key (name, number)
+) without rowid
+"""
+Fetch = Callable[[str], tuple[Any, str | None]]
+
+
+class Spool:
+    """The pages of one stage's folder. Raises InputError for a file that is no spool."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / NAME
+        try:
+            self._db = sqlite3.connect(self.path)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{shown(self.path)} is damaged ({error}); delete it to fetch everything anew"
+            ) from None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def pages(self, name: str, fetch: Fetch, start: str) -> Iterator[Any]:
+        """The stored pages of ``name``, then those that ``fetch`` brings.
+
+        ``fetch(cursor)`` returns a page (anything JSON holds) and the cursor of the next one,
+        None after the last; the first cursor is ``start``.
+        """
+        cursor: str | None = start
+        number = 0
+        while cursor is not None:
+            stored = self._stored(name, number)
+            if stored:
+                page, cursor = json.loads(zlib.decompress(stored[0])), stored[1]
+            else:
+                page, cursor = fetch(cursor)
+                self._store(name, number, page, cursor)
+            number += 1
+            yield page
+
+    def once(self, name: str, call: Callable[[], Any]) -> Any:
+        """What ``call`` returned the first time."""
+        return next(self.pages(name, lambda _: (call(), None), ""))
+
+    def count(self, name: str) -> int:
+        """How many pages of ``name`` are stored."""
+        query = "select count(*) from pages where name = ?"
+        return self._db.execute(query, (name,)).fetchone()[0]
+
+    def forget(self, name: str | None = None) -> None:
+        """Drop the pages of ``name``, or all."""
+        with self._db:
+            self._db.execute("delete from pages where name = ? or ? is null", (name, name))
+
+    def _stored(self, name: str, number: int) -> tuple[bytes, str | None] | None:
+        query = "select body, next from pages where name = ? and number = ?"
+        return self._db.execute(query, (name, number)).fetchone()
+
+    def _store(self, name: str, number: int, page: Any, cursor: str | None) -> None:
+        body = zlib.compress(json.dumps(page, ensure_ascii=False).encode())
+        with self._db:
+            row = (name, number, body, cursor)
+            self._db.execute("insert into pages values (?, ?, ?, ?)", row)
