@@ -112,7 +112,7 @@ def test_every_import_is_a_declared_dependency(folder):
     declared = {
         canonicalize_name(r.name) for r in CORE + (OPTIONAL if folder != "benchmarks" else [])
     }
-    own = {"rnagpt_lib", "benchmarks", "sitecustomize", *modules(folder)}
+    own = {"rnagpt_lib", "benchmarks", "tests", "sitecustomize", *modules(folder)}
     for module in set(imported(folder)) - own - set(sys.stdlib_module_names):
         assert {canonicalize_name(home) for home in homes.get(module, [])} & declared, module
 
