@@ -141,8 +141,8 @@ class _Harvest:
         self.sources.append(
             self._source("sequences", self.api, f"{len(numbers):,} RNAs", len(numbers))
             | {
-                "address": self.params.fasta or self._sequence_site.base,
-                "came": sum(map(bool, came.values())),
+                "url": self.params.fasta or self._sequence_site.base,
+                "records": sum(map(bool, came.values())),
             }
         )
         return kept
