@@ -9,5 +9,17 @@ class NotThere(InputError):
     """A server does not have what it was asked for."""
 
 
+class Refused(InputError):
+    """A server will not answer this request, however often it is sent."""
+
+
+class CapReached(InputError):
+    """The next call could cost more than what is left under the cap."""
+
+
+# By their names, as a kernel tells them.
+REFUSALS = {"InputError", *(kind.__name__ for kind in InputError.__subclasses__())}
+
+
 class NotebookFailed(RuntimeError):
     """A notebook stopped with an error that is no fault of its input."""

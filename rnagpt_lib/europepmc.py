@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict
 from tqdm.auto import tqdm
 
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, Refused
 from rnagpt_lib.files import digest
 from rnagpt_lib.markup import plain
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Refused, Site
+from rnagpt_lib.web import Site
 
 BATCH = 100  # ids in a query; halved when the server refuses
 

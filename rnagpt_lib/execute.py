@@ -16,7 +16,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib import paths, profiles, runs
-from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.files import read_json, replacing
 from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
 
@@ -231,7 +231,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
-            if error.ename == "InputError":
+            if error.ename in REFUSALS:
                 raise InputError(error.evalue) from None
             message = f"cell {error.cell_index}: {error.ename}: {error.evalue}"
         except DeadKernelError:

@@ -24,16 +24,17 @@ from rnagpt_lib import (
     sequences,
 )
 from rnagpt_lib.ebisearch import Sweep
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import write_json
 from rnagpt_lib.literature import Literature
+from rnagpt_lib.pace import Pace
 from rnagpt_lib.paths import from_root
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.rnacentral import Entry
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import COLUMNS, frame
 from rnagpt_lib.user_files import drop
-from rnagpt_lib.web import Missing, Pace, Refused, Site
+from rnagpt_lib.web import Site
 
 SOURCES = "sources.json"
 PUBLISHERS = "abstracts: their publishers'"
@@ -47,10 +48,7 @@ def read(params: Filter, folder: Path) -> dict:
     away or refuses; run again, it goes on from there.
     """
     with Spool(folder) as spool:
-        try:
-            return _Harvest(params, folder, spool).tables()
-        except (Missing, Refused) as error:
-            raise InputError(str(error)) from None  # the notebooks' runner knows it by this name
+        return _Harvest(params, folder, spool).tables()
 
 
 class _Harvest:
@@ -96,7 +94,7 @@ class _Harvest:
         for domain in (rnacentral.DOMAIN, litscan.DOMAIN):
             try:
                 found[domain] = ebisearch.about(self.search, domain)
-            except Missing:
+            except NotThere:
                 found[domain] = {}
         return found
 
@@ -227,7 +225,7 @@ class _Harvest:
         """LitSumm's texts on the RNAs that are kept, for notebook 02 to read."""
         try:
             summaries = list(litsumm.summaries(self.api, self.spool))
-        except Missing:
+        except NotThere:
             summaries = []  # a mirror without them; sources.json counts none
         own = [summary for summary in summaries if summary.primary_id in kept]
         litsumm.write(self.folder / litsumm.NAME, own, self.literature.ids_of)

@@ -16,13 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rnagpt_lib import locks, paths
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import CapReached, InputError
 from rnagpt_lib.journal_file import CHUNK, connect
 from rnagpt_lib.retries import Again
-
-
-class CapReached(InputError):
-    """The next call could cost more than what is left under the cap."""
 
 
 class MaybeBilled(Again):

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
 from rnagpt_lib.bodies import Read, State
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.journal import Answered, Asked, CapReached, MaybeBilled
+from rnagpt_lib.errors import CapReached, InputError
+from rnagpt_lib.journal import Answered, Asked, MaybeBilled
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.profiles import Calls
 from rnagpt_lib.request import Request
@@ -70,8 +70,8 @@ class Client:
         self.price = cost.price_of(settings, settings.model)
         self._stopped, self._flying = False, 0
         self._changed = threading.Condition()  # guards the two above
-        self._requests = Pace(settings.requests_per_minute)
-        self._tokens = Pace(settings.tokens_per_minute)
+        self._requests = _minutely(settings.requests_per_minute)
+        self._tokens = _minutely(settings.tokens_per_minute)
 
     def __enter__(self) -> "Client":
         """Raises InputError without a key, and while another process has the journal."""
@@ -260,6 +260,10 @@ class Client:
                 bar.update()
 
             yield step
+
+
+def _minutely(limit: int | None) -> Pace:
+    return Pace(limit and limit / 60)
 
 
 class _Stopped(Exception):

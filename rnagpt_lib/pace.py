@@ -1,23 +1,30 @@
-"""Limits per minute, as the tiers of an API state them."""
+"""How fast a host may be asked: evenly, whichever thread sends."""
 
 import threading
 import time
 
 from rnagpt_lib import retries
 
+clock = time.monotonic  # tests put one of their own here
+
 
 class Pace:
-    """Lets at most ``per_minute`` units through in a minute, evenly; None lets all through."""
+    """Lets at most ``per_second`` units through in a second; None lets all through."""
 
-    def __init__(self, per_minute: int | None):
-        self._seconds = 60 / per_minute if per_minute else 0.0  # for one unit
-        self._free, self._lock = 0.0, threading.Lock()
+    def __init__(self, per_second: float | None):
+        self._gap = 1 / per_second if per_second else 0.0
+        self._next, self._lock = 0.0, threading.Lock()
 
-    def take(self, units: int) -> None:
+    def take(self, units: int = 1) -> None:
         """Wait for the turn of ``units``."""
         with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._free)
-            self._free = turn + units * self._seconds
+            now = clock()
+            turn = max(now, self._next)
+            self._next = turn + units * self._gap
         if turn > now:
             retries.pause(turn - now)
+
+    def rest(self, seconds: float) -> None:
+        """Nobody's turn comes for ``seconds``: the host has asked for that."""
+        with self._lock:
+            self._next = max(self._next, clock() + seconds)

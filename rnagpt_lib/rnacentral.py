@@ -18,11 +18,11 @@ from pydantic import BaseModel
 from tqdm.auto import tqdm
 
 from rnagpt_lib.ebisearch import Sweep
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import digest
 from rnagpt_lib.paths import shown
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Missing, Site
+from rnagpt_lib.web import Site
 
 DOMAIN = "rnacentral"
 FIELDS = "rna_type,species,description,gene,gene_synonym,length"
@@ -90,7 +90,7 @@ def by_api(site: Site, spool: Spool, rna_ids: Sequence[str]) -> Iterator[tuple[s
     def one(name: str) -> tuple[str, str]:
         try:
             return name, site.get(f"/rna/{name}", _Record, format="json").sequence
-        except Missing:
+        except NotThere:
             return name, ""
 
     def fetch(cursor: str) -> tuple[list, str | None]:

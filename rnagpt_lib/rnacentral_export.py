@@ -16,12 +16,12 @@ from tqdm.auto import tqdm
 
 from rnagpt_lib import retries
 from rnagpt_lib.ebisearch import SIZE
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import digest
 from rnagpt_lib.paths import shown
 from rnagpt_lib.rnacentral import DOMAIN
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Missing, Site
+from rnagpt_lib.web import Site
 
 POLL = 10.0  # seconds between two looks at a job
 POLLS = 4320
@@ -80,7 +80,7 @@ def _end_of(site: Site, task: str, to: Path) -> str:
                 status = site.get(f"/status/{task}", _Status)
                 if status.state == "SUCCESS" and _downloaded(site, task, to):
                     return status.state
-            except Missing:
+            except NotThere:
                 return "LOST"  # the service clears its old jobs away
             bar.update(status.progress_ids - bar.n)
             if status.state == "FAILURE":

@@ -4,7 +4,6 @@ Every answer is checked for its shape (a pydantic model) before it counts as one
 with status 200, half a body or JSON of another kind is asked for again.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ from requests.packages import urllib3  # what requests itself reads bodies with
 
 import rnagpt_lib
 from rnagpt_lib import retries
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.errors import InputError, NotThere, Refused
 from rnagpt_lib.files import replacing
+from rnagpt_lib.pace import Pace
 from rnagpt_lib.retries import Again, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
@@ -33,37 +33,6 @@ clock = time.monotonic  # tests put one of their own here
 _FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _T = TypeVar("_T")
-
-
-class Missing(InputError):
-    """The host has no such record (404)."""
-
-
-class Refused(InputError):
-    """The host will not answer this request, however often it is sent (a status 4xx)."""
-
-
-class Pace:
-    """At most so many requests a second, whichever thread sends them."""
-
-    def __init__(self, per_second: float):
-        self._gap = 1 / per_second
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Wait for the next free moment."""
-        with self._lock:
-            now = clock()
-            turn = max(now, self._next)
-            self._next = turn + self._gap
-        if turn > now:
-            retries.pause(turn - now)
-
-    def rest(self, seconds: float) -> None:
-        """Nobody sends anything for ``seconds``: the host has asked for that."""
-        with self._lock:
-            self._next = max(self._next, clock() + seconds)
 
 
 class Site:
@@ -83,7 +52,7 @@ class Site:
         self._session.headers["User-Agent"] = USER_AGENT
 
     def get(self, path: str, shape: type[_Shape], **params: object) -> _Shape:
-        """The JSON at ``path``, in its shape. Raises Missing for 404, InputError otherwise."""
+        """The JSON at ``path``, in its shape. Raises NotThere for 404, InputError otherwise."""
         return self._ask(_json(shape), "GET", path, params=params)
 
     def post(
@@ -112,7 +81,7 @@ class Site:
         """Send until ``read`` accepts the answer."""
 
         def call() -> _T:
-            self._pace.wait()
+            self._pace.take()
             try:
                 with self._send(method, f"{self.base}{path}", **request) as response:
                     self._check(response)
@@ -140,7 +109,7 @@ class Site:
         raise Again("it sends us round in a circle")
 
     def _check(self, response: requests.Response) -> None:
-        """Again, Missing or Refused for every status but 200 to 299."""
+        """Again, NotThere or Refused for every status but 200 to 299."""
         code = response.status_code
         if 200 <= code < 300:
             return
@@ -150,7 +119,7 @@ class Site:
             raise Again(f"status {code}", after)
         where = urlsplit(response.url).path
         if code == 404:
-            raise Missing(f"{self.host} has no {where}; check the base URL and the id")
+            raise NotThere(f"{self.host} has no {where}; check the base URL and the id")
         said = b"".join(_pieces(response, DEADLINE, LARGEST)).decode("utf-8", "replace")
         said = "".join(c if c.isprintable() else " " for c in said[:200])
         raise Refused(

@@ -7,8 +7,9 @@ import pytest
 from rnagpt_lib import ebisearch, retries
 from rnagpt_lib.ebisearch import Sweep, any_of
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.pace import Pace
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Pace, Site
+from rnagpt_lib.web import Site
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses
 

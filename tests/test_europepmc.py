@@ -9,8 +9,9 @@ import pytest
 from rnagpt_lib import europepmc, markup, retries
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.markup import is_plain, plain
+from rnagpt_lib.pace import Pace
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Pace, Site
+from rnagpt_lib.web import Site
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
 

@@ -12,8 +12,9 @@ from rnagpt_lib.ebisearch import Entry
 from rnagpt_lib.europepmc import Record
 from rnagpt_lib.literature import Literature
 from rnagpt_lib.litscan import Job, article_ids, blocked, in_an_image_alone
+from rnagpt_lib.pace import Pace
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Pace, Site
+from rnagpt_lib.web import Site
 from tests.standin import Faults, serve
 from tests.standin.ebi import Ebi, addresses
 

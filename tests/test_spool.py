@@ -91,7 +91,8 @@ import sys
 from pathlib import Path
 from pydantic import BaseModel
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.web import Pace, Site
+from rnagpt_lib.pace import Pace
+from rnagpt_lib.web import Site
 
 class Page(BaseModel):
     page: int

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from werkzeug import Request, Response
 
 from rnagpt_lib import retries, web
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.web import Missing, Pace, Refused, Site
+from rnagpt_lib.errors import InputError, NotThere, Refused
+from rnagpt_lib.pace import Pace
+from rnagpt_lib.web import Site
 from tests.standin import Faults, faults, serve
 
 
@@ -111,7 +112,7 @@ def test_a_refusal_is_not_repeated(site, queue, pauses, code):
 
 
 def test_what_is_not_there_is_named(site, queue):
-    with pytest.raises(Missing, match="has no /host/nothing; check the base URL"):
+    with pytest.raises(NotThere, match="has no /host/nothing; check the base URL"):
         site.get("/nothing", Echo)
     assert len(queue.seen) == 1
 
@@ -183,20 +184,20 @@ def test_the_pace_holds_whoever_asks(monkeypatch):
         with lock:
             sent.append(seconds)
 
-    monkeypatch.setattr(web, "clock", lambda: now[0])
+    monkeypatch.setattr("rnagpt_lib.pace.clock", lambda: now[0])
     monkeypatch.setattr(retries, "pause", pause)
     pace = Pace(10)
-    threads = [threading.Thread(target=pace.wait) for _ in range(20)]
+    threads = [threading.Thread(target=pace.take) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(sent) == pytest.approx([n / 10 for n in range(1, 20)])
     now[0] = 100.0
-    pace.wait()
+    pace.take()
     assert len(sent) == 19  # an idle host owes nothing
     pace.rest(5)
-    pace.wait()
+    pace.take()
     assert sent[-1] == pytest.approx(5)
 
 
