@@ -23,7 +23,7 @@ from tests.standin.openai_api import OpenAI
 
 RESULTS = Path(__file__).parent / "results" / "curation_client.json"
 README = Path(__file__).parent / "README.md"
-WIDTH, CALLS, LATENCY, REPEATS = 16, 48, 0.4, 5  # LATENCY in seconds
+WIDTH, CALLS, LATENCY, REPEATS = 16, 32, 1.0, 5  # LATENCY in seconds, that of a short answer
 TARGET = 0.8 * WIDTH
 
 
