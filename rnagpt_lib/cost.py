@@ -96,6 +96,19 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def taken(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:
+    """``usage`` (a row for what each RNA took) in all, as metrics; empty without a model."""
+    if not len(usage):
+        return {}
+    if "shared" in usage:
+        usage = usage[usage["shared"] == 0]
+    names = ("calls", "tokens_in", "tokens_out")
+    counts = {name: int(usage[name].sum()) for name in names}
+    dollars = float(usage["microdollars"].sum()) / 1e6
+    known = {"dollars": dollars} if settings.model in settings.prices else {}
+    return {"model": settings.model} | counts | known
+
+
 def told(table: pd.DataFrame, settings: Calls) -> str:
     """An estimate as text, with what it rests on."""
     shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")

@@ -15,7 +15,8 @@ from rnagpt_lib.extractive import SHORTEST_SHARE, Abstract, Line, Subject, lengt
 from rnagpt_lib.llm import Client, Reply, Request
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
-USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived")
+USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
+         "shared")  # fmt: skip
 REPAIRS = 2  # times that a faulty answer is asked for again
 WAVE = {"sync": 2_000, "batch": 40_000}  # RNAs in memory together; a batch may take a day
 
@@ -37,7 +38,8 @@ class Made:
 
     ``usage`` has the counts `USAGE`: ``first`` are the sentences of the first answers, ``valid``
     those without fault; ``parts`` are the articles that the groups' summaries cite, ``survived``
-    those of them that the merged text cites. Empty when offline.
+    those of them that the merged text cites; ``shared`` is 1 where the row of another source has
+    the same calls. Empty when offline.
     """
 
     rna_id: str
@@ -236,8 +238,9 @@ def _made(
     if not (lines or reasons):
         reasons.append("the model found nothing to say")
     usage = _usage(every, kept, lines)
-    for source in plan.sources:
-        yield Made(plan.subject.rna_id, source, lines, reasons, usage)
+    for number, source in enumerate(plan.sources):
+        own = usage | {"shared": int(number > 0)}
+        yield Made(plan.subject.rna_id, source, lines, reasons, own)
 
 
 def _within(words: int, parts: list[list[Line]]) -> list[Line]:

@@ -45,6 +45,12 @@ class Reply:
     microdollars: int
     cached: bool
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """What it took, now or when it was first asked for."""
+        counts = ("tokens_in", "tokens_out", "microdollars")
+        return {"calls": 1} | {name: getattr(self, name) for name in counts}
+
 
 @dataclass
 class Totals:

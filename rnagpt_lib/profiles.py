@@ -259,7 +259,8 @@ def _refusal(error: ValidationError, where: str, stage: str) -> str:
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
         return f"{where}: there is no parameter {name}; parameters are {known}"
-    reason = first["msg"][0].lower() + first["msg"][1:]
+    said = first["msg"].removeprefix("Value error, ")
+    reason = said[0].lower() + said[1:]
     given = "as given" if name == "BASE_URL" else repr(first["input"])  # it may hold a secret
     return f"{where}: parameter {name} is {given}, but {reason}"
 

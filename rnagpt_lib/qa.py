@@ -6,6 +6,7 @@ Open pairs ask for the entity, closed ones name an entity, true or of another RN
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -99,14 +100,22 @@ def _agreeing(
     ]
 
 
+class Decomposed(NamedTuple):
+    """Tables ``pairs`` and ``dropped``, and a model's calls, tokens and micro-dollars by RNA."""
+
+    pairs: pd.DataFrame
+    dropped: pd.DataFrame
+    usage: pd.DataFrame
+
+
 def pairs(
     rnas: pd.DataFrame,
     annotations: pd.DataFrame,
     articles: pd.DataFrame,
     links: pd.DataFrame,
     params: Decompose,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All pairs of all RNAs and what was dropped, as tables ``pairs`` and ``dropped``.
+) -> Decomposed:
+    """All pairs of all RNAs, what was dropped, and what a model's answers took.
 
     The provider "offline" reads the annotations by rules, "openai" asks a model; questions about
     the entry's fields are made by rule in both. An RNA has at most ``max_pairs`` pairs: open
@@ -116,13 +125,14 @@ def pairs(
     """
     texts = annotations[annotations["source"] == params.source]
     literature, dropped = _read(texts) if params.provider == "offline" else ({}, [])
-    made, closable = [], []
+    made, closable, usage = [], [], []
     for rna in rnas.to_dict("records"):
         evidence = literature.get(rna["rna_id"], {})
         made += _open(rna, params.source, evidence)
         closable += _closable(rna, evidence)
     if params.provider == "openai":
-        more, lost = _asked(texts[texts["rna_id"].isin(rnas["rna_id"])], articles, links, params)
+        own = texts[texts["rna_id"].isin(rnas["rna_id"])]
+        more, lost, usage = _asked(own, articles, links, params)
         made, dropped = made + more, dropped + lost
     mentions = Mentions(articles, links, (item.fact.entity for item in closable))
     words = texts.groupby("rna_id")["text"].agg(" ".join).str.casefold().to_dict()
@@ -132,7 +142,8 @@ def pairs(
     empty = set(rnas["rna_id"]) - {pair["rna_id"] for pair in made}
     bare = [_drop(rna_id, "no pair: no field and no fact") for rna_id in sorted(empty)]
     table = frame("pairs", made).sort_values(["rna_id", "pair_id"], ignore_index=True)
-    return table, frame("dropped", dropped + named + cut + bare)
+    lost = frame("dropped", dropped + named + cut + bare)
+    return Decomposed(table, lost, pd.DataFrame(usage))
 
 
 def _read(texts: pd.DataFrame) -> tuple[dict[str, dict[Fact, list[str]]], list[dict]]:
@@ -148,18 +159,19 @@ def _read(texts: pd.DataFrame) -> tuple[dict[str, dict[Fact, list[str]]], list[d
 
 def _asked(
     texts: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Decompose
-) -> tuple[list[dict], list[dict]]:
-    """The pairs that a chat model makes, and rows for those that fail a check."""
-    made, dropped = [], []
+) -> tuple[list[dict], list[dict], list[dict]]:
+    """The pairs that a chat model makes, rows for those that fail a check, what each RNA took."""
+    made, dropped, usage = [], [], []
     everyone = qa_asked.statements(texts, articles, links)
-    for rna_id, kept, reasons in qa_asked.asked(everyone, params):
+    for rna_id, kept, reasons, reply in qa_asked.asked(everyone, params):
+        usage.append({"rna_id": rna_id} | reply.usage)
         dropped += [_drop(rna_id, reason) for reason in reasons]
         made += [
             _pair(rna_id, params.source, one.pair.kind, one.pair.form, one.pair.question,
                   one.pair.answer, one.article_ids, prompts.QA_VERSION)
             for one in kept
         ]  # fmt: skip
-    return made, dropped
+    return made, dropped, usage
 
 
 def _drop(record: str, reason: str) -> dict:

@@ -106,14 +106,14 @@ def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
 
 def asked(
     everyone: Iterable[Statements], params: Decompose
-) -> Iterator[tuple[str, list[Kept], list[str]]]:
-    """(rna_id, pairs, reasons of what was dropped) of every RNA, in waves."""
+) -> Iterator[tuple[str, list[Kept], list[str], Reply]]:
+    """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA, in waves."""
     everyone = iter(everyone)
     with Client(params) as client:
         while wave := list(islice(everyone, WAVE[params.mode])):
             replies = client.answers([request(one, params) for one in wave], "pairs")
             for one, reply in zip(wave, replies, strict=True):
-                yield one.rna_id, *checked(one, reply)
+                yield one.rna_id, *checked(one, reply), reply
 
 
 def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:

@@ -98,7 +98,7 @@ def data_set(attack: Attack | None, settings: dict) -> tuple[pd.DataFrame, pd.Da
     entry = {"sequence": "ACGU", "length": 4, "rna_type": "pre_miRNA", "species": "Homo sapiens"}
     entry |= dict.fromkeys(("taxid", "family", "description", "unit", "split"), "")
     entries = frame("rnas", [entry | {"rna_id": "hsa-mir-21"}])
-    pairs, _ = qa.pairs(entries, annotations, articles, links, Decompose(**settings))
+    pairs, *_ = qa.pairs(entries, annotations, articles, links, Decompose(**settings))
     return annotations, pairs
 
 

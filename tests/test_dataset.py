@@ -167,7 +167,7 @@ def test_card_counts_and_escapes():
     rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
     preset = rnas["split"].copy()
     rnas["split"] = units.split(rnas)
-    pairs, _ = qa.pairs(rnas, frame("annotations", []), data.articles, data.links, Decompose())
+    pairs, *_ = qa.pairs(rnas, frame("annotations", []), data.articles, data.links, Decompose())
     dropped = pd.DataFrame({"stage": ["s"], "record": ["r"], "reason": ["a|b\nc"]})
     card = dataset.data_card(rnas, pairs, dropped, Decompose(), 4, "a test", preset)
     assert "| s | a\\|b c | 1 |" in card and "Units on more than one side: 0" in card
@@ -214,7 +214,9 @@ def test_real_rnacentral_headers_give_28_types(shared):
         data.rnas["rna_type"].unique(), 50
     )
     assert data.rnas["rna_type"].nunique() == 28 and len(data.rnas) + len(data.dropped) == 1400
-    pairs, _ = qa.pairs(data.rnas, frame("annotations", []), data.articles, data.links, Decompose())
+    pairs, *_ = qa.pairs(
+        data.rnas, frame("annotations", []), data.articles, data.links, Decompose()
+    )
     assert (pairs["form"] == "open").sum() == len(data.rnas)
 
 

@@ -81,7 +81,7 @@ def _decomposed(run, data, annotations, parameters, change):
     rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
     rnas["split"] = units.split(rnas, opened.params.split)
     offline = opened.params.model_copy(update={"provider": "offline"})
-    pairs, dropped = qa.pairs(rnas, annotations, data.articles, data.links, offline)
+    pairs, dropped, _ = qa.pairs(rnas, annotations, data.articles, data.links, offline)
     for name, frame in {"rnas": rnas, "pairs": pairs, "dropped": dropped}.items():
         change(name, frame).to_parquet(opened.path(f"{name}.parquet"), index=False)
     opened.log_metrics({"near_twin_share": {"random": 0.9, "cluster": 0.0}})
@@ -281,14 +281,14 @@ def test_generated_abstracts_need_none(world, tmp_path, capsys):
     assert "Note" not in capsys.readouterr().err
 
 
-def test_no_key_password_or_folder_of_the_maker(real, tmp_path, monkeypatch):
+def test_no_key_address_or_folder_of_the_maker(real, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
-    url = "https://me:secret@models.example:8443/v1"
+    url = "https://models.example:8443/v1"
     real(second={"provider": "openai", "base_url": url}, last={"provider": "openai"})
     export.export_dataset("r", tmp_path / "out")
     text = everything(tmp_path / "out")
     assert "models.example" in text and "mine.fasta" in text
-    for word in ("sk-canary", "secret", str(tmp_path), str(Path.home()), "me:secret"):
+    for word in ("sk-canary", "8443", str(tmp_path), str(Path.home())):
         assert word not in text
 
 

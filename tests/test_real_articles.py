@@ -48,12 +48,12 @@ def test_through_the_library_twice_and_the_second_time_without_a_call(world, sha
     several = per_rna["article_id"].transform("size") >= 4
     grouped = links.assign(topic=per_rna.cumcount() % 3 * several, weight=1.0)
     made = summarize(rnas, articles, links, grouped, Summarize(**settings))
-    pairs, dropped = qa.pairs(rnas, made.annotations, articles, links, Decompose(**settings))
+    pairs, dropped, _ = qa.pairs(rnas, made.annotations, articles, links, Decompose(**settings))
     check(rnas, links, made.annotations, pairs)
     asked, calls = pairs[pairs["prompt_version"] == prompts.QA_VERSION], app.completions
     assert made.annotations["rna_id"].nunique() > 70 and asked["rna_id"].nunique() > 40
     again = summarize(rnas, articles, links, grouped, Summarize(**settings))
-    more, _ = qa.pairs(rnas, again.annotations, articles, links, Decompose(**settings))
+    more, *_ = qa.pairs(rnas, again.annotations, articles, links, Decompose(**settings))
     assert app.completions == calls and more.equals(pairs)
     pd.testing.assert_frame_equal(again.annotations, made.annotations)
 
