@@ -70,10 +70,8 @@ def edited(sequence: str, rate: float, rng: random.Random) -> str:
 
 
 def rnas(n: int, seed: int = 0) -> pd.DataFrame:
-    """The table ``rnas`` of ``n`` RNAs in random order, split and unit empty."""
-    rows = list(families(n, seed))
-    random.Random(seed).shuffle(rows)
-    sequence, kind, family = zip(*rows, strict=True)
+    """The table ``rnas`` of ``n`` RNAs, family by family; split and unit empty."""
+    sequence, kind, family = zip(*families(n, seed), strict=True)
     data = {name: [""] * n for name in COLUMNS["rnas"]}
     data |= {"rna_id": [f"URS{i:010X}_9606" for i in range(n)], "sequence": sequence}
     data |= {"rna_type": kind, "family": family, "length": [len(one) for one in sequence]}

@@ -27,8 +27,9 @@ class Scheme(NamedTuple):
     """How RNAs of a class of lengths are looked up among longer ones.
 
     ``seeds``: spaced words, 1 for a letter that counts. ``least``: shared words that make a pair
-    worth aligning, by length; 98 to 99 in 100 random pairs exactly at 80 % identity and 80 %
-    coverage share as many (from 26 to 48 letters 95; tests/test_relatives.py measures it).
+    worth aligning, by length: as many as 98 in 100 random pairs share that lie exactly at 80 %
+    identity and 80 % coverage; from 26 to 48 letters it is about 93, since fewer words
+    would tell nothing (tests/test_relatives.py measures it).
     ``window``: longer RNAs are cut into pieces of so many letters, half overlapping, since in
     a long one words meet by chance.
     """
@@ -44,14 +45,14 @@ SCHEMES = (
         1,
         ("11-111111", "111111-1-1", "111--11111", "1-111111-1", "1111---11-11",
          "11--1--1111--1", "11111111", "1111-11-11"),
-        {18: 4, 24: 4, 26: 2, 36: 2, 38: 3, 46: 3, 50: 4, 54: 6},
+        {18: 4, 42: 4, 50: 6, 54: 9},
         128,
     ),
     Scheme(
         55,
         ("1-111-11111", "11-1111-111", "11111-1111", "1-11----111111", "111-111111",
          "1-111-1-1111", "111-11111-1", "111111111"),
-        {55: 2, 60: 4, 65: 6, 70: 7, 80: 10, 90: 11, 100: 14, 110: 17},
+        {55: 4, 60: 6, 65: 8, 70: 9, 80: 13, 90: 14, 100: 18, 110: 22},
         256,
     ),
     Scheme(
@@ -62,6 +63,9 @@ SCHEMES = (
         0,
     ),
 )  # fmt: skip
+# The same by how many letters of the shorter one are not needed to pass for no chance relative:
+# 22 letters of which 18 must match less errors can have two errors, and share 7 words.
+SPARE = {1: 12, 2: 8, 4: 7, 6: 4, 8: 0}
 ALL_PAIRS = 1_000_000  # so many pairs with an RNA under 55 letters are simply all aligned
 
 
@@ -105,12 +109,12 @@ def _bound(short: str) -> int:
     return int(len(short) * (1 - COVERAGE + COVERAGE * (1 / IDENTITY - 1)))
 
 
-def _chance_score(short: int, long: int, chance: float) -> float:
+def _chance_score(short: int | np.ndarray, long: int | np.ndarray, chance: float):
     """Matches less errors that two random RNAs of these lengths reach ``chance`` times.
 
     Karlin and Altschul's E = m·n·exp(-λS); λ = ln 3 for +1/-1 and four equal letters.
     """
-    return math.log(short * long / chance) / math.log(3)
+    return np.log(short * long / chance) / math.log(3)
 
 
 def _have_stretch(length: int, cigars: Sequence[str], enough: Sequence[float]) -> np.ndarray:
@@ -169,7 +173,7 @@ def clusters(sequences: Sequence[str]) -> np.ndarray:
     chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(distinct)))
     label = np.arange(len(distinct))
     members = {i: [i] for i in range(len(distinct))}
-    for row, others in candidates(distinct):
+    for row, others in candidates(distinct, chance):
         width = 1
         while len(others := others[label[others] != label[row]]):
             batch, others = others[:width], others[width:]
@@ -190,7 +194,7 @@ def _unite(label: np.ndarray, members: dict[int, list[int]], one: int, other: in
         members[large] += moved
 
 
-def candidates(ordered: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+def candidates(ordered: list[str], chance: float = CHANCE) -> Iterator[tuple[int, np.ndarray]]:
     """(row, later rows worth aligning, most promising first); ``ordered``: distinct, by length.
 
     A row can come several times, each time with other candidates.
@@ -202,24 +206,26 @@ def candidates(ordered: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         if scheme is SCHEMES[0] and n * len(ordered) - n * (n + 1) // 2 <= ALL_PAIRS:
             yield from ((row, np.arange(row + 1, len(ordered))) for row in range(first, end))
         else:
-            yield from _by_words(ordered, lengths, scheme, int(first), int(end))
+            yield from _by_words(ordered, lengths, scheme, range(first, end), chance)
 
 
 def _by_words(
-    ordered: list[str], lengths: np.ndarray, scheme: Scheme, first: int, end: int
+    ordered: list[str], lengths: np.ndarray, scheme: Scheme, queries: range, chance: float
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The candidates of rows ``first`` to ``end``, which have the lengths of ``scheme``."""
-    for chunk in _chunks(lengths, first):
+    """The candidates of the rows ``queries``, which have the lengths of ``scheme``."""
+    for chunk in _chunks(lengths, queries.start):
         pieces, owner = _pieces(ordered, chunk, scheme.window)
         buckets = 16 * int(lengths[chunk.start : chunk.stop].sum()) + 1
         index = _presence(pieces, scheme.seeds, buckets).T.tocsr()
-        for start in range(first, min(end, chunk.stop), BLOCK):
-            rows = np.arange(start, min(start + BLOCK, end, chunk.stop))
+        for start in range(queries.start, min(queries.stop, chunk.stop), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, queries.stop, chunk.stop))
             words = _presence([ordered[row] for row in rows], scheme.seeds, buckets)
             shared = (words @ index).tocoo()
             enough = shared.data >= _least(scheme, lengths[rows], words)[shared.row]
-            row, other = rows[shared.row[enough]], owner[shared.col[enough]]
-            yield from _by_row(row, other, shared.data[enough])
+            row, other, n = rows[shared.row[enough]], owner[shared.col[enough]], shared.data[enough]
+            spare = lengths[row] - _chance_score(lengths[row], lengths[other], chance)
+            near = (other > row) & (n >= np.interp(spare, list(SPARE), list(SPARE.values())))
+            yield from _by_row(row[near], other[near], n[near])
 
 
 def _chunks(lengths: np.ndarray, first: int) -> Iterator[range]:
@@ -251,9 +257,7 @@ def _least(scheme: Scheme, lengths: np.ndarray, words: sparse.csr_array) -> np.n
 def _by_row(
     row: np.ndarray, other: np.ndarray, shared: np.ndarray
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Pairs (row, other) with other > row, grouped by row, most shared words first, none twice."""
-    later = other > row
-    row, other, shared = row[later], other[later], shared[later]
+    """Pairs (row, other) grouped by row, most shared words first, none twice."""
     order = np.lexsort((other, -shared.astype(int), row))
     row, other = row[order], other[order]
     edges = np.flatnonzero(np.diff(row, prepend=-1, append=-1))
