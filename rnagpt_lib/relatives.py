@@ -215,7 +215,7 @@ def _by_words(
     """The candidates of the rows ``queries``, which have the lengths of ``scheme``."""
     for chunk in _chunks(lengths, queries.start):
         pieces, owner = _pieces(ordered, chunk, scheme.window)
-        buckets = 16 * int(lengths[chunk.start : chunk.stop].sum()) + 1
+        buckets = max(2**18, 16 * int(lengths[chunk.start : chunk.stop].sum()))
         index = _presence(pieces, scheme.seeds, buckets).T.tocsr()
         for start in range(queries.start, min(queries.stop, chunk.stop), BLOCK):
             rows = np.arange(start, min(start + BLOCK, queries.stop, chunk.stop))
@@ -270,7 +270,8 @@ def _by_row(
 def _presence(sequences: list[str], seeds: Sequence[str], buckets: int) -> sparse.csr_array:
     """(n, words) matrix of 0 and 1: which words of plain letters a sequence holds.
 
-    For each seed 4**letters words, or ``buckets`` that several words share, if these are fewer.
+    For each seed 4**letters words, or ``buckets`` that several words share, if these are fewer
+    (a small set needs no table of millions; too few would make every pair look related).
     """
     n_words = min(4 ** seeds[0].count("1"), buckets)
     codes = np.frombuffer("".join(sequences).encode().translate(_CODES), dtype=np.uint8)

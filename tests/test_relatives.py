@@ -91,6 +91,13 @@ def test_search_loses_next_to_nothing_at_the_threshold(n):
     assert sum(is_candidate(*border_pair(rng, n)) for _ in range(150)) >= 144
 
 
+@pytest.mark.parametrize("n", [24, 60, 100, 160, 400])
+def test_search_spares_most_unrelated_pairs(n, monkeypatch):
+    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    rng = random.Random(n)
+    assert sum(is_candidate(letters(rng, n), letters(rng, n + 20)) for _ in range(150)) <= 5
+
+
 @pytest.mark.parametrize("n", [20, 24, 30, 36, 45])
 def test_search_loses_little_among_short_rnas(n, monkeypatch):
     monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
