@@ -22,7 +22,7 @@ class Stage(BaseModel):
 
     def key(self) -> dict:
         """The parameters that can change results, as JSON holds them."""
-        return self.model_dump(mode="json", exclude={"workers", "keep"})
+        return self.model_dump(mode="json", exclude={"workers", "engine", "keep"})
 
 
 class Filter(Stage):
@@ -48,6 +48,7 @@ class Topics(Stage):
     stable: float = Field(0.5, gt=0, le=1)  # agreement of the seeds that K > 1 must reach
     corpus_topics: int = Field(12, ge=2)
     workers: int = Field(0, ge=0)
+    engine: Literal["pool", "ray"] = "pool"
 
 
 class Summarize(Stage):
