@@ -19,7 +19,7 @@ from rnagpt_lib.errors import InputError
 Engine = Literal["pool", "ray"]
 WAITING = 16  # tasks for each worker that are under way or done and not yet asked for
 SLICE = 2048  # tasks of one Ray data set: what is in memory at a time
-BATCH = 16  # tasks that one Ray worker gets at a time, and does again when it dies
+BATCH = 16  # tasks that one Ray worker gets at a time
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -64,7 +64,7 @@ def _one_thread() -> None:
 
 
 def _by_ray(function: Callable, tasks: Iterable) -> Iterator:
-    """The tasks by slices, each a Ray data set of numbered rows; a killed worker's are redone."""
+    """The tasks by slices, each a Ray data set of numbered rows, put in order again at its end."""
     ray = _connected()
     tasks = iter(tasks)
     while part := list(islice(tasks, SLICE)):

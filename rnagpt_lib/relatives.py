@@ -27,8 +27,8 @@ class Scheme(NamedTuple):
     """How RNAs of a class of lengths are looked up among longer ones.
 
     ``seeds``: spaced words, 1 for a letter that counts. ``least``: shared words that make a pair
-    worth aligning, by length: as many as 98 in 100 random pairs share that lie exactly at 80 %
-    identity and 80 % coverage; from 26 to 48 letters it is about 93, since fewer words
+    worth aligning, by length: as many as 97 in 100 random pairs share that lie exactly at 80 %
+    identity and 80 % coverage; from 28 to 37 letters it is about 94, since fewer words
     would tell nothing (tests/test_relatives.py measures it).
     ``window``: longer RNAs are cut into pieces of so many letters, half overlapping, since in
     a long one words meet by chance.
