@@ -1,6 +1,6 @@
 """Row 15: filter and join of 407,616 RNAs with 1,044,729 articles, in batches against pandas.
 
-The tables are synthetic (`benchmarks.synthetic`). Each side runs in a process of its own, which
+The tables are synthetic (`benchmarks._synthetic`). Each side runs in a process of its own, which
 tells its seconds and its peak memory (VmHWM); the outputs must be equal.
 """
 
@@ -18,7 +18,7 @@ from statistics import median
 import pandas as pd
 import pyarrow.parquet as pq
 
-from benchmarks import synthetic
+from benchmarks import _synthetic as synthetic
 from rnagpt_lib.files import write_json
 from rnagpt_lib.sieve import sieve
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import synthetic
+from benchmarks import _synthetic as synthetic
 from rnagpt_lib import prompts, topics, units
 from rnagpt_lib.files import write_json
 from rnagpt_lib.profiles import Topics

@@ -4,7 +4,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import synthetic
+from benchmarks import _synthetic as synthetic
 from benchmarks.filter_join import by_pandas
 from rnagpt_lib import dataset, sieve, tables
 from rnagpt_lib.errors import InputError
