@@ -22,7 +22,7 @@ from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
-_NO_RESULT = {"workers", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
+_NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens"}  # fmt: skip
 
 
@@ -80,6 +80,7 @@ class Topics(Stage):
     stable: float = Field(0.5, gt=0, le=1)  # agreement of the seeds that K > 1 must reach
     corpus_topics: int = Field(12, ge=2)
     workers: int = Field(0, ge=0)
+    engine: Literal["pool", "ray"] = "pool"
 
 
 class Price(BaseModel):

@@ -7,14 +7,11 @@ whom (``stable``: the mean adjusted Rand index between the seeds that is asked f
 """
 
 import logging
-import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -23,8 +20,8 @@ from gensim.corpora import Dictionary
 from gensim.models import LdaModel
 from gensim.models.coherencemodel import CoherenceModel
 from sklearn.metrics import adjusted_rand_score
-from tqdm.auto import tqdm
 
+from rnagpt_lib.engine import mapped
 from rnagpt_lib.names import mask_names, names_of
 from rnagpt_lib.stop_words import STOP_WORDS
 
@@ -77,21 +74,14 @@ def rna_topics(
 
     Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
     under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
-    computed once. The table does not depend on the number of workers.
+    computed once. The table does not depend on the engine or the number of workers.
     """
-    texts = dict(zip(articles.article_id, articles.title + "\n" + articles.abstract, strict=True))
     sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
-    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
-    owners = defaultdict(list)
-    for rna_id, ids in sets.items():
-        if len(ids) >= params.min_articles:
-            owners[ids] += names.get(rna_id, [])
-    settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
-    tasks = {
-        ids: Task(tuple(texts[i] for i in ids), tuple(dict.fromkeys(called)), *settings)
-        for ids, called in owners.items()
-    }
-    found = dict(zip(tasks, _in_pool(list(tasks.values()), params.workers), strict=True))
+    names = _names_by_set(rnas, sets, params.min_articles)
+    queue = sorted(names, key=len, reverse=True)  # the longest first: no worker ends late
+    tasks = tasks_of(queue, names, articles, params, seed)
+    done = mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
+    found = dict(zip(queue, done, strict=True))
     rows = []
     for rna_id, ids in sets.items():
         groups = found.get(ids, [(0, 1.0)] * len(ids))
@@ -99,23 +89,31 @@ def rna_topics(
     return pd.DataFrame(rows, columns=["rna_id", "article_id", "topic", "weight"])
 
 
-def _in_pool(tasks: list[Task], workers: int) -> list[list[tuple[int, float]]]:
-    """``group`` of every task, the longest first so that no worker ends late."""
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    order = sorted(range(len(tasks)), key=lambda i: -len(tasks[i].texts))
-    queue = [tasks[i] for i in order]
-    bar = {"total": len(tasks), "desc": "LDA per RNA", "unit": "set", "leave": False}
-    if workers <= 1:
-        results = list(tqdm(map(group, queue), **bar))
-    else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-            results = list(tqdm(pool.map(group, queue, chunksize=4), **bar))
-    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda x: x[0])]
+def _names_by_set(rnas: pd.DataFrame, sets: pd.Series, least: int) -> dict[tuple, list[str]]:
+    """The names of the RNAs that share a set of ``least`` articles or more, by set."""
+    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
+    owners = defaultdict(list)
+    for rna_id, ids in sets.items():
+        if len(ids) >= least:
+            owners[ids] += names.get(rna_id, [])
+    return owners
 
 
-def _one_thread() -> None:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+def tasks_of(
+    queue: Sequence[tuple],
+    names: dict[tuple, list[str]],
+    articles: pd.DataFrame,
+    params: Any,
+    seed: int,
+) -> Iterator[Task]:
+    """A task for each set of article ids, made when it is asked for: texts are not all copied."""
+    position = pd.Index(articles["article_id"])
+    titles, abstracts = articles["title"].array, articles["abstract"].array
+    settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
+    for ids in queue:
+        places = position.get_indexer_for(ids)
+        texts = tuple(f"{titles[i]}\n{abstracts[i]}" for i in places)
+        yield Task(texts, tuple(dict.fromkeys(names[ids])), *settings)
 
 
 def group(task: Task) -> list[tuple[int, float]]:

@@ -4,7 +4,6 @@ A unit is a set of RNAs linked by sequence (80 % identity over 80 % of the short
 literature (half of their articles). A row-wise split leaks through both (`split`, "random").
 """
 
-import math
 from collections.abc import Sequence
 
 import edlib
@@ -14,132 +13,18 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.overlap import close_sets
+from rnagpt_lib.relatives import IDENTITY as IDENTITY  # notebooks compare with it
+from rnagpt_lib.relatives import clusters
 
-IDENTITY = 0.8
-COVERAGE = 0.8
 JACCARD = 0.5
 SIDES = ("test", "val", "train")
-_LETTERS = {letter: code for code, letter in enumerate("ACGU")}
-
-
-def similar(a: str, b: str, identity: float = IDENTITY, coverage: float = COVERAGE) -> bool:
-    """Whether an alignment spans ``coverage`` of the shorter one at ``identity``.
-
-    Identity is matches over alignment columns, gaps included. The shorter sequence is fitted
-    into the longer one by edit distance (edlib, "HW"); then the best stretch of that alignment
-    is looked for. A stretch of this quality leaves at most ``bound`` edits in the whole.
-    Under about 35 letters such a stretch turns up by chance in a long sequence, and single
-    linkage would chain a whole data set together: matches less errors must also reach
-    `_chance_score`.
-
-    >>> similar("ACGUACGGACUUGACAUGCAUG", "GGACGUACGACUUGACAUGCAUGUU")
-    True
-    """
-    short, long = sorted((a, b), key=len)
-    bound = int(len(short) * (1 - coverage + coverage * (1 / identity - 1)))
-    distance = edlib.align(short, long, mode="HW", k=bound)["editDistance"]
-    if distance < 0:
-        return False
-    enough = _chance_score(len(short), len(long))
-    if distance <= (1 - identity) * len(short) and len(short) - 2 * distance >= enough:
-        return True
-    return _has_stretch(short, long, bound, enough, identity, coverage)
-
-
-def _chance_score(short: int, long: int, expected: float = 1e-3) -> float:
-    """Matches less errors that two random RNAs of these lengths reach ``expected`` times.
-
-    Karlin and Altschul's E = m·n·exp(-λS); λ = ln 3 for +1/-1 and four equal letters.
-    """
-    return math.log(short * long / expected) / math.log(3)
-
-
-def _has_stretch(
-    short: str, long: str, bound: int, enough: float, identity: float, coverage: float
-) -> bool:
-    """Is there a run of columns over ``coverage`` of ``short`` with ``identity`` matches?"""
-    path = edlib.align(short, long, mode="HW", task="path", k=bound)
-    columns = edlib.getNiceAlignment(path, short, long)
-    query, marks = columns["query_aligned"], columns["matched_aligned"]
-    spans = np.cumsum([0] + [letter != "-" for letter in query])  # letters of `short` so far
-    surplus = np.cumsum([0.0] + [(mark == "|") - identity for mark in marks])
-    columns_so_far = np.arange(len(surplus))
-    lowest = np.minimum.accumulate(surplus)
-    lowest_at = np.maximum.accumulate(np.where(surplus == lowest, columns_so_far, 0))
-    last_start = np.searchsorted(spans, spans - coverage * len(short) + 1e-9, "right") - 1
-    end = np.flatnonzero(last_start >= 0)
-    start = lowest_at[last_start[end]]
-    gain, width = surplus[end] - surplus[start], columns_so_far[end] - columns_so_far[start]
-    matches = gain + identity * width
-    return bool(((gain >= -1e-9) & (2 * matches - width >= enough)).any())
-
-
-def clusters(sequences: Sequence[str]) -> np.ndarray:
-    """Single-linkage cluster number of every sequence (0, 1, … by first appearance).
-
-    Two sequences are linked when `similar`. Pairs whose shorter one has 50 or more letters are
-    aligned only when they share enough distinct k-mers (`_shared_enough`).
-    """
-    distinct = sorted(set(sequences), key=lambda sequence: (len(sequence), sequence))
-    parent = np.arange(len(distinct))
-    for row, candidates in _candidates(distinct):
-        for other in candidates:
-            one, two = _root(parent, row), _root(parent, other)
-            if one != two and similar(distinct[row], distinct[other]):
-                parent[two] = one
-    root_of = {sequence: _root(parent, i) for i, sequence in enumerate(distinct)}
-    return pd.factorize(np.array([root_of[sequence] for sequence in sequences], dtype=int))[0]
-
-
-def _root(parent: np.ndarray, i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return int(i)
-
-
-def _candidates(ordered: list[str], block: int = 256):
-    """For every sequence, the longer ones (later in ``ordered``) that are worth aligning.
-
-    Distinct shared k-mers: from 50 letters 6-mers, 5 % of the length; from 150 letters 7-mers,
-    8 %. Pairs exactly at the thresholds (80 % identity, 80 % coverage, random edits) lie at
-    least that high in more than 99 % of simulated cases (tests/test_units.py measures it);
-    below 50 letters k-mers cannot tell, so all pairs are aligned.
-    """
-    lengths = np.array([len(sequence) for sequence in ordered])
-    presence = {k: _presence(ordered, k) for k in (6, 7)}
-    for start in range(0, len(ordered), block):
-        rows = np.arange(start, min(start + block, len(ordered)))
-        shared = {k: (m[rows] @ m.T).toarray() for k, m in presence.items()}
-        for row in rows:
-            later = np.arange(row + 1, len(ordered))
-            if lengths[row] >= 50:
-                k, share = (6, 0.05) if lengths[row] < 150 else (7, 0.08)
-                later = later[shared[k][row - start, later] >= share * lengths[row]]
-            yield int(row), later.tolist()
-
-
-def _presence(sequences: list[str], k: int) -> sparse.csr_array:
-    """(n, 4**k) matrix of 0 and 1: which k-mers of plain letters a sequence holds."""
-    columns = []
-    for sequence in sequences:
-        codes = np.array([_LETTERS.get(letter, -1) for letter in sequence])
-        if len(codes) < k:
-            columns.append(np.empty(0, dtype=int))
-            continue
-        words = np.lib.stride_tricks.sliding_window_view(codes, k)
-        words = words[(words >= 0).all(axis=1)]
-        columns.append(np.unique(words @ 4 ** np.arange(k)))
-    ends = np.cumsum([0] + [len(found) for found in columns])
-    flat = np.concatenate(columns) if columns else np.empty(0, dtype=int)
-    ones = np.ones(len(flat), dtype=np.int32)
-    return sparse.csr_array((ones, flat, ends), shape=(len(sequences), 4**k))
 
 
 def units(rnas: pd.DataFrame, links: pd.DataFrame) -> pd.Series:
     """Unit of every RNA ("U00001", …), indexed like ``rnas``.
 
-    Clusters join when two of their RNAs, or the clusters as wholes, have article sets with a
+    Clusters are the RNAs' `relatives` by sequence. They join when two of their RNAs, or the clusters as wholes, have article sets with a
     Jaccard index of at least 0.5; joining is transitive.
     """
     labels = clusters(rnas["sequence"].tolist())
@@ -157,18 +42,10 @@ def _join_by_articles(labels: np.ndarray, ids: pd.Series, links: pd.DataFrame) -
     article = pd.factorize(known["article_id"])[0]
     # one bag of articles for every RNA, and behind them one for every cluster
     bag = np.concatenate([rna, n_rnas + labels[rna]])
-    article = np.concatenate([article, article])
-    width = int(article.max(initial=0)) + 1
-    ones = np.ones(len(bag), dtype=np.int32)
-    bags = sparse.coo_array((ones, (bag, article)), shape=(n_rnas + n_clusters, width)).tocsr()
-    bags.data[:] = 1
-    common = (bags @ bags.T).tocoo()
-    sizes = np.asarray(bags.sum(axis=1)).ravel()
-    union = sizes[common.row] + sizes[common.col] - common.data
-    close = common.data >= JACCARD * union
+    one, other = close_sets(bag, np.concatenate([article, article]), JACCARD)
     owner = np.concatenate([labels, np.arange(n_clusters)])
-    edges = (owner[common.row[close]], owner[common.col[close]])
-    graph = sparse.coo_array((np.ones(close.sum()), edges), shape=(n_clusters, n_clusters))
+    edges = (owner[one], owner[other])
+    graph = sparse.coo_array((np.ones(len(one)), edges), shape=(n_clusters, n_clusters))
     return connected_components(graph, directed=False)[1]
 
 

@@ -19,3 +19,4 @@ def test_an_unknown_measurement_is_refused():
     command = [sys.executable, "-m", "benchmarks", "nope"]
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True)
     assert done.returncode == 2 and "there is no nope; choose from" in done.stderr
+    assert "real_data" in done.stderr and "synthetic" not in done.stderr

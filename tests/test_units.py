@@ -2,7 +2,6 @@
 
 import random
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,41 +13,6 @@ def letters(rng, n):
     return "".join(rng.choices("ACGU", k=n))
 
 
-def edited(sequence, edits, rng, indels=0.3):
-    """``edits`` positions changed: substitutions, and ``indels`` of them gaps on either side."""
-    out = list(sequence)
-    for position in sorted(rng.sample(range(len(out)), edits), reverse=True):
-        kind = rng.random()
-        if kind < indels / 2:
-            del out[position]
-        elif kind < indels:
-            out.insert(position, rng.choice("ACGU"))
-        else:
-            out[position] = rng.choice([c for c in "ACGU" if c != out[position]])
-    return "".join(out)
-
-
-def border_pair(rng, n):
-    """Two RNAs that share just 80 % of the shorter one at just 80 % identity."""
-    span = -(-n * 8 // 10)
-    core = letters(rng, span)
-    left = (n - span) // 2
-    short = letters(rng, left) + core + letters(rng, n - span - left)
-    return short, letters(rng, n // 3) + edited(core, span // 5, rng) + letters(rng, n // 3)
-
-
-def families(seed, n_families=12, members=4, rate=0.08):
-    """Families of close sequences of many lengths: (sequences, family numbers)."""
-    rng = random.Random(seed)
-    sequences, numbers = [], []
-    for number in range(n_families):
-        founder = letters(rng, rng.randint(40, 220))
-        for _ in range(members):
-            sequences.append(edited(founder, int(rate * len(founder)), rng))
-            numbers.append(number)
-    return sequences, numbers
-
-
 def table(sequences, **columns):
     n = len(sequences)
     base = {"rna_id": [f"R{i:03d}" for i in range(n)], "sequence": sequences, "split": [""] * n}
@@ -58,73 +22,6 @@ def table(sequences, **columns):
 
 def no_links():
     return pd.DataFrame({"rna_id": [], "article_id": []}, dtype=str)
-
-
-def partition(labels, names):
-    groups = {}
-    for label, name in zip(labels, names, strict=True):
-        groups.setdefault(label, set()).add(name)
-    return sorted(map(sorted, groups.values()))
-
-
-def test_similar_takes_four_fifths_of_four_fifths():
-    rng = random.Random(1)
-    sequence = letters(rng, 100)
-    assert units.similar(sequence, sequence)
-    assert units.similar(sequence, edited(sequence, 19, rng, indels=0))
-    assert not units.similar(sequence, edited(sequence, 35, rng, indels=0))
-    assert units.similar(sequence[:80] + letters(rng, 20), letters(rng, 60) + sequence[:80])
-    assert not units.similar(sequence[:55] + letters(rng, 45), letters(rng, 60) + sequence[:55])
-    assert units.similar(sequence, sequence[10:60])
-
-
-def test_similar_is_symmetric():
-    rng = random.Random(2)
-    for n in (30, 60, 120):
-        one, other = border_pair(rng, n)
-        assert units.similar(one, other) == units.similar(other, one)
-
-
-def test_short_rnas_are_no_relatives_by_chance():
-    rng = random.Random(3)
-    long = [letters(rng, 1000) for _ in range(20)]
-    short = [letters(rng, 20) for _ in range(20)]
-    assert not any(units.similar(one, other) for one in short for other in long)
-    assert units.similar(long[0][300:320], long[0])
-
-
-@pytest.mark.parametrize("n", [60, 100, 160, 400])
-def test_prefilter_loses_next_to_nothing_at_the_threshold(n):
-    rng = random.Random(n)
-    found = 0
-    for _ in range(150):
-        ordered = sorted(border_pair(rng, n), key=len)
-        found += any(1 in later for row, later in units._candidates(ordered) if row == 0)
-    assert found >= 148
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_clusters_equal_all_pairs_by_alignment(seed):
-    sequences, numbers = families(seed)
-    labels = units.clusters(sequences)
-    linked = np.array([[units.similar(a, b) for b in sequences] for a in sequences])
-    reach = np.linalg.matrix_power(linked.astype(int), 8) > 0
-    assert (reach == (labels[:, None] == labels[None, :])).all()
-    assert partition(labels, sequences) == partition(numbers, sequences)
-
-
-def test_clusters_chain_and_do_not_depend_on_order():
-    sequences, _ = families(5)
-    shuffled = sequences[:]
-    random.Random(0).shuffle(shuffled)
-    one = partition(units.clusters(sequences), sequences)
-    assert one == partition(units.clusters(shuffled), shuffled)
-    assert len(units.clusters([])) == 0
-
-
-def test_clusters_survive_ambiguous_letters_and_tiny_sequences():
-    labels = units.clusters(["ACGUNNRYACGU", "ACGUNNRYACGU", "ACG", "N" * 60])
-    assert labels[0] == labels[1] and len(set(labels)) == 3
 
 
 def test_identical_sequences_are_one_unit():

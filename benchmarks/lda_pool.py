@@ -1,0 +1,84 @@
+"""Row 8: a pool of per-RNA LDAs that computes equal article sets once, against a gensim loop.
+
+The same function of the same abstracts: the peer loops over the RNAs in one process, without
+reuse. The world's RNAs with abstracts enough; each RNA has a twin with the same articles, as
+RNAcentral's entries of several species do.
+"""
+
+import json
+import os
+import platform
+import time
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+
+from rnagpt_lib import topics, world
+from rnagpt_lib.files import write_json
+from rnagpt_lib.names import names_of
+from rnagpt_lib.profiles import Topics
+
+RESULTS = Path(__file__).parent / "results" / "lda_pool.json"
+WORLD_SIZE, TWINS, REPEATS = 80, 2, 5
+
+
+def main() -> None:
+    """Time both sides in turn, assert the same topics, write the row."""
+    rnas, articles, links = _data()
+    params, seconds = Topics(), []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        ours = topics.rna_topics(rnas, articles, links, params, 0)
+        middle = time.perf_counter()
+        peer = loop(rnas, articles, links, params, 0)
+        seconds.append((middle - start, time.perf_counter() - middle))
+        pd.testing.assert_frame_equal(ours, peer)
+    ratios = sorted(peer / ours for ours, peer in seconds)
+    cores = os.cpu_count()
+    row = {
+        "name": "lda_pool",
+        "ours": f"pool of {cores} processes, equal article sets once",
+        "peer": "gensim in a loop over the RNAs",
+        "workload": f"{len(rnas)} RNAs of the world, {TWINS} with each article set, "
+        f"{len(links):,} links",
+        "ratio_median": round(median(ratios), 3),
+        "ratio_low": round(ratios[0], 3),
+        "ratio_high": round(ratios[-1], 3),
+        "repeats": REPEATS,
+        "equal": True,
+        "seconds": {"ours": round(median(s[0] for s in seconds), 1),
+                    "peer": round(median(s[1] for s in seconds), 1)},
+        "target": f"1.5 x cores = {1.5 * cores}",
+        "limit": f"cores x RNAs for a set: {cores * TWINS}",
+        "machine": f"{platform.machine()}, {cores} threads, {platform.system()}",
+        "date": date.today().isoformat(),
+    }  # fmt: skip
+    write_json(RESULTS, [row])
+    print(json.dumps(row, indent=1))
+
+
+def _data() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The world's tables; every RNA has a twin with its names and its articles."""
+    made = world.make(WORLD_SIZE, 0)
+    twins = [made.rnas.assign(rna_id=made.rnas["rna_id"] + f"-{i}") for i in range(TWINS)]
+    links = [made.links.assign(rna_id=made.links["rna_id"] + f"-{i}") for i in range(TWINS)]
+    return pd.concat(twins), made.articles, pd.concat(links)
+
+
+def loop(
+    rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Topics, seed: int
+) -> pd.DataFrame:
+    """What `topics.rna_topics` gives, RNA by RNA."""
+    texts = dict(zip(articles.article_id, articles.title + "\n" + articles.abstract, strict=True))
+    called = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
+    settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
+    rows = []
+    for rna_id, ids in links.groupby("rna_id").article_id.agg(sorted).items():
+        groups = [(0, 1.0)] * len(ids)
+        if len(ids) >= params.min_articles:
+            names = tuple(dict.fromkeys(called[rna_id]))
+            groups = topics.group(topics.Task(tuple(texts[i] for i in ids), names, *settings))
+        rows += [(rna_id, a, t, w) for a, (t, w) in zip(ids, groups, strict=True)]
+    return pd.DataFrame(rows, columns=["rna_id", "article_id", "topic", "weight"])

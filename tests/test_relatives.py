@@ -1,0 +1,187 @@
+"""Relatives by sequence: the definition, what the search for candidates loses, clusters."""
+
+import random
+
+import numpy as np
+import pytest
+
+from rnagpt_lib import relatives
+
+
+def letters(rng, n):
+    return "".join(rng.choices("ACGU", k=n))
+
+
+def edited(sequence, edits, rng, indels=0.3):
+    """``edits`` positions changed: substitutions, and ``indels`` of them gaps on either side."""
+    out = list(sequence)
+    for position in sorted(rng.sample(range(len(out)), edits), reverse=True):
+        kind = rng.random()
+        if kind < indels / 2:
+            del out[position]
+        elif kind < indels:
+            out.insert(position, rng.choice("ACGU"))
+        else:
+            out[position] = rng.choice([c for c in "ACGU" if c != out[position]])
+    return "".join(out)
+
+
+def border_pair(rng, n):
+    """Two RNAs that share just 80 % of the shorter one at just 80 % identity."""
+    span = -(-n * 8 // 10)
+    core = letters(rng, span)
+    left = (n - span) // 2
+    short = letters(rng, left) + core + letters(rng, n - span - left)
+    return short, letters(rng, n // 3) + edited(core, span // 5, rng) + letters(rng, n // 3)
+
+
+def families(seed, n_families=12, members=4, rate=0.08):
+    """Families of close sequences of many lengths: (sequences, family numbers)."""
+    rng = random.Random(seed)
+    sequences, numbers = [], []
+    for number in range(n_families):
+        founder = letters(rng, rng.randint(40, 220))
+        for _ in range(members):
+            sequences.append(edited(founder, int(rate * len(founder)), rng))
+            numbers.append(number)
+    return sequences, numbers
+
+
+def partition(labels, names):
+    groups = {}
+    for label, name in zip(labels, names, strict=True):
+        groups.setdefault(label, set()).add(name)
+    return sorted(map(sorted, groups.values()))
+
+
+def test_similar_takes_four_fifths_of_four_fifths():
+    rng = random.Random(1)
+    sequence = letters(rng, 100)
+    assert relatives.similar(sequence, sequence)
+    assert relatives.similar(sequence, edited(sequence, 19, rng, indels=0))
+    assert not relatives.similar(sequence, edited(sequence, 35, rng, indels=0))
+    assert relatives.similar(sequence[:80] + letters(rng, 20), letters(rng, 60) + sequence[:80])
+    assert not relatives.similar(sequence[:55] + letters(rng, 45), letters(rng, 60) + sequence[:55])
+    assert relatives.similar(sequence, sequence[10:60])
+
+
+def test_similar_is_symmetric():
+    rng = random.Random(2)
+    for n in (30, 60, 120):
+        one, other = border_pair(rng, n)
+        assert relatives.similar(one, other) == relatives.similar(other, one)
+
+
+def test_short_rnas_are_no_relatives_by_chance():
+    rng = random.Random(3)
+    long = [letters(rng, 1000) for _ in range(20)]
+    short = [letters(rng, 20) for _ in range(20)]
+    assert not any(relatives.similar(one, other) for one in short for other in long)
+    assert relatives.similar(long[0][300:320], long[0])
+
+
+def is_candidate(one, other):
+    ordered = sorted((one, other), key=len)
+    return any(row == 0 and 1 in later for row, later in relatives.candidates(ordered, 5e-6))
+
+
+@pytest.mark.parametrize("n", [55, 60, 80, 100, 120, 160, 400])
+def test_search_loses_next_to_nothing_at_the_threshold(n):
+    rng = random.Random(n)
+    assert sum(is_candidate(*border_pair(rng, n)) for _ in range(150)) >= 144
+
+
+@pytest.mark.parametrize("n", [24, 60, 100, 160, 400])
+def test_search_spares_most_unrelated_pairs(n, monkeypatch):
+    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    rng = random.Random(n)
+    assert sum(is_candidate(letters(rng, n), letters(rng, n + 20)) for _ in range(150)) <= 5
+
+
+@pytest.mark.parametrize("n", [20, 24, 30, 36, 45])
+def test_search_loses_little_among_short_rnas(n, monkeypatch):
+    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    rng, found = random.Random(n), []
+    while len(found) < 100:
+        one, edits = letters(rng, n), n // 5 + 1
+        other = letters(rng, 9) + edited(one, edits, rng) + letters(rng, 9)
+        while not relatives.similar(one, other, 5e-6):  # as among 100,000 RNAs
+            edits -= 1
+            other = letters(rng, 9) + edited(one, edits, rng) + letters(rng, 9)
+        found.append(is_candidate(one, other))
+    assert sum(found) >= 85
+
+
+def test_short_rnas_are_searched_as_all_pairs_would(monkeypatch):
+    rng = random.Random(8)
+    founders = [letters(rng, rng.randint(21, 26)) for _ in range(40)]
+    sequences = [edited(founder, e, rng) for founder in founders for e in (0, 1, 1)]
+    sequences += [letters(rng, 40) + founder + letters(rng, 700) for founder in founders[::4]]
+    one = partition(relatives.clusters(sequences), sequences)
+    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    assert one == partition(relatives.clusters(sequences), sequences)
+
+
+def test_windows_and_chunks_lose_no_place(monkeypatch):
+    rng = random.Random(9)
+    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    monkeypatch.setattr(relatives, "CHUNK", 3000)
+    monkeypatch.setattr(relatives, "BLOCK", 7)
+    for n in (24, 54, 90):
+        short = letters(rng, n)
+        places = range(0, 1000 - n, 61)
+        hosts = [letters(rng, i) + short + letters(rng, 1000 - n - i) for i in places]
+        assert len(set(relatives.clusters([short, *hosts]))) == 1
+
+
+def test_chance_relatives_get_rarer_as_rnas_get_more():
+    """24 letters with three changes are relatives among few RNAs, not among 400,000."""
+    rng = random.Random(10)
+    one = letters(rng, 24)
+    other = edited(one, 4, rng, indels=0)
+    assert relatives.similar(one, other)
+    assert not relatives.similar(one, other, relatives.CHANCE_PER_RNA / 400_000)
+    assert relatives.similar(one, one[1:], relatives.CHANCE_PER_RNA / 400_000)
+
+
+def test_many_random_short_rnas_do_not_chain():
+    rng = random.Random(11)
+    sequences = [letters(rng, rng.randint(20, 30)) for _ in range(1500)]
+    sequences += [letters(rng, 300) for _ in range(60)]
+    sizes = np.bincount(relatives.clusters(sequences))
+    assert sizes.max() <= 5 and (sizes > 1).sum() < 80
+
+
+def test_a_repetitive_rna_is_found_too():
+    rng = random.Random(12)
+    unit = "GGAC" * 25
+    assert len(set(relatives.clusters([unit, edited(unit, 12, rng), letters(rng, 110)]))) == 2
+
+
+def test_cigars_become_columns():
+    columns = relatives._columns(["3=1X12D", "101="])
+    assert [bytes(row).decode() for row in columns] == ["===X" + "D" * 97, "=" * 101]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_equal_all_pairs_by_alignment(seed):
+    sequences, numbers = families(seed)
+    labels = relatives.clusters(sequences)
+    linked = np.array([[relatives.similar(a, b) for b in sequences] for a in sequences])
+    reach = np.linalg.matrix_power(linked.astype(int), 8) > 0
+    assert (reach == (labels[:, None] == labels[None, :])).all()
+    assert partition(labels, sequences) == partition(numbers, sequences)
+
+
+def test_clusters_chain_and_do_not_depend_on_order():
+    sequences, _ = families(5)
+    shuffled = sequences[:]
+    random.Random(0).shuffle(shuffled)
+    one = partition(relatives.clusters(sequences), sequences)
+    assert one == partition(relatives.clusters(shuffled), shuffled)
+    assert len(relatives.clusters([])) == 0
+
+
+def test_clusters_survive_ambiguous_letters_and_tiny_sequences():
+    labels = relatives.clusters(["ACGUNNRYACGU", "ACGUNNRYACGU", "ACG", "N" * 60])
+    assert labels[0] == labels[1] and len(set(labels)) == 3

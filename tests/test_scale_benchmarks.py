@@ -1,0 +1,27 @@
+"""The synthetic tables keep the contracts, and their seeds repeat."""
+
+import pandas as pd
+
+from benchmarks import _synthetic as synthetic
+from benchmarks import lda_pool
+from rnagpt_lib import tables, topics
+from rnagpt_lib.profiles import Topics
+
+
+def test_tables_keep_their_contracts_and_seeds_repeat(tmp_path):
+    rnas, links = synthetic.rnas(300), synthetic.links(300, 800)
+    tables.write(tmp_path / "rnas.parquet", "rnas", rnas)
+    tables.write(tmp_path / "links.parquet", "links", links)
+    synthetic.write_articles(tmp_path / "articles.parquet", 800)
+    articles = tables.read(tmp_path / "articles.parquet", "articles")
+    assert set(links["rna_id"]) <= set(rnas["rna_id"]) and len(articles) == 800
+    assert set(links["article_id"]) < set(articles["article_id"])
+    assert 900 < articles["abstract"].str.len().mean() < 1500
+    pd.testing.assert_frame_equal(rnas, synthetic.rnas(300))
+    assert not rnas.equals(synthetic.rnas(300, seed=1))
+
+
+def test_the_loop_and_the_pool_find_the_same_topics(monkeypatch):
+    monkeypatch.setattr(lda_pool, "WORLD_SIZE", 20)
+    data = (*lda_pool._data(), Topics(workers=1, passes=2, max_topics=3), 0)
+    pd.testing.assert_frame_equal(topics.rna_topics(*data), lda_pool.loop(*data))
