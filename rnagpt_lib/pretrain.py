@@ -28,7 +28,7 @@ from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest
 from rnagpt_lib.pretrain_dictionary import install, thaw
 from rnagpt_lib.pretrain_texts import texts
-from rnagpt_lib.units import similar
+from rnagpt_lib.relatives import similar
 from rnagpt_lib.world_entries import WORLD_IDS
 
 POOL, SEED = "pretrain", 0

@@ -14,8 +14,8 @@ from rnagpt_lib import pretrain_llm as writing
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest, read_json, sha256
 from rnagpt_lib.pretrain_texts import texts
+from rnagpt_lib.relatives import similar
 from rnagpt_lib.sequences import nearest
-from rnagpt_lib.units import similar
 
 TINY = masking.ENCODER | {"layers": 2, "embed_dim": 32, "ffn_embed_dim": 64}
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
