@@ -81,6 +81,7 @@ class Topics(Stage):
     corpus_topics: int = Field(12, ge=2)
     workers: int = Field(0, ge=0)
     engine: Literal["pool", "ray"] = "pool"
+    update_of: str | None = None  # an earlier run, whose groups stay where they still stand
 
 
 class Price(BaseModel):

@@ -11,9 +11,27 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from rnagpt_lib.names import names_of
-from rnagpt_lib.topics import preprocess
+from rnagpt_lib.profiles import Topics
+from rnagpt_lib.topics import preprocess, rna_topics
 
 MOST_GROWTH = 0.25  # new abstracts to old ones; beyond it the groups are found anew
+
+
+def topics(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    params: Topics,
+    seed: int,
+    earlier: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Table ``topics`` of all RNAs: ``earlier`` ones where they still stand, else by LDA."""
+    if earlier is None:
+        return rna_topics(rnas, articles, links, params, seed)
+    kept = carried(earlier, rnas, articles, links, params.min_articles)
+    rest = links[~links.rna_id.isin(kept.rna_id)]
+    found = rna_topics(rnas, articles, rest, params, seed)
+    return pd.concat([kept, found], ignore_index=True)
 
 
 def carried(

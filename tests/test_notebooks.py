@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+import zlib
+from contextlib import closing
 from pathlib import Path
 
 import nbformat
@@ -124,36 +127,56 @@ def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
         pd.testing.assert_frame_equal(pd.read_parquet(first / name), pd.read_parquet(second / name))
 
 
+CANARY = "sk-canary-of-the-test"
+
+
 def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_path):
+    """Refused first, then stopped by the cap, then whole, then again for nothing; the key shows
+    nowhere."""
     pytest.importorskip("openai")
     small_path.executed("01_explore_topics")
     for stage in ("00_filter_rnacentral", "01_explore_topics"):
         shutil.copytree(small_path.runs / "mini" / stage, tmp_path / "runs" / "mini" / stage)
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("OPENAI_API_KEY", "secret-key-of-the-test")
-    app = OpenAI(Model())
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    app = OpenAI(Model(), key="another")  # it repeats the key that it refuses
     with talking(app) as settings:
         server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
-        made = [
-            execute.run_notebook(stage, parameters=server).parent
-            for stage in ("02_summarize", "03_decompose_qa")
-        ]
-    tables = [pd.read_parquet(made[0] / f"{name}.parquet") for name in ("annotations", "dropped")]
-    annotations, dropped = tables
+        with pytest.raises(InputError, match="refused the key in OPENAI_API_KEY") as refused:
+            execute.run_notebook("02", parameters=server)
+        with pytest.raises(InputError, match="PRICES has no price of model") as unpriced:
+            execute.run_notebook("02", parameters=server | {"CAP_DOLLARS": 1.0})
+        app.key = None
+        made = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
+        paid = app.completions
+        assert paid > 60
+        _check_tables(*made)
+        again = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
+        assert again == made and app.completions == paid
+    assert read_json(made[0] / "metrics.json")["calls"]["calls"] > 60
+    assert CANARY not in f"{refused.value} {unpriced.value}"
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert any(path.name == "journal.sqlite" for path in files)
+    assert not any(CANARY.encode() in path.read_bytes() for path in files)
+    with closing(sqlite3.connect(tmp_path / "runs" / "journal.sqlite")) as db:
+        bodies = [zlib.decompress(body) for (body,) in db.execute("SELECT body FROM bodies")]
+    assert len(bodies) >= paid and not any(CANARY.encode() in body for body in bodies)
+
+
+def _check_tables(summarized, decomposed):
+    annotations, dropped = (
+        pd.read_parquet(summarized / f"{name}.parquet") for name in ("annotations", "dropped")
+    )
     dnc = annotations[annotations.source == "dnc"]
-    assert {*dnc.rna_id, *dropped.record} == set(pd.read_parquet(made[1] / "rnas.parquet").rna_id)
+    rnas = pd.read_parquet(decomposed / "rnas.parquet")
+    assert {*dnc.rna_id, *dropped.record} == set(rnas.rna_id)
     assert dnc.article_ids.str.len().all() and len(dnc) > dnc.rna_id.nunique()
-    pairs = pd.read_parquet(made[1] / "pairs.parquet")
+    pairs = pd.read_parquet(decomposed / "pairs.parquet")
     asked = pairs[pairs.prompt_version == prompts.QA_VERSION]
     assert set(asked.form) == {"open", "closed"} and set(asked.rna_id) <= set(dnc.rna_id)
     assert asked.rna_id.nunique() > 0.8 * dnc.rna_id.nunique()
-    metrics = read_json(made[0] / "metrics.json")
+    metrics = read_json(summarized / "metrics.json")
     assert "stand-in" in str(metrics) and "no evidence" in str(metrics)
-    files = [path for folder in (*made, tmp_path / "runs") for path in folder.rglob("*")]
-    assert any(path.name == "journal.sqlite" for path in files)
-    assert not any(
-        b"secret-key-of-the-test" in path.read_bytes() for path in files if path.is_file()
-    )
 
 
 def test_template_runs(tmp_path):

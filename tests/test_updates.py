@@ -106,3 +106,13 @@ def test_an_abstract_without_a_word_in_common_has_a_group_too(made):
     now = updates.carried(found, data.rnas, articles, links, MINIMUM)
     weight = now[now.article_id == "odd"].weight.item()
     assert 0 < weight <= 1
+
+
+def test_what_does_not_stand_is_found_by_lda(made):
+    data, found, rna_id = made
+    params = Topics(workers=1)
+    earlier = found[found.rna_id != rna_id]
+    all_new = updates.topics(data.rnas, data.articles, data.links, params, 0, found[:0])
+    pd.testing.assert_frame_equal(ordered(all_new), ordered(found))
+    again = updates.topics(data.rnas, data.articles, data.links, params, 0, earlier)
+    pd.testing.assert_frame_equal(ordered(again), ordered(found))

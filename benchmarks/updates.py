@@ -1,0 +1,87 @@
+"""What an update costs: the calls that 1 % new articles repeat, of summaries and pairs.
+
+The world's literature, less 1 % of the articles, goes through topics, summaries and pairs with
+the stand-in model; then the whole of it, from the same journal. Rows: ``{name, calls, repeated,
+share, low, high, rnas, touched, articles, new, note}``, medians over draws of the new articles.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from rnagpt_lib import qa, summarize, updates, wire, world
+from rnagpt_lib.files import write_json
+from rnagpt_lib.profiles import Decompose, Summarize, Topics
+from tests.standin.answers import Model, talking
+from tests.standin.openai_api import OpenAI
+
+RESULTS = Path(__file__).parent / "results" / "updates.json"
+RNAS, DRAWS, NEW = 200, 5, 0.01
+PARAMS = Topics()
+
+
+def main() -> None:
+    """Measure all draws and write the rows."""
+    data = world.make(RNAS, 0)
+    found = pd.DataFrame([row for draw in range(DRAWS) for row in drawn(data, draw)])
+    rows = [_row(name, own) for name, own in found.groupby("name", sort=False)]
+    write_json(RESULTS, rows)
+    for row in rows:
+        print(
+            f"{row['name']}: {row['repeated']:.0f} of {row['calls']:.0f} calls, {row['share']:.1%}"
+        )
+
+
+def drawn(data: world.World, draw: int) -> Iterator[dict]:
+    """One draw of new articles: the groups kept, then found anew, each from a journal of its own."""
+    ids = sorted(data.articles.article_id)
+    new = set(np.random.default_rng(draw).choice(ids, round(NEW * len(ids)), replace=False))
+    articles = data.articles[~data.articles.article_id.isin(new)]
+    links = data.links[~data.links.article_id.isin(new)]
+    before = updates.topics(data.rnas, articles, links, PARAMS, 0)
+    for name, earlier in (("groups kept", before), ("groups found anew", None)):
+        app = OpenAI(answer=Model())
+        with _own_runs(), talking(app) as settings:
+            _asked(data.rnas, articles, links, before, settings)
+            calls = app.completions
+            topics = updates.topics(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
+            _asked(data.rnas, data.articles, data.links, topics, settings)
+        touched = data.links[data.links.article_id.isin(new)].rna_id.nunique()
+        repeated = app.completions - calls
+        yield {"name": name, "calls": calls, "repeated": repeated, "share": repeated / calls,
+               "rnas": data.links.rna_id.nunique(), "touched": touched, "articles": len(ids),
+               "new": len(new)}  # fmt: skip
+
+
+def _asked(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    topics: pd.DataFrame,
+    settings: dict,
+) -> None:
+    """Summaries by divide and conquer, then pairs."""
+    params = Summarize(**settings), Decompose(**settings)
+    made = summarize.summarize(rnas, articles, links, topics, params[0], arms=("dnc",))
+    qa.pairs(rnas, made.annotations, articles, links, params[1])
+
+
+@contextmanager
+def _own_runs() -> Iterator[None]:
+    """A folder for the journal, and a key that the stand-in takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        with patch.dict(os.environ, {"RNAGPT_RUNS": folder, wire.KEY: "any"}):
+            yield
+
+
+def _row(name: str, draws: pd.DataFrame) -> dict:
+    middle = draws.drop(columns="name").median().round(4).to_dict()
+    spread = {"low": round(draws.share.min(), 4), "high": round(draws.share.max(), 4)}
+    note = f"{len(draws)} draws; low and high are the least and the largest share"
+    return {"name": name} | middle | spread | {"note": note}
