@@ -4,6 +4,7 @@ Tasks are drawn from an iterator as workers get free, and results come back one 
 order of the tasks, so memory holds a few of each, however many there are.
 """
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -101,4 +102,5 @@ def _connected():
                 "or name one in RAY_ADDRESS, or set ENGINE to pool"
             ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans; the bar is ours
     return ray

@@ -193,7 +193,7 @@ def test_agreement_counts_every_item_of_a_list():
     assert dataset.agreement(pairs, truth) == {"precision": 0.5, "recall": 1.0}
 
 
-@pytest.mark.parametrize("module", ["facts", "kinds", "relations", "units", "user_files"])
+@pytest.mark.parametrize("module", ["facts", "kinds", "relations", "relatives", "user_files"])
 def test_examples_in_docstrings(module):
     found = importlib.import_module(f"rnagpt_lib.{module}")
     result = doctest.testmod(found, optionflags=doctest.ELLIPSIS)

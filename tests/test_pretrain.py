@@ -77,6 +77,7 @@ def test_texts_are_the_same_again_and_ask_about_no_sequence(documents):
     assert not [d for d in documents if "###" in d and "<RNA>" in d]
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
     recipe = pretrain.Recipe(rnas=600, steps=20, step_tokens=500, rate=3e-3, warmup=2)
     curves, weights = [], []

@@ -168,13 +168,21 @@ def test_europe_pmc_answers_as_the_real_one(shared, where, file, how):
             assert isinstance(ours[key], type(found[0][key])), key
 
 
+def _parameters(line):
+    words = line.split()
+    assert set(words[::3]) == {"-p"}
+    return dict(zip(words[1::3], words[2::3], strict=True))
+
+
 def test_it_is_served_from_the_command_line():
     command = [sys.executable, "-m", "tests.standin", "0", "20"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        words = child.stdout.readline().split()
-        given = dict(zip(words[1::3], words[2::3], strict=True))
-        assert set(given) == {"EBI_SEARCH", "EXPORT", "EUROPEPMC", "RNACENTRAL_API"}
+        sources, model = (child.stdout.readline().split(": ", 1) for _ in range(2))
+        given = _parameters(sources[1])
+        places = {"EBI_SEARCH", "EXPORT", "EUROPEPMC", "RNACENTRAL_API"}
+        assert sources[0] == "00" and set(given) == places | {"INPUT"}
+        assert set(_parameters(model[1])) == {"PROVIDER", "MODEL", "BASE_URL"}
         about = requests.get(f"{given['EBI_SEARCH']}/rnacentral").json()
         assert about["domains"][0]["id"] == rnacentral.DOMAIN
     finally:

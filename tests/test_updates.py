@@ -11,8 +11,10 @@ MINIMUM = Topics().min_articles
 @pytest.fixture(scope="module")
 def made():
     """A world with its topics, and an RNA of several groups."""
-    data = world.make(60, seed=3)
-    found = topics.rna_topics(data.rnas, data.articles, data.links, Topics(workers=1), seed=0)
+    data = world.make(40, seed=3)
+    found = topics.rna_topics(
+        data.rnas, data.articles, data.links, Topics(workers=1, passes=2), seed=0
+    )
     groups = found.groupby("rna_id").topic.nunique()
     return data, found, groups[groups > 1].index[0]
 
@@ -110,7 +112,7 @@ def test_an_abstract_without_a_word_in_common_has_a_group_too(made):
 
 def test_what_does_not_stand_is_found_by_lda(made):
     data, found, rna_id = made
-    params = Topics(workers=1)
+    params = Topics(workers=1, passes=2)
     earlier = found[found.rna_id != rna_id]
     all_new = updates.topics(data.rnas, data.articles, data.links, params, 0, found[:0])
     pd.testing.assert_frame_equal(ordered(all_new), ordered(found))
