@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Literal
@@ -69,19 +70,26 @@ def _by_ray(function: Callable, tasks: Iterable) -> Iterator:
     ray = _connected()
     tasks = iter(tasks)
     while part := list(islice(tasks, SLICE)):
-        rows = [{"number": number, "task": task} for number, task in enumerate(part)]
+        rows = [{"number": number, "task": _Whole(task)} for number, task in enumerate(part)]
         done = ray.data.from_items(
             rows, override_num_blocks=max(1, len(rows) // BATCH)
         ).map_batches(_batch, fn_kwargs={"function": function}, batch_size=BATCH)
         results = {row["number"]: row["result"] for row in done.iter_rows()}
-        yield from (results[number] for number in range(len(part)))
+        yield from (results[number].value for number in range(len(part)))
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What Ray is to pass on as it is: it would turn pairs of numbers into an array of floats."""
+
+    value: Any
 
 
 def _batch(batch: dict, function: Callable) -> dict:
     import numpy as np
 
     results = np.empty(len(batch["task"]), dtype=object)
-    results[:] = [function(task) for task in batch["task"]]
+    results[:] = [_Whole(function(task.value)) for task in batch["task"]]
     return {"number": batch["number"], "result": results}
 
 
