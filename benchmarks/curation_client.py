@@ -4,25 +4,18 @@ A local server, in a process of its own, answers after a fixed time, as a model 
 journal every call; each repeat begins with an empty journal.
 """
 
-import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
-from statistics import median
 
-from rnagpt_lib import report, wire
-from rnagpt_lib.files import write_json
+from benchmarks import _peers
+from rnagpt_lib import wire
 from tests import paid_loop
 from tests.standin import server
 from tests.standin.openai_api import OpenAI
 
-RESULTS = Path(__file__).parent / "results" / "curation_client.json"
-README = Path(__file__).parent / "README.md"
 WIDTH, CALLS, LATENCY, REPEATS = 16, 32, 1.0, 5  # LATENCY in seconds, that of a short answer
 TARGET = 0.8 * WIDTH
 
@@ -36,40 +29,19 @@ def main() -> None:
     process.start()
     url = ours.recv()
     try:
-        equal = _timed(url, WIDTH)[0] == _timed(url, 1)[0]
-        if not equal:
-            raise AssertionError("the two ways brought different answers")
-        ratios = sorted(_ratio(url) for _ in range(REPEATS))
+        assert _timed(url, WIDTH)[0] == _timed(url, 1)[0], "the two ways brought other answers"
+        ratios = [_ratio(url) for _ in range(REPEATS)]
     finally:
         process.kill()
         process.join()
-    row = {
-        "name": "concurrent curation client",
-        "ours": f"llm.Client, width {WIDTH}",
-        "peer": "the same client, one call after another",
-        "workload": f"{CALLS} chat completions, local server, {LATENCY} s each",
-        "ratio_median": round(median(ratios), 2),
-        "ratio_low": round(ratios[0], 2),
-        "ratio_high": round(ratios[-1], 2),
-        "repeats": REPEATS,
-        "equal": equal,
-        "target": f"≥ {TARGET:g} (0.8 × width)",
-        "limit": f"{WIDTH}; the account's rate limits",
-        "machine": f"{platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    write_json(RESULTS, [row])
-    print(report.write_block(README, "curation_client", render()))
-
-
-def render() -> str:
-    """The block of ``benchmarks/README.md``, from the kept result alone."""
-    (row,) = json.loads(RESULTS.read_text("utf-8"))
-    return (
-        f"{row['ours']} against {row['peer']} ({row['workload']}): **{row['ratio_median']} times as "
-        f"fast** [{row['ratio_low']}, {row['ratio_high']}], {row['repeats']} interleaved repeats, "
-        f"equal answers; target {row['target']}, limit {row['limit']}. {row['machine']}, "
-        f"{row['date']}."
+    _peers.keep(
+        "curation_client",
+        ratios,
+        ours=f"llm.Client, width {WIDTH}",
+        peer="the same client, one call after another",
+        workload=f"{CALLS} chat completions, local server, {LATENCY} s each",
+        target=f"≥ {TARGET:g} (0.8 × width)",
+        limit=f"{WIDTH}; the account's rate limits",
     )
 
 

@@ -6,23 +6,19 @@ tells its seconds and its peak memory (VmHWM); the outputs must be equal.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 import pyarrow.parquet as pq
 
+from benchmarks import _peers
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib.files import write_json
 from rnagpt_lib.sieve import sieve
 
-RESULTS = Path(__file__).parent / "results" / "filter_join.json"
 TABLES = ("rnas", "links", "articles")
 MIN_LENGTH, MAX_LENGTH = 10, 1024
 REPEATS = 3
@@ -40,32 +36,18 @@ def main() -> None:
         runs = [{side: _run(side, folder) for side in ("ours", "peer")} for _ in range(REPEATS)]
         equal = all(_same(folder / "ours", folder / "peer", table) for table in TABLES)
     assert equal, "the two sides wrote different tables"
-    write_json(RESULTS, [_row(runs, n_rnas, n_articles)])
-    print(json.dumps(_row(runs, n_rnas, n_articles), indent=1))
-
-
-def _row(runs: list[dict], n_rnas: int, n_articles: int) -> dict:
-    ratios = [run["peer"]["seconds"] / run["ours"]["seconds"] for run in runs]
     memory = {side: max(run[side]["peak_mb"] for run in runs) for side in ("ours", "peer")}
-    seconds = {side: median(run[side]["seconds"] for run in runs) for side in ("ours", "peer")}
-    return {
-        "name": "filter_join",
-        "ours": "parquet batches through pyarrow, written as they come",
-        "peer": "pandas: read, isin, write",
-        "workload": f"{n_rnas:,} RNAs, {n_articles:,} articles, synthetic; parquet in and out",
-        "ratio_median": round(median(ratios), 3),
-        "ratio_low": round(min(ratios), 3),
-        "ratio_high": round(max(ratios), 3),
-        "repeats": len(runs),
-        "equal": True,
-        "seconds": {side: round(value, 1) for side, value in seconds.items()},
-        "peak_mb": memory,
-        "memory_share": round(memory["ours"] / memory["peer"], 3),
-        "target": "ratio 1, memory share 0.25",
-        "limit": "decompression",
-        "machine": f"{platform.machine()}, {os.cpu_count()} threads, {platform.system()}",
-        "date": date.today().isoformat(),
-    }
+    _peers.keep(
+        "filter_join",
+        [run["peer"]["seconds"] / run["ours"]["seconds"] for run in runs],
+        ours="parquet batches through pyarrow, written as they come",
+        peer="pandas: read, isin, write",
+        workload=f"{n_rnas:,} RNAs, {n_articles:,} articles, synthetic; parquet in and out",
+        peak_mb=memory,
+        memory_share=round(memory["ours"] / memory["peer"], 3),
+        target="≥ 1, a quarter of the memory",
+        limit="decompression",
+    )
 
 
 def _run(side: str, folder: Path) -> dict:

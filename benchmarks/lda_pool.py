@@ -5,22 +5,16 @@ reuse. The world's RNAs with abstracts enough; each RNA has a twin with the same
 RNAcentral's entries of several species do.
 """
 
-import json
 import os
-import platform
 import time
-from datetime import date
-from pathlib import Path
-from statistics import median
 
 import pandas as pd
 
+from benchmarks import _peers
 from rnagpt_lib import topics, world
-from rnagpt_lib.files import write_json
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Topics
 
-RESULTS = Path(__file__).parent / "results" / "lda_pool.json"
 WORLD_SIZE, TWINS, REPEATS = 80, 2, 5
 
 
@@ -35,28 +29,17 @@ def main() -> None:
         peer = loop(rnas, articles, links, params, 0)
         seconds.append((middle - start, time.perf_counter() - middle))
         pd.testing.assert_frame_equal(ours, peer)
-    ratios = sorted(peer / ours for ours, peer in seconds)
     cores = os.cpu_count()
-    row = {
-        "name": "lda_pool",
-        "ours": f"pool of {cores} processes, equal article sets once",
-        "peer": "gensim in a loop over the RNAs",
-        "workload": f"{len(rnas)} RNAs of the world, {TWINS} with each article set, "
+    _peers.keep(
+        "lda_pool",
+        [peer / ours for ours, peer in seconds],
+        ours=f"pool of {cores} processes, equal article sets once",
+        peer="gensim in a loop over the RNAs",
+        workload=f"{len(rnas)} RNAs of the world, {TWINS} with each article set, "
         f"{len(links):,} links",
-        "ratio_median": round(median(ratios), 3),
-        "ratio_low": round(ratios[0], 3),
-        "ratio_high": round(ratios[-1], 3),
-        "repeats": REPEATS,
-        "equal": True,
-        "seconds": {"ours": round(median(s[0] for s in seconds), 1),
-                    "peer": round(median(s[1] for s in seconds), 1)},
-        "target": f"1.5 x cores = {1.5 * cores}",
-        "limit": f"cores x RNAs for a set: {cores * TWINS}",
-        "machine": f"{platform.machine()}, {cores} threads, {platform.system()}",
-        "date": date.today().isoformat(),
-    }  # fmt: skip
-    write_json(RESULTS, [row])
-    print(json.dumps(row, indent=1))
+        target=f"≥ {1.5 * cores:g} (1.5 × cores)",
+        limit=f"{cores * TWINS} (cores × RNAs with a set)",
+    )
 
 
 def _data() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,57 @@
+"""Measurements against a peer: one file of rows each, one table of all in ``README.md``."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+
+from rnagpt_lib import report
+from rnagpt_lib.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+NAMES = ("curation_client", "filter_join", "lda_pool")
+
+
+def keep(name: str, ratios: Sequence[float], **about: object) -> None:
+    """Write the row of ``name`` (equality was asserted before) and render the table anew.
+
+    ``ratios``: the peer's seconds over ours, one for each repeat.
+    """
+    row = about | {
+        "name": name,
+        "ratio_median": round(median(ratios), 2),
+        "ratio_low": round(min(ratios), 2),
+        "ratio_high": round(max(ratios), 2),
+        "repeats": len(ratios),
+        "equal": True,
+        "machine": f"{platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    write_json(RESULTS / f"{name}.json", [row])
+    print(report.write_block(README, "peers", render()))
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    files = [RESULTS / f"{name}.json" for name in NAMES]
+    rows = [row for file in files if file.is_file() for row in json.loads(file.read_text("utf-8"))]
+    return report.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("name"))
+
+
+def _cells(row: dict) -> dict:
+    ratio = f"{row['ratio_median']:.1f} [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]"
+    memory = f"; {row['memory_share']:.2f} of its memory" if "memory_share" in row else ""
+    texts = {name: row[name] for name in ("ours", "peer", "workload", "target", "limit")}
+    return {
+        "name": row["name"],
+        "times as fast": ratio + memory,
+        **texts,
+        "repeats": str(row["repeats"]),
+        "measured": f"{row['machine']}, {row['date']}",
+    }
