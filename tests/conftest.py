@@ -55,6 +55,42 @@ def shared() -> Path:
     return paths.shared()
 
 
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The seconds that the library would have waited; it waits for nothing."""
+    from rnagpt_lib import retries
+
+    made = []
+    monkeypatch.setattr(retries, "pause", made.append)
+    return made
+
+
+@pytest.fixture
+def talker(monkeypatch, pauses):
+    """A stand-in model on this machine: the app, and the settings of `profiles.Calls` for it."""
+    from tests.standin.answers import Model, talking
+    from tests.standin.openai_api import OpenAI
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    app = OpenAI(Model())
+    with talking(app) as settings:
+        yield app, settings
+
+
+@pytest.fixture
+def rnagpt(monkeypatch, capsys):
+    """Calls the command in this process; returns exit code, stdout and stderr."""
+    from rnagpt_lib import cli
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        return exited.value.code, *capsys.readouterr()
+
+    return call
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from rnagpt_lib import batches, journal_file, retries, wire
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Client
 from tests import paid_loop
+from tests.journal_rows import rows, spent
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI, by_schema, completed
 
@@ -36,18 +36,6 @@ def world(monkeypatch):
     app, queue = OpenAI(), Faults()
     with serve(app, faults=queue) as url:
         yield World(url, app, queue)
-
-
-def rows(sql):
-    db = sqlite3.connect(journal_file.file())
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
-
-
-def spent():
-    return rows("SELECT coalesce(sum(cost), 0) FROM attempts")[0][0]
 
 
 def good(replies, texts=TEXTS):

@@ -5,22 +5,9 @@ import sys
 
 import pytest
 
-from rnagpt_lib import cli, execute, plots, profiles, report
+from rnagpt_lib import execute, plots, profiles, report
 from rnagpt_lib.errors import InputError, NotebookFailed
 from rnagpt_lib.stages import STAGES
-
-
-@pytest.fixture
-def rnagpt(monkeypatch, capsys):
-    """Calls the command in this process; returns exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        return exited.value.code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Prices, bounds, and the estimate held against what a real server then charges."""
 
 import re
-import sys
 
 import pytest
 
-from rnagpt_lib import cli, cost, foreseen, journal_file, retries, tables, wire
+from rnagpt_lib import cost, foreseen, journal_file, retries, tables, wire
 from rnagpt_lib.cost import estimate, microdollars, most_tokens_in
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Price
@@ -123,19 +122,6 @@ def test_a_million_requests_are_never_held_at_once():
     next(chunks)
     assert len(alive) <= 500
     assert sum(map(len, chunks)) == 2500
-
-
-@pytest.fixture
-def rnagpt(monkeypatch, capsys):
-    """Calls the command in this process; returns exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rnagpt", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        return exited.value.code, *capsys.readouterr()
-
-    return call
 
 
 # The command, on tables as a run has them.

@@ -6,13 +6,12 @@ import random
 import pandas as pd
 import pytest
 
-from rnagpt_lib import dnc, retries, wire
+from rnagpt_lib import dnc
 from rnagpt_lib.extractive import Abstract, Subject
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.summarize import requests, summarize
-from tests.standin.answers import Model, talking
-from tests.standin.openai_api import OpenAI
+from tests.standin.answers import Model
 
 pytest.importorskip("openai")
 FACTS = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS", 2: "liver lung brain"}
@@ -46,12 +45,8 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
-    monkeypatch.setattr(retries, "pause", lambda seconds: None)
-    app = OpenAI(Model())
-    with talking(app) as settings:
-        yield World(app, settings)
+def world(talker):
+    return World(*talker)
 
 
 def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):

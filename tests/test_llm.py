@@ -13,6 +13,7 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Client, Request
 from rnagpt_lib.request import schema
 from tests.fault_matrix import CASES, error
+from tests.journal_rows import rows, spent
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import PRICE, OpenAI, by_schema
 
@@ -57,25 +58,6 @@ class World:
     @property
     def sent(self):
         return [json.loads(seen.body) for seen in self.faults.asked("/chat/completions")]
-
-
-def rows(sql):
-    db = sqlite3.connect(journal_file.file())
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
-
-
-def spent():
-    return rows("SELECT coalesce(sum(cost), 0) FROM attempts")[0][0]
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    made = []
-    monkeypatch.setattr(retries, "pause", made.append)
-    return made
 
 
 @pytest.fixture

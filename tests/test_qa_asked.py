@@ -4,12 +4,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rnagpt_lib import prompts, qa, qa_asked, retries, wire
+from rnagpt_lib import prompts, qa, qa_asked
 from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.qa_asked import Asked, Statements
 from rnagpt_lib.tables import COLUMNS, frame
-from tests.standin.answers import Model, talking
-from tests.standin.openai_api import OpenAI
+from tests.standin.answers import Model
 
 pytest.importorskip("openai")
 TEXTS = {
@@ -124,15 +123,6 @@ ANNOTATIONS = [
 ]
 
 
-@pytest.fixture
-def world(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
-    monkeypatch.setattr(retries, "pause", lambda seconds: None)
-    app = OpenAI(Model())
-    with talking(app) as settings:
-        yield app, settings
-
-
 def decompose(settings, abstracts=("Of PTEN.",) * 3, **params):
     base = dict.fromkeys(COLUMNS["rnas"], "") | {"length": 20, "rna_type": "tRNA"}
     rnas = [base | {"rna_id": rna_id, "species": "Minia tertia"} for rna_id in ("R1", "R2")]
@@ -150,8 +140,8 @@ def decompose(settings, abstracts=("Of PTEN.",) * 3, **params):
     return qa.pairs(*tables, linked, Decompose(**(settings | params)))[:2]
 
 
-def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(world):
-    app, settings = world
+def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(talker):
+    app, settings = talker
     pairs, dropped = decompose(settings)
     made = pairs[~pairs["kind"].isin(["rna_type", "species"])]
     assert set(made["form"]) == {"open", "closed"} and set(made["kind"]) == {"literature", "local"}
@@ -166,8 +156,10 @@ def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(w
     assert user["content"].count("<statement ") == user["content"].count("</statement>")
 
 
-def test_a_second_run_makes_no_call_and_a_new_prompt_repeats_the_questions_only(world, monkeypatch):
-    app, settings = world
+def test_a_second_run_makes_no_call_and_a_new_prompt_repeats_the_questions_only(
+    talker, monkeypatch
+):
+    app, settings = talker
     first, _ = decompose(settings)
     again, _ = decompose(settings)
     assert app.completions == 2 and again.equals(first)
@@ -176,8 +168,8 @@ def test_a_second_run_makes_no_call_and_a_new_prompt_repeats_the_questions_only(
     assert app.completions == 4 and set(newer["prompt_version"]) == {"qa-next", "rules-2"}
 
 
-def test_requests_are_those_that_are_sent(world):
-    app, settings = world
+def test_requests_are_those_that_are_sent(talker):
+    app, settings = talker
     rows = [
         {"rna_id": r, "source": "dnc", "sentence_no": n, "text": text, "article_ids": ids}
         for n, (r, text, ids) in enumerate(ANNOTATIONS)
@@ -189,8 +181,8 @@ def test_requests_are_those_that_are_sent(world):
     assert sorted(app.answer.asked, key=str) == sorted(foreseen, key=str)
 
 
-def test_repeated_and_contradictory_pairs_are_out(world):
-    app, settings = world
+def test_repeated_and_contradictory_pairs_are_out(talker):
+    app, settings = talker
     app.answer = Model(doubles=True)
     pairs, dropped = decompose(settings, model="doubling")
     assert pairs["pair_id"].is_unique
@@ -200,8 +192,8 @@ def test_repeated_and_contradictory_pairs_are_out(world):
     assert "a pair repeats or contradicts another" in set(dropped["reason"])
 
 
-def test_what_the_statements_do_not_say_is_counted_by_reason(world):
-    app, settings = world
+def test_what_the_statements_do_not_say_is_counted_by_reason(talker):
+    app, settings = talker
     app.answer = Model(strays=True)
     pairs, dropped = decompose(settings, model="straying")
     counts = dropped.groupby("reason").size()
@@ -210,8 +202,8 @@ def test_what_the_statements_do_not_say_is_counted_by_reason(world):
 
 
 @pytest.mark.parametrize("state", ["refusal", "length", "filter", "malformed"])
-def test_a_call_that_fails_leaves_the_pairs_by_rule(world, state):
-    app, settings = world
+def test_a_call_that_fails_leaves_the_pairs_by_rule(talker, state):
+    app, settings = talker
     app.end = lambda said: {"filter": "content_filter"}.get(state, state) if "PTEN" in said else ""
     good, bad = Model(), Model(broken=True)
     if state == "malformed":
@@ -224,8 +216,8 @@ def test_a_call_that_fails_leaves_the_pairs_by_rule(world, state):
     assert rows["reason"].tolist() == [f"the model's pairs are missing (state {state})"]
 
 
-def test_a_no_about_what_an_abstract_names_is_out(world):
-    _, settings = world
+def test_a_no_about_what_an_abstract_names_is_out(talker):
+    _, settings = talker
     told, _ = decompose(settings)
     silent = told["answer"].str.contains(
         "not bind Zorgomycin|not target Zorgomycin|with Zorgomycin"
@@ -235,7 +227,7 @@ def test_a_no_about_what_an_abstract_names_is_out(world):
     assert "a pair denies what a text of the RNA names" in set(dropped["reason"])
 
 
-def test_no_pair_names_the_rna(world):
-    _, settings = world
+def test_no_pair_names_the_rna(talker):
+    _, settings = talker
     pairs, _ = decompose(settings)
     assert not (pairs["question"] + pairs["answer"]).str.contains(r"\bR[12]\b").any()

@@ -4,25 +4,14 @@ import pandas as pd
 import pytest
 
 from benchmarks.real_data import precursors
-from rnagpt_lib import clean, execute, prompts, qa, retries, runs, user_files, wire
+from rnagpt_lib import clean, execute, prompts, qa, runs, user_files
 from rnagpt_lib.names import names_of, pattern
 from rnagpt_lib.profiles import Decompose, Filter, Summarize
 from rnagpt_lib.summarize import summarize
-from tests.standin.answers import Model, talking
-from tests.standin.openai_api import OpenAI
 
 pytest.importorskip("openai")
 STAGES = ("00_filter_rnacentral", "01_explore_topics", "02_summarize", "03_decompose_qa")
 FEW = {"PASSES": 1, "STABILITY_SEEDS": 2, "MAX_TOPICS": 3, "CORPUS_TOPICS": 2, "ARMS_SAMPLE": 4}
-
-
-@pytest.fixture
-def world(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
-    monkeypatch.setattr(retries, "pause", lambda seconds: None)
-    app = OpenAI(Model())
-    with talking(app) as settings:
-        yield app, settings
 
 
 def check(rnas, links, annotations, pairs):
@@ -39,8 +28,8 @@ def check(rnas, links, annotations, pairs):
         assert len(row.article_ids) or row.answer.startswith("No")
 
 
-def test_through_the_library_twice_and_the_second_time_without_a_call(world, shared, tmp_path):
-    app, settings = world
+def test_through_the_library_twice_and_the_second_time_without_a_call(talker, shared, tmp_path):
+    app, settings = talker
     files = {name.lower(): path for name, path in precursors(tmp_path).items()}
     read = user_files.read(Filter(input="files", **files))
     rnas, articles, links = read["rnas"], read["articles"], read["links"]
@@ -59,8 +48,8 @@ def test_through_the_library_twice_and_the_second_time_without_a_call(world, sha
 
 
 @pytest.mark.slow
-def test_through_the_notebooks(world, shared, tmp_path):
-    app, settings = world
+def test_through_the_notebooks(talker, shared, tmp_path):
+    app, settings = talker
     server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
     given = precursors(tmp_path) | FEW | server
     execute.run_path(STAGES, run="real", profile="local", parameters=given)

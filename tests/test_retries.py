@@ -8,13 +8,6 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.retries import Again, persistently, retry_after
 
 
-@pytest.fixture
-def pauses(monkeypatch):
-    made = []
-    monkeypatch.setattr(retries, "pause", made.append)
-    return made
-
-
 def failing(*faults):
     """A call that raises the faults in turn, then returns "done"."""
     left = list(faults)

@@ -46,13 +46,6 @@ class Host:
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    made = []
-    monkeypatch.setattr(retries, "pause", made.append)
-    return made
-
-
-@pytest.fixture
 def queue():
     return Faults()
 
