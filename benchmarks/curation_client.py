@@ -5,13 +5,11 @@ journal every call; each repeat begins with an empty journal.
 """
 
 import multiprocessing
-import os
-import tempfile
 import time
 from multiprocessing.connection import Connection
 
 from benchmarks import _peers
-from rnagpt_lib import wire
+from benchmarks._runs import own_runs
 from tests import paid_loop
 from tests.standin import server
 from tests.standin.openai_api import OpenAI
@@ -22,7 +20,6 @@ TARGET = 0.8 * WIDTH
 
 def main() -> None:
     """Measure, interleaved, and write the row."""
-    os.environ[wire.KEY] = "sk-benchmark"
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -59,13 +56,7 @@ def _ratio(url: str) -> float:
 def _timed(url: str, width: int) -> tuple[list, float]:
     """The answers and the seconds that they took, from opening the client to closing it."""
     texts = [f"abstract {number}" for number in range(CALLS)]
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["RNAGPT_RUNS"] = folder
-        try:
-            start = time.perf_counter()
-            replies = paid_loop.ask(texts, url, width=width)
-            return [
-                (r.state, r.value, r.microdollars) for r in replies
-            ], time.perf_counter() - start
-        finally:
-            del os.environ["RNAGPT_RUNS"]
+    with own_runs():
+        start = time.perf_counter()
+        replies = paid_loop.ask(texts, url, width=width)
+        return [(r.state, r.value, r.microdollars) for r in replies], time.perf_counter() - start

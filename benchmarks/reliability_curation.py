@@ -7,11 +7,9 @@ is held against what the client's journal says. Rows: ``{name, tried, survived, 
 
 import io
 import json
-import os
 import random
 import signal
 import sqlite3
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -20,10 +18,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import journal_file, report, retries, wire
+from benchmarks._runs import own_runs
+from rnagpt_lib import journal_file, report, retries
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import write_json
-from tests import paid_loop
+from tests import injections, paid_loop
 from tests.fault_matrix import CASES
 from tests.standin import Faults, serve
 from tests.standin.openai_api import OpenAI, by_schema
@@ -44,9 +43,8 @@ STEPS = [  # of a batch, and how often each is taken
 
 def main() -> None:
     """Run all campaigns and write their rows."""
-    os.environ[wire.KEY] = "sk-campaign"
     retries.pause = lambda seconds: None
-    rows = [killed_loops(100), killed_batches(60), faults(), *map(capped, (1, 8, 32))]
+    rows = [killed_loops(100), killed_batches(60), faults(), *map(capped, (1, 8, 32)), injected()]
     write_json(RESULTS, rows)
     print(report.write_block(README, "reliability_curation", render()))
 
@@ -73,14 +71,8 @@ class Ledger(OpenAI):
 @contextmanager
 def world(app: OpenAI, queue: Faults | None = None) -> Iterator[tuple[Path, str]]:
     """An empty folder of runs, and the URL of the server."""
-    before = os.environ.get("RNAGPT_RUNS")
-    with tempfile.TemporaryDirectory() as folder, serve(app, faults=queue) as url:
-        os.environ["RNAGPT_RUNS"] = folder
-        try:
-            yield Path(folder), url
-        finally:
-            del os.environ["RNAGPT_RUNS"]
-            os.environ |= {"RNAGPT_RUNS": before} if before else {}
+    with own_runs() as folder, serve(app, faults=queue) as url:
+        yield folder, url
 
 
 def asked(url: str, texts: list[str] = TEXTS, **changes: object) -> tuple[list, str]:
@@ -174,6 +166,16 @@ def _ends_as_documented(case) -> bool:
             ended = case.ends if case.stops and case.ends in str(error) else str(error)
         states, spent = attempts()
         return ended == case.ends and states == Counter(case.attempts) and spent >= app.bill
+
+
+def injected() -> dict:
+    """Abstracts that give orders, and a model that obeys them: none of it is in the data set."""
+    with own_runs():
+        rows = pd.DataFrame(injections.rows())
+    note = f"abstracts that give orders, a model that obeys; {', '.join(filter(None, rows.note))}"
+    return _row(
+        "injections", len(rows), int(rows.survived.sum()), int(rows.lost.sum()), note.rstrip("; ")
+    )
 
 
 def capped(width: int, calls: int = 1000, share: float = 0.37) -> dict:

@@ -5,17 +5,14 @@ the stand-in model; then the whole of it, from the same journal. Rows: ``{name, 
 share, low, high, rnas, touched, articles, new, note}``, medians over draws of the new articles.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import qa, summarize, updates, wire, world
+from benchmarks._runs import own_runs
+from rnagpt_lib import qa, summarize, updates, world
 from rnagpt_lib.files import write_json
 from rnagpt_lib.profiles import Decompose, Summarize, Topics
 from tests.standin.answers import Model, talking
@@ -47,7 +44,7 @@ def drawn(data: world.World, draw: int) -> Iterator[dict]:
     before = updates.topics(data.rnas, articles, links, PARAMS, 0)
     for name, earlier in (("groups kept", before), ("groups found anew", None)):
         app = OpenAI(answer=Model())
-        with _own_runs(), talking(app) as settings:
+        with own_runs(), talking(app) as settings:
             _asked(data.rnas, articles, links, before, settings)
             calls = app.completions
             topics = updates.topics(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
@@ -70,14 +67,6 @@ def _asked(
     params = Summarize(**settings), Decompose(**settings)
     made = summarize.summarize(rnas, articles, links, topics, params[0], arms=("dnc",))
     qa.pairs(rnas, made.annotations, articles, links, params[1])
-
-
-@contextmanager
-def _own_runs() -> Iterator[None]:
-    """A folder for the journal, and a key that the stand-in takes."""
-    with tempfile.TemporaryDirectory() as folder:
-        with patch.dict(os.environ, {"RNAGPT_RUNS": folder, wire.KEY: "any"}):
-            yield
 
 
 def _row(name: str, draws: pd.DataFrame) -> dict:
