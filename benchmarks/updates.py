@@ -5,6 +5,7 @@ the stand-in model; then the whole of it, from the same journal. Rows: ``{name, 
 share, low, high, rnas, touched, articles, new, note}``, medians over draws of the new articles.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._runs import own_runs
-from rnagpt_lib import qa, summarize, updates, world
+from rnagpt_lib import qa, report, summarize, updates, world
 from rnagpt_lib.files import write_json
 from rnagpt_lib.profiles import Decompose, Summarize, Topics
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 
 RESULTS = Path(__file__).parent / "results" / "updates.json"
+README = Path(__file__).parent / "README.md"
 RNAS, DRAWS, NEW = 200, 5, 0.01
 PARAMS = Topics()
 
@@ -29,10 +31,24 @@ def main() -> None:
     found = pd.DataFrame([row for draw in range(DRAWS) for row in drawn(data, draw)])
     rows = [_row(name, own) for name, own in found.groupby("name", sort=False)]
     write_json(RESULTS, rows)
-    for row in rows:
-        print(
-            f"{row['name']}: {row['repeated']:.0f} of {row['calls']:.0f} calls, {row['share']:.1%}"
-        )
+    print(report.write_block(README, "updates", render()))
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    rows = json.loads(RESULTS.read_text("utf-8"))
+    return report.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("groups"))
+
+
+def _cells(row: dict) -> dict:
+    spread = f"{row['share']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    return {
+        "groups": row["name"].removeprefix("groups "),
+        "calls repeated": f"{row['repeated']:.0f} of {row['calls']:.0f}: {spread}",
+        "new articles": f"{row['new']:.0f} of {row['articles']:.0f}",
+        "RNAs that they are about": f"{row['touched']:.0f} of {row['rnas']:.0f}",
+        "note": row["note"],
+    }
 
 
 def drawn(data: world.World, draw: int) -> Iterator[dict]:
