@@ -13,7 +13,7 @@ import pandas as pd
 
 from rnagpt_lib import journal_file
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.profiles import Calls, Price
+from rnagpt_lib.profiles import Calls, Price, Summarize
 
 if TYPE_CHECKING:
     from rnagpt_lib.llm import Request
@@ -30,8 +30,9 @@ def price_of(settings: Calls, model: str) -> Price | None:
     found = settings.prices.get(model)
     if found is None and settings.cap_dollars is not None:
         raise InputError(
-            f"CAP_DOLLARS is set, but PRICES has no price of model {model!r}; add "
-            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens"
+            f"CAP_DOLLARS is set, but PRICES has no price of model {model!r}; write "
+            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices: of "
+            "the stage in the profile's file in profiles/"
         )
     return found
 
@@ -118,6 +119,10 @@ def told(table: pd.DataFrame, settings: Calls) -> str:
     lines = [shown.to_string()]
     if settings.model not in settings.prices:
         lines.append(f"PRICES has no price of model {settings.model!r}.")
+    if isinstance(settings, Summarize) and settings.arms_sample:
+        lines.append(
+            f"The comparison of {settings.arms_sample} RNAs (ARMS_SAMPLE) and repairs come on top."
+        )
     lines.append(
         f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
         f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."

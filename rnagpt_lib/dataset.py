@@ -141,7 +141,7 @@ def data_card(
         f"have fewer than {params.min_pairs}, as their texts carry no more.",
         f"- **Kinds**: {kinds} from the entry's fields; literature and local from the annotation, "
         "each with the ids of the articles behind it.",
-        "- **Licences**: the miniature world's texts are generated; RNAcentral's data are CC0; "
+        "- **Licences**: RNAcentral's data are CC0; a generated world's texts are the project's; "
         "abstracts of PubMed belong to their publishers and are not part of the pairs.", "",
         "## Split", "",
         f"By `{params.split}`. Units on more than one side: {len(shared)}. RNAs that followed a "

@@ -200,10 +200,11 @@ class Run:
         old = [file for file in files if not _stays(file)]
         if not old:
             return None
-        if on_finished == "refuse" and earlier:
+        if on_finished == "refuse" and earlier and outputs(self.folder):
             raise InputError(
                 f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and "
-                f"profile {self.profile.name} refuses to replace them; choose another run id"
+                f"profile {self.profile.name} refuses to replace them; choose another run id, or "
+                "move that folder away"
             )
         target = _new_folder(self.folder.parent / PREVIOUS, self.stage)
         for file in sorted(old, key=lambda file: file.name != MANIFEST):

@@ -30,6 +30,8 @@ def topics(
         return rna_topics(rnas, articles, links, params, seed)
     kept = carried(earlier, rnas, articles, links, params.min_articles)
     rest = links[~links.rna_id.isin(kept.rna_id)]
+    stand, anew = kept.rna_id.nunique(), rest.rna_id.nunique()
+    print(f"{stand:,} RNAs keep the groups of the earlier run, {anew:,} are grouped anew")
     found = rna_topics(rnas, articles, rest, params, seed)
     return pd.concat([kept, found], ignore_index=True)
 

@@ -121,7 +121,8 @@ class Wire:
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
             return kind(f"status {status}", retry_after(error.response.headers))
         kind = NotThere if status == 404 else InputError
-        return kind(f"{self._where} refused (status {status}, {code}): {self._said(error)}")
+        remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
+        return kind(f"{self._where} refused (status {status}, {code}): {self._said(error)}{remedy}")
 
     def _said(self, error: openai.APIStatusError) -> str:
         """The server's words on one line, without the key, should they repeat it."""

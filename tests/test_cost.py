@@ -41,7 +41,7 @@ def test_no_rounding_error_of_floats_reaches_the_money():
 def test_without_a_price():
     assert microdollars(None, 10**6, 10**6) == 0
     assert cost.price_of(settings(prices={}), "m") is None
-    with pytest.raises(InputError, match="no price of model 'm'; add"):
+    with pytest.raises(InputError, match="no price of model 'm'; write"):
         cost.price_of(settings(prices={}, cap_dollars=1), "m")
 
 

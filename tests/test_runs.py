@@ -357,3 +357,11 @@ def test_manifests_are_plain_json():
     run = done(FIRST)
     text = (run.folder / stages.MANIFEST).read_text()
     assert json.loads(text) == run.manifest and "NaN" not in text
+
+
+def test_an_attempt_that_made_nothing_is_no_result_to_refuse_for(own_runs):
+    Run.open(FIRST, on_finished="refuse", world_size=40)
+    folder = own_runs / "mini" / FIRST
+    again = Run.open(FIRST, on_finished="refuse", world_size=50)
+    assert again.manifest["status"] == "running" and again.folder == folder
+    assert again.params.world_size == 50
