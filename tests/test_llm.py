@@ -290,7 +290,7 @@ def test_calls_in_flight_may_make_room_under_the_cap(world):
 
 
 def test_a_cap_needs_a_price_and_no_cap_needs_none(world):
-    with pytest.raises(InputError, match=f"no price of model '{MODEL}'; add .*{MODEL}: .input"):
+    with pytest.raises(InputError, match=f"no price of model '{MODEL}'; write .{MODEL}: .input"):
         world.ask("a", prices={}, cap_dollars=1)
     (reply,) = world.ask("a", prices={})
     assert reply.state == "ok" and reply.microdollars == 0 and reply.tokens_out > 0
