@@ -130,6 +130,7 @@ def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
 CANARY = "sk-canary-of-the-test"
 
 
+@pytest.mark.slow
 def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_path):
     """Refused first, then stopped by the cap, then whole, then again for nothing; the key shows
     nowhere."""
@@ -191,6 +192,7 @@ def test_empty_stage_folders_of_mini_are_committed():
     assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in runs.STAGES]
 
 
+@pytest.mark.slow
 def test_00_reads_live_sources_by_their_addresses_alone():
     """The stand-in world under the profile of the paper's 5K subset: stopped near the end by a
     refusal, run again it goes on there; 01 goes on from the tables.

@@ -28,6 +28,7 @@ def check(rnas, links, annotations, pairs):
         assert len(row.article_ids) or row.answer.startswith("No")
 
 
+@pytest.mark.slow
 def test_through_the_library_twice_and_the_second_time_without_a_call(talker, shared, tmp_path):
     app, settings = talker
     files = {name.lower(): path for name, path in precursors(tmp_path).items()}

@@ -85,12 +85,14 @@ def is_candidate(one, other):
     return any(row == 0 and 1 in later for row, later in relatives.candidates(ordered, 5e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [55, 60, 80, 100, 120, 160, 400])
 def test_search_loses_next_to_nothing_at_the_threshold(n):
     rng = random.Random(n)
     assert sum(is_candidate(*border_pair(rng, n)) for _ in range(150)) >= 144
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [24, 60, 100, 160, 400])
 def test_search_spares_most_unrelated_pairs(n, monkeypatch):
     monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
