@@ -136,9 +136,13 @@ class Summarize(Calls):
 
 
 class Decompose(Calls):
-    """03: QA pairs and the split (paper, section 3.3)."""
+    """03: QA pairs and the split (paper, section 3.3).
+
+    ``no_by_abstracts``: a made-up "No" is about an entity that no abstract of the RNA names.
+    """
 
     source: Literal["dnc", "single_pass", "given"] = "dnc"
+    no_by_abstracts: bool = True
     min_pairs: int = Field(5, ge=1)
     max_pairs: int = Field(14, ge=1)
     split: Literal["random", "cluster", "family"] = "cluster"

@@ -121,7 +121,8 @@ def pairs(
     the entry's fields are made by rule in both. An RNA has at most ``max_pairs`` pairs: open
     categorical ones first, then open facts, closed facts and closed categorical ones. Closed
     answers are balanced: as many "No" as "Yes" for every relation, where other RNAs offer an
-    entity that neither the RNA's own annotation nor any of its abstracts names.
+    entity that neither the RNA's own annotation nor (``no_by_abstracts``) any of its abstracts
+    names.
     """
     texts = annotations[annotations["source"] == params.source]
     literature, dropped = _read(texts) if params.provider == "offline" else ({}, [])
@@ -134,7 +135,8 @@ def pairs(
         own = texts[texts["rna_id"].isin(rnas["rna_id"])]
         more, lost, usage = _asked(own, articles, links, params)
         made, dropped = made + more, dropped + lost
-    mentions = Mentions(articles, links, (item.fact.entity for item in closable))
+    read = links if params.no_by_abstracts else links[:0]
+    mentions = Mentions(articles, read, (item.fact.entity for item in closable))
     words = texts.groupby("rna_id")["text"].agg(" ".join).str.casefold().to_dict()
     made += [_worded(one, params.source) for one in closed(closable, words, mentions)]
     made, named = _without_names(rnas, made)

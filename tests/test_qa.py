@@ -412,3 +412,12 @@ def precursors(shared, number):
     links.columns = ["rna_id", "article_id"]
     linked = links[links["article_id"].isin(articles["article_id"])].reset_index(drop=True)
     return frame("rnas", rnas), articles, linked
+
+
+def test_without_the_abstracts_a_made_up_no_is_checked_against_the_annotation_alone():
+    data = world.make(120, seed=5)
+    parts = data.rnas, annotated(data), data.articles
+    loose = Decompose(no_by_abstracts=False)
+    blind = qa.pairs(*parts, data.links[:0], Decompose()).pairs
+    assert qa.pairs(*parts, data.links, loose).pairs.equals(blind)
+    assert not qa.pairs(*parts, data.links, Decompose()).pairs.equals(blind)
