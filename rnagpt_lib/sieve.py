@@ -1,4 +1,6 @@
-"""The filter of stage 00 on tables that are too large to hold: parquet in, parquet out.
+"""The rules of stage 00 for tables that are too large to hold: parquet in, parquet out.
+
+Notebook 00 itself filters in memory (`dataset`); this is for tables that are there already.
 
 RNAs within the length limits, their links, and the articles that these cite; what is left out
 goes into ``dropped``. Batches of rows are read, filtered and written one after the other, so
