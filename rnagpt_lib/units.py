@@ -5,6 +5,7 @@ literature (half of their articles). A row-wise split leaks through both (`split
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import edlib
 import numpy as np
@@ -21,13 +22,14 @@ JACCARD = 0.5
 SIDES = ("test", "val", "train")
 
 
-def units(rnas: pd.DataFrame, links: pd.DataFrame) -> pd.Series:
+def units(rnas: pd.DataFrame, links: pd.DataFrame, kept: Path | None = None) -> pd.Series:
     """Unit of every RNA ("U00001", …), indexed like ``rnas``.
 
-    Clusters are the RNAs' `relatives` by sequence. They join when two of their RNAs, or the clusters as wholes, have article sets with a
-    Jaccard index of at least 0.5; joining is transitive.
+    Clusters are the RNAs' `relatives` by sequence. They join when two of their RNAs, or the
+    clusters as wholes, have article sets with a Jaccard index of at least 0.5; joining is
+    transitive. ``kept``: a file from which a call that was killed goes on.
     """
-    labels = clusters(rnas["sequence"].tolist())
+    labels = clusters(rnas["sequence"].tolist(), kept)
     joined = _join_by_articles(labels, rnas["rna_id"], links)
     numbers = pd.factorize(joined[labels])[0]
     return pd.Series([f"U{number + 1:05d}" for number in numbers], rnas.index, name="unit")

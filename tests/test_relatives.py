@@ -1,11 +1,12 @@
 """Relatives by sequence: the definition, what the search for candidates loses, clusters."""
 
 import random
+from itertools import chain
 
 import numpy as np
 import pytest
 
-from rnagpt_lib import relatives
+from rnagpt_lib import relatives, seeds
 
 
 def letters(rng, n):
@@ -80,38 +81,46 @@ def test_short_rnas_are_no_relatives_by_chance():
     assert relatives.similar(long[0][300:320], long[0])
 
 
-def is_candidate(one, other):
-    ordered = sorted((one, other), key=len)
-    return any(row == 0 and 1 in later for row, later in relatives.candidates(ordered, 5e-6))
+def candidates_among(pairs, monkeypatch):
+    """How many pairs are candidates of each other, all looked up in one set by their words."""
+    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
+    monkeypatch.setattr(seeds, "TABLE", 2**24)  # as in a large set: no two words share a place
+    ordered = sorted({sequence for pair in pairs for sequence in pair}, key=len)
+    place = {sequence: number for number, sequence in enumerate(ordered)}
+    todo = seeds.blocks(np.array([len(sequence) for sequence in ordered]))
+    found = {
+        (near.row, other)
+        for near in chain.from_iterable(seeds.candidates(ordered, todo, 5e-6))
+        for other in near.others.tolist()
+    }
+    return sum(tuple(sorted(place[one] for one in pair)) in found for pair in pairs)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [55, 60, 80, 100, 120, 160, 400])
-def test_search_loses_next_to_nothing_at_the_threshold(n):
+@pytest.mark.parametrize("n", [55, 60, 66, 80, 100, 120, 160, 400])
+def test_search_loses_next_to_nothing_at_the_threshold(n, monkeypatch):
     rng = random.Random(n)
-    assert sum(is_candidate(*border_pair(rng, n)) for _ in range(150)) >= 144
+    pairs = [border_pair(rng, n) for _ in range(300)]
+    assert candidates_among(pairs, monkeypatch) >= 282
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [24, 60, 100, 160, 400])
+@pytest.mark.parametrize("n", [24, 60, 66, 80, 100, 160, 400])
 def test_search_spares_most_unrelated_pairs(n, monkeypatch):
-    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
     rng = random.Random(n)
-    assert sum(is_candidate(letters(rng, n), letters(rng, n + 20)) for _ in range(150)) <= 5
+    pairs = [(letters(rng, n), letters(rng, n + 20)) for _ in range(300)]
+    assert candidates_among(pairs, monkeypatch) <= 6
 
 
 @pytest.mark.parametrize("n", [20, 24, 30, 36, 45])
 def test_search_loses_little_among_short_rnas(n, monkeypatch):
-    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
-    rng, found = random.Random(n), []
-    while len(found) < 100:
+    rng, pairs = random.Random(n), []
+    while len(pairs) < 200:
         one, edits = letters(rng, n), n // 5 + 1
         other = letters(rng, 9) + edited(one, edits, rng) + letters(rng, 9)
         while not relatives.similar(one, other, 5e-6):  # as among 100,000 RNAs
             edits -= 1
             other = letters(rng, 9) + edited(one, edits, rng) + letters(rng, 9)
-        found.append(is_candidate(one, other))
-    assert sum(found) >= 85
+        pairs.append((one, other))
+    assert candidates_among(pairs, monkeypatch) >= 176
 
 
 def test_short_rnas_are_searched_as_all_pairs_would(monkeypatch):
@@ -120,15 +129,15 @@ def test_short_rnas_are_searched_as_all_pairs_would(monkeypatch):
     sequences = [edited(founder, e, rng) for founder in founders for e in (0, 1, 1)]
     sequences += [letters(rng, 40) + founder + letters(rng, 700) for founder in founders[::4]]
     one = partition(relatives.clusters(sequences), sequences)
-    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
+    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
     assert one == partition(relatives.clusters(sequences), sequences)
 
 
 def test_windows_and_chunks_lose_no_place(monkeypatch):
     rng = random.Random(9)
-    monkeypatch.setattr(relatives, "ALL_PAIRS", 0)
-    monkeypatch.setattr(relatives, "CHUNK", 3000)
-    monkeypatch.setattr(relatives, "BLOCK", 7)
+    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
+    monkeypatch.setattr(seeds, "CHUNK", 3000)
+    monkeypatch.setattr(seeds, "BLOCK", 7)
     for n in (24, 54, 90):
         short = letters(rng, n)
         places = range(0, 1000 - n, 61)
@@ -187,3 +196,56 @@ def test_clusters_chain_and_do_not_depend_on_order():
 def test_clusters_survive_ambiguous_letters_and_tiny_sequences():
     labels = relatives.clusters(["ACGUNNRYACGU", "ACGUNNRYACGU", "ACG", "N" * 60])
     assert labels[0] == labels[1] and len(set(labels)) == 3
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(blocks, monkeypatch):
+    """From now on the search stops after so many blocks; how many it began is counted."""
+    began, whole = [], seeds.candidates
+
+    def stopping(*args):
+        for found in whole(*args):
+            if len(began) == blocks:
+                raise Killed
+            began.append(1)
+            yield found
+
+    monkeypatch.setattr(relatives.seeds, "candidates", stopping)
+    return began
+
+
+@pytest.mark.parametrize("kill_at", [0, 1, 5, 17])
+def test_a_killed_search_goes_on_where_it_was(kill_at, tmp_path, monkeypatch):
+    for name, value in (("ALL_PAIRS", 0), ("CHUNK", 3000), ("BLOCK", 5)):
+        monkeypatch.setattr(seeds, name, value)
+    monkeypatch.setattr(relatives, "KEEP", 2)
+    sequences, _ = families(3)
+    whole = relatives.clusters(sequences)
+    todo = len(seeds.blocks(np.array(sorted(map(len, set(sequences))))))
+    assert todo > 17
+    kept = tmp_path / "kept.npz"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        killed_after(kill_at, patched)
+        relatives.clusters(sequences, kept)
+    began = killed_after(-1, monkeypatch)
+    assert relatives.clusters(sequences, kept).tolist() == whole.tolist()
+    assert len(began) == todo - kill_at // 2 * 2
+    began.clear()
+    assert relatives.clusters(sequences, kept).tolist() == whole.tolist()
+    assert not began
+
+
+@pytest.mark.parametrize("damage", ["other", "torn", "text"])
+def test_what_was_kept_of_something_else_is_not_used(damage, tmp_path):
+    sequences, _ = families(4)
+    kept = tmp_path / "kept.npz"
+    relatives.clusters(sequences[:20] if damage == "other" else sequences, kept)
+    if damage == "torn":
+        kept.write_bytes(kept.read_bytes()[:-40])
+    if damage == "text":
+        kept.write_text("no archive")
+    assert relatives.clusters(sequences, kept).tolist() == relatives.clusters(sequences).tolist()
+    assert list(tmp_path.iterdir()) == [kept]
