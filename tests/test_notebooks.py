@@ -154,7 +154,8 @@ def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_
         _check_tables(*made)
         again = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
         assert again == made and app.completions == paid
-    assert read_json(made[0] / "metrics.json")["calls"]["calls"] > 60
+    calls = sum(read_json(folder / "metrics.json")["calls"]["calls"] for folder in made)
+    assert paid <= calls < 1.05 * paid  # the comparison too; groups of two ways count twice
     assert CANARY not in f"{refused.value} {unpriced.value}"
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert any(path.name == "journal.sqlite" for path in files)
