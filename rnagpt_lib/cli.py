@@ -106,11 +106,13 @@ def estimate(
     """
     from rnagpt_lib import cost, execute, foreseen, profiles
 
-    stage = execute.find(notebook).stem
+    path = execute.find(notebook)
+    stage = path.stem
     parameters = _from_file(file) | {name: _value(name, text) for name, text in given}
     named = {name.lower(): value for name, value in parameters.items()}
+    seed = execute.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
     params = profiles.load(profile).stage(stage, **named)
-    asked = foreseen.requests(run_id or profile, stage, params)
+    asked = foreseen.requests(run_id or profile, stage, params, seed)
     click.echo(f"{stage}, run {run_id or profile}, model {params.model}")
     click.echo(cost.told(cost.estimate(asked, params), params))
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import CapReached, InputError
-from rnagpt_lib.journal import Answered, Asked, MaybeBilled
+from rnagpt_lib.journal import Answered, Asked, Ended, MaybeBilled
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.profiles import Calls
 from rnagpt_lib.request import Request
@@ -44,6 +44,12 @@ class Reply:
     tokens_out: int
     microdollars: int
     cached: bool
+
+    @classmethod
+    def of(cls, found: Read, ended: Ended, cached: bool) -> "Reply":
+        """The reply that a call's body and its row in the journal make."""
+        counts = ended.tokens_in, ended.tokens_out, ended.microdollars
+        return cls(found.state or ended.state, found.value, found.text, *counts, cached)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -133,7 +139,7 @@ class Client:
             self.step(key, wanted[key])
         for key, end in self.journal.ended(list(wanted)).items():
             found = bodies.read(self.journal.body(end.body), wanted[key].answer)
-            yield key, _reply(found, end, cached=True)
+            yield key, Reply.of(found, end, cached=True)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
@@ -163,7 +169,7 @@ class Client:
                 continue
             if found.state != "malformed" or rejected:
                 self.journal.finish(answer.id, found.state)
-                return _reply(found, self.journal.ended([key])[key], cached=False)
+                return Reply.of(found, self.journal.ended([key])[key], cached=False)
             rejected = found
         return request.body(self.settings, rejected)
 
@@ -274,9 +280,3 @@ def _minutely(limit: int | None) -> Pace:
 
 class _Stopped(Exception):
     """Another worker failed, or the user interrupted."""
-
-
-def _reply(found: Read, ended: journal.Ended, cached: bool) -> Reply:
-    state = found.state or ended.state
-    counts = ended.tokens_in, ended.tokens_out, ended.microdollars
-    return Reply(state, found.value, found.text, *counts, cached)
