@@ -69,6 +69,16 @@ class Totals:
     microdollars: int = 0
 
 
+def check(settings: Calls) -> None:
+    """Raises InputError for what a client lacks to begin: the SDK, a key, a price under a cap."""
+    try:
+        from rnagpt_lib import wire
+    except ImportError:
+        raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
+    wire.key()
+    cost.price_of(settings, settings.model)
+
+
 class Client:
     """Asks a language model; a context manager, open only around calls.
 
@@ -86,11 +96,10 @@ class Client:
         self._tokens = _minutely(settings.tokens_per_minute)
 
     def __enter__(self) -> "Client":
-        """Raises InputError without a key, and while another process has the journal."""
-        try:
-            from rnagpt_lib.wire import Wire
-        except ImportError:
-            raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
+        """Raises InputError as `check` does, and while another process has the journal."""
+        check(self.settings)
+        from rnagpt_lib.wire import Wire
+
         chosen = self.settings
         with ExitStack() as stack:
             wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
