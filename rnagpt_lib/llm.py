@@ -14,9 +14,8 @@ from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
-from tqdm.auto import tqdm
 
-from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
+from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file, progress
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import CapReached, InputError
 from rnagpt_lib.journal import Answered, Asked, Ended, MaybeBilled
@@ -273,7 +272,7 @@ class Client:
     def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
         """A progress bar with rate, time left and money; call the result at every step."""
         before = self.journal.spent
-        with tqdm(total=total, desc=desc, unit="call", leave=False, disable=not total) as bar:
+        with progress.bar(total=total, desc=desc, unit="call", disable=not total) as bar:
 
             def step() -> None:
                 spent = self.journal.spent - before

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from rnagpt_lib import clean, dnc, journal_file, tables
+from rnagpt_lib import clean, dnc, journal_file, progress, tables
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.extractive import (
     Abstract,
@@ -64,8 +63,9 @@ def summarize(
     everyone = subjects(rnas, articles, links, topics)
     make = _asked(everyone, params, arms, seed)
     if params.provider == "offline":
-        make = _extracted(tqdm(everyone, "summaries", len(rnas), leave=False, unit="RNA"),
-                          params.words, word_weights(articles), known_names(rnas), arms, seed)  # fmt: skip
+        everyone = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
+        weights, others = word_weights(articles), known_names(rnas)
+        make = _extracted(everyone, params.words, weights, others, arms, seed)
     rows, dropped, usage = [], [], []
     for made in make:
         rows += _rows(made.rna_id, made.source, made.lines)
