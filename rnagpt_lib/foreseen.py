@@ -18,7 +18,8 @@ FILTER, TOPICS, SUMMARIZE, DECOMPOSE = (
 def requests(run: str, stage: str, params: Calls, seed: int = 0) -> Iterable[Request]:
     """What ``stage`` of ``run`` would ask a language model; sends nothing.
 
-    Before 02 has run, those of 03 are a guess, and a printed line says so. Raises InputError for a stage that asks none, and where a table of an earlier one is missing.
+    Before 02 has run, those of 03 are a guess, and a printed line says so. Raises InputError for
+    a stage that asks none, and where a table of an earlier one is missing.
     """
 
     def read(stage: str, table: str) -> pd.DataFrame:
@@ -48,8 +49,8 @@ def _guessed(links: pd.DataFrame, source: str) -> pd.DataFrame:
         "abstracts"
     )
     rows = [
-        {"rna_id": rna_id, "source": source, "sentence_no": 0, "text": f"{rna_id} " + "word " * words,
-         "article_ids": []}
+        {"rna_id": rna_id, "source": source, "sentence_no": 0, "article_ids": [],
+         "text": f"{rna_id} " + "word " * words}
         for rna_id in links["rna_id"].unique()
     ]  # fmt: skip
     return tables.frame("annotations", rows)
