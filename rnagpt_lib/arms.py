@@ -15,7 +15,7 @@ import pandas as pd
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.dnc import ARMS
 from rnagpt_lib.profiles import Summarize
-from rnagpt_lib.summarize import summarize
+from rnagpt_lib.summarize import SOURCES, summarize
 
 CLASSES = {"1-3": 3, "4-7": 7, "8-15": 15, "16-40": 40, ">40": np.inf}  # articles of an RNA
 FACTS = ["facts kept", "facts per 100 words"]
@@ -102,8 +102,9 @@ def measured(
     params: Summarize,
     seed: int,
     truth: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """One row for each of the chosen RNAs and arm: [rna_id, arm, articles, `MEASURES`].
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each of the chosen RNAs and arm: [rna_id, arm, articles, `MEASURES`], and what
+    a chat model took for the arms that are no source of their own, as `summarize` tells usage.
 
     All arms are made here; a chat model's answers of an earlier run come out of the journal. A
     text that is given stands as the arm ``litsumm``.
@@ -117,7 +118,8 @@ def measured(
     if len(made.usage):
         table = _with_usage(table, made.usage)
     counts = links.groupby("rna_id").size()
-    return table.assign(articles=article_class(table["rna_id"].map(counts)))
+    table = table.assign(articles=article_class(table["rna_id"].map(counts)))
+    return table, made.usage[~made.usage["source"].isin(SOURCES)]
 
 
 def _of_arm(

@@ -12,7 +12,7 @@ import pandas as pd
 from rnagpt_lib import prompts
 from rnagpt_lib.export_tables import Contents
 from rnagpt_lib.markdown import fenced, plain, table
-from rnagpt_lib.provenance import FIRST, LAST, SUMMARIES, Provenance
+from rnagpt_lib.provenance import ENTRIES, FIRST, LAST, SUMMARIES, Provenance
 from rnagpt_lib.qa import RULES_VERSION
 
 COUNTS = {"calls": "calls", "tokens_in": "tokens in", "tokens_out": "tokens out"}
@@ -45,12 +45,12 @@ def sources(run: Provenance, made: Contents) -> list[str]:
     )
     return [
         "## Sources and licences",
-        *_origin(run),
+        *_origin(run, made),
         left_out + ("" if made.quotes else f" {quoted}"),
     ]
 
 
-def _origin(run: Provenance) -> list[str]:
+def _origin(run: Provenance, made: Contents) -> list[str]:
     if run.generated:
         size = run.params[FIRST]["world_size"]
         return [
@@ -67,6 +67,7 @@ def _origin(run: Provenance) -> list[str]:
         listed = pd.DataFrame(rows).astype({"records": "Int64"})
         return [
             table(listed[["name", "release", "date", "records", "licence", "query", "url"]]),
+            *_sample(run, made),
             rules,
         ]
     files = {
@@ -78,6 +79,19 @@ def _origin(run: Provenance) -> list[str]:
         "The RNAs and articles come from files, whose licence this card does not know:",
         table(pd.DataFrame({"file": files.keys(), "SHA-256": files.values()})),
         rules,
+    ]
+
+
+def _sample(run: Provenance, made: Contents) -> list[str]:
+    """How many of the entries that the query finds are here, where LIMIT drew some."""
+    limit = run.params[FIRST]["limit"]
+    found = sum(source.records or 0 for source in run.sources if source.name == ENTRIES)
+    if not 0 < limit < found:
+        return []
+    return [
+        f"The RNAs are a sample: of the {found:,} entries that the query finds, `LIMIT` drew "
+        f"{limit:,} by a hash of their ids, and {len(made.rnas):,} of those are here; `dropped` "
+        "says why the others are not."
     ]
 
 

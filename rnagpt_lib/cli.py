@@ -1,6 +1,8 @@
 """The command ``rnagpt``, also ``python -m rnagpt_lib``."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -68,7 +70,8 @@ def run(
         click.echo(_listing(execute.find(notebook), profile))
         return
     parameters = _from_file(file) | dict(given)
-    execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
+    with _going_on_later():
+        execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
@@ -83,7 +86,8 @@ def demo(profile: str, run_id: str | None, given: Pairs, file: Path | None) -> N
 
     run_id = run_id or profile
     parameters = _from_file(file) | dict(given)
-    execute.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
+    with _going_on_later():
+        execute.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
     folder = paths.shown(paths.runs() / run_id)
     click.echo(f"\n{report.ablation(run_id)}\n")
     click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
@@ -106,11 +110,13 @@ def estimate(
     """
     from rnagpt_lib import cost, execute, foreseen, profiles
 
-    stage = execute.find(notebook).stem
+    path = execute.find(notebook)
+    stage = path.stem
     parameters = _from_file(file) | {name: _value(name, text) for name, text in given}
     named = {name.lower(): value for name, value in parameters.items()}
+    seed = execute.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
     params = profiles.load(profile).stage(stage, **named)
-    asked = foreseen.requests(run_id or profile, stage, params)
+    asked = foreseen.requests(run_id or profile, stage, params, seed)
     click.echo(f"{stage}, run {run_id or profile}, model {params.model}")
     click.echo(cost.told(cost.estimate(asked, params), params))
 
@@ -176,6 +182,20 @@ def export_dataset(
     click.echo(f"Data card: {out / 'README.md'}")
 
 
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Ctrl-C inside of the block ends the command with what is kept, and the shell's code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            "rnagpt: stopped; finished notebooks, pages of the live sources, a model's answers and "
+            "a training's checkpoints are kept, and the same command goes on from there",
+            err=True,
+        )
+        sys.exit(130)
+
+
 def _listing(notebook: Path, profile: str) -> str:
     """A line for each parameter: type, the value in force under the profile, help."""
     from rnagpt_lib import execute, profiles
@@ -213,7 +233,7 @@ def _from_file(file: Path | None) -> dict:
 
 
 def main() -> None:
-    """Entry point: input errors are one sentence and exit code 2, failures 1."""
+    """Entry point: input errors are one sentence and exit code 2, failures 1, Ctrl-C 130."""
     try:
         commands()
     except InputError as error:

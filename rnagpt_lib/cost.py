@@ -119,10 +119,8 @@ def told(table: pd.DataFrame, settings: Calls) -> str:
     lines = [shown.to_string()]
     if settings.model not in settings.prices:
         lines.append(f"PRICES has no price of model {settings.model!r}.")
-    if isinstance(settings, Summarize) and settings.arms_sample:
-        lines.append(
-            f"The comparison of {settings.arms_sample} RNAs (ARMS_SAMPLE) and repairs come on top."
-        )
+    if isinstance(settings, Summarize):
+        lines.append("Repairs of answers that are still to come are not among them.")
     lines.append(
         f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
         f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from rnagpt_lib import citations, prompts
 from rnagpt_lib.extractive import SHORTEST_SHARE, Abstract, Line, Subject, length
 from rnagpt_lib.llm import Client, Reply, Request
+from rnagpt_lib.recall import Recall, Unanswered
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
 USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
@@ -138,17 +139,25 @@ def merge_ask(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Ask:
     return Ask(messages, prompts.MERGE_VERSION, about, names, words, texts, articles)
 
 
-def foreseen(plan: Plan, words: int) -> Iterator[Request]:
-    """The requests of a plan before any is sent: the merge with a text of its greatest length.
+def foreseen(plan: Plan, words: int, recall: Recall) -> Iterator[Request]:
+    """The requests of a plan before any is sent, as far as the journal's answers lead.
 
-    Repairs cannot be foreseen.
+    A merge of summaries that are still to come has a text of its greatest length; repairs of
+    answers that are still to come cannot be foreseen.
     """
+    try:
+        list(annotate([plan], words, recall))
+    except Unanswered:
+        if recall.asked[-1].version == prompts.SUMMARY_VERSION and len(plan.groups) > 1:
+            yield _longest_merge(plan, words)
+    yield from recall.asked
+
+
+def _longest_merge(plan: Plan, words: int) -> Request:
     asks = part_asks(plan, words)
-    yield from (ask.request() for ask in asks)
-    if len(asks) > 1:
-        said = f"{plan.subject.rna_id} {plan.sources[0]} " + "word " * words  # no two are equal
-        parts = [[Line(said[: 5 * ask.words], tuple(ask.articles.values()))] for ask in asks]
-        yield merge_ask(plan, parts, words).request()
+    said = f"{plan.subject.rna_id} {plan.sources[0]} " + "word " * words  # no two are equal
+    parts = [[Line(said[: 5 * ask.words], tuple(ask.articles.values()))] for ask in asks]
+    return merge_ask(plan, parts, words).request()
 
 
 # Answers and their repair.
@@ -196,7 +205,7 @@ class Answer:
         return kept, [f"a sentence {fault}" for fault in lost]
 
 
-def answers(asks: Sequence[Ask], client: Client, desc: str) -> list[Answer]:
+def answers(asks: Sequence[Ask], client: Client | Recall, desc: str) -> list[Answer]:
     """The answers to all questions, faulty ones asked for again up to `REPAIRS` times."""
     replies = client.answers([ask.request() for ask in asks], desc)
     made = [Answer(ask, reply) for ask, reply in zip(asks, replies, strict=True)]
@@ -210,7 +219,7 @@ def answers(asks: Sequence[Ask], client: Client, desc: str) -> list[Answer]:
     return made
 
 
-def annotate(wave: Sequence[Plan], words: int, client: Client) -> Iterator[Made]:
+def annotate(wave: Sequence[Plan], words: int, client: Client | Recall) -> Iterator[Made]:
     """The annotations of one wave, for every source of every plan."""
     asks = [part_asks(plan, words) for plan in wave]
     flat = iter(answers([ask for own in asks for ask in own], client, "summaries"))

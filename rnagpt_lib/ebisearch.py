@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from tqdm.auto import tqdm
 
+from rnagpt_lib import progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.spool import Spool
@@ -92,7 +92,7 @@ class Sweep:
         seen = array("q")
         one = len(self.queries) == 1
         unit, total = (" entries", 1) if one else (" queries", len(self.queries))
-        with tqdm(total=total, desc=self.domain, unit=unit, leave=False) as bar:
+        with progress.bar(total=total, desc=self.domain, unit=unit) as bar:
             start = "0 0" if self.queries else None
             for number, said, rows in self.spool.pages(self.name, self._fetch, start):
                 entries = [Entry(id=row[0], fields=row[1]) for row in rows]

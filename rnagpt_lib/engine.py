@@ -14,8 +14,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Literal
 
-from tqdm.auto import tqdm
-
+from rnagpt_lib import progress
 from rnagpt_lib.errors import InputError
 
 Engine = Literal["pool", "ray"]
@@ -40,7 +39,7 @@ def mapped(
     Ray cluster has its own. Raises InputError when ``engine`` is "ray" and there is none.
     """
     run = _by_ray(function, tasks) if engine == "ray" else _by_pool(function, tasks, workers)
-    return iter(tqdm(run, desc=desc, total=total, unit="task", leave=False))
+    return iter(progress.bar(run, desc=desc, total=total, unit="task"))
 
 
 def _by_pool(function: Callable, tasks: Iterable, workers: int) -> Iterator:

@@ -7,8 +7,8 @@ halves. The last page of a batch has no cursor, or repeats it, or is empty.
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
-from tqdm.auto import tqdm
 
+from rnagpt_lib import progress
 from rnagpt_lib.errors import InputError, Refused
 from rnagpt_lib.files import digest
 from rnagpt_lib.markup import plain
@@ -62,7 +62,7 @@ def records(site: Site, spool: Spool, ids: Sequence[str]) -> Iterator[Record]:
         return (end - start, found), f"{end} {size}" if end < len(ids) else None
 
     name = f"europepmc {digest([site.base, list(ids)])}"
-    with tqdm(total=len(ids), desc="europepmc", unit=" articles", leave=False) as bar:
+    with progress.bar(total=len(ids), desc="europepmc", unit=" articles") as bar:
         for asked, found in spool.pages(name, fetch, f"0 {BATCH}") if ids else ():
             bar.update(asked)
             yield from (_in_plain_text(Record(**row)) for row in found)

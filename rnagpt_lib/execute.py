@@ -100,7 +100,7 @@ def run_notebook(
     given = {name: value for name, value in general.items() if value and name in known}
     values = checked(notebook, given | dict(parameters or {}))
     if notebook.stem in STAGES:
-        _stage_parameters(notebook.stem, profiles.load(str(values["PROFILE"])), values)
+        _check(notebook.stem, profiles.load(str(values["PROFILE"])), values)
     default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
     folder = _folder(notebook, values, run=values.get("RUN", run or default))
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +139,9 @@ def run_path(
     for name in parameters or {}:
         if not any(name in own for own in given.values()):
             raise InputError(f"no notebook has a parameter {name}; see rnagpt run NOTEBOOK --list")
+    for stage, own in given.items():
+        if is_fresh(run, stage) or _differs(run, stage, loaded, own):
+            _check(stage, loaded, own)
     for stage, own in given.items():
         reason = is_fresh(run, stage) or _differs(run, stage, loaded, own)
         if reason is None:
@@ -198,6 +201,16 @@ def _stage_parameters(
     """The stage's parameters, ``values`` (of the notebook) before the profile's."""
     own = {name.lower(): value for name, value in values.items() if name not in GENERAL}
     return profile.stage(stage, **own)
+
+
+def _check(stage: str, profile: profiles.Profile, values: Mapping[str, object]) -> None:
+    """Raises InputError for parameters that the stage refuses, and for a key or a price that it
+    would lack: before a kernel starts, and before the stages that come first take their hours."""
+    params = _stage_parameters(stage, profile, values)
+    if isinstance(params, profiles.Calls) and params.provider == "openai":
+        from rnagpt_lib import llm  # two stages alone need it
+
+        llm.check(params)
 
 
 def _typed(value: object, about: dict) -> object:

@@ -14,9 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
-from rnagpt_lib import shards, tables, units
+from rnagpt_lib import progress, shards, tables, units
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.paths import shown
 from rnagpt_lib.stages import STAGES, stage_folder
@@ -104,7 +103,7 @@ def _flows(run_id: str, made: Contents) -> dict[str, tuple[Iterable[pa.Table], t
 
 
 def _with_bar(flow: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
-    with tqdm(desc=name, unit=" rows", unit_scale=True, leave=False) as bar:
+    with progress.bar(desc=name, unit=" rows", unit_scale=True) as bar:
         for rows in flow:
             yield rows
             bar.update(len(rows))

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from rnagpt_lib import qa_asked, summarize, tables
+from rnagpt_lib import arms, qa_asked, summarize, tables
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.llm import Request
-from rnagpt_lib.profiles import Calls
+from rnagpt_lib.profiles import Calls, Summarize
 from rnagpt_lib.stages import stage_folder
 
 FILTER, TOPICS, SUMMARIZE, DECOMPOSE = (
@@ -15,10 +15,11 @@ FILTER, TOPICS, SUMMARIZE, DECOMPOSE = (
 )  # fmt: skip
 
 
-def requests(run: str, stage: str, params: Calls) -> Iterable[Request]:
+def requests(run: str, stage: str, params: Calls, seed: int = 0) -> Iterable[Request]:
     """What ``stage`` of ``run`` would ask a language model; sends nothing.
 
-    Raises InputError for a stage that asks none, and where a table of an earlier one is missing.
+    Before 02 has run, those of 03 are a guess, and a printed line says so. Raises InputError for
+    a stage that asks none, and where a table of an earlier one is missing.
     """
 
     def read(stage: str, table: str) -> pd.DataFrame:
@@ -29,7 +30,27 @@ def requests(run: str, stage: str, params: Calls) -> Iterable[Request]:
     articles, links = read(FILTER, "articles"), read(FILTER, "links")
     if stage == SUMMARIZE:
         topics = read(TOPICS, "topics")
-        return summarize.requests(read(FILTER, "rnas"), articles, links, topics, params)
-    texts = read(SUMMARIZE, "annotations")
+        compared = arms.sample(topics, params.arms_sample, seed)
+        rnas = read(FILTER, "rnas")
+        return summarize.requests(rnas, articles, links, topics, params, {*compared}, seed)
+    if (stage_folder(run, SUMMARIZE) / "annotations.parquet").is_file():
+        texts = read(SUMMARIZE, "annotations")
+    else:
+        texts = _guessed(links, params.source)
     own = texts[texts["source"] == params.source]
     return (qa_asked.request(one, params) for one in qa_asked.statements(own, articles, links))
+
+
+def _guessed(links: pd.DataFrame, source: str) -> pd.DataFrame:
+    """An annotation of the greatest length for each RNA with abstracts."""
+    words = Summarize().words
+    print(
+        f"A guess, as {SUMMARIZE} has not run yet: annotations of {words} words for all RNAs with "
+        "abstracts"
+    )
+    rows = [
+        {"rna_id": rna_id, "source": source, "sentence_no": 0, "article_ids": [],
+         "text": f"{rna_id} " + "word " * words}
+        for rna_id in links["rna_id"].unique()
+    ]  # fmt: skip
+    return tables.frame("annotations", rows)

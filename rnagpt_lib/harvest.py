@@ -30,6 +30,7 @@ from rnagpt_lib.literature import Literature
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.paths import from_root
 from rnagpt_lib.profiles import Filter
+from rnagpt_lib.provenance import ENTRIES
 from rnagpt_lib.rnacentral import Entry
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import COLUMNS, frame
@@ -114,7 +115,7 @@ class _Harvest:
     def _entries(self) -> list[Entry]:
         sweep = Sweep(self.search, self.spool, rnacentral.DOMAIN, [self.query], rnacentral.FIELDS)
         found = rnacentral.entries(sweep, self.params.limit)
-        self._count("RNAcentral entries", sweep, self.query)
+        self._count(ENTRIES, sweep, self.query)
         if not found:
             raise InputError(
                 f"{self.search.host} has no RNA for the query {self.query}; change QUERY"

@@ -8,7 +8,6 @@ counts as spent. The file holds no key, no header and no text of a request.
 
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from rnagpt_lib import locks, paths
 from rnagpt_lib.errors import CapReached, InputError
-from rnagpt_lib.journal_file import CHUNK, connect
+from rnagpt_lib.journal_file import CHUNK, connect, packed, unpacked
 from rnagpt_lib.retries import Again
 
 
@@ -131,8 +130,7 @@ class Journal:
     def keep(self, ids: Sequence[int], body: str) -> int:
         """Keep the raw body that answers these attempts, one item of it each; its number."""
         with self.together() as db:
-            packed = zlib.compress(body.encode("utf-8", "surrogatepass"))
-            row = db.execute("INSERT INTO bodies (body) VALUES (?)", (packed,)).lastrowid
+            row = db.execute("INSERT INTO bodies (body) VALUES (?)", (packed(body),)).lastrowid
             for position, attempt in enumerate(ids):
                 sql = "UPDATE attempts SET state = 'answered', body = ?, position = ? WHERE id = ?"
                 db.execute(sql, (row, position, attempt))
@@ -187,8 +185,7 @@ class Journal:
         """A raw body as it came."""
         with self._lock:
             sql = "SELECT body FROM bodies WHERE id = ?"
-            packed = self._db.execute(sql, (number,)).fetchone()[0]
-        return zlib.decompress(packed).decode("utf-8", "surrogatepass")
+            return unpacked(self._db.execute(sql, (number,)).fetchone()[0])
 
     def tries(self, key: str) -> int:
         """How many attempts a call has had."""

@@ -1,8 +1,9 @@
 """The file of the journal: its tables, how it is opened, and a look into it from outside."""
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rnagpt_lib import paths
@@ -67,11 +68,37 @@ def lengths(path: Path, model: str) -> dict[str, float]:
     return dict(_look(path, sql, [model]))
 
 
+def answers(db: sqlite3.Connection, keys: Collection[str]) -> list[tuple]:
+    """Of the calls that have ended: key, raw body, and the fields of `journal.Ended`."""
+    sql = f"""
+        SELECT key, bodies.body, state, tokens_in, tokens_out, microdollars, id, position
+        FROM calls JOIN bodies ON id = calls.body
+        WHERE state IS NOT NULL AND key IN ({", ".join("?" * len(keys))})"""
+    return [(key, unpacked(body), *ended) for key, body, *ended in db.execute(sql, [*keys])]
+
+
+def packed(body: str) -> bytes:
+    """A raw body as the file holds it."""
+    return zlib.compress(body.encode("utf-8", "surrogatepass"))
+
+
+def unpacked(body: bytes) -> str:
+    """A raw body as it came."""
+    return zlib.decompress(body).decode("utf-8", "surrogatepass")
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to look with beside whoever has the journal; without one, to an empty one."""
+    there = path.is_file()
+    with closing(sqlite3.connect(path if there else ":memory:")) as db:
+        if not there:
+            db.executescript(TABLES)
+        yield db
+
+
 def _look(path: Path, sql: str, values: Sequence = ()) -> list[tuple]:
-    """Rows of a query beside whoever has the journal; none when there is no journal."""
-    if not path.is_file():
-        return []
-    with closing(sqlite3.connect(path)) as db:
+    with beside(path) as db:
         return db.execute(sql, values).fetchall()
 
 

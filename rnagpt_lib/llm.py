@@ -14,12 +14,11 @@ from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
-from tqdm.auto import tqdm
 
-from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file
+from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file, progress
 from rnagpt_lib.bodies import Read, State
 from rnagpt_lib.errors import CapReached, InputError
-from rnagpt_lib.journal import Answered, Asked, MaybeBilled
+from rnagpt_lib.journal import Answered, Asked, Ended, MaybeBilled
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.profiles import Calls
 from rnagpt_lib.request import Request
@@ -45,6 +44,12 @@ class Reply:
     microdollars: int
     cached: bool
 
+    @classmethod
+    def of(cls, found: Read, ended: Ended, cached: bool) -> "Reply":
+        """The reply that a call's body and its row in the journal make."""
+        counts = ended.tokens_in, ended.tokens_out, ended.microdollars
+        return cls(found.state or ended.state, found.value, found.text, *counts, cached)
+
     @property
     def usage(self) -> dict[str, int]:
         """What it took, now or when it was first asked for."""
@@ -61,6 +66,16 @@ class Totals:
     tokens_in: int = 0
     tokens_out: int = 0
     microdollars: int = 0
+
+
+def check(settings: Calls) -> None:
+    """Raises InputError for what a client lacks to begin: the SDK, a key, a price under a cap."""
+    try:
+        from rnagpt_lib import wire
+    except ImportError:
+        raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
+    wire.key()
+    cost.price_of(settings, settings.model)
 
 
 class Client:
@@ -80,11 +95,10 @@ class Client:
         self._tokens = _minutely(settings.tokens_per_minute)
 
     def __enter__(self) -> "Client":
-        """Raises InputError without a key, and while another process has the journal."""
-        try:
-            from rnagpt_lib.wire import Wire
-        except ImportError:
-            raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
+        """Raises InputError as `check` does, and while another process has the journal."""
+        check(self.settings)
+        from rnagpt_lib.wire import Wire
+
         chosen = self.settings
         with ExitStack() as stack:
             wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
@@ -133,7 +147,7 @@ class Client:
             self.step(key, wanted[key])
         for key, end in self.journal.ended(list(wanted)).items():
             found = bodies.read(self.journal.body(end.body), wanted[key].answer)
-            yield key, _reply(found, end, cached=True)
+            yield key, Reply.of(found, end, cached=True)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
@@ -163,7 +177,7 @@ class Client:
                 continue
             if found.state != "malformed" or rejected:
                 self.journal.finish(answer.id, found.state)
-                return _reply(found, self.journal.ended([key])[key], cached=False)
+                return Reply.of(found, self.journal.ended([key])[key], cached=False)
             rejected = found
         return request.body(self.settings, rejected)
 
@@ -258,7 +272,7 @@ class Client:
     def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
         """A progress bar with rate, time left and money; call the result at every step."""
         before = self.journal.spent
-        with tqdm(total=total, desc=desc, unit="call", leave=False, disable=not total) as bar:
+        with progress.bar(total=total, desc=desc, unit="call", disable=not total) as bar:
 
             def step() -> None:
                 spent = self.journal.spent - before
@@ -274,9 +288,3 @@ def _minutely(limit: int | None) -> Pace:
 
 class _Stopped(Exception):
     """Another worker failed, or the user interrupted."""
-
-
-def _reply(found: Read, ended: journal.Ended, cached: bool) -> Reply:
-    state = found.state or ended.state
-    counts = ended.tokens_in, ended.tokens_out, ended.microdollars
-    return Reply(state, found.value, found.text, *counts, cached)

@@ -23,6 +23,8 @@ _MIRNA = re.compile(
 _TRNA = re.compile(
     r"(?i)(?:mt-)?tRNA[- (]*(?P<acid>i?[A-Z][a-z]{2,3})\b\)?(?P<rest>[-(]+[ACGU]{3}\)?)?"
 )
+# case folding keeps two letters apart that (?i) takes for an i
+_BARE = str.maketrans("\u0130\u0131", "ii", "- \u2010\u2011\u2012\u2013\u2014")
 _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
 
 
@@ -84,6 +86,21 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
     ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``.
     """
     return _pattern(tuple(sorted(set(names), key=lambda name: (-len(name), name))))
+
+
+def may_hold(text: str, names: Iterable[str]) -> bool:
+    """Whether `pattern` of the names may find one in the text; False is certain, and cheap.
+
+    >>> may_hold("MiR 21 is high.", ["mir-21"]), may_hold("MiR-22 is high.", ["mir-21"])
+    (True, False)
+    """
+    bare = _bare(text)
+    return any(_bare(name) in bare for name in names)
+
+
+def _bare(text: str) -> str:
+    """Without case and without what `_loose` lets go."""
+    return text.translate(_BARE).casefold()
 
 
 @lru_cache(maxsize=4096)

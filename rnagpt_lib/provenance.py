@@ -12,6 +12,7 @@ from rnagpt_lib.stages import MANIFEST, METRICS, STAGES, stage_folder
 
 FIRST, TOPICS, SUMMARIES, LAST = STAGES[:4]
 SOURCES = "sources.json"
+ENTRIES = "RNAcentral entries"  # the source of which LIMIT draws some
 
 
 class Source(BaseModel):

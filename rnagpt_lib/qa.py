@@ -239,19 +239,26 @@ def _without_names(rnas: pd.DataFrame, made: list[dict]) -> tuple[list[dict], li
     A family is often part of its members' names; it counts as a name only when it is one. A
     type such as ``RNase_P_RNA`` is no name, though the description says it.
     """
-    own = {
-        rna["rna_id"]: names.pattern(
-            name for name in names.names_of(rna | {"family": ""}) if name != rna["rna_type"]
-        )
-        for rna in rnas.to_dict("records")
-    }
+    texts: dict[str, list[str]] = defaultdict(list)
+    for pair in made:
+        texts[pair["rna_id"]].append(_text(pair))
+    patterns = {}
+    for rna in rnas.to_dict("records"):
+        own = [n for n in names.names_of(rna | {"family": ""}) if n != rna["rna_type"]]
+        # an expression for every RNA would take a quarter of an hour for all of RNAcentral
+        if names.may_hold("\n".join(texts[rna["rna_id"]]), own):
+            patterns[rna["rna_id"]] = names.pattern(own)
     kept, dropped = [], []
     for pair in made:
-        if own[pair["rna_id"]].search(f"{pair['question']} {pair['answer']}"):
+        if pair["rna_id"] in patterns and patterns[pair["rna_id"]].search(_text(pair)):
             dropped.append(_drop(f"{pair['rna_id']} {pair['kind']}", "the pair names the RNA"))
         else:
             kept.append(pair)
     return kept, dropped
+
+
+def _text(pair: Mapping) -> str:
+    return f"{pair['question']} {pair['answer']}"
 
 
 def _at_most(made: list[dict], most: int) -> tuple[list[dict], list[dict]]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
-from tqdm.auto import tqdm
 
+from rnagpt_lib import progress
 from rnagpt_lib.ebisearch import Sweep
 from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import digest
@@ -100,7 +100,7 @@ def by_api(site: Site, spool: Spool, rna_ids: Sequence[str]) -> Iterator[tuple[s
         return page, str(end) if end < len(urs) else None
 
     name = f"sequences {digest([site.base, urs])}"
-    with tqdm(total=len(urs), desc="sequences", unit=" RNAs", leave=False) as bar:
+    with progress.bar(total=len(urs), desc="sequences", unit=" RNAs") as bar:
         for page in spool.pages(name, fetch, "0") if urs else ():
             bar.update(len(page))
             for known, sequence in page:

@@ -12,9 +12,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ValidationError
-from tqdm.auto import tqdm
 
-from rnagpt_lib import retries
+from rnagpt_lib import progress, retries
 from rnagpt_lib.ebisearch import SIZE
 from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.files import digest
@@ -74,7 +73,7 @@ def fetched(site: Site, spool: Spool, api_url: str, to: Path) -> Path:
 
 def _end_of(site: Site, task: str, to: Path) -> str:
     """How the job ends: SUCCESS with its file in place, FAILURE, or LOST."""
-    with tqdm(total=100, desc="export", unit=" %", leave=False) as bar:
+    with progress.bar(total=100, desc="export", unit=" %") as bar:
         for _ in range(POLLS):
             try:
                 status = site.get(f"/status/{task}", _Status)

@@ -8,16 +8,15 @@ user's own texts. The provider ``offline`` is extractive, the provider ``openai`
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from rnagpt_lib import clean, dnc, tables
+from rnagpt_lib import clean, dnc, journal_file, progress, tables
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.extractive import (
     Abstract,
@@ -32,6 +31,7 @@ from rnagpt_lib.llm import Client, Request
 from rnagpt_lib.names import mask_names, names_of
 from rnagpt_lib.paths import from_root, shown
 from rnagpt_lib.profiles import Summarize
+from rnagpt_lib.recall import Recall
 from rnagpt_lib.sentences import capital, split_sentences
 
 STAGE = "02_summarize"
@@ -63,8 +63,9 @@ def summarize(
     everyone = subjects(rnas, articles, links, topics)
     make = _asked(everyone, params, arms, seed)
     if params.provider == "offline":
-        make = _extracted(tqdm(everyone, "summaries", len(rnas), leave=False, unit="RNA"),
-                          params.words, word_weights(articles), known_names(rnas), arms, seed)  # fmt: skip
+        everyone = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
+        weights, others = word_weights(articles), known_names(rnas)
+        make = _extracted(everyone, params.words, weights, others, arms, seed)
     rows, dropped, usage = [], [], []
     for made in make:
         rows += _rows(made.rna_id, made.source, made.lines)
@@ -87,11 +88,19 @@ def requests(
     links: pd.DataFrame,
     topics: pd.DataFrame,
     params: Summarize,
+    compared: Collection[str] = (),
+    seed: int = 0,
 ) -> Iterator[Request]:
-    """What `summarize` would send with the provider ``openai``, repairs apart; sends nothing."""
-    for subject in subjects(rnas, articles, links, topics):
-        for plan in dnc.plans(subject, SOURCES, 0):
-            yield from dnc.foreseen(plan, params.words)
+    """What `summarize` would send with the provider ``openai``; sends nothing.
+
+    The RNAs that are ``compared`` are summarised in all ways to divide (`arms`). Repairs are
+    among the requests where the journal holds the faulty answer.
+    """
+    with journal_file.beside(journal_file.file()) as db:
+        for subject in subjects(rnas, articles, links, topics):
+            ways = dnc.ARMS if subject.rna_id in compared else SOURCES
+            for plan in dnc.plans(subject, ways, seed):
+                yield from dnc.foreseen(plan, params.words, Recall(params, db))
 
 
 def subjects(

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rnagpt_lib import checkpoints, paths
+from rnagpt_lib import checkpoints, paths, progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
@@ -202,4 +202,8 @@ def _not_finite(folder: Path, step: int, epoch: int, visits: Sequence[Tree]) -> 
 
 
 def _bar(total: int, done: int) -> tqdm:
-    return tqdm(total=total, initial=done, unit="step", mininterval=5, desc="training")
+    # plain text, which stays: an executed notebook shows how long it took
+    hidden = not progress.seen()
+    return tqdm(
+        total=total, initial=done, unit="step", mininterval=5, desc="training", disable=hidden
+    )

@@ -30,6 +30,13 @@ LARGEST_FILE = 2**30  # of a batch's results
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
+def key() -> SecretStr:
+    """The key for the server. Raises InputError where the environment has none."""
+    if not os.environ.get(KEY):
+        raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
+    return SecretStr(os.environ[KEY])
+
+
 class Wire:
     """The connection to a server; a context manager.
 
@@ -37,9 +44,7 @@ class Wire:
     """
 
     def __init__(self, base_url: str | None, model: str, deadline: float, width: int):
-        if not os.environ.get(KEY):
-            raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
-        self._key = SecretStr(os.environ[KEY])
+        self._key = key()
         self._where = f"model {model!r} at {base_url or 'the OpenAI API'}"
         http = httpx2.Client(
             verify=_certificates(),

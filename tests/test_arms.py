@@ -3,10 +3,11 @@
 import pandas as pd
 import pytest
 
-from rnagpt_lib import arms, retries, wire
+from rnagpt_lib import arms, cost, retries, wire
 from rnagpt_lib.dnc import ARMS
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.summarize import summarize
+from tests.journal_rows import spent
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 
@@ -39,7 +40,8 @@ def measured(params=None, chosen=None, **others):
     rnas, articles, links, topics, truth = tables()
     chosen = arms.sample(topics, 99, 0) if chosen is None else chosen
     given = {"truth": truth} | others
-    return arms.measured(chosen, rnas, articles, links, topics, params or Summarize(), 0, **given)
+    params = params or Summarize()
+    return arms.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
 
 
 def test_only_rnas_with_several_topics_are_compared():
@@ -131,11 +133,15 @@ def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_jou
     with talking(app) as settings:
         params = Summarize(**settings)
         rnas, articles, links, topics, truth = tables()
-        summarize(rnas, articles, links, topics, params)
+        usage = summarize(rnas, articles, links, topics, params).usage
         before = app.completions
-        table = measured(params)
+        chosen = arms.sample(topics, 99, 0)
+        table, extra = arms.measured(chosen, rnas, articles, links, topics, params, 0, truth)
         # two more arms: two groups and a merge, each repaired once
         assert app.completions - before == 6 * 2 * 3 * 2
+        paid = cost.taken(pd.concat([usage, extra]), params)
+        assert paid["calls"] == app.completions
+        assert paid["dollars"] == spent() / 1e6
     means = arms.by_arm(table)
     assert (means["tokens"] > 0).all() and (means["micro-dollars"] > 0).all()
     assert (means["citations valid"] < 1).all() and (means["facts kept"] == 1).all()

@@ -65,6 +65,18 @@ def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, co
     assert rnagpt("run", "04") == (code, "", "rnagpt: one sentence\n")
 
 
+@pytest.mark.parametrize("command", [["run", "02"], ["demo"]])
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("run_notebook", "run_path"):
+        monkeypatch.setattr(execute, name, stop)
+    code, out, err = rnagpt(*command)
+    assert (code, out) == (130, "") and "Aborted" not in err
+    assert "a model's answers" in err and "the same command goes on from there" in err
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

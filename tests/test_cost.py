@@ -158,7 +158,7 @@ def run(own_runs):
 
 def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
     prices = "{gpt-4o-mini: {input: 0.15, output: 0.6}}"
-    code, out, _ = rnagpt("estimate", "02", "--run", run, "-p", "PRICES", prices)
+    code, out, _ = rnagpt("estimate", "02", "--run", run, "-p", "PRICES", prices, "-p", "SEED", 1)
     assert code == 0 and "model gpt-4o-mini" in out and "not known" not in out
     # two groups and a merge for each of two RNAs, which a single pass asks once more
     assert re.search(r"^requests +10 +10$", out, re.M)
@@ -168,6 +168,13 @@ def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
     assert not journal_file.file().exists()
 
 
+def test_before_02_has_run_03_is_a_guess_that_says_so(run, rnagpt):
+    (stage_folder(run, foreseen.SUMMARIZE) / "annotations.parquet").unlink()
+    code, out, _ = rnagpt("estimate", "03", "--run", run)
+    assert code == 0 and out.startswith("A guess, as 02_summarize has not run yet: annotations of")
+    assert re.search(r"^requests +4 +4$", out, re.M)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -175,6 +182,7 @@ def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
         (("02", "--run", "nope"), "articles.parquet is missing"),
         (("02", "-p", "PRICES", "{a: ["), "PRICES is '{a: \\[', which is no YAML"),
         (("02", "-p", "PRISES", "1"), "there is no parameter PRISES"),
+        (("02", "-p", "SEED", "x"), "SEED should be an integer"),
         (("02", "-p", "BASE_URL", "http://u:p@h/v1"), "no name, password or key in it"),
     ],
 )

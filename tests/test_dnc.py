@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib import dnc
+from rnagpt_lib.cost import estimate
 from rnagpt_lib.extractive import Abstract, Subject
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Summarize
@@ -122,6 +123,49 @@ def test_requests_are_those_that_are_sent(world):
         len(m[1]["content"]) for m in world.app.answer.asked if "<summary>" in m[1]["content"]
     )
     assert longest <= min(len(r.messages[1]["content"]) for r in foreseen if r not in parts)
+
+
+def to_ask(world, made, **params):
+    params = Summarize(**(world.settings | params))
+    foreseen = requests(*made, params, compared=set(made[0].rna_id), seed=3)
+    return estimate(foreseen, params).loc["sync", "to ask"]
+
+
+def compare(world, made, **params):
+    """All ways to divide, as the comparison of notebook 02 asks for them."""
+    return summarize(*made, Summarize(**(world.settings | params)), dnc.ARMS, seed=3)
+
+
+def test_after_all_is_answered_nothing_is_left_to_ask(world):
+    world.app.answer = Model(invents=True, heals=True)
+    made = tables(["hsa-mir-21", "hsa-mir-22"])
+    assert to_ask(world, made) == 2 * (3 * 4 + 1)  # three ways with a merge, and a single pass
+    world.summarize(made)
+    assert to_ask(world, made) == 2 * 2 * 4  # of the sources not even a repair
+    compare(world, made)
+    paid = world.app.completions
+    assert to_ask(world, made) == 0 and world.app.completions == paid
+
+
+def test_what_failed_for_good_is_not_asked_again(world):
+    world.app.end = lambda said: "refusal" if "<summary>" in said or "glioma" in said else "stop"
+    made = tables()
+    compare(world, made)
+    assert to_ask(world, made) == 0
+
+
+def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    made = tables()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dnc, "merge_ask", stop)
+        world.summarize(made)
+    foreseen = requests(*made, Summarize(**world.settings))
+    (merge,) = (one for one in foreseen if one.version == dnc.prompts.MERGE_VERSION)
+    world.summarize(made)
+    assert list(merge.messages) in world.app.answer.asked
 
 
 @pytest.mark.parametrize(

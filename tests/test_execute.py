@@ -222,6 +222,43 @@ def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own
     assert not own_runs.exists()
 
 
+ASKING = """\
+PROVIDER: str = None  # who answers
+CAP_DOLLARS: float = None  # the most it may cost"""
+
+
+@pytest.mark.parametrize(
+    ("cap", "key", "words"),
+    [(None, None, "OPENAI_API_KEY is not set"), (1.0, "k", "PRICES has no price of model")],
+)
+def test_a_missing_key_or_price_is_told_before_anything_runs(
+    monkeypatch, own_runs, cap, key, words
+):
+    pytest.importorskip("openai")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    passed = "provider=PROVIDER, cap_dollars=CAP_DOLLARS"
+    write_notebook(THIRD, more=ASKING, passed=passed)
+    given = {"PROVIDER": "openai", "CAP_DOLLARS": cap}
+    with pytest.raises(InputError, match=words):
+        execute.run_notebook("02", parameters=given)
+    with pytest.raises(InputError, match=words):
+        execute.run_path(runs.STAGES[:3], run="mini", profile="mini", parameters=given)
+    assert not own_runs.exists()
+
+
+def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    write_notebook(THIRD, more=ASKING, passed="provider=PROVIDER, cap_dollars=CAP_DOLLARS")
+    for _ in range(2):
+        given = {"PROVIDER": "openai"}
+        execute.run_path(runs.STAGES[:3], run="mini", profile="mini", parameters=given)
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert capsys.readouterr().out.count("is up to date") == 3
+
+
 def test_an_executed_copy_does_not_tell_where_it_was_made(tmp_path):
     output = execute.run_notebook("00")
     about = nbformat.read(output, 4).metadata.papermill

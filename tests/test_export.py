@@ -124,6 +124,7 @@ def real(own_runs, tmp_path):
         given["articles"].write_text(json.dumps(article))
         given["links"].write_text('{"rna_id": "URS000006DA05_9606", "article_ids": ["PMC1"]}')
         first = {"input": "files"} | {name: str(path) for name, path in given.items()}
+        first |= parts.pop("more", {})
         return made("r", first=first, **parts)
 
     return run
@@ -339,6 +340,17 @@ def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
     for name in ("SUMMARY", "MERGE", "QA"):
         assert getattr(prompts, name) in text and getattr(prompts, f"{name}_VERSION") in text
     assert header(tmp_path / "out")["license"] == "other"
+
+
+@pytest.mark.parametrize("limit, is_sample", [(5000, True), (0, False), (412_345, False)])
+def test_card_says_that_the_rnas_are_a_sample(real, tmp_path, limit, is_sample):
+    source = {"name": provenance.ENTRIES, "query": "has_lit_scan", "records": 412_345}
+    real(sources={"sources": [source]}, more={"limit": limit})
+    export.export_dataset("r", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    said = "of the 412,345 entries that the query finds, `LIMIT` drew 5,000"
+    assert (said in text) == is_sample == ("are a sample" in text)
+    assert ("and 2 of those are here" in text) == is_sample
 
 
 def test_reasons_are_counted_with_their_numbers_left_out(real, tmp_path):
@@ -582,7 +594,7 @@ def test_the_command(world, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rnagpt", "export-dataset", "w", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as exited:
         cli.main()
-    said = capsys.readouterr().out
-    assert not exited.value.code
+    said, log = capsys.readouterr()
+    assert not exited.value.code and not log
     assert re.search(r"^pairs +train \d+, validation \d+, test \d+$", said, re.MULTILINE)
     assert str(tmp_path / "out/README.md") in said and (tmp_path / "out/README.md").is_file()

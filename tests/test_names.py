@@ -1,6 +1,10 @@
+import random
+import re
+import sys
+
 import pytest
 
-from rnagpt_lib.names import mask_names, names_of, pattern, tidy
+from rnagpt_lib.names import mask_names, may_hold, names_of, pattern, tidy
 
 MIR21 = names_of(
     {"rna_id": "URS000039ED8D_9606", "description": "Homo sapiens microRNA hsa-mir-21"}
@@ -61,6 +65,33 @@ def test_types_and_taxa_are_nobodys_name(row):
 def test_ids_of_users_are_names_as_a_whole():
     assert names_of({"rna_id": "human_12"}) == ["human_12"]
     assert names_of({"rna_id": "URS0000000001_9606"}) == ["URS0000000001_9606", "URS0000000001"]
+
+
+def test_the_cheap_test_never_misses_what_the_expression_finds():
+    rng, known = (
+        random.Random(0),
+        [*MIR21, "HOTAIR", "U6", "tRNA-Lys(CUU)", "SNORD14A", "R\u00e9-1"],
+    )
+    marks = ["-", "", " ", "\u2010", "\u2014", "_", "--"]
+    found = 0
+    for _ in range(20_000):
+        name = rng.choice(known)
+        loose = "".join(rng.choice(marks) if c == "-" and rng.random() < 0.8 else c for c in name)
+        cased = "".join(rng.choice((c, c.upper(), c.lower())) for c in loose)
+        text = f"a {cased}{rng.choice(['', '.', '-3', '0', 'x', ' b'])}"
+        if pattern([name]).search(text):
+            found += 1
+            assert may_hold(text, [name]), text
+    assert 5_000 < found < 18_000
+    assert not may_hold("This RNA binds miR-155.", MIR21)
+
+
+def test_letters_that_are_one_for_an_expression_are_one_for_the_cheap_test():
+    letters = [c for c in map(chr, range(sys.maxunicode)) if c != c.lower() or c != c.upper()]
+    every = "".join(letters)
+    for letter in letters:
+        for other in re.findall(f"(?i){re.escape(letter)}", every):
+            assert may_hold(other, [letter]), (letter, other)
 
 
 def test_short_symbols_match_only_as_written():

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from rnagpt_lib import execute, paths
+from rnagpt_lib.profiles import Calls
 from rnagpt_lib.stages import STAGES
 
 NUMBERED = sorted(paths.notebooks().glob("[0-9]*.ipynb")) + [paths.notebooks() / "_template.ipynb"]
@@ -67,6 +68,12 @@ def test_parameters_are_typed_literals_with_help(path):
     seen = execute.declared(path)
     assert list(seen) == names, "papermill cannot read it; write NAME: int = None, not int | None"
     assert all(about["help"] for about in seen.values())
+
+
+@pytest.mark.parametrize("stage", ["02_summarize", "03_decompose_qa"])
+def test_how_a_model_is_asked_can_be_given_but_for_its_prices(stage):
+    names = {name.upper() for name in Calls.model_fields} - {"PRICES"}
+    assert names <= set(execute.declared(paths.notebooks() / f"{stage}.ipynb"))
 
 
 @each_numbered

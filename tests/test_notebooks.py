@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from rnagpt_lib import execute, paths, prompts, runs
+from rnagpt_lib import cost, execute, foreseen, paths, profiles, prompts, runs
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
 from tests.standin import Faults, faults, serve
@@ -152,9 +152,14 @@ def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_
         paid = app.completions
         assert paid > 60
         _check_tables(*made)
+        for stage in (foreseen.SUMMARIZE, foreseen.DECOMPOSE):
+            params = profiles.load("mini").stage(stage, **settings)
+            left = cost.estimate(foreseen.requests("mini", stage, params), params)
+            assert left.loc["sync", "requests"] > 0 == left.loc["sync", "to ask"]
         again = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
         assert again == made and app.completions == paid
-    assert read_json(made[0] / "metrics.json")["calls"]["calls"] > 60
+    calls = sum(read_json(folder / "metrics.json")["calls"]["calls"] for folder in made)
+    assert paid <= calls < 1.05 * paid  # the comparison too; groups of two ways count twice
     assert CANARY not in f"{refused.value} {unpriced.value}"
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert any(path.name == "journal.sqlite" for path in files)

@@ -316,6 +316,37 @@ def test_agrees_with_the_worlds_truth(small):
     assert found["precision"] >= 0.99 and found["recall"] >= 0.95
 
 
+def naively_without_names(rnas, made):
+    """What `qa._without_names` does, with an expression for every RNA."""
+    own = {
+        one["rna_id"]: names.pattern(
+            name for name in names.names_of(one | {"family": ""}) if name != one["rna_type"]
+        )
+        for one in rnas.to_dict("records")
+    }
+    named = [
+        bool(own[pair["rna_id"]].search(f"{pair['question']} {pair['answer']}")) for pair in made
+    ]
+    kept = [pair for pair, bad in zip(made, named, strict=True) if not bad]
+    lost = [pair for pair, bad in zip(made, named, strict=True) if bad]
+    return kept, [f"{pair['rna_id']} {pair['kind']}" for pair in lost]
+
+
+def test_names_are_found_as_by_an_expression_for_every_rna(small, monkeypatch):
+    data, (pairs, _) = small
+    made = pairs.to_dict("records")
+    for number, one in enumerate(data.rnas.to_dict("records")[::3]):
+        name = names.names_of(one)[-1 - number % 2].swapcase()
+        pair = {"rna_id": one["rna_id"], "kind": "literature", "question": "What is the RNA?"}
+        made.insert(number * 7, pair | {"answer": f"It is {name}."})
+    wanted = naively_without_names(data.rnas, made)
+    compiled, real = [], names.pattern
+    monkeypatch.setattr(names, "pattern", lambda own: compiled.append(own) or real(own))
+    kept, dropped = qa._without_names(data.rnas, made)
+    assert (kept, [row["record"] for row in dropped]) == wanted
+    assert 20 < len(dropped) and len(compiled) < len(data.rnas) / 2
+
+
 def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
     data, (pairs, dropped) = small
     write(tmp_path / "pairs.parquet", "pairs", pairs)
