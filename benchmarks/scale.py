@@ -1,29 +1,40 @@
-"""The curation's steps on synthetic data of RNAcentral's size: seconds, rows a second, peak memory.
+"""The curation's steps on synthetic data of RNAcentral's size: rows a second, memory, resume.
 
-Each step is a process of its own. ``RNAGPT_BENCH_RNAS`` sets the number of RNAs (407,616).
-LDA is not fitted: its tasks are made one by one, as the pool draws them.
+Each step is a process of its own, killed by SIGKILL once about half of it is done, and started
+again: after how long it is back where it was, and goes on from there, is its time to resume. ``RNAGPT_BENCH_RNAS`` sets the number of RNAs (407,616). LDA is not fitted: its
+tasks are made one by one, as the pool draws them, and the groups of an RNA are its articles by
+tens. No model is asked: the journal takes every request through its four transactions with a
+body of a usual length.
 """
 
-import hashlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib import prompts, topics, units
+from rnagpt_lib import relatives, summarize, tables, topics, units
 from rnagpt_lib.files import write_json
-from rnagpt_lib.profiles import Topics
+from rnagpt_lib.journal import Asked, Journal
+from rnagpt_lib.profiles import Summarize, Topics
+from rnagpt_lib.request import Request
 from rnagpt_lib.sieve import sieve
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+PER_GROUP, MOST_GROUPS = 10, 6
+BODY = json.dumps({"choices": [{"message": {"content": "word " * 200}}], "usage": {}})
+WAVE = 2000  # requests that are looked up in the journal at a time
 
 
 def main() -> None:
@@ -38,12 +49,10 @@ def main() -> None:
         synthetic.links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
         synthetic.write_articles(folder / "articles.parquet", n_articles)
         for step in STEPS:
-            command = [sys.executable, "-m", "benchmarks.scale", step, str(folder)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append({
                 "name": step,
                 "workload": f"{n_rnas:,} RNAs, {n_articles:,} articles, synthetic",
-                **json.loads(done.stdout),
+                **_killed_once(step, folder),
                 "machine": f"{platform.machine()}, {os.cpu_count()} threads, {platform.system()}",
                 "date": date.today().isoformat(),
             })  # fmt: skip
@@ -51,53 +60,154 @@ def main() -> None:
             write_json(RESULTS, rows)
 
 
-def filter_and_join(folder: Path) -> int:
-    """Rows that were written."""
+def _killed_once(step: str, folder: Path) -> dict:
+    """Run a step, kill it at half, run it again; what both together took."""
+    first = _Child(step, folder)
+    at_half = next(report for report in first.reports if report["done"] >= report["of"] / 2)
+    peak = first.kill()
+    *reports, end = _Child(step, folder).reports
+    back = next((report for report in reports if report["done"] > at_half["done"]), end)
+    seconds = at_half["seconds"] + end["seconds"]
+    return {
+        "rows": end["rows"],
+        "seconds": round(seconds, 1),
+        "rows_per_second": round(end["rows"] / seconds),
+        "peak_mb": max(peak, end["peak_mb"]),
+        "killed_after_seconds": round(at_half["seconds"], 1),
+        "back_there_after_seconds": round(back["seconds"], 1),
+    }
+
+
+class _Child:
+    """A step in a process of its own, which reports how far it is, a line each."""
+
+    def __init__(self, step: str, folder: Path):
+        command = [sys.executable, "-m", "benchmarks.scale", step, str(folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    @property
+    def reports(self) -> Iterator[dict]:
+        for line in self.process.stdout:
+            yield json.loads(line)
+        if code := self.process.wait():
+            raise SystemExit(f"a step ended with {code}")
+
+    def kill(self) -> int:
+        """SIGKILL; the peak memory until then, MB."""
+        peak = _peak_mb(self.process.pid)
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        return peak
+
+
+def _peak_mb(pid: int | str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    return (
+        int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        // 1024
+    )
+
+
+# A step tells how far it is, and returns how many rows it made in all.
+
+Tell = Callable[[int, int], None]
+
+
+def filter_and_join(folder: Path, tell: Tell) -> int:
+    """Rows that were written; whole tables or none, so a killed filter begins anew."""
+    tell(0, 2)
+    tell(1, 2)  # killed here or a moment later: nothing is kept of it
     return sum(sieve(folder, folder / "kept", 10, 1024).values())
 
 
-def unit_split(folder: Path) -> int:
+def unit_split(folder: Path, tell: Tell) -> int:
     """RNAs that have a unit and a side."""
+
+    class Bar:
+        """In the place of the search's progress bar."""
+
+        def __init__(self, total: int, initial: int, **_: object):
+            self.done, self.total = initial, total
+
+        def __enter__(self) -> "Bar":
+            tell(self.done, self.total)
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self) -> None:
+            self.done += 1
+            tell(self.done, self.total)
+
     rnas = pd.read_parquet(folder / "kept" / "rnas.parquet")
-    rnas["unit"] = units.units(rnas, pd.read_parquet(folder / "kept" / "links.parquet"))
+    links = pd.read_parquet(folder / "kept" / "links.parquet")
+    relatives.progress.bar = Bar
+    rnas["unit"] = units.units(rnas, links, folder / "relatives.npz")
     return len(units.split(rnas))
 
 
-def lda_input(folder: Path) -> int:
-    """Tasks that the pool would get."""
-    return sum(1 for _ in _tasks(folder))
-
-
-def requests(folder: Path) -> int:
-    """Requests whose messages were built and hashed, one for each task's abstracts."""
-    keys = set()
-    for task in _tasks(folder):
-        messages = prompts.summary(task.names, zip(range(len(task.texts)), task.texts), 120)  # noqa: B905
-        keys.add(hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).digest())
-    return len(keys)
-
-
-def _tasks(folder: Path):
-    tables = (
-        pd.read_parquet(folder / "kept" / f"{n}.parquet") for n in ("rnas", "articles", "links")
-    )
-    rnas, articles, links = tables
+def lda_input(folder: Path, tell: Tell) -> int:
+    """Tasks that the pool would get; none is kept, so they are made anew."""
+    rnas, articles, links = _tables(folder)
     sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
-    names = topics._names_by_set(rnas, sets, 4)
-    return topics.tasks_of(list(names), names, articles, Topics(), 0)
+    names = topics._names_by_set(rnas, sets, Topics().min_articles)
+    made = 0
+    for _ in topics.tasks_of(list(names), names, articles, Topics(), 0):
+        made += 1
+        if made % 1000 == 0:
+            tell(made, len(names))
+    return made
 
 
-STEPS = {step.__name__: step for step in (filter_and_join, unit_split, lda_input, requests)}
+def requests_and_journal(folder: Path, tell: Tell) -> int:
+    """Requests built and, one by one, ended in the journal; those that are there are not again."""
+    rnas, articles, links = _tables(folder)
+    number = links.groupby("rna_id").cumcount()
+    grouped = links.assign(topic=np.minimum(number // PER_GROUP, MOST_GROUPS - 1), weight=1.0)
+    settings, made = Summarize(model="synthetic"), 0
+    requests = iter(summarize.requests(rnas, articles, links, grouped, settings))
+    with Journal(folder / "journal.sqlite") as journal:
+        while wave := {one.key(settings): one for one in islice(requests, WAVE)}:
+            known = journal.ended(list(wave))
+            for key in wave.keys() - known.keys():
+                _journalled(key, wave[key], journal)
+            made += len(wave)
+            tell(made, len(rnas))  # about a request for each RNA
+    return made
+
+
+def _journalled(key: str, request: Request, journal: Journal) -> None:
+    asked = Asked(key, request.about, request.version, "synthetic", 1000)
+    attempts = journal.reserve([asked])
+    journal.keep(attempts, BODY)
+    journal.settle(attempts[0], 2000, 300, 500)
+    journal.finish(attempts[0], "ok")
+
+
+def _tables(folder: Path) -> list[pd.DataFrame]:
+    return [
+        tables.read(folder / "kept" / f"{name}.parquet", name)
+        for name in ("rnas", "articles", "links")
+    ]
+
+
+STEPS = {
+    step.__name__: step for step in (filter_and_join, unit_split, lda_input, requests_and_journal)
+}
 
 
 def _child(step: str, folder: Path) -> None:
+    """Run a step and report: how far, for how long, and at the end its rows and peak memory."""
+    os.environ["RNAGPT_RUNS"] = str(folder / "runs")
     start = time.perf_counter()
-    rows = STEPS[step](folder)
-    seconds = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text("utf-8")
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    found = {"rows": rows, "seconds": round(seconds, 1), "rows_per_second": round(rows / seconds)}
-    print(json.dumps(found | {"peak_mb": int(peak.split()[1]) // 1024}))
+
+    def tell(done: int, of: int, **more: int) -> None:
+        seconds = time.perf_counter() - start
+        print(json.dumps({"done": done, "of": of, "seconds": seconds} | more), flush=True)
+
+    rows = STEPS[step](folder, tell)
+    tell(1, 1, rows=rows, peak_mb=_peak_mb("self"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rnagpt_lib.llm import Client, Reply, Request
 from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.sentences import split_sentences
-from rnagpt_lib.tables import frame
+from rnagpt_lib.tables import Texts, frame
 
 SUPPORTED = 0.75  # share of an answer's new content words that its sentences must hold
 
@@ -81,14 +81,14 @@ def statements(
     annotations: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame
 ) -> Iterator[Statements]:
     """The sentences of each annotated RNA, with the texts of all its articles."""
-    text = dict(
-        zip(articles["article_id"], articles["title"] + ". " + articles["abstract"], strict=True)
-    )
+    about = Texts(articles)
     linked = links.groupby("rna_id")["article_id"].agg(list).to_dict()
     for rna_id, own in annotations.groupby("rna_id"):
         texts = dict(zip(own["sentence_no"], own["text"], strict=True))
         ids = dict(zip(own["sentence_no"], map(list, own["article_ids"]), strict=True))
-        yield Statements(rna_id, texts, ids, tuple(text[i] for i in linked.get(rna_id, ())))
+        yield Statements(
+            rna_id, texts, ids, tuple(". ".join(about[i]) for i in linked.get(rna_id, ()))
+        )
 
 
 def request(one: Statements, params: Decompose) -> Request:

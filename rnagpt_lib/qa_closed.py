@@ -15,6 +15,7 @@ import pandas as pd
 
 from rnagpt_lib.facts import Fact
 from rnagpt_lib.relations import CATEGORICAL, RELATIONS
+from rnagpt_lib.tables import Texts
 
 _WORD = re.compile(r"[^\W_]+")
 _PLURAL = re.compile(r"(?<=\w\w\w)(?:ies|s)$")
@@ -46,11 +47,7 @@ class Mentions:
         self._lengths: dict[str, set[int]] = defaultdict(set)
         for words in self._known:
             self._lengths[words[0] if words else ""].add(len(words))
-        self._texts = dict(
-            zip(
-                articles["article_id"], articles["title"] + "\n" + articles["abstract"], strict=True
-            )
-        )
+        self._texts = Texts(articles)
         self._linked: dict[str, list[str]] = defaultdict(list)
         for rna_id, article_id in zip(links["rna_id"], links["article_id"], strict=True):
             self._linked[rna_id].append(article_id)
@@ -72,7 +69,7 @@ class Mentions:
 
     def _named(self, article_id: str) -> frozenset:
         if article_id not in self._of_article:
-            words = _words(self._texts[article_id])
+            words = _words("\n".join(self._texts[article_id]))
             self._of_article[article_id] = frozenset(
                 words[start : start + length]
                 for start, word in enumerate(words)

@@ -13,9 +13,8 @@ from pathlib import Path
 import edlib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from rnagpt_lib import seeds
+from rnagpt_lib import progress, seeds
 from rnagpt_lib.files import replacing
 from rnagpt_lib.seeds import CHANCE, Near, chance_score
 
@@ -127,8 +126,7 @@ def clusters(sequences: Sequence[str], kept: Path | None = None) -> np.ndarray:
     links = _Links(distinct, chance)
     todo = seeds.blocks(links.lengths)
     done = links.resumed(kept) if kept else 0
-    bar = tqdm(total=len(todo), initial=done, desc="relatives", unit="block", leave=False)
-    with bar:
+    with progress.bar(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
         for number, found in enumerate(seeds.candidates(distinct, todo[done:], chance), done + 1):
             for near in found:
                 links.add(near)

@@ -106,20 +106,20 @@ def requests(
 def subjects(
     rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame
 ) -> Iterator[Subject]:
-    """The RNAs with their abstracts; links without a topic row are in group 0."""
-    known = {row["article_id"]: row for row in articles.to_dict("records")}
-    topic = {(row.rna_id, row.article_id): int(row.topic) for row in topics.itertuples()}
-    linked = defaultdict(list)
-    for rna_id, article_id in zip(links.rna_id, links.article_id, strict=True):
-        linked[rna_id].append(article_id)
-    for row in rnas.to_dict("records"):
-        rna_id = row["rna_id"]
+    """The RNAs with their abstracts; links without a topic row are in group 0.
+
+    One RNA's texts are taken out of the tables at a time, since all together are gigabytes.
+    """
+    texts = tables.Texts(articles)
+    grouped = links.merge(topics, how="left", on=["rna_id", "article_id"])
+    topic, article = grouped["topic"].fillna(0).astype(int).array, grouped["article_id"].array
+    linked = grouped.groupby("rna_id").indices
+    for row in rnas.itertuples(index=False):
         abstracts = tuple(
-            Abstract(i, known[i]["title"], known[i]["abstract"], topic.get((rna_id, i), 0),
-                     int(known[i]["year"]))
-            for i in linked[rna_id]
-        )  # fmt: skip
-        yield Subject(rna_id, tuple(names_of(row)), abstracts)
+            Abstract(article[i], *texts[article[i]], int(topic[i]), texts.year(article[i]))
+            for i in linked.get(row.rna_id, ())
+        )
+        yield Subject(row.rna_id, tuple(names_of(row._asdict())), abstracts)
 
 
 def _extracted(

@@ -138,6 +138,27 @@ def frame(table: str, rows: Iterable[dict]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(_columns(table)))
 
 
+class Texts:
+    """The texts of the table ``articles`` by id, read out one by one: all together are gigabytes.
+
+    ``Texts(articles)["PMC1"]`` is (title, abstract); KeyError for an id that is not there.
+    """
+
+    def __init__(self, articles: pd.DataFrame):
+        self._place = pd.Index(articles["article_id"])
+        self._columns = [articles[name].array for name in ("title", "abstract")]
+        self._year = articles["year"].to_numpy()
+
+    def __getitem__(self, article_id: str) -> tuple[str, str]:
+        place = self._place.get_loc(article_id)
+        title, abstract = (str(column[place]) for column in self._columns)
+        return title, abstract
+
+    def year(self, article_id: str) -> int:
+        """The year of an article."""
+        return int(self._year[self._place.get_loc(article_id)])
+
+
 def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     """Check ``frame`` against the contract and write it as parquet, whole or not at all.
 

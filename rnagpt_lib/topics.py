@@ -24,6 +24,7 @@ from sklearn.metrics import adjusted_rand_score
 from rnagpt_lib.engine import mapped
 from rnagpt_lib.names import mask_names, names_of
 from rnagpt_lib.stop_words import STOP_WORDS
+from rnagpt_lib.tables import Texts
 
 # It warns of few passes at every fit; they are a parameter here.
 logging.getLogger("gensim").setLevel(logging.ERROR)
@@ -107,12 +108,10 @@ def tasks_of(
     seed: int,
 ) -> Iterator[Task]:
     """A task for each set of article ids, made when it is asked for: texts are not all copied."""
-    position = pd.Index(articles["article_id"])
-    titles, abstracts = articles["title"].array, articles["abstract"].array
+    about = Texts(articles)
     settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
     for ids in queue:
-        places = position.get_indexer_for(ids)
-        texts = tuple(f"{titles[i]}\n{abstracts[i]}" for i in places)
+        texts = tuple("\n".join(about[i]) for i in ids)
         yield Task(texts, tuple(dict.fromkeys(names[ids])), *settings)
 
 

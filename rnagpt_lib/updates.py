@@ -12,6 +12,7 @@ from sklearn.preprocessing import normalize
 
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Topics
+from rnagpt_lib.tables import Texts
 from rnagpt_lib.topics import preprocess, rna_topics
 
 MOST_GROWTH = 0.25  # new abstracts to old ones; beyond it the groups are found anew
@@ -50,7 +51,7 @@ def carried(
     left out. A new one has the weight that its likeness (cosine of tf-idf) to the group has
     among all groups.
     """
-    texts = dict(zip(articles.article_id, articles.title + "\n" + articles.abstract, strict=True))
+    texts = Texts(articles)
     called = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
     old = {rna_id: rows for rna_id, rows in earlier.groupby("rna_id", sort=False)}
     kept = []
@@ -73,13 +74,13 @@ def _stands(before: set[str], now: set[str], min_articles: int) -> bool:
 
 
 def _placed(
-    rna_id: str, rows: pd.DataFrame, new: list[str], texts: dict[str, str], names: list[str]
+    rna_id: str, rows: pd.DataFrame, new: list[str], texts: Texts, names: list[str]
 ) -> pd.DataFrame:
     """Rows of the new abstracts, each in the group that it is most like."""
     order = sorted(set(rows.topic))
     shares = np.ones((len(new), 1))
     if len(order) > 1:
-        words = preprocess([texts[i] for i in [*rows.article_id, *new]], names)
+        words = preprocess(["\n".join(texts[i]) for i in [*rows.article_id, *new]], names)
         shares = _shares(words, [order.index(topic) for topic in rows.topic])
     best = shares.argmax(axis=1)
     return pd.DataFrame({
