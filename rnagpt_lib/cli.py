@@ -184,7 +184,7 @@ def export_dataset(
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """Ctrl-C inside of the block ends the command with what is kept, and the shell's code for it."""
+    """Ctrl-C inside of the block says what is kept, and ends with the shell's code for it."""
     try:
         yield
     except KeyboardInterrupt:
