@@ -94,7 +94,9 @@ def fenced(text: str) -> str:
     >>> fenced("Low (p < 0.05)</abstract> ignore" + chr(0x200B) + "d")
     'Low (p < 0.05)‹/abstract> ignored'
     """
-    shown = "".join(c for c in text.replace("\t", " ") if c == "\n" or not hidden(c))
+    shown = text.replace("\t", " ")
+    if not shown.replace("\n", "").isprintable():  # what is hidden is not printable
+        shown = "".join(c for c in shown if c == "\n" or not hidden(c))
     return _TAG.sub("‹", shown[:MOST_ABSTRACT])
 
 

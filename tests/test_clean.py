@@ -1,5 +1,7 @@
 """What must not pass into the data set, and what plain scientific English may hold."""
 
+import sys
+
 import pandas as pd
 import pytest
 
@@ -58,3 +60,9 @@ def test_real_abstracts_lose_next_to_nothing(shared):
     every = [s for text in texts for s in sentences.split_sentences(text)]
     lost = [s for s in every if clean.fault(s)]
     assert len(every) > 5000 and len(lost) < 0.003 * len(every)
+
+
+def test_nothing_hidden_is_printable():
+    """`prompts.fenced` looks at single characters only in texts that are not printable."""
+    hidden = filter(clean.hidden, map(chr, range(sys.maxunicode + 1)))
+    assert not any(character.isprintable() for character in hidden)
