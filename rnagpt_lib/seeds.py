@@ -142,16 +142,21 @@ class _Index:
         self.ordered, self.scheme = ordered, scheme
         self.lengths = np.array([len(sequence) for sequence in ordered], dtype=int)
         pieces, self.owner, self.start = _pieces(ordered, among, scheme.window)
-        self.buckets = max(TABLE, 16 * int(self.lengths[among.start : among.stop].sum()))
-        self.index = _presence(pieces, scheme.seeds, self.buckets, by_word=True)
+        # a small set needs no table of millions; too few words make every pair look related
+        wanted = max(TABLE, 16 * int(self.lengths[among.start : among.stop].sum()))
+        self.n_words = min(4 ** scheme.seeds[0].count("1"), wanted)
+        self.index = _inverted(pieces, scheme.seeds, self.n_words)
 
     def near(self, rows: range, chance: float) -> Iterator[Near]:
         """The candidates of some rows, those without any left out."""
         scheme, lengths, rows = self.scheme, self.lengths, np.array(rows)
-        words = _presence([self.ordered[row] for row in rows], scheme.seeds, self.buckets)
-        shared = (words @ self.index).tocoo()
-        enough = shared.data >= _least(scheme, lengths[rows], words)[shared.row]
-        row, piece, n = rows[shared.row[enough]], shared.col[enough], shared.data[enough]
+        words = _presence([self.ordered[row] for row in rows], scheme.seeds, self.n_words)
+        shared = words @ self.index
+        least = _least(scheme, lengths[rows], words)
+        enough = np.flatnonzero(shared.data >= least.min())
+        at = np.searchsorted(shared.indptr, enough, "right") - 1
+        at, enough = at[passed := shared.data[enough] >= least[at]], enough[passed]
+        row, piece, n = rows[at], shared.indices[enough], shared.data[enough]
         other = self.owner[piece]
         spare = lengths[row] - chance_score(lengths[row], lengths[other], chance)
         near = (other > row) & (n >= np.interp(spare, list(SPARE), list(SPARE.values())))
@@ -198,35 +203,51 @@ def _least(scheme: Scheme, lengths: np.ndarray, words: sparse.csr_array) -> np.n
     return np.maximum(1, np.floor(least * words.sum(axis=1) / most))
 
 
-def _presence(
-    sequences: list[str], seeds: Sequence[str], buckets: int, by_word: bool = False
-) -> sparse.csr_array:
-    """(n, words) matrix of 0 and 1: which words of plain letters a sequence holds.
+def _presence(sequences: list[str], seeds: Sequence[str], n_words: int) -> sparse.csr_array:
+    """(n, words) matrix of 0 and 1: which words of plain letters a sequence holds."""
+    shape = (len(sequences), len(seeds) * n_words)
+    found = enumerate(_words(sequences, seeds, n_words))
+    keys = [owner * shape[1] + number * n_words + word for number, (owner, word) in found]
+    row, column = np.divmod(_distinct(np.concatenate(keys)), shape[1])
+    return _ones(column, np.bincount(row, minlength=shape[0]), shape)
 
-    For each seed 4**letters words, or ``buckets`` that several words share, if these are fewer
-    (a small set needs no table of millions; too few would make every pair look related).
-    ``by_word``: the transpose, (words, n).
+
+def _inverted(sequences: list[str], seeds: Sequence[str], n_words: int) -> sparse.csr_array:
+    """The transpose of `_presence`, (words, n), made one seed after the other."""
+    n, columns, counts = len(sequences), [], []
+    for owner, word in _words(sequences, seeds, n_words):
+        row, column = np.divmod(_distinct(word * n + owner), n)
+        columns.append(column.astype(np.int32))
+        counts.append(np.bincount(row, minlength=n_words).astype(np.int32))
+    return _ones(np.concatenate(columns), np.concatenate(counts), (len(seeds) * n_words, n))
+
+
+def _words(
+    sequences: list[str], seeds: Sequence[str], n_words: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each seed the numbers of the words of plain letters, and whose they are.
+
+    Where ``n_words`` are fewer than there can be, several words share a number.
     """
-    n_words = min(4 ** seeds[0].count("1"), buckets)
     codes = np.frombuffer("".join(sequences).encode().translate(_CODES), dtype=np.uint8)
     owner = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
     odd = np.concatenate([[0], (codes > 3).cumsum()])
-    shape = (len(sequences), len(seeds) * n_words)
-    keys = []
-    for number, seed in enumerate(seeds):
+    for seed in seeds:
         n = max(0, len(codes) - len(seed) + 1)
         word = np.zeros(n, dtype=np.int64)
         for place in (i for i, mark in enumerate(seed) if mark == "1"):
             word = 4 * word + codes[place : place + n]
         whole = owner[:n] == owner[len(codes) - n :]
         whole &= odd[len(seed) : len(seed) + n] == odd[:n]
-        column = number * n_words + word[whole] % n_words
-        row = owner[:n][whole]
-        keys.append(column * shape[0] + row if by_word else row * shape[1] + column)
-    keys = np.sort(np.concatenate(keys))
-    keys = keys[np.diff(keys, prepend=-1) > 0]
-    shape = shape[::-1] if by_word else shape
-    row, column = np.divmod(keys, shape[1])
-    ends = np.searchsorted(row, np.arange(shape[0] + 1))
-    ones = np.ones(len(keys), dtype=np.int16)
-    return sparse.csr_array((ones, column.astype(np.int32), ends.astype(np.int32)), shape=shape)
+        yield owner[:n][whole], word[whole] % n_words
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    keys.sort()
+    return keys[np.diff(keys, prepend=-1) > 0]
+
+
+def _ones(columns: np.ndarray, counts: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    ends = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
+    data = np.ones(len(columns), dtype=np.int16)
+    return sparse.csr_array((data, columns.astype(np.int32, copy=False), ends), shape=shape)
