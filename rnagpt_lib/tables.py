@@ -146,17 +146,15 @@ class Texts:
 
     def __init__(self, articles: pd.DataFrame):
         self._place = pd.Index(articles["article_id"])
-        self._columns = [articles[name].array for name in ("title", "abstract")]
-        self._year = articles["year"].to_numpy()
+        self._columns = {name: column.array for name, column in articles.items()}
 
     def __getitem__(self, article_id: str) -> tuple[str, str]:
         place = self._place.get_loc(article_id)
-        title, abstract = (str(column[place]) for column in self._columns)
-        return title, abstract
+        return str(self._columns["title"][place]), str(self._columns["abstract"][place])
 
     def year(self, article_id: str) -> int:
         """The year of an article."""
-        return int(self._year[self._place.get_loc(article_id)])
+        return int(self._columns["year"][self._place.get_loc(article_id)])
 
 
 def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
