@@ -29,14 +29,11 @@ RESULTS = Path(__file__).parent / "results" / "scale.json"
 def main() -> None:
     """Make the tables, run the steps in turn, write a row for each."""
     n_rnas = int(os.getenv("RNAGPT_BENCH_RNAS", synthetic.RNAS))
-    n_articles = round(synthetic.ARTICLES * n_rnas / synthetic.RNAS)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "kept").mkdir()
-        synthetic.rnas(n_rnas).to_parquet(folder / "rnas.parquet", index=False)
-        synthetic.links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
-        synthetic.write_articles(folder / "articles.parquet", n_articles)
+        n_articles = synthetic.write_all(folder, n_rnas)
         for step in STEPS:
             command = [sys.executable, "-m", "benchmarks.scale", step, str(folder)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
