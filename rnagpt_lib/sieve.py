@@ -3,7 +3,7 @@
 RNAs within the length limits, their links, and the articles that these cite; what is left out
 goes into ``dropped``. Ids and lengths alone decide which rows stay, a bit for each row; then
 batches of rows are read, filtered and written one after the other. So memory holds columns of
-ids and a few thousand abstracts, however many there are.
+ids and one row group of abstracts, however many there are.
 """
 
 from collections.abc import Iterator
