@@ -40,14 +40,11 @@ WAVE = 2000  # requests that are looked up in the journal at a time
 def main() -> None:
     """Make the tables, run the steps in turn, write a row for each."""
     n_rnas = int(os.getenv("RNAGPT_BENCH_RNAS", synthetic.RNAS))
-    n_articles = round(synthetic.ARTICLES * n_rnas / synthetic.RNAS)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "kept").mkdir()
-        synthetic.rnas(n_rnas).to_parquet(folder / "rnas.parquet", index=False)
-        synthetic.links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
-        synthetic.write_articles(folder / "articles.parquet", n_articles)
+        n_articles = synthetic.write_all(folder, n_rnas)
         for step in STEPS:
             rows.append({
                 "name": step,
