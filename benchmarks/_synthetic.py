@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnagpt_lib.tables import ARROW, COLUMNS
+from rnagpt_lib.tables import COLUMNS, frame, schema, write
 
 RNAS, ARTICLES = 407_616, 1_044_729  # the paper's; LitScan's counter
 SHARD = 20_000  # rows of an article shard: about 30 MB
@@ -30,6 +30,16 @@ TYPES = {
 }
 EDITS = (0.0, 0.01, 0.02, 0.05, 0.1)  # of a member from its founder
 LONELY = 0.35  # families of one
+
+
+def write_all(folder: Path, n_rnas: int) -> int:
+    """The four tables that the filter reads; how many articles there are, in the paper's share."""
+    n_articles = round(ARTICLES * n_rnas / RNAS)
+    rnas(n_rnas).to_parquet(folder / "rnas.parquet", index=False)
+    links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
+    write_articles(folder / "articles.parquet", n_articles)
+    write(folder / "dropped.parquet", "dropped", frame("dropped", []))
+    return n_articles
 
 
 def families(n: int, seed: int = 0) -> Iterator[tuple[str, str, str]]:
@@ -116,8 +126,7 @@ def write_articles(path: Path, n: int, seed: int = 0) -> None:
     ends = np.cumsum(lengths)
     words = np.array(["".join(letters[e - k : e]) for e, k in zip(ends, lengths, strict=True)])
     chance = 1 / np.arange(10, 10 + len(words))
-    schema = pa.schema([(name, ARROW[kind]) for name, kind in COLUMNS["articles"].items()])
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, schema("articles")) as writer:
         for first in range(0, n, SHARD):
             size = min(SHARD, n - first)
             drawn = words[rng.choice(len(words), (size, 165), p=chance / chance.sum())]
@@ -127,4 +136,4 @@ def write_articles(path: Path, n: int, seed: int = 0) -> None:
                 "abstract": [" ".join(row) for row in drawn],
                 "year": rng.integers(1990, 2026, size),
             }
-            writer.write_table(pa.table(columns, schema=schema))
+            writer.write_table(pa.table(columns, schema=writer.schema))

@@ -27,12 +27,9 @@ REPEATS = 3
 def main() -> None:
     """Make the tables, time both sides in turn, assert equal outputs, write the row."""
     n_rnas = int(os.getenv("RNAGPT_BENCH_RNAS", synthetic.RNAS))
-    n_articles = round(synthetic.ARTICLES * n_rnas / synthetic.RNAS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        synthetic.rnas(n_rnas).to_parquet(folder / "rnas.parquet", index=False)
-        synthetic.links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
-        synthetic.write_articles(folder / "articles.parquet", n_articles)
+        n_articles = synthetic.write_all(folder, n_rnas)
         runs = [{side: _run(side, folder) for side in ("ours", "peer")} for _ in range(REPEATS)]
         equal = all(_same(folder / "ours", folder / "peer", table) for table in TABLES)
     assert equal, "the two sides wrote different tables"

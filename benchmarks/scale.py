@@ -24,30 +24,28 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib import relatives, summarize, tables, topics, units
+from rnagpt_lib import dnc, journal_file, relatives, summarize, tables, topics, units
+from rnagpt_lib.extractive import Subject
 from rnagpt_lib.files import write_json
 from rnagpt_lib.journal import Asked, Journal
 from rnagpt_lib.profiles import Summarize, Topics
-from rnagpt_lib.request import Request
+from rnagpt_lib.recall import Recall
 from rnagpt_lib.sieve import sieve
+from rnagpt_lib.spool import Spool
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 PER_GROUP, MOST_GROUPS = 10, 6
 BODY = json.dumps({"choices": [{"message": {"content": "word " * 200}}], "usage": {}})
-WAVE = 2000  # requests that are looked up in the journal at a time
 
 
 def main() -> None:
     """Make the tables, run the steps in turn, write a row for each."""
     n_rnas = int(os.getenv("RNAGPT_BENCH_RNAS", synthetic.RNAS))
-    n_articles = round(synthetic.ARTICLES * n_rnas / synthetic.RNAS)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "kept").mkdir()
-        synthetic.rnas(n_rnas).to_parquet(folder / "rnas.parquet", index=False)
-        synthetic.links(n_rnas, n_articles).to_parquet(folder / "links.parquet", index=False)
-        synthetic.write_articles(folder / "articles.parquet", n_articles)
+        n_articles = synthetic.write_all(folder, n_rnas)
         for step in STEPS:
             rows.append({
                 "name": step,
@@ -161,28 +159,39 @@ def lda_input(folder: Path, tell: Tell) -> int:
 
 
 def requests_and_journal(folder: Path, tell: Tell) -> int:
-    """Requests built and, one by one, ended in the journal; those that are there are not again."""
+    """Requests built and ended in the journal one by one, in the waves and with the spool of 02."""
     rnas, articles, links = _tables(folder)
     number = links.groupby("rna_id").cumcount()
     grouped = links.assign(topic=np.minimum(number // PER_GROUP, MOST_GROUPS - 1), weight=1.0)
-    settings, made = Summarize(model="synthetic"), 0
-    requests = iter(summarize.requests(rnas, articles, links, grouped, settings))
-    with Journal(folder / "journal.sqlite") as journal:
-        while wave := {one.key(settings): one for one in islice(requests, WAVE)}:
-            known = journal.ended(list(wave))
-            for key in wave.keys() - known.keys():
-                _journalled(key, wave[key], journal)
-            made += len(wave)
-            tell(made, len(rnas))  # about a request for each RNA
+    subjects = summarize.subjects(rnas, articles, links, grouped)
+    waves = iter(lambda: list(islice(subjects, dnc.WAVE["sync"])), [])
+    made = 0
+    with Journal(folder / "journal.sqlite") as journal, Spool(folder) as spool:
+        results = spool.results(waves, lambda missing: (_journalled(w, journal) for w in missing))
+        for number, ended in enumerate(results, 1):
+            made += ended
+            tell(number * dnc.WAVE["sync"], len(rnas))
     return made
 
 
-def _journalled(key: str, request: Request, journal: Journal) -> None:
-    asked = Asked(key, request.about, request.version, "synthetic", 1000)
-    attempts = journal.reserve([asked])
-    journal.keep(attempts, BODY)
-    journal.settle(attempts[0], 2000, 300, 500)
-    journal.finish(attempts[0], "ok")
+def _journalled(wave: list[Subject], journal: Journal) -> int:
+    """All calls of a wave; those that the journal has are not made again."""
+    settings = Summarize(model="synthetic")
+    plans = [plan for subject in wave for plan in dnc.plans(subject, summarize.SOURCES, 0)]
+    with journal_file.beside(journal_file.file()) as empty:
+        requests = [
+            request
+            for plan in plans
+            for request in dnc.foreseen(plan, settings.words, Recall(settings, empty))
+        ]
+    keyed = {request.key(settings): request for request in requests}
+    for key in keyed.keys() - journal.ended(list(keyed)).keys():
+        asked = Asked(key, keyed[key].about, keyed[key].version, settings.model, 1000)
+        attempts = journal.reserve([asked])
+        journal.keep(attempts, BODY)
+        journal.settle(attempts[0], 2000, 300, 500)
+        journal.finish(attempts[0], "ok")
+    return len(keyed)
 
 
 def _tables(folder: Path) -> list[pd.DataFrame]:

@@ -4,104 +4,93 @@ The filter of the paper's section 3.1: length limits and the alphabet; nothing v
 a row in ``dropped``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rnagpt_lib import harvest, units, user_files, world
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.markdown import table
 from rnagpt_lib.profiles import Decompose, Filter
 from rnagpt_lib.relations import CATEGORICAL, entities, relation_of
-from rnagpt_lib.tables import frame
-from rnagpt_lib.user_files import drop
+from rnagpt_lib.sieve import sieve
+from rnagpt_lib.tables import frame, write
+
+RAW = ".raw"  # hidden: the tables as they came, while they are filtered
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of stage 00; the truths are there for the world alone.
+def curate(params: Filter, seed: int, folder: Path) -> dict[str, int]:
+    """Read the RNAs of ``params.input`` with their literature, filter them, write the tables.
 
-    ``sources``: what live sources said of themselves, and how much of it came.
+    ``folder`` gets ``rnas``, ``links``, ``articles`` and ``dropped``, for the world also ``truth``
+    and ``topics_truth``, for live sources what `harvest` keeps; returns the rows of the first
+    four. Every entry that is left out has a row in ``dropped``. Raises InputError, and writes no
+    table, for files that break their format or that the source would ignore, for sources that
+    stay away, and when nothing is left.
     """
+    _refuse_unread(params)
+    with _hidden(folder / RAW) as raw:
+        truths = _gather(params, seed, folder, raw)
+        kept = raw / "kept"
+        kept.mkdir()
+        counts = sieve(raw, kept, params.min_length, params.max_length)
+        if not counts["rnas"]:
+            raise InputError(_nothing_left(params, kept))
+        known = pd.read_parquet(kept / "rnas.parquet", columns=["rna_id"])["rna_id"]
+        for name, truth in truths.items():
+            write(kept / f"{name}.parquet", name, truth[truth["rna_id"].isin(known)])
+        for made in kept.iterdir():
+            os.replace(made, folder / made.name)
+    return counts
 
-    rnas: pd.DataFrame
-    articles: pd.DataFrame
-    links: pd.DataFrame
-    dropped: pd.DataFrame
-    truth: pd.DataFrame | None = None
-    topics_truth: pd.DataFrame | None = None
-    sources: Sequence[dict] = ()
 
-
-def load_source(params: Filter, seed: int, folder: Path | None = None) -> Tables:
-    """Read and filter the RNAs of ``params.input`` with their literature.
-
-    ``folder`` keeps what live sources sent ("rnacentral"). Every entry that is left out has a
-    row in ``dropped``. Raises InputError for files that break their format or that the source
-    would ignore, for sources that stay away, and when nothing is left.
-    """
-    if params.input == "files":
-        return _kept(Tables(**user_files.read(params)), params)
-    live = params.input == "rnacentral"
-    for name in ("fasta", "table", "articles", "links")[live:]:
+def _refuse_unread(params: Filter) -> None:
+    unread = {"files": (), "rnacentral": ("table", "articles", "links")}
+    for name in unread.get(params.input, ("fasta", "table", "articles", "links")):
         if given := getattr(params, name):
             raise InputError(
                 f"{name.upper()} is {given} but INPUT is {params.input!r}, which does not read "
                 "it; set INPUT to files, or take the profile local"
             )
-    if live:
-        return _kept(Tables(**harvest.read(params, folder)), params)
-    made = world.make(params.world_size, seed)
-    nothing = frame("dropped", [])
-    tables = Tables(made.rnas, made.articles, made.links, nothing, made.truth, made.topics_truth)
-    return _kept(tables, params)
 
 
-def _kept(tables: Tables, params: Filter) -> Tables:
-    """Only RNAs within the length limits, and only the literature that is linked with them."""
-    rnas, lengths = tables.rnas, tables.rnas["length"]
-    reason = pd.Series("", rnas.index)
-    reason[lengths < params.min_length] = f"shorter than {params.min_length} nt"
-    reason[lengths > params.max_length] = f"longer than {params.max_length} nt"
-    keep = reason == ""
-    links = tables.links[_among(tables.links["rna_id"], rnas["rna_id"][keep])]
-    cited = _among(tables.articles["article_id"], links["article_id"])
-    rows = [
-        drop(rna_id, f"{why} ({length:,} nt)")
-        for rna_id, why, length in zip(
-            rnas["rna_id"][~keep], reason[~keep], lengths[~keep], strict=True
-        )
-    ] + [
-        drop(i, "article linked with no RNA that is kept")
-        for i in tables.articles["article_id"][~cited]
-    ]
-    dropped = pd.concat([tables.dropped, frame("dropped", rows)], ignore_index=True)
-    if not keep.any():
-        raise InputError(_nothing_left(params, dropped))
-    truths = (
-        truth if truth is None else truth[truth["rna_id"].isin(rnas["rna_id"][keep])]
-        for truth in (tables.truth, tables.topics_truth)
-    )
-    articles = tables.articles if cited.all() else tables.articles[cited]  # may be gigabytes
-    parts = (rnas[keep], articles, links, dropped, *truths)
-    parts = (part if part is None else part.reset_index(drop=True) for part in parts)
-    return Tables(*parts, sources=tables.sources)
+@contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards, even if an earlier attempt was killed in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
-def _among(names: pd.Series, known: pd.Series) -> np.ndarray:
-    """Which of ``names`` are ``known``; ``isin`` takes minutes for millions of texts."""
-    texts = (pa.array(column, pa.string(), from_pandas=True) for column in (names, known.unique()))
-    found, values = (t.combine_chunks() if isinstance(t, pa.ChunkedArray) else t for t in texts)
-    return pc.is_in(found, value_set=values).to_numpy(zero_copy_only=False)
+def _gather(params: Filter, seed: int, folder: Path, raw: Path) -> dict[str, pd.DataFrame]:
+    """Write the tables that are to be filtered into ``raw``; returns the world's truths."""
+    if params.input == "rnacentral":
+        harvest.write(params, folder, raw)
+        return {}
+    truths = {}
+    if params.input == "files":
+        came = user_files.read(params)
+    else:
+        made = world.make(params.world_size, seed)
+        came = {"rnas": made.rnas, "links": made.links, "articles": made.articles}
+        came["dropped"] = frame("dropped", [])
+        truths = {"truth": made.truth, "topics_truth": made.topics_truth}
+    for name, data in came.items():
+        write(raw / f"{name}.parquet", name, data)
+    return truths
 
 
-def _nothing_left(params: Filter, dropped: pd.DataFrame) -> str:
-    first = f"; the first: {dropped['record'][0]}, {dropped['reason'][0]}" if len(dropped) else ""
+def _nothing_left(params: Filter, kept: Path) -> str:
+    dropped = pq.read_table(kept / "dropped.parquet").slice(0, 1).to_pylist()
+    first = "".join(f"; the first: {row['record']}, {row['reason']}" for row in dropped)
     return (
         f"{params.fasta or params.input}: no RNA is left after the rules ({params.min_length} to "
         f"{params.max_length} nt, RNA letters){first}; give RNAs that keep them, or change "

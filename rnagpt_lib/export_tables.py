@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rnagpt_lib import progress, shards, tables, units
 from rnagpt_lib.errors import InputError
@@ -209,7 +208,7 @@ def _stream(path: Path, table: str, columns: Iterable[str] | None = None) -> Ite
     """The table's batches, in the contract's columns. InputError for a file that breaks it."""
     names = list(columns or tables.COLUMNS[table])
     try:
-        with pq.ParquetFile(path) as file:
+        with tables.in_batches(path) as file:
             schema = _schema(table, names)
             for batch in file.iter_batches(BATCH_ROWS, columns=names):
                 yield pa.Table.from_batches([batch]).select(names).cast(schema)

@@ -22,6 +22,7 @@ from rnagpt_lib import (
     rnacentral,
     rnacentral_export,
     sequences,
+    tables,
 )
 from rnagpt_lib.ebisearch import Sweep
 from rnagpt_lib.errors import InputError, NotThere
@@ -33,7 +34,7 @@ from rnagpt_lib.profiles import Filter
 from rnagpt_lib.provenance import ENTRIES
 from rnagpt_lib.rnacentral import Entry
 from rnagpt_lib.spool import Spool
-from rnagpt_lib.tables import COLUMNS, frame
+from rnagpt_lib.tables import COLUMNS
 from rnagpt_lib.user_files import drop
 from rnagpt_lib.web import Site
 
@@ -42,18 +43,18 @@ PUBLISHERS = "abstracts: their publishers'"
 FETCHED = ".fetched-"  # hidden: copies of remote files are no outputs
 
 
-def read(params: Filter, folder: Path) -> dict:
-    """The tables rnas, articles, links and dropped, and the list ``sources``.
+def write(params: Filter, folder: Path, raw: Path) -> None:
+    """Harvest the tables rnas, links, articles and dropped into ``raw``.
 
-    ``folder`` also gets `SOURCES` and LitSumm's texts. Raises InputError when a source stays
-    away or refuses; run again, it goes on from there.
+    ``folder``, the stage's, keeps the pages and gets `SOURCES` and LitSumm's texts. Raises
+    InputError when a source stays away or refuses; run again, it goes on from there.
     """
-    with Spool(folder) as spool:
-        return _Harvest(params, folder, spool).tables()
+    with Spool(folder) as spool, Literature(raw) as literature:
+        _Harvest(params, folder, spool, literature).write(raw)
 
 
 class _Harvest:
-    def __init__(self, params: Filter, folder: Path, spool: Spool):
+    def __init__(self, params: Filter, folder: Path, spool: Spool, literature: Literature):
         self.params, self.folder, self.spool = params, folder, spool
         paces: dict[str, Pace] = defaultdict(lambda: Pace(params.requests_per_second))
         addresses = (params.ebi_search, params.export, params.europepmc, params.rnacentral_api)
@@ -62,22 +63,22 @@ class _Harvest:
         )
         self.sources: list[dict] = []
         self.dropped: list[dict] = []
-        self.literature = Literature(folder)
+        self.literature = literature
 
-    def tables(self) -> dict:
+    def write(self, raw: Path) -> None:
         self._same_release()
         found = self._entries()
         links = self._links(found)
         kept = self._with_sequences(found, set(np.unique(links[:, 0])))
         links = links[np.isin(links[:, 0], list(kept))]
-        made = {
-            "rnas": _rnas([(found[number], kept[number]) for number in sorted(kept)]),
-            "articles": self.literature.article_table(),
-            "links": self.literature.link_table(links, [entry.rna_id for entry in found]),
-        }
         self._summaries({found[number].rna_id for number in kept})
         write_json(self.folder / SOURCES, {"sources": self.sources})
-        return made | {"dropped": frame("dropped", self.dropped), "sources": self.sources}
+        rna_ids = [entry.rna_id for entry in found]
+        batches = self.literature.link_batches(links, rna_ids)
+        tables.write_batches(raw / "links.parquet", "links", batches)
+        tables.write(raw / "dropped.parquet", "dropped", tables.frame("dropped", self.dropped))
+        rnas = _rnas([(found[number], kept[number]) for number in sorted(kept)])
+        tables.write(raw / "rnas.parquet", "rnas", rnas)
 
     # RNAs.
 

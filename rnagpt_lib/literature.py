@@ -1,34 +1,35 @@
 """The literature of many RNAs, gathered row by row: every article once, links as numbers.
 
-Texts go to a hidden Arrow file, which the table of articles maps into memory; only ids and
-numbers are held: about half a kilobyte an article.
+Texts go into the table of articles as they come; only ids and numbers are held: about half a
+kilobyte an article.
 """
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rnagpt_lib.ebisearch import Entry
 from rnagpt_lib.europepmc import Record
 from rnagpt_lib.litscan import Job, article_ids, in_an_image_alone
 from rnagpt_lib.markup import is_plain, plain
-from rnagpt_lib.tables import ARROW, COLUMNS
+from rnagpt_lib.tables import COLUMNS, schema
 
-_SCHEMA = pa.schema([(name, ARROW[kind]) for name, kind in COLUMNS["articles"].items()])
 _BATCH = 4096
 
 
 class Literature:
-    """Articles and links; RNAs are numbers, articles are known by PMID where there is one."""
+    """Articles and links; RNAs are numbers, articles are known by PMID where there is one.
+
+    The table ``articles`` is in ``folder`` once the block is left: ``with Literature(folder) as l``.
+    """
 
     def __init__(self, folder: Path):
-        self._file = folder / ".articles.arrow"
-        self._texts = pa.ipc.new_file(str(self._file), _SCHEMA)
+        self._texts = pq.ParquetWriter(folder / "articles.parquet", schema("articles"))
         self._number: dict[str, int] = {}  # of PMIDs and PMCIDs
         self._ids: list[str] = []
         self._told = bytearray()  # 1: the article's text is there
@@ -36,6 +37,13 @@ class Literature:
         self._rnas, self._articles = array("i"), array("i")
         self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
         self.nameless = 0  # rows without a PMID or PMCID
+
+    def __enter__(self) -> "Literature":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._texts.close()
 
     def add(self, entry: Entry, job: Job) -> None:
         """One row of LitScan: an id in an article."""
@@ -76,21 +84,13 @@ class Literature:
         pairs = np.unique(pairs)
         return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1).astype(np.int32)
 
-    def link_table(self, links: np.ndarray, rna_ids: Sequence[str]) -> pd.DataFrame:
+    def link_batches(self, links: np.ndarray, rna_ids: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The table ``links``, ids in the place of numbers."""
-        columns = [
-            pa.array(names, pa.string()).take(pa.array(numbers))
-            for names, numbers in zip((rna_ids, self._ids), links.T, strict=True)
-        ]
-        return pa.table(columns, names=list(COLUMNS["links"])).to_pandas()
-
-    def article_table(self) -> pd.DataFrame:
-        """The table ``articles``, of those with a text; nothing can be added after it."""
-        self._flush()
-        self._texts.close()
-        table = pa.ipc.open_file(pa.memory_map(str(self._file))).read_all()
-        self._file.unlink()  # the map lives as long as the table
-        return table.to_pandas()
+        names = [pa.array(ids, pa.string()) for ids in (rna_ids, self._ids)]
+        for first in range(0, len(links), _BATCH):
+            numbers = links[first : first + _BATCH].T
+            ids = [of.take(pa.array(some)) for of, some in zip(names, numbers, strict=True)]
+            yield pa.record_batch(ids, list(COLUMNS["links"]))
 
     def _numbered(self, ids: list[str]) -> int:
         known = [self._number[i] for i in ids if i in self._number]
@@ -110,8 +110,9 @@ class Literature:
                 self._flush()
 
     def _flush(self) -> None:
-        rows = [dict(zip(_SCHEMA.names, row, strict=True)) for row in self._rows]
-        self._texts.write_batch(pa.RecordBatch.from_pylist(rows, _SCHEMA))
+        columns = self._texts.schema
+        rows = [dict(zip(columns.names, row, strict=True)) for row in self._rows]
+        self._texts.write_batch(pa.RecordBatch.from_pylist(rows, columns))
         self._rows.clear()
 
 

@@ -5,7 +5,7 @@ Open pairs ask for the entity, closed ones name an entity, true or of another RN
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,11 +24,13 @@ from rnagpt_lib.relations import (
     entity,
     relation_of,
 )
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import frame
 
 __all__ = ["asked_entity", "entities", "entity", "pair_id", "pairs", "read_facts", "relation_of"]
 
 STAGE = "03_decompose_qa"
+MATTERS = {"model", "temperature", "min_pairs", "max_pairs"}  # for what a model's pairs are
 RULES_VERSION = "rules-2"
 MOST_ENTITIES = 3  # named in one open answer; the best supported ones
 
@@ -114,6 +116,7 @@ def pairs(
     articles: pd.DataFrame,
     links: pd.DataFrame,
     params: Decompose,
+    spool: Spool | None = None,
 ) -> Decomposed:
     """All pairs of all RNAs, what was dropped, and what a model's answers took.
 
@@ -122,7 +125,7 @@ def pairs(
     categorical ones first, then open facts, closed facts and closed categorical ones. Closed
     answers are balanced: as many "No" as "Yes" for every relation, where other RNAs offer an
     entity that neither the RNA's own annotation nor (``no_by_abstracts``) any of its abstracts
-    names.
+    names. ``spool`` keeps what a model's answers became, as in `summarize`.
     """
     texts = annotations[annotations["source"] == params.source]
     literature, dropped = _read(texts) if params.provider == "offline" else ({}, [])
@@ -133,7 +136,7 @@ def pairs(
         closable += _closable(rna, evidence)
     if params.provider == "openai":
         own = texts[texts["rna_id"].isin(rnas["rna_id"])]
-        more, lost, usage = _asked(own, articles, links, params)
+        more, lost, usage = _asked(own, articles, links, params, spool)
         made, dropped = made + more, dropped + lost
     read = links if params.no_by_abstracts else links[:0]
     mentions = Mentions(articles, read, (item.fact.entity for item in closable))
@@ -160,16 +163,36 @@ def _read(texts: pd.DataFrame) -> tuple[dict[str, dict[Fact, list[str]]], list[d
 
 
 def _asked(
-    texts: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Decompose
+    texts: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    params: Decompose,
+    spool: Spool | None,
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """The pairs that a chat model makes, rows for those that fail a check, what each RNA took."""
+    settings = params.model_dump(mode="json", include=MATTERS)
+    waves = qa_asked.waves(qa_asked.statements(texts, articles, links), params)
+
+    def parts(tasks: Iterator) -> Iterator[Sequence[list[dict]]]:
+        for wave in qa_asked.asked((wave for wave, _ in tasks), params):
+            yield _part(wave, params.source)
+
+    tasks = ((wave, settings) for wave in waves)
     made, dropped, usage = [], [], []
-    everyone = qa_asked.statements(texts, articles, links)
-    for rna_id, kept, reasons, reply in qa_asked.asked(everyone, params):
+    for part in spool.results(tasks, parts) if spool else parts(tasks):
+        made += part[0]
+        dropped += part[1]
+        usage += part[2]
+    return made, dropped, usage
+
+
+def _part(wave: Iterable, source: str) -> tuple[list[dict], list[dict], list[dict]]:
+    made, dropped, usage = [], [], []
+    for rna_id, kept, reasons, reply in wave:
         usage.append({"rna_id": rna_id} | reply.usage)
         dropped += [_drop(rna_id, reason) for reason in reasons]
         made += [
-            _pair(rna_id, params.source, one.pair.kind, one.pair.form, one.pair.question,
+            _pair(rna_id, source, one.pair.kind, one.pair.form, one.pair.question,
                   one.pair.answer, one.article_ids, prompts.QA_VERSION)
             for one in kept
         ]  # fmt: skip

@@ -105,15 +105,19 @@ def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
 
 
 def asked(
-    everyone: Iterable[Statements], params: Decompose
-) -> Iterator[tuple[str, list[Kept], list[str], Reply]]:
-    """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA, in waves."""
-    everyone = iter(everyone)
+    waves: Iterable[Sequence[Statements]], params: Decompose
+) -> Iterator[list[tuple[str, list[Kept], list[str], Reply]]]:
+    """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA of each wave."""
     with Client(params) as client:
-        while wave := list(islice(everyone, WAVE[params.mode])):
+        for wave in waves:
             replies = client.answers([request(one, params) for one in wave], "pairs")
-            for one, reply in zip(wave, replies, strict=True):
-                yield one.rna_id, *checked(one, reply), reply
+            both = zip(wave, replies, strict=True)
+            yield [(one.rna_id, *checked(one, reply), reply) for one, reply in both]
+
+
+def waves(everyone: Iterator[Statements], params: Decompose) -> Iterator[list[Statements]]:
+    """As many RNAs as are asked about together."""
+    return iter(lambda: list(islice(everyone, WAVE[params.mode])), [])
 
 
 def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:

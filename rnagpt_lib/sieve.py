@@ -1,105 +1,88 @@
-"""The rules of stage 00 for tables that are too large to hold: parquet in, parquet out.
-
-Notebook 00 itself filters in memory (`dataset`); this is for tables that are there already.
+"""The rules of stage 00, in batches: parquet in, parquet out.
 
 RNAs within the length limits, their links, and the articles that these cite; what is left out
-goes into ``dropped``. Batches of rows are read, filtered and written one after the other, so
-memory holds the ids and a few thousand abstracts, however many there are.
+goes into ``dropped``. Ids and lengths alone decide which rows stay, a bit for each row; then
+batches of rows are read, filtered and written one after the other. So memory holds columns of
+ids and one row group of abstracts, however many there are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import replacing
-from rnagpt_lib.paths import shown
-from rnagpt_lib.tables import ARROW, COLUMNS
+from rnagpt_lib.tables import in_batches, schema, write_batches
+from rnagpt_lib.user_files import drop
 
-BATCH = 4096  # rows at a time
-GROUP = 8  # batches that one row group of an output holds
-STAGE = "00_filter_rnacentral"
+BATCH = 4096  # rows read at a time
+UNREAD = "article linked with no RNA that is kept"
 
 
 def sieve(source: Path, target: Path, min_length: int, max_length: int) -> dict[str, int]:
     """Filter ``rnas``, ``links`` and ``articles`` of the folder ``source`` into ``target``.
 
-    Writes these tables and ``dropped`` there, each whole or not at all; returns their rows.
-    Raises InputError for a table that is missing, or when no RNA is left.
+    ``dropped`` of ``source`` goes on with what is left out here. All four tables keep their
+    order; each is written whole or not at all. Returns their rows; no RNA may be among them.
     """
-    rnas, links, articles = (_table(source, name) for name in ("rnas", "links", "articles"))
-    fits = (ds.field("length") >= min_length) & (ds.field("length") <= max_length)
-    known = _ids(rnas, "rna_id", fits)
-    if not len(known):
-        raise InputError(
-            f"{shown(source)}: no RNA has {min_length} to {max_length} nt; change MIN_LENGTH and "
-            "MAX_LENGTH"
-        )
-    linked = pc.field("rna_id").isin(known)
-    cited = pc.field("article_id").isin(_ids(links, "article_id", linked).unique())
-    counts = {
-        "rnas": _write(target, "rnas", _batches(rnas, "rnas", fits)),
-        "links": _write(target, "links", _batches(links, "links", linked)),
-        "articles": _write(target, "articles", _batches(articles, "articles", cited)),
+    lengths = _column(source, "rnas", "length")
+    fits = pc.and_(pc.greater_equal(lengths, min_length), pc.less_equal(lengths, max_length))
+    known = _column(source, "rnas", "rna_id").filter(fits)
+    linked = pc.is_in(_column(source, "links", "rna_id"), value_set=known)
+    read = _column(source, "links", "article_id").filter(linked).unique()
+    cited = pc.is_in(_column(source, "articles", "article_id"), value_set=read)
+    batches = {
+        "rnas": _rows(source, "rnas", fits),
+        "links": _rows(source, "links", linked),
+        "articles": _rows(source, "articles", cited),
+        "dropped": _dropped(source, pc.invert(fits), pc.invert(cited), min_length, max_length),
     }
-    lost = _dropped(rnas, articles, ~fits, ~cited, min_length)
-    return counts | {"dropped": _write(target, "dropped", lost)}
+    return {
+        name: write_batches(target / f"{name}.parquet", name, rows)
+        for name, rows in batches.items()
+    }
 
 
-def _table(folder: Path, name: str) -> ds.Dataset:
-    path = folder / f"{name}.parquet"
-    if not path.exists():
-        raise InputError(f"{shown(path)} is missing; the filter reads rnas, links and articles")
-    return ds.dataset(path)
+def _file(folder: Path, name: str) -> pq.ParquetFile:
+    return in_batches(folder / f"{name}.parquet")
 
 
-def _scan(data: ds.Dataset, columns: list[str], which: pc.Expression) -> Iterator[pa.RecordBatch]:
-    """Batches in the order of the file; little is read ahead, since abstracts are long."""
-    options = {"batch_size": BATCH, "batch_readahead": 2, "fragment_readahead": 1}
-    return data.scanner(columns=columns, filter=which, **options).to_batches()
+def _column(folder: Path, name: str, column: str) -> pa.Array:
+    """A whole column; ids in Arrow's memory are far smaller than as Python's texts."""
+    with _file(folder, name) as file:
+        found = file.read([column]).column(0)
+    return found.cast(schema(name).field(column).type).combine_chunks()
 
 
-def _batches(data: ds.Dataset, name: str, which: pc.Expression) -> Iterator[pa.RecordBatch]:
-    return _scan(data, list(COLUMNS[name]), which)
-
-
-def _ids(data: ds.Dataset, column: str, which: pc.Expression) -> pa.Array:
-    parts = [batch.column(0) for batch in _scan(data, [column], which)]
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+def _rows(
+    folder: Path, name: str, which: pa.Array, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a table for which ``which``, a flag for each row, is true."""
+    first = 0
+    with _file(folder, name) as file:
+        for batch in file.iter_batches(BATCH, columns=columns):
+            yield batch.filter(which.slice(first, len(batch)))
+            first += len(batch)
 
 
 def _dropped(
-    rnas: ds.Dataset, articles: ds.Dataset, unfit: pc.Expression, uncited: pc.Expression, least: int
+    folder: Path, unfit: pa.Array, uncited: pa.Array, least: int, most: int
 ) -> Iterator[pa.RecordBatch]:
-    for batch in _scan(rnas, ["rna_id", "length"], unfit):
-        short = pc.less(batch["length"], least)
-        reason = pc.if_else(short, "shorter than MIN_LENGTH", "longer than MAX_LENGTH")
-        yield _lost(batch["rna_id"], reason)
-    for batch in _scan(articles, ["article_id"], uncited):
-        reason = pa.array(["article linked with no RNA that is kept"] * len(batch))
-        yield _lost(batch["article_id"], reason)
+    with _file(folder, "dropped") as file:
+        yield from file.iter_batches(BATCH)
+    for batch in _rows(folder, "rnas", unfit, ["rna_id", "length"]):
+        yield _lost(
+            drop(row["rna_id"], f"{_fault(row['length'], least, most)} ({row['length']:,} nt)")
+            for row in batch.to_pylist()
+        )
+    for batch in _rows(folder, "articles", uncited, ["article_id"]):
+        yield _lost(drop(row["article_id"], UNREAD) for row in batch.to_pylist())
 
 
-def _lost(record: pa.Array, reason: pa.Array) -> pa.RecordBatch:
-    stage = pa.array([STAGE] * len(record))
-    return pa.record_batch([stage, record, reason], list(COLUMNS["dropped"]))
+def _fault(length: int, least: int, most: int) -> str:
+    return f"shorter than {least} nt" if length < least else f"longer than {most} nt"
 
 
-def _write(folder: Path, name: str, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write batches as they come, several to a row group; how many rows there were."""
-    schema = pa.schema([(column, ARROW[kind]) for column, kind in COLUMNS[name].items()])
-    rows, held = 0, []
-    with replacing(folder / f"{name}.parquet") as path, pq.ParquetWriter(path, schema) as writer:
-        for batch in batches:
-            rows += len(batch)
-            held.append(batch.cast(schema))
-            if len(held) == GROUP:
-                writer.write_table(pa.Table.from_batches(held))
-                held = []
-        if held:
-            writer.write_table(pa.Table.from_batches(held))
-    return rows
+def _lost(rows: Iterator[dict[str, str]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema("dropped"))

@@ -1,13 +1,17 @@
-"""Pages of remote sources, kept as they come, so that a killed harvest goes on where it was.
+"""What took long, kept as it comes, so that a stage that was killed goes on where it was.
 
-An SQLite file (WAL): each page is committed together with the cursor of the next one before
-anybody sees it. Only the page in flight can be fetched twice.
+An SQLite file (WAL). Pages of remote sources: each is committed together with the cursor of the
+next one before anybody sees it, so only the page in flight can be fetched twice. Results of
+long tasks: each stands under a hash of its task and of the library that computed it.
 """
 
+import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,7 @@ Fetch = Callable[[str], tuple[Any, str | None]]
 
 
 class Spool:
-    """The pages of one stage's folder. Raises InputError for a file that is no spool."""
+    """The pages and results of one stage's folder. Raises InputError for a file that is no spool."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
@@ -66,6 +70,32 @@ class Spool:
         """What ``call`` returned the first time."""
         return next(self.pages(name, lambda _: (call(), None), ""))
 
+    def results(self, tasks: Iterable, make: Callable[[Iterator], Iterable]) -> Iterator[Any]:
+        """The results of ``tasks`` in their order; those that are stored are not made again.
+
+        ``make`` turns a stream of tasks into the stream of their results, anything JSON holds,
+        and may draw tasks ahead. Equal tasks have one `repr`; it and the code are the name.
+        """
+        order: deque[tuple[str, tuple | None]] = deque()
+
+        def missing() -> Iterator:
+            for task in tasks:
+                name = _name(task)
+                order.append((name, self._stored(name, 0)))
+                if order[-1][1] is None:
+                    yield task
+
+        for result in make(missing()):
+            yield from self._known(order)
+            self._store(order.popleft()[0], 0, result, None)
+            yield result
+        yield from self._known(order)
+
+    def _known(self, order: deque) -> Iterator[Any]:
+        """The stored results that stand first."""
+        while order and order[0][1]:
+            yield json.loads(zlib.decompress(order.popleft()[1][0]))
+
     def count(self, name: str) -> int:
         """How many pages of ``name`` are stored."""
         query = "select count(*) from pages where name = ?"
@@ -81,7 +111,18 @@ class Spool:
         return self._db.execute(query, (name, number)).fetchone()
 
     def _store(self, name: str, number: int, page: Any, cursor: str | None) -> None:
-        body = zlib.compress(json.dumps(page, ensure_ascii=False).encode())
+        body = zlib.compress(json.dumps(page, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         with self._db:
             row = (name, number, body, cursor)
-            self._db.execute("insert into pages values (?, ?, ?, ?)", row)
+            self._db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
+
+
+def _name(task: object) -> str:
+    return hashlib.sha256(f"{_code()} {task!r}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A hash of the library: what another version computed is computed again."""
+    code = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(b"".join(code)).hexdigest()

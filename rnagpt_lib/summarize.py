@@ -33,8 +33,11 @@ from rnagpt_lib.paths import from_root, shown
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.recall import Recall
 from rnagpt_lib.sentences import capital, split_sentences
+from rnagpt_lib.spool import Spool
 
+Part = Sequence[list[dict]]
 STAGE = "02_summarize"
+MATTERS = {"model", "temperature", "words"}  # the parameters that decide what a model's texts are
 SOURCES = ("dnc", "single_pass")
 
 
@@ -54,24 +57,27 @@ def summarize(
     params: Summarize,
     arms: Sequence[str] = SOURCES,
     seed: int = 0,
+    spool: Spool | None = None,
 ) -> Summaries:
     """Annotations by every one of the arms, and ``given`` where a file is named.
 
     For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``seed``: of the
-    arm ``dnc.random_groups``. Raises InputError for a bad file or a failing provider.
+    arm ``dnc.random_groups``. ``spool`` keeps what a chat model's answers became, wave by wave:
+    the journal pays for none twice, but to read hundreds of thousands again takes minutes.
+    Raises InputError for a bad file or a failing provider.
     """
     everyone = subjects(rnas, articles, links, topics)
-    make = _asked(everyone, params, arms, seed)
     if params.provider == "offline":
         everyone = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
         weights, others = word_weights(articles), known_names(rnas)
-        make = _extracted(everyone, params.words, weights, others, arms, seed)
+        parts = [_part(_extracted(everyone, params.words, weights, others, arms, seed))]
+    else:
+        parts = _asked(everyone, params, arms, seed, spool)
     rows, dropped, usage = [], [], []
-    for made in make:
-        rows += _rows(made.rna_id, made.source, made.lines)
-        dropped += [_drop(made.rna_id, f"{made.source}: {reason}") for reason in made.reasons]
-        if made.usage:
-            usage.append({"rna_id": made.rna_id, "source": made.source} | made.usage)
+    for part in parts:
+        rows += part[0]
+        dropped += part[1]
+        usage += part[2]
     if params.given:
         texts, lost = given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
@@ -137,18 +143,44 @@ def _extracted(
 
 
 def _asked(
-    everyone: Iterable[Subject], params: Summarize, arms: Sequence[str], seed: int
-) -> Iterator[dnc.Made]:
+    everyone: Iterator[Subject],
+    params: Summarize,
+    arms: Sequence[str],
+    seed: int,
+    spool: Spool | None,
+) -> Iterator[Part]:
     """By a chat model, in waves."""
-    everyone = iter(everyone)
+    settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
+    waves = iter(lambda: list(islice(everyone, dnc.WAVE[params.mode])), [])
     with Client(params) as client:
-        while wave := list(islice(everyone, dnc.WAVE[params.mode])):
-            plans = [plan for subject in wave for plan in dnc.plans(subject, arms, seed)]
-            yield from dnc.annotate(plans, params.words, client)
-            bare = [subject for subject in wave if not subject.abstracts]
-            for subject in bare:
-                for arm in arms:
-                    yield dnc.Made(subject.rna_id, arm, [], _nothing(subject, []))
+
+        def made(tasks: Iterator) -> Iterator[Part]:
+            for wave, _ in tasks:
+                yield _part(_wave(wave, params.words, arms, seed, client))
+
+        tasks = ((wave, settings) for wave in waves)
+        yield from spool.results(tasks, made) if spool else made(tasks)
+
+
+def _wave(
+    wave: Sequence[Subject], words: int, arms: Sequence[str], seed: int, client: Client
+) -> Iterator[dnc.Made]:
+    plans = [plan for subject in wave for plan in dnc.plans(subject, arms, seed)]
+    yield from dnc.annotate(plans, words, client)
+    for subject in wave:
+        if not subject.abstracts:
+            yield from (dnc.Made(subject.rna_id, arm, [], _nothing(subject, [])) for arm in arms)
+
+
+def _part(made: Iterable[dnc.Made]) -> Part:
+    """Rows of annotations, of dropped and of usage."""
+    rows, dropped, usage = [], [], []
+    for one in made:
+        rows += _rows(one.rna_id, one.source, one.lines)
+        dropped += [_drop(one.rna_id, f"{one.source}: {reason}") for reason in one.reasons]
+        if one.usage:
+            usage.append({"rna_id": one.rna_id, "source": one.source} | one.usage)
+    return rows, dropped, usage
 
 
 def _nothing(subject: Subject, lines: Sequence[Line]) -> list[str]:

@@ -129,6 +129,9 @@ ARROW = {
     TEXTS: pa.list_(pa.string()),
 }
 
+GROUP = 1 << 15  # rows of a row group at most: what a writer holds
+BUFFER = 1 << 20  # bytes of a column that a reader of batches takes at a time
+
 
 def frame(table: str, rows: Iterable[dict]) -> pd.DataFrame:
     """Rows as a table, all columns there even when there are no rows.
@@ -146,17 +149,20 @@ class Texts:
 
     def __init__(self, articles: pd.DataFrame):
         self._place = pd.Index(articles["article_id"])
-        self._columns = [articles[name].array for name in ("title", "abstract")]
-        self._year = articles["year"].to_numpy()
+        self._columns = {name: column.array for name, column in articles.items()}
 
     def __getitem__(self, article_id: str) -> tuple[str, str]:
         place = self._place.get_loc(article_id)
-        title, abstract = (str(column[place]) for column in self._columns)
-        return title, abstract
+        return str(self._columns["title"][place]), str(self._columns["abstract"][place])
 
     def year(self, article_id: str) -> int:
         """The year of an article."""
-        return int(self._year[self._place.get_loc(article_id)])
+        return int(self._columns["year"][self._place.get_loc(article_id)])
+
+
+def schema(table: str) -> pa.Schema:
+    """The columns of a table as Arrow's types."""
+    return pa.schema([(name, ARROW[kind]) for name, kind in _columns(table).items()])
 
 
 def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
@@ -166,8 +172,33 @@ def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     """
     arrow = _checked(path, table, frame)
     with replacing(path) as temporary:
-        pq.write_table(arrow, temporary, row_group_size=1 << 15)  # bounds what it buffers
+        pq.write_table(arrow, temporary, row_group_size=GROUP)
     return path
+
+
+def write_batches(path: Path, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches as they come, whole or not at all; returns how many rows there were.
+
+    Columns may come in any order. Only their types are checked: of ids that are empty or
+    repeated no batch knows enough.
+    """
+    columns, rows, held = schema(table), 0, []
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, columns) as writer:
+        for batch in batches:
+            if sum(map(len, held)) + len(batch) > GROUP:
+                _write_group(writer, held)
+            held.append(batch.select(columns.names).cast(columns))
+            rows += len(batch)
+        _write_group(writer, held)
+    return rows
+
+
+def _write_group(writer: pq.ParquetWriter, held: list[pa.RecordBatch]) -> None:
+    """Write what is held as one row group, and hold nothing more."""
+    group = pa.Table.from_batches(held, writer.schema)
+    held.clear()
+    if len(group):
+        writer.write_table(group, row_group_size=GROUP)
 
 
 def read(path: Path, table: str) -> pd.DataFrame:
@@ -186,6 +217,11 @@ def read(path: Path, table: str) -> pd.DataFrame:
         if kind == TEXTS:
             data[name] = [list(texts) for texts in data[name]]
     return data
+
+
+def in_batches(path: Path) -> pq.ParquetFile:
+    """A table to be read once through, batch by batch; Arrow's ``pre_buffer`` would hold it all."""
+    return pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
 
 
 def _columns(table: str) -> dict[str, str]:

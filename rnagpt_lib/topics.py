@@ -23,6 +23,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from rnagpt_lib.engine import mapped
 from rnagpt_lib.names import mask_names, names_of
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.stop_words import STOP_WORDS
 from rnagpt_lib.tables import Texts
 
@@ -69,19 +70,29 @@ class Task:
 
 
 def rna_topics(
-    rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Any, seed: int
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    params: Any,
+    seed: int,
+    spool: Spool | None = None,
 ) -> pd.DataFrame:
     """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
 
     Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
     under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
-    computed once. The table does not depend on the engine or the number of workers.
+    computed once. The table does not depend on the engine or the number of workers. ``spool``
+    keeps each set's topics as they come, so that a call that was killed goes on.
     """
     sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
     names = _names_by_set(rnas, sets, params.min_articles)
     queue = sorted(names, key=len, reverse=True)  # the longest first: no worker ends late
     tasks = tasks_of(queue, names, articles, params, seed)
-    done = mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
+
+    def groups(missing: Iterator[Task]) -> Iterator[list]:
+        return mapped(group, missing, params.engine, params.workers, "LDA per RNA", len(queue))
+
+    done = spool.results(tasks, groups) if spool else groups(tasks)
     found = dict(zip(queue, done, strict=True))
     rows = []
     for rna_id, ids in sets.items():

@@ -12,6 +12,7 @@ from sklearn.preprocessing import normalize
 
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Topics
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import Texts
 from rnagpt_lib.topics import preprocess, rna_topics
 
@@ -25,15 +26,19 @@ def topics(
     params: Topics,
     seed: int,
     earlier: pd.DataFrame | None = None,
+    spool: Spool | None = None,
 ) -> pd.DataFrame:
-    """Table ``topics`` of all RNAs: ``earlier`` ones where they still stand, else by LDA."""
+    """Table ``topics`` of all RNAs: ``earlier`` ones where they still stand, else by LDA.
+
+    ``spool`` keeps what LDA found, as in `topics.rna_topics`.
+    """
     if earlier is None:
-        return rna_topics(rnas, articles, links, params, seed)
+        return rna_topics(rnas, articles, links, params, seed, spool)
     kept = carried(earlier, rnas, articles, links, params.min_articles)
     rest = links[~links.rna_id.isin(kept.rna_id)]
     stand, anew = kept.rna_id.nunique(), rest.rna_id.nunique()
     print(f"{stand:,} RNAs keep the groups of the earlier run, {anew:,} are grouped anew")
-    found = rna_topics(rnas, articles, rest, params, seed)
+    found = rna_topics(rnas, articles, rest, params, seed, spool)
     return pd.concat([kept, found], ignore_index=True)
 
 

@@ -4,15 +4,21 @@ import doctest
 import gzip
 import importlib
 import random
+import signal
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
 from benchmarks import real_data
-from rnagpt_lib import dataset, qa, units, user_files
+from rnagpt_lib import dataset, paths, qa, runs, sieve, tables, units, user_files, world
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import sha256
 from rnagpt_lib.profiles import Decompose, Filter
-from rnagpt_lib.tables import COLUMNS, frame, write
+from rnagpt_lib.runs import Run
+from rnagpt_lib.tables import COLUMNS, frame
+from tests.curated import curated, tables_of
 
 FASTA = ">a first\nACGUACGUACGU\n>b second\nGGGGCCCCAAAAUUUU\n"
 ARTICLE = '{"id": "A1", "title": "T", "abstract": "b binds HuR.", "year": 2020}\n'
@@ -29,23 +35,22 @@ def load(tmp_path):
             given[part] = str(tmp_path / names[part])
             data = text if isinstance(text, bytes) else text.encode()
             (tmp_path / names[part]).write_bytes(data)
-        return dataset.load_source(Filter(input="files", **given), seed=0)
+        return curated(Filter(input="files", **given), 0, tmp_path / "made")
 
     return loaded
 
 
-def test_the_world_fits_the_contracts(tmp_path):
-    data = dataset.load_source(Filter(world_size=40), seed=2)
-    for table in ("rnas", "articles", "links", "dropped", "truth", "topics_truth"):
-        write(tmp_path / f"{table}.parquet", table, getattr(data, table))
+def test_the_world_repeats_with_its_seed(tmp_path):
+    data = curated(Filter(world_size=40), 2, tmp_path / "one")
     assert len(data.rnas) == 40 and data.dropped.empty
-    again = dataset.load_source(Filter(world_size=40), seed=2)
-    assert data.rnas.equals(again.rnas) and data.articles.equals(again.articles)
+    again = curated(Filter(world_size=40), 2, tmp_path / "again")
+    for table in ("rnas", "articles", "links", "dropped", "truth", "topics_truth"):
+        assert getattr(data, table).equals(getattr(again, table))
 
 
-def test_nothing_vanishes_without_a_row():
-    whole = dataset.load_source(Filter(world_size=60), seed=1)
-    data = dataset.load_source(Filter(world_size=60, max_length=80), seed=1)
+def test_nothing_vanishes_without_a_row(tmp_path):
+    whole = curated(Filter(world_size=60), 1, tmp_path / "whole")
+    data = curated(Filter(world_size=60, max_length=80), 1, tmp_path / "part")
     lost = set(whole.rnas["rna_id"]) - set(data.rnas["rna_id"])
     unread = set(whole.articles["article_id"]) - set(data.articles["article_id"])
     assert lost and unread and set(data.dropped["record"]) == lost | unread
@@ -54,15 +59,83 @@ def test_nothing_vanishes_without_a_row():
     assert set(data.links["article_id"]) == set(data.articles["article_id"])
 
 
+def test_the_worlds_tables_are_its_own_in_its_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(sieve, "BATCH", 50)
+    data, made = curated(Filter(world_size=60, max_length=150), 1, tmp_path), world.make(60, 1)
+    kept = made.rnas[made.rnas["length"] <= 150]
+    for table in ("links", "truth", "topics_truth"):
+        own = getattr(made, table)
+        own = own[own["rna_id"].isin(kept["rna_id"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(getattr(data, table), own, check_dtype=False)
+    articles = made.articles[made.articles["article_id"].isin(data.links["article_id"])]
+    for found, own in ((data.rnas, kept), (data.articles, articles)):
+        pd.testing.assert_frame_equal(found, own.reset_index(drop=True), check_dtype=False)
+    assert 0 < len(kept) < 60
+    assert {path.stem for path in tmp_path.iterdir()} == set(vars(data))
+
+
+@pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
+def test_a_fault_amid_the_filter_leaves_what_was_there(tmp_path, monkeypatch, fault):
+    curated(Filter(world_size=40), 1, tmp_path)
+    before = {path.name: sha256(path) for path in tmp_path.iterdir()}
+    for table in ("rnas", "links", "articles", "dropped"):
+
+        def broken(path, name, batches, table=table):
+            if name == table:
+                raise fault
+            return tables.write_batches(path, name, batches)
+
+        monkeypatch.setattr(sieve, "write_batches", broken)
+        with pytest.raises(fault):
+            dataset.curate(Filter(world_size=60), 1, tmp_path)
+        assert {path.name: sha256(path) for path in tmp_path.iterdir()} == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rnagpt_lib import dataset, sieve
+from rnagpt_lib.profiles import Filter
+def kill(path, name, batches):
+    path.with_name(".half.parquet").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+sieve.write_batches = kill
+dataset.curate(Filter(world_size=40), 1, Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_attempt_left_is_gone_after_the_next(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, cwd=paths.root()).returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [dataset.RAW]
+    assert (tmp_path / dataset.RAW / "kept" / ".half.parquet").exists()
+    data = curated(Filter(world_size=40), 1, tmp_path)
+    assert len(data.rnas) == 40
+    assert {path.stem for path in tmp_path.iterdir()} == set(vars(data))
+
+
+def test_a_stage_that_refuses_its_files_leaves_the_finished_one(tmp_path):
+    first = Run.open(runs.STAGES[0], world_size=40)
+    dataset.curate(first.params, first.seed, first.folder)
+    first.finish()
+    (tmp_path / "r.fasta").write_text(">a\nACGUA\n")
+    again = Run.open(runs.STAGES[0], input="files", fasta=str(tmp_path / "r.fasta"))
+    with pytest.raises(InputError, match="no RNA is left"):
+        dataset.curate(again.params, again.seed, again.folder)
+    runs.withdraw("mini", runs.STAGES[0])
+    assert runs.is_fresh("mini", runs.STAGES[0]) is None
+    assert len(tables_of(first.folder).rnas) == 40
+
+
 def test_fasta_alone_is_enough(load):
     data = load(fasta=FASTA.lower().replace("u", "t"))
     assert data.rnas["sequence"].tolist() == ["ACGUACGUACGU", "GGGGCCCCAAAAUUUU"]
     assert list(data.rnas.columns) == list(COLUMNS["rnas"])
-    assert data.rnas["rna_type"].tolist() == ["", ""] and data.truth is None
+    assert data.rnas["rna_type"].tolist() == ["", ""] and "truth" not in vars(data)
     assert len(load(fasta=gzip.compress(FASTA.encode())).rnas) == 2
 
 
-def test_all_files_together(load, tmp_path):
+def test_all_files_together(load):
     data = load(
         fasta=FASTA,
         table="rna_id\trna_type\tspecies\tsplit\nb\ttRNA\tMinia tertia\ttest\nz\trRNA\t\t\n",
@@ -78,8 +151,6 @@ def test_all_files_together(load, tmp_path):
         ["z", "in r.tsv but not in the FASTA file"],
         ["A2", "article linked with no RNA that is kept"],
     ]
-    for table in ("rnas", "articles", "links", "dropped"):
-        write(tmp_path / f"{table}.parquet", table, getattr(data, table))
 
 
 def test_unfit_records_are_dropped_not_fatal(load):
@@ -133,18 +204,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_names_file_line_and_remedy(load, fault):
+def test_a_fault_names_file_line_and_remedy(load, fault, tmp_path):
     texts, message = FAULTS[fault]
     with pytest.raises(InputError, match=message) as error:
         load(**({"fasta": FASTA} | texts))
     assert "\n" not in str(error.value)
+    assert not list((tmp_path / "made").iterdir())
 
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match="set FASTA"):
-        dataset.load_source(Filter(input="files"), 0)
+        dataset.curate(Filter(input="files"), 0, tmp_path)
     with pytest.raises(InputError, match="none.fasta: there is no such file"):
-        dataset.load_source(Filter(input="files", fasta=str(tmp_path / "none.fasta")), 0)
+        dataset.curate(Filter(input="files", fasta=str(tmp_path / "none.fasta")), 0, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +234,8 @@ def test_types_are_read_from_rnacentral_headers_alone(rna_id, description, expec
     assert tuple(user_files.parse_description(rna_id, description).values()) == expected
 
 
-def test_card_counts_and_escapes():
-    data = dataset.load_source(Filter(world_size=60), seed=4)
+def test_card_counts_and_escapes(tmp_path):
+    data = curated(Filter(world_size=60), 4, tmp_path)
     rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
     preset = rnas["split"].copy()
     rnas["split"] = units.split(rnas)
@@ -176,8 +248,8 @@ def test_card_counts_and_escapes():
         assert f"| {side} | {len(own)} | {own['unit'].nunique()} | {n} |" in card
 
 
-def test_card_of_a_set_without_pairs():
-    rnas = dataset.load_source(Filter(world_size=20), seed=4).rnas
+def test_card_of_a_set_without_pairs(tmp_path):
+    rnas = curated(Filter(world_size=20), 4, tmp_path).rnas
     rnas = rnas.assign(unit="U1", split="train")
     nothing, dropped = frame("pairs", []), frame("dropped", [])
     assert "0 for 20 RNAs" in dataset.data_card(rnas, nothing, dropped, Decompose(), 0, "a test")
@@ -202,14 +274,14 @@ def test_examples_in_docstrings(module):
 
 def test_real_precursors_with_their_abstracts(shared, tmp_path):
     given = {name.lower(): path for name, path in real_data.precursors(tmp_path).items()}
-    data = dataset.load_source(Filter(input="files", **given), 0)
+    data = curated(Filter(input="files", **given), 0, tmp_path / "made")
     assert (len(data.rnas), len(data.articles)) == (117, 606) and data.dropped.empty
     assert set(data.rnas["rna_type"]) == {"pre_miRNA"} and set(data.rnas["taxid"]) == {"9606"}
 
 
-def test_real_rnacentral_headers_give_28_types(shared):
+def test_real_rnacentral_headers_give_28_types(shared, tmp_path):
     fasta = real_data.rnacentral(shared)["FASTA"]
-    data = dataset.load_source(Filter(input="files", fasta=fasta), 0)
+    data = curated(Filter(input="files", fasta=fasta), 0, tmp_path)
     assert data.rnas["rna_type"].value_counts().to_dict() == dict.fromkeys(
         data.rnas["rna_type"].unique(), 50
     )
@@ -221,6 +293,6 @@ def test_real_rnacentral_headers_give_28_types(shared):
 
 
 @pytest.mark.parametrize("name", ["fasta", "table", "articles", "links"])
-def test_the_world_ignores_no_file(name):
+def test_the_world_ignores_no_file(name, tmp_path):
     with pytest.raises(InputError, match=f"{name.upper()} is mine.* INPUT"):
-        dataset.load_source(Filter(**{name: "mine"}), seed=0)
+        dataset.curate(Filter(**{name: "mine"}), 0, tmp_path)

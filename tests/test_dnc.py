@@ -6,11 +6,12 @@ import random
 import pandas as pd
 import pytest
 
-from rnagpt_lib import dnc
+from rnagpt_lib import dnc, journal_file
 from rnagpt_lib.cost import estimate
 from rnagpt_lib.extractive import Abstract, Subject
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Summarize
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.summarize import requests, summarize
 from tests.standin.answers import Model
 
@@ -68,6 +69,24 @@ def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):
     assert of.calls.to_dict() == {"dnc": 4, "single_pass": 1}
     assert (of.valid == of["first"]).all() and (of.microdollars > 0).all()
     assert of.parts["dnc"] == of.survived["dnc"] == 9
+
+
+def test_what_became_of_finished_waves_needs_no_journal(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(dnc, "WAVE", {"sync": 2})
+    made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
+    want = world.summarize(made)
+    with Spool(tmp_path) as spool:
+        settings = Summarize(**(world.settings | {"model": "first"}))
+        kept = summarize(*made, settings, spool=spool)
+        journal_file.file().unlink()
+        before = world.app.completions
+        again = summarize(*made, settings, spool=spool)
+        assert world.app.completions == before
+        for one, other in zip(kept, again, strict=True):
+            pd.testing.assert_frame_equal(one, other)
+        assert kept.annotations.equals(want.annotations)
+        summarize(*made, settings.model_copy(update={"words": 60}), spool=spool)
+        assert world.app.completions == 2 * before - before // 2  # others are asked anew
 
 
 def test_a_second_run_makes_no_call(world):

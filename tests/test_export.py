@@ -19,7 +19,6 @@ from rendered import pages
 from rnagpt_lib import (
     card,
     cli,
-    dataset,
     export,
     export_tables,
     prompts,
@@ -34,6 +33,7 @@ from rnagpt_lib import (
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import sha256
 from rnagpt_lib.runs import Run
+from tests.curated import curated
 
 FIRST, TOPICS, SUMMARIES, LAST = stages.STAGES[:4]
 CONFIGS = ["pairs", "rnas", "annotations", "links", "articles", "dropped"]
@@ -49,9 +49,7 @@ def made(run, *, sources=None, first=None, second=None, last=None, change=None):
     for name in ("fasta", "table", "articles", "links"):
         if path := getattr(opened.params, name):
             opened.use(path)
-    data = dataset.load_source(opened.params, opened.seed)
-    for name in ("rnas", "articles", "links", "dropped"):
-        opened.write(name, getattr(data, name))
+    data = curated(opened.params, opened.seed, opened.folder)
     if sources:
         opened.path("sources.json").write_text(json.dumps(sources))
     opened.finish()

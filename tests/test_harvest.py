@@ -11,11 +11,11 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 
-from rnagpt_lib import dataset, harvest, litscan, retries, summarize
+from rnagpt_lib import harvest, litscan, retries, summarize
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.rnacentral import AT_ONCE
-from rnagpt_lib.tables import write
+from tests.curated import curated, tables_of
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
 
@@ -50,9 +50,8 @@ def queue(server, monkeypatch):
 
 
 def harvested(url, folder, **given):
-    folder.mkdir(exist_ok=True)
     params = {"input": "rnacentral", "requests_per_second": 1e6, **addresses(url)} | given
-    return dataset.load_source(Filter(**params), 0, folder)
+    return curated(Filter(**params), 0, folder)
 
 
 @pytest.fixture
@@ -92,10 +91,8 @@ def same(one, other):
         pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table))
 
 
-def test_the_tables_say_what_the_world_says(whole, ebi, tmp_path):
+def test_the_tables_say_what_the_world_says(whole, ebi):
     data = whole
-    for table in TABLES:
-        write(tmp_path / f"{table}.parquet", table, getattr(data, table))
     assert set(data.links.itertuples(index=False, name=None)) == expected_links(ebi)
     rows = ebi.world.rnas.assign(rna_id=ebi.world.rnas["rna_id"].map(ebi.ids)).set_index("rna_id")
     assert len(data.rnas) == data.links["rna_id"].nunique() > 25
@@ -139,6 +136,22 @@ def test_articles_are_fetched_once_and_abstracts_only_where_they_are_missing(loa
     first = [q for q, r in zip(queries, queue.asked("litscan"), strict=True)
              if r.query.get("searchposition") == "0"]  # fmt: skip
     assert len(first) == len(set(first))
+
+
+def test_its_folder_holds_the_tables_the_sources_and_the_pages(first):
+    folder, data = first
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"{table}.parquet" for table in TABLES),
+        "sources.json", "litsumm.jsonl", ".spool.sqlite",
+    }  # fmt: skip
+    assert set(vars(data)) == set(TABLES)
+
+
+def test_a_harvest_that_stops_leaves_its_pages_alone(load, queue, tmp_path):
+    queue.add(faults.status(403), where="/litsumm/")
+    with pytest.raises(InputError, match="refuses"):
+        load("one")
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {".spool.sqlite"}
 
 
 @pytest.mark.parametrize("how", ["export", "fasta", "remote fasta"])
@@ -246,11 +259,8 @@ import json, sys
 from pathlib import Path
 from rnagpt_lib import dataset
 from rnagpt_lib.profiles import Filter
-from rnagpt_lib.rnacentral import AT_ONCE
 folder = Path(sys.argv[1])
-data = dataset.load_source(Filter(**json.loads(sys.argv[2])), 0, folder)
-for table in ("rnas", "articles", "links", "dropped"):
-    getattr(data, table).to_parquet(folder / f"{table}.parquet")
+dataset.curate(Filter(**json.loads(sys.argv[2])), 0, folder)
 """
 
 
@@ -275,9 +285,7 @@ def test_killed_at_any_request_it_goes_on_there(load, url, queue, tmp_path):
         assert child.wait() == -signal.SIGKILL
         until.set()
     subprocess.run(command, check=True, capture_output=True)
-    for table in TABLES:
-        made = pd.read_parquet(tmp_path / "other" / f"{table}.parquet")
-        pd.testing.assert_frame_equal(made, getattr(first, table), check_dtype=False)
+    same(tables_of(tmp_path / "other"), first)
     again = len(queue.seen) - whole - 2 * len(kills)
     assert len(kills) <= again <= 2 + 3 + AT_ONCE
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rnagpt_lib import literature, litscan
+from rnagpt_lib import literature, litscan, tables
 from rnagpt_lib.ebisearch import Entry
 from rnagpt_lib.europepmc import Record
 from rnagpt_lib.literature import Literature
@@ -98,59 +98,75 @@ def row(pmcid="PMC1", pmid="", abstract="Text.", **more):
     return entry(**fields | more)
 
 
+def articles(folder):
+    return tables.read(folder / "articles.parquet", "articles")
+
+
+def linked(found, rna_ids):
+    batches = found.link_batches(found.links(), rna_ids)
+    return [list(link.values()) for batch in batches for link in batch.to_pylist()]
+
+
 def test_an_article_of_many_ids_is_one(tmp_path):
-    found = Literature(tmp_path)
-    found.add(row(abstract=""), Job("a1", [0, 2]))
-    assert found.untold() == ["PMC1"] and not len(found.links())
-    found.add(row(pmid="7"), Job("b1", [2, 5]))
-    found.add(row(pmid="7", pmcid=""), Job("c1", [0]))
+    with Literature(tmp_path) as found:
+        found.add(row(abstract=""), Job("a1", [0, 2]))
+        assert found.untold() == ["PMC1"] and not len(found.links())
+        found.add(row(pmid="7"), Job("b1", [2, 5]))
+        found.add(row(pmid="7", pmcid=""), Job("c1", [0]))
     assert found.untold() == [] and found.links().tolist() == [[0, 0], [2, 0], [5, 0]]
-    assert found.article_table().values.tolist() == [["PMC1", "T", "Text.", 2020]]
-    table = found.link_table(found.links(), [f"R{n}" for n in range(6)])
-    assert table.values.tolist() == [["R0", "PMC1"], ["R2", "PMC1"], ["R5", "PMC1"]]
+    assert articles(tmp_path).values.tolist() == [["PMC1", "T", "Text.", 2020]]
+    assert linked(found, [f"R{n}" for n in range(6)]) == [
+        ["R0", "PMC1"],
+        ["R2", "PMC1"],
+        ["R5", "PMC1"],
+    ]
     assert found.ids_of(["7", "PMC1", "PMC2"]) == ["PMC1", "PMC1"]
 
 
 def test_missing_texts_come_from_the_records_and_nothing_is_overwritten(tmp_path):
-    found = Literature(tmp_path)
-    for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
-        found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
-    assert found.untold() == ["1", "3", "4"]
     records = [
         Record(pmid="1", abstractText="One."), Record(pmid="2", abstractText="Other."),
         Record(pmcid="PMC3", abstractText="Three.", pubYear="soon"), Record(pmid="99"),
         Record(pmid="4", abstractText=""),
     ]  # fmt: skip
-    found.fill(records)
-    assert found.untold() == ["4"]
-    table = found.article_table().set_index("article_id")
+    with Literature(tmp_path) as found:
+        for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
+            found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
+        assert found.untold() == ["1", "3", "4"]
+        found.fill(records)
+        assert found.untold() == ["4"]
+    table = articles(tmp_path).set_index("article_id")
     assert table["abstract"].to_dict() == {"2": "Whole.", "1": "One.", "3": "Three."}
     assert table["year"].to_dict() == {"2": 2020, "1": 0, "3": 0}
 
 
 def test_an_empty_literature_has_empty_tables(tmp_path):
-    found = Literature(tmp_path)
-    found.add(row("", ""), Job("a1", [0]))
+    with Literature(tmp_path) as found:
+        found.add(row("", ""), Job("a1", [0]))
     assert found.nameless == 1 and found.links().shape == (0, 2)
-    assert found.article_table().empty and found.link_table(found.links(), ["R0"]).empty
+    assert articles(tmp_path).empty and linked(found, ["R0"]) == []
     assert found.links().dtype == np.int32
 
 
 def test_a_million_articles_fit(tmp_path, monkeypatch):
     """Half a kilobyte an article is held, whatever its text: 1,044,729 need about 0.6 GB."""
     monkeypatch.setattr(literature, "_BATCH", 100)
-    found, count = Literature(tmp_path), 4_000
-    texts, before = "word " * 300, pa.total_allocated_bytes()
-    tracemalloc.start()
-    for number in range(1, count + 1):
-        found.add(row(f"PMC{number}", f"{number + 10**7}", texts), Job("a1", [number, number + 1]))
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 600 * count + 100 * 3000  # and a batch of texts on its way to the file
-    table = found.article_table()
+    count, texts, before = 4_000, "word " * 300, pa.total_allocated_bytes()
+    with Literature(tmp_path) as found:
+        tracemalloc.start()
+        for n in range(1, count + 1):
+            found.add(row(f"PMC{n}", f"{n + 10**7}", texts), Job("a1", [n, n + 1]))
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 600 * count + 100 * 3000  # and a batch of texts on its way to the file
+        assert pa.total_allocated_bytes() - before < 200 * count
+    table = articles(tmp_path)
     assert len(table) == count and set(table["abstract"]) == {texts.strip()}
-    assert pa.total_allocated_bytes() - before < 200 * count  # the texts stay in the file
     assert len(found.links()) == 2 * count
+    monkeypatch.setattr(literature, "_BATCH", 7)
+    ids = [f"R{n}" for n in range(count + 2)]
+    expected = [[ids[r], f"{a + 1 + 10**7}"] for r, a in found.links().tolist()]
+    assert linked(found, ids) == expected
 
 
 def test_examples_in_docstrings():

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rnagpt_lib import prompts, qa, qa_asked
+from rnagpt_lib import journal_file, prompts, qa, qa_asked
 from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.qa_asked import Asked, Statements
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.tables import COLUMNS, frame
 from tests.standin.answers import Model
 
@@ -123,7 +124,7 @@ ANNOTATIONS = [
 ]
 
 
-def decompose(settings, abstracts=("Of PTEN.",) * 3, **params):
+def decompose(settings, abstracts=("Of PTEN.",) * 3, spool=None, **params):
     base = dict.fromkeys(COLUMNS["rnas"], "") | {"length": 20, "rna_type": "tRNA"}
     rnas = [base | {"rna_id": rna_id, "species": "Minia tertia"} for rna_id in ("R1", "R2")]
     rows = [
@@ -137,7 +138,18 @@ def decompose(settings, abstracts=("Of PTEN.",) * 3, **params):
     links = [{"rna_id": r, "article_id": a} for r, _, ids in ANNOTATIONS for a in ids]
     tables = map(frame, ("rnas", "annotations", "articles"), (rnas, rows, articles))
     linked = pd.DataFrame(links).drop_duplicates()
-    return qa.pairs(*tables, linked, Decompose(**(settings | params)))[:2]
+    return qa.pairs(*tables, linked, Decompose(**(settings | params)), spool)[:2]
+
+
+def test_what_became_of_finished_waves_needs_no_journal(talker, tmp_path):
+    app, settings = talker
+    with Spool(tmp_path) as spool:
+        pairs, dropped = decompose(settings, spool=spool)
+        journal_file.file().unlink()
+        again, lost = decompose(settings, spool=spool)
+        assert app.completions == 2
+        assert again.equals(pairs) and lost.equals(dropped)
+        assert pairs.equals(decompose(settings)[0])
 
 
 def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(talker):

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from itertools import islice
 
 import pytest
 from werkzeug import Request, Response
@@ -131,3 +132,44 @@ def test_killed_again_and_again_it_fetches_each_page_once(tmp_path):
     database = sqlite3.connect(tmp_path / NAME)
     assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+class Squares:
+    """Tasks' results, drawn ``ahead`` of them; notes what it made, and can stop."""
+
+    def __init__(self, ahead=1, stop=None):
+        self.ahead, self.stop, self.made = ahead, stop, []
+
+    def __call__(self, tasks):
+        tasks = iter(tasks)
+        while drawn := list(islice(tasks, self.ahead)):
+            for task in drawn:
+                if task == self.stop:
+                    raise KeyboardInterrupt
+                self.made.append(task)
+                yield [task * task, "é\u2028\ud800"]
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 100])
+@pytest.mark.parametrize("stop", [0, 4, 9])
+def test_results_that_are_stored_are_not_made_again(tmp_path, ahead, stop):
+    tasks, want = range(10), [[n * n, "é\u2028\ud800"] for n in range(10)]
+    first, second, third = Squares(ahead, stop), Squares(ahead), Squares(ahead)
+    with Spool(tmp_path) as spool:
+        with pytest.raises(KeyboardInterrupt):
+            list(spool.results(tasks, first))
+        assert first.made == list(range(stop))
+        assert list(spool.results(tasks, second)) == want
+        assert second.made == list(range(stop, 10))
+        odd = [*range(1, 20, 2), 4]
+        assert list(spool.results(odd, third)) == [[n * n, want[0][1]] for n in odd]
+        assert third.made == list(range(11, 20, 2))
+        assert list(spool.results([], Squares())) == []
+
+
+def test_another_version_of_the_library_computes_anew(tmp_path, monkeypatch):
+    for code in ("one", "one", "other"):
+        monkeypatch.setattr("rnagpt_lib.spool._code", lambda code=code: code)
+        with Spool(tmp_path) as spool:
+            list(spool.results([3], squares := Squares()))
+    assert squares.made == [3]

@@ -1,6 +1,7 @@
 """Table contracts: what is written can be read back, and nothing else is written."""
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -111,3 +112,16 @@ def test_reading_checks_the_contract_too(tmp_path):
 def test_unknown_tables_are_refused(tmp_path):
     with pytest.raises(InputError, match="table 'rna' is unknown; tables are rnas"):
         tables.frame("rna", [])
+
+
+def test_batches_become_one_table_in_the_contracts_columns(tmp_path):
+    turned = pa.RecordBatch.from_pylist([{"article_id": "A1", "rna_id": "R1"}])
+    path = tmp_path / "links.parquet"
+    assert tables.write_batches(path, "links", [turned, turned.slice(0, 0)] * 3) == 3
+    assert pq.read_table(path).to_pylist() == [{"rna_id": "R1", "article_id": "A1"}] * 3
+    assert tables.write_batches(path, "links", []) == 0
+    assert tables.read(path, "links").empty
+    odd = pa.RecordBatch.from_pylist([{"rna_id": "R1", "article_id": "A1", "year": "soon"}])
+    with pytest.raises((KeyError, pa.ArrowInvalid)):
+        tables.write_batches(path, "articles", [turned, odd])
+    assert [file.name for file in tmp_path.iterdir()] == ["links.parquet"]

@@ -11,6 +11,7 @@ import pytest
 
 from rnagpt_lib import extractive, names, prompts, sentences, summarize, topic_map, topics
 from rnagpt_lib.profiles import Topics
+from rnagpt_lib.spool import Spool
 from rnagpt_lib.topics import preprocess, rna_topics, stability
 
 THEMES = {
@@ -194,3 +195,22 @@ def test_real_abstracts_go_through(shared):
     assert len(table) == 40 and table.weight.between(0, 1).all()
     sizes = table.topic.value_counts().sort_index()
     assert all(a >= b for a, b in pairwise(sizes))
+
+
+def test_a_killed_call_goes_on_with_the_sets_that_are_left(tmp_path, monkeypatch):
+    data, params = corpus()[:3], Topics(workers=1, passes=2)
+    want, fitted, real = rna_topics(*data, params, 0), [], topics.group
+
+    def stopping(task):
+        if len(fitted) == 1:
+            raise KeyboardInterrupt
+        fitted.append(task)
+        return real(task)
+
+    with Spool(tmp_path) as spool:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(topics, "group", stopping)
+            rna_topics(*data, params, 0, spool)
+        assert rna_topics(*data, params, 0, spool).equals(want)
+        monkeypatch.setattr(topics, "group", None)
+        assert rna_topics(*data, params, 0, spool).equals(want)
