@@ -15,7 +15,7 @@ from rnagpt_lib import topics, world
 from rnagpt_lib.names import names_of
 from rnagpt_lib.profiles import Topics
 
-WORLD_SIZE, TWINS, REPEATS = 80, 2, 5
+WORLD_SIZE, TWINS, REPEATS = 240, 2, 5
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib import dnc, journal_file, relatives, summarize, tables, topics, units
+from rnagpt_lib import dnc, journal_file, relatives, report, summarize, tables, topics, units
 from rnagpt_lib.extractive import Subject
 from rnagpt_lib.files import write_json
 from rnagpt_lib.journal import Asked, Journal
@@ -34,6 +34,7 @@ from rnagpt_lib.sieve import sieve
 from rnagpt_lib.spool import Spool
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+README = Path(__file__).parent / "README.md"
 PER_GROUP, MOST_GROUPS = 10, 6
 BODY = json.dumps({"choices": [{"message": {"content": "word " * 200}}], "usage": {}})
 
@@ -56,6 +57,16 @@ def main() -> None:
             })  # fmt: skip
             print(rows[-1], flush=True)
             write_json(RESULTS, rows)
+    report.write_block(README, "scale", render())
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8"))).set_index("name")
+    shown = {"rows_per_second": "rows a second", "peak_mb": "peak, MB",
+             "killed_after_seconds": "killed after, s", "back_there_after_seconds": "back after, s"}  # fmt: skip
+    columns = ["workload", "rows", "seconds", *shown.values()]
+    return report.markdown(rows.rename(columns=shown)[columns])
 
 
 def _killed_once(step: str, folder: Path) -> dict:

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from benchmarks import _peers, real_data, reliability_curation, updates
+from benchmarks import _peers, real_data, reliability_curation, scale, updates
 from rnagpt_lib import paths, report
 
 
-@pytest.mark.parametrize("measured", [real_data, reliability_curation, _peers, updates])
+@pytest.mark.parametrize("measured", [real_data, reliability_curation, _peers, updates, scale])
 def test_the_page_says_what_the_results_say(measured):
     name = measured.__name__.rpartition(".")[2].strip("_")
     assert report.read_block(measured.README, name) == measured.render().strip()
