@@ -29,10 +29,18 @@ Fetch = Callable[[str], tuple[Any, str | None]]
 
 
 class Spool:
-    """The pages and results of one stage's folder. Raises InputError for a file that is no spool."""
+    """The pages and results of one stage's folder; its file is made with the first of them.
+
+    Raises InputError for a file that is no spool.
+    """
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
+        self._db: sqlite3.Connection | None = None
+        if self.path.exists():
+            self._open()
+
+    def _open(self) -> sqlite3.Connection:
         try:
             self._db = sqlite3.connect(self.path)
             self._db.execute("pragma journal_mode = wal")
@@ -41,12 +49,14 @@ class Spool:
             raise InputError(
                 f"{shown(self.path)} is damaged ({error}); delete it to fetch everything anew"
             ) from None
+        return self._db
 
     def __enter__(self) -> "Spool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._db.close()
+        if self._db:
+            self._db.close()
 
     def pages(self, name: str, fetch: Fetch, start: str) -> Iterator[Any]:
         """The stored pages of ``name``, then those that ``fetch`` brings.
@@ -99,22 +109,23 @@ class Spool:
     def count(self, name: str) -> int:
         """How many pages of ``name`` are stored."""
         query = "select count(*) from pages where name = ?"
-        return self._db.execute(query, (name,)).fetchone()[0]
+        return self._db.execute(query, (name,)).fetchone()[0] if self._db else 0
 
     def forget(self, name: str | None = None) -> None:
         """Drop the pages of ``name``, or all."""
-        with self._db:
-            self._db.execute("delete from pages where name = ? or ? is null", (name, name))
+        if self._db:
+            with self._db as db:
+                db.execute("delete from pages where name = ? or ? is null", (name, name))
 
     def _stored(self, name: str, number: int) -> tuple[bytes, str | None] | None:
         query = "select body, next from pages where name = ? and number = ?"
-        return self._db.execute(query, (name, number)).fetchone()
+        return self._db.execute(query, (name, number)).fetchone() if self._db else None
 
     def _store(self, name: str, number: int, page: Any, cursor: str | None) -> None:
         body = zlib.compress(json.dumps(page, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        with self._db:
+        with self._db or self._open() as db:
             row = (name, number, body, cursor)
-            self._db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
+            db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
 
 
 def _name(task: object) -> str:

@@ -173,3 +173,13 @@ def test_another_version_of_the_library_computes_anew(tmp_path, monkeypatch):
         with Spool(tmp_path) as spool:
             list(spool.results([3], squares := Squares()))
     assert squares.made == [3]
+
+
+def test_where_nothing_is_kept_there_is_no_file(tmp_path):
+    """A stage that refuses its input has written nothing then, and the finished one comes back."""
+    with Spool(tmp_path) as spool:
+        assert spool.count("source") == 0
+        spool.forget()
+        with pytest.raises(KeyboardInterrupt):
+            list(spool.results([1], Squares(stop=1)))
+    assert list(tmp_path.iterdir()) == []
