@@ -1,10 +1,10 @@
 """The curation's steps on synthetic data of RNAcentral's size: rows a second, memory, resume.
 
-Each step is a process of its own, killed by SIGKILL once about half of it is done, and started
-again: after how long it is back where it was, and goes on from there, is its time to resume. ``RNAGPT_BENCH_RNAS`` sets the number of RNAs (407,616). LDA is not fitted: its
-tasks are made one by one, as the pool draws them, and the groups of an RNA are its articles by
-tens. No model is asked: the journal takes every request through its four transactions with a
-body of a usual length.
+Each step is a process of its own, killed by SIGKILL once about half of it is done (the filter as
+it begins), and started again: after how long it is beyond that place is its time to resume.
+``RNAGPT_BENCH_RNAS`` sets the number of RNAs (407,616). LDA is not fitted: its tasks are made one
+by one, as the pool draws them, and the groups of an RNA are its articles by tens. No model is
+asked: the journal takes every request through its four transactions with a body of usual length.
 """
 
 import json
@@ -125,7 +125,7 @@ Tell = Callable[[int, int], None]
 def filter_and_join(folder: Path, tell: Tell) -> int:
     """Rows that were written; whole tables or none, so a killed filter begins anew."""
     tell(0, 2)
-    tell(1, 2)  # killed here or a moment later: nothing is kept of it
+    tell(1, 2)  # killed here: nothing is kept of it, so a later moment would tell the same
     return sum(sieve(folder, folder / "kept", 10, 1024).values())
 
 
