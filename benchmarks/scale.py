@@ -3,8 +3,9 @@
 Each step is a process of its own, killed by SIGKILL once about half of it is done (the filter as
 it begins), and started again: after how long it is beyond that place is its time to resume.
 ``RNAGPT_BENCH_RNAS`` sets the number of RNAs (407,616). LDA is not fitted: its tasks are made one
-by one, as the pool draws them, and the groups of an RNA are its articles by tens. No model is
-asked: the journal takes every request through its four transactions with a body of usual length.
+by one, as the pool draws them, and one topic is kept for each set; the groups of an RNA are its
+articles by tens. No model is asked: the journal takes every request through its four
+transactions with a body of usual length.
 """
 
 import json
@@ -15,9 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -157,16 +157,17 @@ def unit_split(folder: Path, tell: Tell) -> int:
 
 
 def lda_input(folder: Path, tell: Tell) -> int:
-    """Tasks that the pool would get; none is kept, so they are made anew."""
+    """Links that have a topic, through all of 01 but LDA."""
+
+    def unfitted(_: Callable, tasks: Iterable, *__: object) -> Iterator[list]:
+        """In the place of the pool."""
+        return ([(0, 1.0)] * len(task.texts) for task in tasks)
+
+    topics.mapped = unfitted
     rnas, articles, links = _tables(folder)
-    sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
-    names = topics._names_by_set(rnas, sets, Topics().min_articles)
-    made = 0
-    for _ in topics.tasks_of(list(names), names, articles, Topics(), 0):
-        made += 1
-        if made % 1000 == 0:
-            tell(made, len(names))
-    return made
+    (folder / "01").mkdir(exist_ok=True)
+    with _Told(folder / "01", tell) as spool:
+        return len(topics.rna_topics(rnas, articles, links, Topics(), 0, spool))
 
 
 def requests_and_journal(folder: Path, tell: Tell) -> int:
@@ -174,18 +175,35 @@ def requests_and_journal(folder: Path, tell: Tell) -> int:
     rnas, articles, links = _tables(folder)
     number = links.groupby("rna_id").cumcount()
     grouped = links.assign(topic=np.minimum(number // PER_GROUP, MOST_GROUPS - 1), weight=1.0)
-    subjects = summarize.subjects(rnas, articles, links, grouped)
-    waves = iter(lambda: list(islice(subjects, dnc.WAVE["sync"])), [])
-    made = 0
-    with Journal(folder / "journal.sqlite") as journal, Spool(folder) as spool:
-        results = spool.results(waves, lambda missing: (_journalled(w, journal) for w in missing))
-        for number, ended in enumerate(results, 1):
-            made += ended
-            tell(number * dnc.WAVE["sync"], len(rnas))
-    return made
+    everyone = summarize.Subjects(rnas, articles, links, grouped)
+    waves = dnc.waves(everyone.rna_ids, "sync")
+    (folder / "02").mkdir(exist_ok=True)
+    with Journal(folder / "journal.sqlite") as journal, _Told(folder / "02", tell) as spool:
+
+        def made(missing: Iterable) -> Iterator[int]:
+            return (_journalled(everyone.of(wave), journal) for wave in missing)
+
+        return sum(spool.results(waves, made))
 
 
-def _journalled(wave: list[Subject], journal: Journal) -> int:
+class _Told(Spool):
+    """A spool that tells a thousand times or less how far it is."""
+
+    def __init__(self, folder: Path, tell: Tell):
+        super().__init__(folder)
+        self.tell = tell
+
+    def results(self, tasks: Iterable, make: Callable[[Iterator], Iterable]) -> Iterator:
+        """As a spool's."""
+        wanted = list(tasks)
+        step = max(1, len(wanted) // 1000)
+        for number, result in enumerate(super().results(wanted, make), 1):
+            if number % step == 0:
+                self.tell(number, len(wanted))
+            yield result
+
+
+def _journalled(wave: Iterator[Subject], journal: Journal) -> int:
     """All calls of a wave; those that the journal has are not made again."""
     settings = Summarize(model="synthetic")
     plans = [plan for subject in wave for plan in dnc.plans(subject, summarize.SOURCES, 0)]

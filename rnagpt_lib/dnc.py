@@ -6,9 +6,9 @@ memory holds one wave. What a model says is checked by `citations` before anythi
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from rnagpt_lib import citations, prompts
 from rnagpt_lib.extractive import SHORTEST_SHARE, Abstract, Line, Subject, length
@@ -22,6 +22,12 @@ REPAIRS = 2  # times that a faulty answer is asked for again
 WAVE = {"sync": 2_000, "batch": 40_000}  # RNAs in memory together; a batch may take a day
 
 Groups = tuple[tuple[Abstract, ...], ...]
+
+
+def waves(rna_ids: Iterable[str], mode: str) -> Iterator[tuple[str, ...]]:
+    """The RNAs that are asked about together."""
+    rest = iter(rna_ids)
+    return iter(lambda: tuple(islice(rest, WAVE[mode])), ())
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def requests(run: str, stage: str, params: Calls, seed: int = 0) -> Iterable[Req
     else:
         texts = _guessed(links, params.source)
     own = texts[texts["source"] == params.source]
-    return (qa_asked.request(one, params) for one in qa_asked.statements(own, articles, links))
+    return (qa_asked.request(one, params) for one in qa_asked.Annotated(own, articles, links))
 
 
 def _guessed(links: pd.DataFrame, source: str) -> pd.DataFrame:

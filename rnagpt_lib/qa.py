@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from rnagpt_lib import names, prompts, qa_asked
+from rnagpt_lib import dnc, names, prompts, qa_asked
 from rnagpt_lib.facts import Fact, facts_in, has_subject
 from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.qa_closed import Closable, Closed, Mentions, closed, digest, number
@@ -171,15 +171,15 @@ def _asked(
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """The pairs that a chat model makes, rows for those that fail a check, what each RNA took."""
     settings = params.model_dump(mode="json", include=MATTERS)
-    waves = qa_asked.waves(qa_asked.statements(texts, articles, links), params)
+    everyone = qa_asked.Annotated(texts, articles, links)
+    waves = ((wave, settings) for wave in dnc.waves(everyone.rna_ids, params.mode))
 
-    def parts(tasks: Iterator) -> Iterator[Sequence[list[dict]]]:
-        for wave in qa_asked.asked((wave for wave, _ in tasks), params):
-            yield _part(wave, params.source)
+    def parts(missing: Iterable) -> Iterator[Sequence[list[dict]]]:
+        own = (list(everyone.of(wave)) for wave, _ in missing)
+        return (_part(wave, params.source) for wave in qa_asked.asked(own, params))
 
-    tasks = ((wave, settings) for wave in waves)
     made, dropped, usage = [], [], []
-    for part in spool.results(tasks, parts) if spool else parts(tasks):
+    for part in spool.results(waves, parts) if spool else parts(waves):
         made += part[0]
         dropped += part[1]
         usage += part[2]

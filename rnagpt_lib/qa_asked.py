@@ -9,7 +9,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal
 
 import pandas as pd
@@ -17,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from rnagpt_lib import clean, prompts
 from rnagpt_lib.citations import stems
-from rnagpt_lib.dnc import WAVE
 from rnagpt_lib.extractive import NEGATIONS
 from rnagpt_lib.llm import Client, Reply, Request
 from rnagpt_lib.profiles import Decompose
@@ -77,18 +75,26 @@ class Kept:
     article_ids: list[str]
 
 
-def statements(
-    annotations: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame
-) -> Iterator[Statements]:
-    """The sentences of each annotated RNA, with the texts of all its articles."""
-    about = Texts(articles)
-    linked = links.groupby("rna_id")["article_id"].agg(list).to_dict()
-    for rna_id, own in annotations.groupby("rna_id"):
-        texts = dict(zip(own["sentence_no"], own["text"], strict=True))
-        ids = dict(zip(own["sentence_no"], map(list, own["article_ids"]), strict=True))
-        yield Statements(
-            rna_id, texts, ids, tuple(". ".join(about[i]) for i in linked.get(rna_id, ()))
-        )
+class Annotated:
+    """The sentences of each annotated RNA, with the texts of all its articles, one at a time."""
+
+    def __init__(self, annotations: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame):
+        self._annotations, self._texts = annotations, Texts(articles)
+        self._rows = annotations.groupby("rna_id").indices
+        self._linked = links.groupby("rna_id")["article_id"].agg(list).to_dict()
+        self.rna_ids = sorted(self._rows)
+
+    def __iter__(self) -> Iterator[Statements]:
+        return self.of(self.rna_ids)
+
+    def of(self, rna_ids: Sequence[str]) -> Iterator[Statements]:
+        """Some of them, in the order of ``rna_ids``."""
+        for rna_id in rna_ids:
+            own = self._annotations.take(self._rows[rna_id])
+            texts = dict(zip(own["sentence_no"], own["text"], strict=True))
+            ids = dict(zip(own["sentence_no"], map(list, own["article_ids"]), strict=True))
+            linked = self._linked.get(rna_id, ())
+            yield Statements(rna_id, texts, ids, tuple(". ".join(self._texts[i]) for i in linked))
 
 
 def request(one: Statements, params: Decompose) -> Request:
@@ -100,7 +106,7 @@ def request(one: Statements, params: Decompose) -> Request:
 
 def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
     """What the provider ``openai`` would be asked about a source's annotations; sends nothing."""
-    for one in statements(annotations, frame("articles", []), frame("links", [])):
+    for one in Annotated(annotations, frame("articles", []), frame("links", [])):
         yield request(one, params)
 
 
@@ -113,11 +119,6 @@ def asked(
             replies = client.answers([request(one, params) for one in wave], "pairs")
             both = zip(wave, replies, strict=True)
             yield [(one.rna_id, *checked(one, reply), reply) for one, reply in both]
-
-
-def waves(everyone: Iterator[Statements], params: Decompose) -> Iterator[list[Statements]]:
-    """As many RNAs as are asked about together."""
-    return iter(lambda: list(islice(everyone, WAVE[params.mode])), [])
 
 
 def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:

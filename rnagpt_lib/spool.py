@@ -84,7 +84,9 @@ class Spool:
         """The results of ``tasks`` in their order; those that are stored are not made again.
 
         ``make`` turns a stream of tasks into the stream of their results, anything JSON holds,
-        and may draw tasks ahead. Equal tasks have one `repr`; it and the code are the name.
+        and may draw tasks ahead. Equal tasks have one `repr`; it and the code are the name. A
+        task holds ids and settings, no texts: a stage goes on in its folder where its parents
+        are the same ones, so what the ids stand for is, and nobody reads it for a stored result.
         """
         order: deque[tuple[str, tuple | None]] = deque()
 

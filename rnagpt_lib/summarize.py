@@ -10,7 +10,6 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,11 +65,11 @@ def summarize(
     the journal pays for none twice, but to read hundreds of thousands again takes minutes.
     Raises InputError for a bad file or a failing provider.
     """
-    everyone = subjects(rnas, articles, links, topics)
+    everyone = Subjects(rnas, articles, links, topics)
     if params.provider == "offline":
-        everyone = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
+        bar = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
         weights, others = word_weights(articles), known_names(rnas)
-        parts = [_part(_extracted(everyone, params.words, weights, others, arms, seed))]
+        parts = [_part(_extracted(bar, params.words, weights, others, arms, seed))]
     else:
         parts = _asked(everyone, params, arms, seed, spool)
     rows, dropped, usage = [], [], []
@@ -103,29 +102,43 @@ def requests(
     among the requests where the journal holds the faulty answer.
     """
     with journal_file.beside(journal_file.file()) as db:
-        for subject in subjects(rnas, articles, links, topics):
+        for subject in Subjects(rnas, articles, links, topics):
             ways = dnc.ARMS if subject.rna_id in compared else SOURCES
             for plan in dnc.plans(subject, ways, seed):
                 yield from dnc.foreseen(plan, params.words, Recall(params, db))
 
 
-def subjects(
-    rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame
-) -> Iterator[Subject]:
+class Subjects:
     """The RNAs with their abstracts; links without a topic row are in group 0.
 
     One RNA's texts are taken out of the tables at a time, since all together are gigabytes.
     """
-    texts = tables.Texts(articles)
-    grouped = links.merge(topics, how="left", on=["rna_id", "article_id"])
-    topic, article = grouped["topic"].fillna(0).astype(int).array, grouped["article_id"].array
-    linked = grouped.groupby("rna_id").indices
-    for row in rnas.itertuples(index=False):
-        abstracts = tuple(
-            Abstract(article[i], *texts[article[i]], int(topic[i]), texts.year(article[i]))
-            for i in linked.get(row.rna_id, ())
-        )
-        yield Subject(row.rna_id, tuple(names_of(row._asdict())), abstracts)
+
+    def __init__(
+        self, rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame
+    ):
+        grouped = links.merge(topics, how="left", on=["rna_id", "article_id"])
+        self.rna_ids = rnas["rna_id"].tolist()
+        self._rnas = rnas.set_index("rna_id", drop=False)
+        self._texts = tables.Texts(articles)
+        self._topic = grouped["topic"].fillna(0).astype(int).array
+        self._article = grouped["article_id"].array
+        self._linked = grouped.groupby("rna_id").indices
+
+    def __iter__(self) -> Iterator[Subject]:
+        return self.of(self.rna_ids)
+
+    def of(self, rna_ids: Sequence[str]) -> Iterator[Subject]:
+        """Some of them, in the order of ``rna_ids``."""
+        for row in self._rnas.loc[list(rna_ids)].itertuples(index=False):
+            rows = self._linked.get(row.rna_id, ())
+            yield Subject(
+                row.rna_id, tuple(names_of(row._asdict())), tuple(map(self._abstract, rows))
+            )
+
+    def _abstract(self, row: int) -> Abstract:
+        article, topic = self._article[row], int(self._topic[row])
+        return Abstract(article, *self._texts[article], topic, self._texts.year(article))
 
 
 def _extracted(
@@ -143,7 +156,7 @@ def _extracted(
 
 
 def _asked(
-    everyone: Iterator[Subject],
+    everyone: Subjects,
     params: Summarize,
     arms: Sequence[str],
     seed: int,
@@ -151,15 +164,15 @@ def _asked(
 ) -> Iterator[Part]:
     """By a chat model, in waves."""
     settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
-    waves = iter(lambda: list(islice(everyone, dnc.WAVE[params.mode])), [])
+    waves = ((wave, settings) for wave in dnc.waves(everyone.rna_ids, params.mode))
     with Client(params) as client:
 
-        def made(tasks: Iterator) -> Iterator[Part]:
-            for wave, _ in tasks:
-                yield _part(_wave(wave, params.words, arms, seed, client))
+        def made(missing: Iterable) -> Iterator[Part]:
+            for wave, _ in missing:
+                own = list(everyone.of(wave))
+                yield _part(_wave(own, params.words, arms, seed, client))
 
-        tasks = ((wave, settings) for wave in waves)
-        yield from spool.results(tasks, made) if spool else made(tasks)
+        yield from spool.results(waves, made) if spool else made(waves)
 
 
 def _wave(

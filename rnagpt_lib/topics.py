@@ -9,9 +9,9 @@ whom (``stable``: the mean adjusted Rand index between the seeds that is asked f
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from rnagpt_lib.tables import Texts
 # It warns of few passes at every fit; they are a parameter here.
 logging.getLogger("gensim").setLevel(logging.ERROR)
 
+MATTERS = {"max_topics", "passes", "stability_seeds", "stable"}  # for what an RNA's topics are
 ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
 
 _TOKEN = re.compile(r"[A-Za-z][\w-]*")
@@ -84,35 +85,48 @@ def rna_topics(
     computed once. The table does not depend on the engine or the number of workers. ``spool``
     keeps each set's topics as they come, so that a call that was killed goes on.
     """
-    sets = links.groupby("rna_id").article_id.agg(lambda ids: tuple(sorted(ids)))
+    sets = _article_sets(links)
     names = _names_by_set(rnas, sets, params.min_articles)
     queue = sorted(names, key=len, reverse=True)  # the longest first: no worker ends late
-    tasks = tasks_of(queue, names, articles, params, seed)
+    settings = params.model_dump(mode="json", include=MATTERS), seed
 
-    def groups(missing: Iterator[Task]) -> Iterator[list]:
-        return mapped(group, missing, params.engine, params.workers, "LDA per RNA", len(queue))
+    def groups(missing: Iterable[tuple]) -> Iterator[list]:
+        tasks = tasks_of((ids for ids, _ in missing), names, articles, params, seed)
+        return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
 
-    done = spool.results(tasks, groups) if spool else groups(tasks)
+    wanted = [(ids, settings) for ids in queue]
+    done = spool.results(wanted, groups) if spool else groups(wanted)
     found = dict(zip(queue, done, strict=True))
-    rows = []
-    for rna_id, ids in sets.items():
-        groups = found.get(ids, [(0, 1.0)] * len(ids))
-        rows += [(rna_id, a, t, w) for a, (t, w) in zip(ids, groups, strict=True)]
-    return pd.DataFrame(rows, columns=["rna_id", "article_id", "topic", "weight"])
+    chosen = [found.get(ids, [(0, 1.0)] * len(ids)) for ids in sets.values()]
+    flat = list(chain.from_iterable(chosen))
+    return pd.DataFrame({
+        "rna_id": np.repeat([*sets], [len(ids) for ids in sets.values()]),
+        "article_id": list(chain.from_iterable(sets.values())),
+        "topic": [topic for topic, _ in flat],
+        "weight": [weight for _, weight in flat],
+    })  # fmt: skip
 
 
-def _names_by_set(rnas: pd.DataFrame, sets: pd.Series, least: int) -> dict[tuple, list[str]]:
+def _article_sets(links: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The sorted article ids of each RNA, RNAs in order."""
+    ordered = links.sort_values(["rna_id", "article_id"])
+    ids, sizes = ordered["article_id"].tolist(), ordered.groupby("rna_id").size()
+    ends = sizes.cumsum()
+    places = zip(sizes.index, ends - sizes, ends, strict=True)
+    return {rna_id: tuple(ids[start:end]) for rna_id, start, end in places}
+
+
+def _names_by_set(rnas: pd.DataFrame, sets: dict, least: int) -> dict[tuple, list[str]]:
     """The names of the RNAs that share a set of ``least`` articles or more, by set."""
-    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
-    owners = defaultdict(list)
-    for rna_id, ids in sets.items():
-        if len(ids) >= least:
-            owners[ids] += names.get(rna_id, [])
+    large = {rna_id: ids for rna_id, ids in sets.items() if len(ids) >= least}
+    owners = defaultdict(list, {ids: [] for ids in large.values()})
+    for row in rnas[rnas["rna_id"].isin(large)].to_dict("records"):
+        owners[large[row["rna_id"]]] += names_of(row)
     return owners
 
 
 def tasks_of(
-    queue: Sequence[tuple],
+    queue: Iterable[tuple],
     names: dict[tuple, list[str]],
     articles: pd.DataFrame,
     params: Any,

@@ -71,7 +71,7 @@ def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):
     assert of.parts["dnc"] == of.survived["dnc"] == 9
 
 
-def test_what_became_of_finished_waves_needs_no_journal(world, monkeypatch, tmp_path):
+def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monkeypatch, tmp_path):
     monkeypatch.setattr(dnc, "WAVE", {"sync": 2})
     made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
     want = world.summarize(made)
@@ -80,7 +80,9 @@ def test_what_became_of_finished_waves_needs_no_journal(world, monkeypatch, tmp_
         kept = summarize(*made, settings, spool=spool)
         journal_file.file().unlink()
         before = world.app.completions
-        again = summarize(*made, settings, spool=spool)
+        rnas, articles, *others = made
+        textless = articles.assign(title="", abstract="")
+        again = summarize(rnas, textless, *others, settings, spool=spool)
         assert world.app.completions == before
         for one, other in zip(kept, again, strict=True):
             pd.testing.assert_frame_equal(one, other)

@@ -213,4 +213,7 @@ def test_a_killed_call_goes_on_with_the_sets_that_are_left(tmp_path, monkeypatch
             rna_topics(*data, params, 0, spool)
         assert rna_topics(*data, params, 0, spool).equals(want)
         monkeypatch.setattr(topics, "group", None)
-        assert rna_topics(*data, params, 0, spool).equals(want)
+        rnas, articles, links = data
+        assert rna_topics(rnas, articles[:0], links, params, 0, spool).equals(want)
+        with pytest.raises(TypeError):  # another setting is another task
+            rna_topics(*data, params.model_copy(update={"passes": 3}), 0, spool)
