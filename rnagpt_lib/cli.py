@@ -182,6 +182,30 @@ def export_dataset(
     click.echo(f"Data card: {out / 'README.md'}")
 
 
+@commands.command(short_help="Make an encoder folder of RNA-FM's original weights.")
+@click.argument("source", metavar="PTH", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--sha256", "expected", metavar="HEX", help="The hash that the file must have.")
+def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
+    """Make OUT, an encoder folder, of PTH, the file in which RNA-FM's authors publish it.
+
+    \b
+    rnagpt convert-encoder RNA-FM_pretrained.pth models/rna-fm
+
+    The profiles paper_5k and full read models/rna-fm. The weights are kept as safetensors with
+    their hashes; a pickle that holds more than tensors and options is refused unread. Nothing is
+    downloaded.
+    """
+    from rnagpt_lib import rnafm
+
+    encoder = rnafm.convert(source, out, expected)
+    size = (
+        f"{encoder.config['layers']} layers, {encoder.dim} wide, {encoder.max_length:,} nt at once"
+    )
+    click.echo(f"{source}: sha256 {rnafm.sha256(source)}")
+    click.echo(f"{out}: {size}; sha256 of its weights {encoder.hash}")
+
+
 @contextmanager
 def _going_on_later() -> Iterator[None]:
     """Ctrl-C inside of the block says what is kept, and ends with the shell's code for it."""
