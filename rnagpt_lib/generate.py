@@ -165,9 +165,9 @@ def _decode(model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int) -
 
 
 def _stopped(model: RnaGpt, tokens: list[int]) -> str | None:
-    """Why decoding stops here: both reasons come from the tokenizer in use, and ``###`` may
-    well be several of its tokens, or a part of one."""
-    if tokens[-1] == model.tokenizer.eos_token_id:
+    """Why decoding stops here: both reasons come from the LLM and tokenizer in use, and ``###``
+    may well be several of its tokens, or a part of one."""
+    if tokens[-1] in model.ends:
         return "eos"
     return "stop" if model.template.stop in model.tokenizer.decode(tokens[-TAIL:]) else None
 

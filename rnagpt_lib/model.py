@@ -10,29 +10,20 @@ import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
-from pathlib import Path
 
 import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import PreTrainedTokenizerBase
 
-from rnagpt_lib import paths
+from rnagpt_lib import base_llm
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import digest, sha256
 from rnagpt_lib.packing import Batch
 from rnagpt_lib.profiles import Train
 from rnagpt_lib.template import Template
-
-logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-LLM_FILES = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -57,14 +48,8 @@ class Config:
     def of(cls, params: Train, encoder: Encoder) -> "Config":
         """The model that a stage's parameters ask for, over this encoder and LLM."""
         chosen = params.model_dump(include={field.name for field in fields(cls)})
-        hashes = {"encoder_hash": encoder.hash, "llm_hash": hash_llm(params.llm)}
+        hashes = {"encoder_hash": encoder.hash, "llm_hash": base_llm.hash_of(params.llm)}
         return cls(**chosen, **hashes, encoder_dim=encoder.dim)
-
-
-def hash_llm(folder: str | Path) -> str:
-    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
-    found = {path for pattern in LLM_FILES for path in paths.from_root(folder).glob(pattern)}
-    return digest({path.name: sha256(path) for path in found})
 
 
 class Projection(nn.Linear):
@@ -119,6 +104,7 @@ class RnaGpt(nn.Module):
         super().__init__()
         self.llm = llm.requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
+        self.ends = base_llm.ends_of(llm, tokenizer)
         self.template = template or Template()
         self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
         if config.train != "projection":
@@ -133,14 +119,10 @@ class RnaGpt(nn.Module):
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
         4 bits are asked for without CUDA and bitsandbytes.
         """
-        folder = paths.from_root(config.llm)
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{folder}: no LLM there (config.json is missing); see models/")
-        if hash_llm(folder) != config.llm_hash:
-            raise InputError(f"{folder}: not the LLM that this model was made with; restore it")
-        options = {"local_files_only": True, "attn_implementation": "sdpa"} | _loading(config)
-        llm = AutoModelForCausalLM.from_pretrained(folder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if base_llm.hash_of(config.llm) != config.llm_hash:
+            raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
+        llm = base_llm.load(config.llm, config.precision, four_bits=config.train == "qlora")
+        tokenizer = base_llm.tokenizer_of(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = cls(llm, tokenizer, config, template)
@@ -225,20 +207,3 @@ def _lora(config: Config) -> LoraConfig:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-
-
-def _loading(config: Config) -> dict:
-    """from_pretrained's precision options; 4 bits only where they can work."""
-    if config.train != "qlora":
-        return {"dtype": DTYPES[config.precision]}
-    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
-        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
-    from transformers import BitsAndBytesConfig
-
-    bits = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return {"quantization_config": bits, "device_map": {"": 0}}

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_model import config_of, make_trees, rna_tables, write_llm
 
+from rnagpt_lib.base_llm import hash_of
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.model import RnaGpt, frozen_hash, hash_llm, trainable
+from rnagpt_lib.model import RnaGpt, frozen_hash, trainable
 from rnagpt_lib.packing import collate
 from rnagpt_lib.template import Template, bos_ids, ids
 
@@ -158,11 +159,11 @@ def test_frozen_hash_sees_one_changed_weight(llm):
 
 def test_hash_follows_weights_and_tokenizer_alone(tmp_path):
     folder = write_llm(tmp_path / "llm")
-    first = hash_llm(folder)
+    first = hash_of(folder)
     (folder / "README.md").write_text("notes")
-    assert hash_llm(folder) == first
+    assert hash_of(folder) == first
     (folder / "tokenizer.json").write_text("{}")
-    assert hash_llm(folder) != first
+    assert hash_of(folder) != first
 
 
 def test_models_that_cannot_be_built(llm, tmp_path):

@@ -8,7 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rnagpt_lib.model import Config, RnaGpt, hash_llm
+from rnagpt_lib.base_llm import hash_of
+from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.packing import Tree
 from rnagpt_lib.visits import stage2_trees
 
@@ -55,7 +56,7 @@ def write_llm(folder: Path) -> Path:
 
 
 def config_of(llm: Path, train: str = "projection") -> Config:
-    return Config("models/none", "0" * 64, DIM, str(llm), hash_llm(llm), train, lora_rank=4)
+    return Config("models/none", "0" * 64, DIM, str(llm), hash_of(llm), train, lora_rank=4)
 
 
 def double(model: RnaGpt) -> RnaGpt:

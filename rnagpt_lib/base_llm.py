@@ -1,0 +1,123 @@
+"""The frozen LLM that a model stands on: where its files are, their hash, loading, its stops.
+
+A folder in Hugging Face's layout, or a model of its hub as ``hf:OWNER/NAME`` with ``@REVISION``
+behind it where wanted. Only that prefix ever leads to the network; a folder is read where it is.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from huggingface_hub import errors as hub
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from rnagpt_lib import paths
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import digest, sha256
+
+logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
+
+HUB = "hf:"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
+FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
+
+
+def folder_of(llm: str | Path) -> Path:
+    """The folder of an LLM; one of the hub is fetched once and then read from its cache.
+
+    Raises InputError when there is none, or when the hub cannot be reached or refuses.
+    """
+    name = str(llm)
+    if name.startswith(HUB):
+        return _fetched(name.removeprefix(HUB))
+    folder = paths.from_root(llm)
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{paths.shown(folder)}: no LLM there (config.json is missing); put one there, see "
+            f"models/README.md, or name one of the hub as {HUB}OWNER/NAME"
+        )
+    return folder
+
+
+def hash_of(llm: str | Path) -> str:
+    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
+    folder = folder_of(llm)
+    found = {path for pattern in HASHED for path in folder.glob(pattern)}
+    return digest({path.name: sha256(path) for path in found})
+
+
+def load(llm: str | Path, precision: str, four_bits: bool = False) -> nn.Module:
+    """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
+
+    Nothing but safetensors is read. Raises InputError where 4 bits cannot be, or no
+    safetensors are there.
+    """
+    options = {"dtype": DTYPES[precision]}
+    if four_bits:
+        options = _four_bits()
+    folder = folder_of(llm)
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
+    return AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", **options
+    )
+
+
+def tokenizer_of(llm: str | Path) -> PreTrainedTokenizerBase:
+    """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
+    folder = folder_of(llm)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{paths.shown(folder)}: its tokenizer has no end-of-sequence token, so no answer "
+            "could be taught to end; set eos_token in tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def ends_of(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids with which an answer may end: the tokenizer's EOS, which training teaches, and those
+    that the LLM was made with (Llama 3 Instruct: ``<|eot_id|>`` and ``<|end_of_text|>``)."""
+    own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
+    listed = [ids if isinstance(ids, list) else [ids] for ids in own]
+    return frozenset(i for ids in listed for i in ids if i is not None)
+
+
+def _fetched(name: str) -> Path:
+    repository, _, revision = name.partition("@")
+    try:
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=FETCHED)
+    except hub.GatedRepoError:
+        reason = (
+            "its licence must be accepted on its page first, and HF_TOKEN in the environment must "
+            "be a token of that account"
+        )
+    except hub.RevisionNotFoundError:
+        reason = f"the hub has no revision {revision} of it"
+    except hub.RepositoryNotFoundError:
+        reason = "the hub knows no such model, or HF_TOKEN may not read it"
+    except hub.HFValidationError:
+        reason = "it should be hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HfHubHTTPError, OSError):
+        reason = "it is not in the cache, and the hub cannot be reached; download it to a folder"
+    else:
+        return Path(found)
+    raise InputError(f"{HUB}{name}: {reason}") from None
+
+
+def _four_bits() -> dict:
+    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": bits, "device_map": {"": 0}}
