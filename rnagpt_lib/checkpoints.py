@@ -99,7 +99,7 @@ def load(folder: Path, which: str = "best") -> RnaGpt:
 
 def load_encoder(model: RnaGpt) -> Encoder:
     """The encoder that a model was trained on. Raises InputError when its folder holds another."""
-    encoder = Encoder.load(paths.from_root(model.config.encoder), device=str(model.device))
+    encoder = Encoder.load(model.config.encoder, device=str(model.device))
     if encoder.hash != model.config.encoder_hash:
         raise InputError(
             f"{model.config.encoder}: the model was trained on another encoder "

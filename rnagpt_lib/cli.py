@@ -182,6 +182,32 @@ def export_dataset(
     click.echo(f"Data card: {out / 'README.md'}")
 
 
+@commands.command(short_help="What a profile needs and this machine lacks.")
+@PROFILE
+@GIVEN
+@FILE
+def doctor(profile: str, given: Pairs, file: Path | None) -> None:
+    """Look whether a profile can run here: weights, keys, memory. Exit code 1 when it cannot.
+
+    \b
+    rnagpt doctor --profile paper_5k -p PROVIDER openai -p LLM hf:meta-llama/Meta-Llama-3-8B-Instruct
+
+    Loads no LLM and sends nothing, but for an LLM that is named as hf:OWNER/NAME: that one is
+    fetched.
+    """
+    from rnagpt_lib import doctor, profiles
+
+    parameters = _from_file(file) | {name: _value(name, text) for name, text in given}
+    named = {name.lower(): value for name, value in parameters.items()}
+    findings = list(doctor.examine(profiles.overridden(profiles.load(profile), named)))
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.good else "MISSING"
+        click.echo(f"{mark}  {finding.what:<{width}}  {finding.said}")
+    if not all(finding.good for finding in findings):
+        sys.exit(1)
+
+
 @commands.command(short_help="Make an encoder folder of RNA-FM's original weights.")
 @click.argument("source", metavar="PTH", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))

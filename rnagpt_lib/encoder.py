@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, replacing, sha256, write_json
+from rnagpt_lib.paths import from_root, shown
 from rnagpt_lib.sequences import normalise, windows
 
 MIN_LENGTH = 10  # below it RNA-FM's vectors say little
@@ -55,19 +56,20 @@ class Encoder:
     def load(cls, folder: str | Path, device: str = "cpu") -> "Encoder":
         """Read config.json, manifest.json and model.safetensors; the file's hash must be the one
         that the manifest records. Raises InputError when a file is missing or another."""
-        folder = Path(folder)
+        folder = from_root(folder)
         for name in (CONFIG, MANIFEST, WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(
-                    f"{folder / name} is missing; an encoder folder holds {CONFIG}, {MANIFEST} and "
-                    f"{WEIGHTS} (make base-models builds the miniature one)"
+                    f"{shown(folder / name)} is missing; an encoder folder holds {CONFIG}, "
+                    f"{MANIFEST} and {WEIGHTS} (make base-models builds the miniature one, "
+                    "rnagpt convert-encoder one of RNA-FM's published weights)"
                 )
         digest = sha256(folder / WEIGHTS)
         recorded = read_json(folder / MANIFEST)["files"][WEIGHTS]
         if digest != recorded:
             raise InputError(
-                f"{folder / WEIGHTS} has sha256 {digest[:12]}…, its manifest says "
-                f"{recorded[:12]}…; restore the file or rebuild it with make base-models"
+                f"{shown(folder / WEIGHTS)} has sha256 {digest[:12]}…, its manifest says "
+                f"{recorded[:12]}…; restore the file or make the folder again"
             )
         encoder = cls(read_json(folder / CONFIG), digest)
         state = load_file(folder / WEIGHTS)

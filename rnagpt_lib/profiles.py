@@ -5,6 +5,7 @@ parameters override it. Unknown names and ill-typed values are refused.
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -256,6 +257,24 @@ class Profile(BaseModel):
             return STAGE_MODELS[stage].model_validate(self.stages.get(stage, {}) | chosen)
         except ValidationError as error:
             raise InputError(_refusal(error, f"{stage}, profile {self.name}", stage)) from None
+
+
+def overridden(profile: Profile, given: Mapping[str, object]) -> Profile:
+    """The profile with ``given`` parameters (in lower case) in every stage that has them.
+
+    Raises InputError for one that no stage has, and for a value that a stage refuses.
+    """
+    for name in given:
+        if not any(name in model.model_fields for model in STAGE_MODELS.values()):
+            raise InputError(f"no notebook has a parameter {name.upper()}")
+    stages = {
+        stage: {n: v for n, v in given.items() if n in model.model_fields}
+        for stage, model in STAGE_MODELS.items()
+    }
+    for stage, own in stages.items():
+        profile.stage(stage, **own)
+    merged = {stage: profile.stages.get(stage, {}) | own for stage, own in stages.items()}
+    return profile.model_copy(update={"stages": merged})
 
 
 def _refusal(error: ValidationError, where: str, stage: str) -> str:

@@ -1,0 +1,64 @@
+"""How much memory a training step takes, told from the LLM's shapes before a weight is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from rnagpt_lib.profiles import Train
+
+# Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
+# many times the inner width, by precision and by whether adapters (in fp32) train beside.
+KEPT = {("bf16", False): (16, 6), ("bf16", True): (40, 10),
+        ("fp32", False): (24, 12), ("fp32", True): (32, 16)}  # fmt: skip
+BYTES = {"fp32": 4, "bf16": 2}
+FOUR_BITS = 0.53  # bytes a weight, with the scales of its blocks
+TRAINED = 16  # bytes a trained parameter: itself, its gradient and AdamW's two moments, in fp32
+RESERVE = 1.1  # buffers and fragments
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one step: the LLM's weights, what trains, what the way back keeps, logits."""
+
+    weights: int
+    trained: int
+    kept: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of them, with a tenth in reserve."""
+        return int(RESERVE * (self.weights + self.trained + self.kept + self.logits))
+
+
+def of_training(folder: Path, params: Train, dim: int, tokens: int, answers: int) -> Memory:
+    """An estimate for an LLM's folder, an encoder of width ``dim``, a pass of ``tokens`` tokens.
+
+    ``answers`` of the tokens carry loss. Shapes alone are read, from ``config.json``.
+    """
+    llm, train = _shapes(folder), getattr(params, "train", "projection")
+    config = llm.config
+    linear = {n: m for n, m in llm.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
+    inner = sum(m.weight.numel() for m in linear.values())
+    each = BYTES[params.precision]
+    weights = each * sum(p.numel() for p in llm.parameters())
+    if train == "qlora":
+        weights -= int((each - FOUR_BITS) * inner)
+    trained = (dim + 1) * config.hidden_size
+    if train != "projection":
+        trained += params.lora_rank * sum(m.in_features + m.out_features for m in linear.values())
+    by_width, by_inner = KEPT[params.precision, train != "projection"]
+    layer = by_width * config.hidden_size + by_inner * config.intermediate_size
+    logits = answers * config.vocab_size * (each + 3 * 4)  # with fp32, softmax and gradient
+    kept = tokens * layer * config.num_hidden_layers
+    return Memory(weights, TRAINED * trained, kept, logits)
+
+
+def _shapes(folder: Path) -> nn.Module:
+    """The LLM without weights."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)

@@ -1,0 +1,82 @@
+"""``rnagpt doctor`` finds what a profile lacks, and is content where nothing is lacking."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from rnagpt_lib import doctor
+from rnagpt_lib.cli import commands
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
+from tests import llama3
+from tests.test_encoder import TINY
+from tests.test_memory import LLAMA_3_8B
+
+
+def examined(*given: str, profile: str = "paper_5k") -> tuple[int, dict[str, str]]:
+    """Exit code, and each line by what it is about."""
+    told = CliRunner().invoke(commands, ["doctor", "--profile", profile, *given])
+    if isinstance(told.exception, InputError):
+        raise told.exception
+    lines = [line.split("  ") for line in told.output.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return told.exit_code, {about: f"{mark} {'  '.join(said)}" for mark, about, *said in cells}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    Encoder.fresh(TINY, seed=0).save(tmp_path / "rna-fm", {})
+    llama3.write(tmp_path / "llm")
+    return ["-p", "ENCODER", str(tmp_path / "rna-fm"), "-p", "LLM", str(tmp_path / "llm")]
+
+
+def test_the_miniature_lacks_nothing():
+    code, said = examined(profile="mini")
+    assert code == 0 and all(line.startswith("ok") for line in said.values())
+    assert "128 wide" in said["04_train_stage1: encoder"] and len(said) == 7
+
+
+def test_a_fresh_clone_lacks_the_papers_weights():
+    code, said = examined()
+    assert code == 1
+    assert said["04_train_stage1: encoder"].startswith("MISSING")
+    assert "rnagpt convert-encoder" in said["04_train_stage1: encoder"]
+    assert "hf:OWNER/NAME" in said["05_train_stage2: LLM"]
+    assert not any("memory" in about for about in said)
+
+
+def test_weights_that_are_there_will_do(weights, monkeypatch):
+    code, said = examined(*weights)
+    assert code == 0 and "16 wide" in said["05_train_stage2: encoder"]
+    assert "GB" in said["05_train_stage2: memory"]
+    monkeypatch.setattr(doctor, "_device", lambda: ("a card", 1000))
+    code, said = examined(*weights)
+    assert code == 1 and "a card has 0.0 GB: lower ROW_TOKENS" in said["04_train_stage1: memory"]
+
+
+def test_a_model_takes_a_key(weights, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    code, said = examined(*weights, "-p", "PROVIDER", "openai")
+    assert code == 1 and "OPENAI_API_KEY" in said["02_summarize: language model"]
+    monkeypatch.setenv("OPENAI_API_KEY", "a-canary")
+    code, said = examined(*weights, "-p", "PROVIDER", "openai")
+    assert code == 0 and "a-canary" not in str(said)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: it may all work here")
+def test_what_needs_a_gpu(weights, tmp_path):
+    code, said = examined(*weights, "-p", "TRAIN", "qlora")
+    assert code == 1 and "CUDA" in said["05_train_stage2: memory"]
+    (tmp_path / "llm" / "config.json").write_text(json.dumps(LLAMA_3_8B), "utf-8")
+    code, said = examined(*weights)
+    assert code == 1 and "16.1 weights" in said["04_train_stage1: memory"]
+    assert "wants a CUDA GPU" in said["04_train_stage1: memory"]
+
+
+def test_parameters_that_no_notebook_has_are_refused(weights):
+    with pytest.raises(InputError, match="no notebook has a parameter LLMS"):
+        examined(*weights, "-p", "LLMS", "x")
+    with pytest.raises(InputError, match="TRAIN is 'all'"):
+        examined(*weights, "-p", "TRAIN", "all")
