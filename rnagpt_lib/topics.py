@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -85,59 +85,62 @@ def rna_topics(
     computed once. The table does not depend on the engine or the number of workers. ``spool``
     keeps each set's topics as they come, so that a call that was killed goes on.
     """
-    sets = _article_sets(links)
-    names = _names_by_set(rnas, sets, params.min_articles)
-    queue = sorted(names, key=len, reverse=True)  # the longest first: no worker ends late
-    settings = params.model_dump(mode="json", include=MATTERS), seed
+    shared = _Shared(rnas, links, params.min_articles)
+    queue = sorted(shared.places, key=len, reverse=True)  # the longest first: no worker ends late
+    settings = params.model_dump(mode="json", include=MATTERS) | {"seed": seed}
+    texts = Texts(articles)
 
     def groups(missing: Iterable[tuple]) -> Iterator[list]:
-        tasks = tasks_of((ids for ids, _ in missing), names, articles, params, seed)
+        tasks = (
+            Task(tuple("\n".join(texts[i]) for i in ids), shared.names(ids), **settings)
+            for ids, _ in missing
+        )
         return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
 
-    wanted = [(ids, settings) for ids in queue]
+    wanted = ((shared.ids(key), settings) for key in queue)
     done = spool.results(wanted, groups) if spool else groups(wanted)
-    found = dict(zip(queue, done, strict=True))
-    chosen = [found.get(ids, [(0, 1.0)] * len(ids)) for ids in sets.values()]
-    flat = list(chain.from_iterable(chosen))
-    return pd.DataFrame({
-        "rna_id": np.repeat([*sets], [len(ids) for ids in sets.values()]),
-        "article_id": list(chain.from_iterable(sets.values())),
-        "topic": [topic for topic, _ in flat],
-        "weight": [weight for _, weight in flat],
-    })  # fmt: skip
+    topic, weight = np.zeros(len(links), int), np.ones(len(links))
+    for key, found in zip(queue, done, strict=True):
+        for place in shared.places[key]:
+            topic[place], weight[place] = zip(*found, strict=True)
+    return shared.links().assign(topic=topic, weight=weight)
 
 
-def _article_sets(links: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The sorted article ids of each RNA, RNAs in order."""
-    ordered = links.sort_values(["rna_id", "article_id"])
-    ids, sizes = ordered["article_id"].tolist(), ordered.groupby("rna_id").size()
-    ends = sizes.cumsum()
-    places = zip(sizes.index, ends - sizes, ends, strict=True)
-    return {rna_id: tuple(ids[start:end]) for rna_id, start, end in places}
+class _Shared:
+    """The links in order, and which RNAs share a set of ``least`` articles or more.
 
+    Ids are kept as numbers, since millions of them as texts are gigabytes. ``places``: the set,
+    as the bytes of its articles' numbers → where the links of each RNA with it stand.
+    """
 
-def _names_by_set(rnas: pd.DataFrame, sets: dict, least: int) -> dict[tuple, list[str]]:
-    """The names of the RNAs that share a set of ``least`` articles or more, by set."""
-    large = {rna_id: ids for rna_id, ids in sets.items() if len(ids) >= least}
-    owners = defaultdict(list, {ids: [] for ids in large.values()})
-    for row in rnas[rnas["rna_id"].isin(large)].to_dict("records"):
-        owners[large[row["rna_id"]]] += names_of(row)
-    return owners
+    def __init__(self, rnas: pd.DataFrame, links: pd.DataFrame, least: int):
+        rna, article = (pd.Categorical(links[name]) for name in ("rna_id", "article_id"))
+        order = np.lexsort((article.codes, rna.codes))
+        self._rna, self._article = rna[order], article[order]
+        self._rnas, self._row = rnas, pd.Index(rnas["rna_id"]).get_indexer(rna.categories)
+        sizes = np.bincount(self._rna.codes, minlength=len(rna.categories))
+        ends = sizes.cumsum()
+        self.places: dict[bytes, list[slice]] = defaultdict(list)
+        for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
+            if end - start >= least:
+                self.places[self._article.codes[start:end].tobytes()].append(slice(start, end))
 
+    def ids(self, key: bytes) -> tuple[str, ...]:
+        """The articles of a set."""
+        codes = np.frombuffer(key, self._article.codes.dtype)
+        return tuple(self._article.categories[codes])
 
-def tasks_of(
-    queue: Iterable[tuple],
-    names: dict[tuple, list[str]],
-    articles: pd.DataFrame,
-    params: Any,
-    seed: int,
-) -> Iterator[Task]:
-    """A task for each set of article ids, made when it is asked for: texts are not all copied."""
-    about = Texts(articles)
-    settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)
-    for ids in queue:
-        texts = tuple("\n".join(about[i]) for i in ids)
-        yield Task(texts, tuple(dict.fromkeys(names[ids])), *settings)
+    def names(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the RNAs that share a set."""
+        key = self._article.categories.get_indexer(ids).astype(self._article.codes.dtype).tobytes()
+        rows = self._row[[self._rna.codes[place.start] for place in self.places[key]]]
+        same = self._rnas.take(rows[rows >= 0]).to_dict("records")
+        return tuple(dict.fromkeys(name for row in same for name in names_of(row)))
+
+    def links(self) -> pd.DataFrame:
+        """The table that has the places."""
+        ids = {"rna_id": self._rna, "article_id": self._article}
+        return pd.DataFrame({name: np.asarray(of.categories)[of.codes] for name, of in ids.items()})
 
 
 def group(task: Task) -> list[tuple[int, float]]:
