@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 PAIRS = 2_000_000  # candidate pairs in memory at a time
+ITEMS = 20_000_000  # items of the sets that are compared at a time
 
 
 def close_sets(
@@ -79,9 +80,13 @@ def _close(sets: np.ndarray, items: np.ndarray, jaccard: float) -> Iterator[np.n
     for one, other in _meeting(sets[prefix], *keys, jaccard):
         code = np.unique(np.minimum(one, other) * n + np.maximum(one, other))
         one, other = np.divmod(code, n)
-        common = bags[one].multiply(bags[other]).sum(axis=1)
-        close = common >= jaccard * (sizes[one] + sizes[other] - common) - 1e-9
-        yield np.stack([one[close], other[close]])
+        total = sizes[one] + sizes[other]
+        ends = np.cumsum(total)
+        cuts = np.searchsorted(ends, np.arange(ITEMS, ends[-1] if len(ends) else 0, ITEMS))
+        for part in np.split(np.arange(len(one)), cuts):
+            common = bags[one[part]].multiply(bags[other[part]]).sum(axis=1)
+            close = part[common >= jaccard * (total[part] - common) - 1e-9]
+            yield np.stack([one[close], other[close]])
 
 
 def _meeting(

@@ -18,6 +18,7 @@ def parts(n, pairs):
 @pytest.mark.parametrize("jaccard", [0.3, 0.5, 0.8])
 def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
     monkeypatch.setattr(overlap, "PAIRS", 17)
+    monkeypatch.setattr(overlap, "ITEMS", 50)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         n, size = int(rng.integers(1, 30)), int(rng.integers(1, 200))
