@@ -28,14 +28,16 @@ _BARE = str.maketrans("\u0130\u0131", "ii", "- \u2010\u2011\u2012\u2013\u2014")
 _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
 
 
+FIELDS = ("rna_id", "description", "species", "family", "taxid")  # of an entry, that name it
+
+
 def names_of(row: Mapping[str, object]) -> list[str]:
     """The names under which texts may speak of one entry (``rna_id``, ``description``, …).
 
     >>> names_of({"rna_id": "hsa-mir-21"})[:4]
     ['hsa-mir-21', 'mir-21', 'mir-21-3p', 'mir-21-5p']
     """
-    fields = ("rna_id", "description", "species", "family", "taxid")
-    rna_id, description, species, family, taxid = (str(row.get(name) or "") for name in fields)
+    rna_id, description, species, family, taxid = (str(row.get(name) or "") for name in FIELDS)
     urs = _URS.fullmatch(rna_id)
     found = [rna_id, urs[1] if urs else ""]
     text = description.replace(species, " ") if species else description

@@ -10,7 +10,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ from gensim.models.coherencemodel import CoherenceModel
 from sklearn.metrics import adjusted_rand_score
 
 from rnagpt_lib.engine import mapped
-from rnagpt_lib.names import mask_names, names_of
+from rnagpt_lib.names import FIELDS, mask_names, names_of
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.stop_words import STOP_WORDS
 from rnagpt_lib.tables import Texts
@@ -90,20 +90,29 @@ def rna_topics(
     settings = params.model_dump(mode="json", include=MATTERS) | {"seed": seed}
     texts = Texts(articles)
 
-    def groups(missing: Iterable[tuple]) -> Iterator[list]:
+    def groups(missing: Iterable[_Wanted]) -> Iterator[list]:
         tasks = (
-            Task(tuple("\n".join(texts[i]) for i in ids), shared.names(ids), **settings)
-            for ids, _ in missing
+            Task(tuple("\n".join(texts[i]) for i in w.ids), shared.names(w.key), **settings)
+            for w in missing
         )
         return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
 
-    wanted = ((shared.ids(key), settings) for key in queue)
+    wanted = (_Wanted(shared.ids(key), settings, key) for key in queue)
     done = spool.results(wanted, groups) if spool else groups(wanted)
     topic, weight = np.zeros(len(links), int), np.ones(len(links))
     for key, found in zip(queue, done, strict=True):
         for place in shared.places[key]:
             topic[place], weight[place] = zip(*found, strict=True)
     return shared.links().assign(topic=topic, weight=weight)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a spool knows a set of articles by; ``key`` as in `_Shared`."""
+
+    ids: tuple[str, ...]
+    settings: dict
+    key: bytes = field(repr=False)
 
 
 class _Shared:
@@ -117,7 +126,10 @@ class _Shared:
         rna, article = (pd.Categorical(links[name]) for name in ("rna_id", "article_id"))
         order = np.lexsort((article.codes, rna.codes))
         self._rna, self._article = rna[order], article[order]
-        self._rnas, self._row = rnas, pd.Index(rnas["rna_id"]).get_indexer(rna.categories)
+        self._article_ids = np.asarray(article.categories)
+        self._row = pd.Index(rnas["rna_id"]).get_indexer(rna.categories)
+        # as objects: a table's own columns of texts take milliseconds to give one
+        self._fields = {name: rnas[name].to_numpy(object) for name in FIELDS if name in rnas}
         sizes = np.bincount(self._rna.codes, minlength=len(rna.categories))
         ends = sizes.cumsum()
         self.places: dict[bytes, list[slice]] = defaultdict(list)
@@ -128,19 +140,19 @@ class _Shared:
     def ids(self, key: bytes) -> tuple[str, ...]:
         """The articles of a set."""
         codes = np.frombuffer(key, self._article.codes.dtype)
-        return tuple(self._article.categories[codes])
+        return tuple(self._article_ids[codes])
 
-    def names(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+    def names(self, key: bytes) -> tuple[str, ...]:
         """The names of the RNAs that share a set."""
-        key = self._article.categories.get_indexer(ids).astype(self._article.codes.dtype).tobytes()
         rows = self._row[[self._rna.codes[place.start] for place in self.places[key]]]
-        same = self._rnas.take(rows[rows >= 0]).to_dict("records")
-        return tuple(dict.fromkeys(name for row in same for name in names_of(row)))
+        same = ({n: of[row] for n, of in self._fields.items()} for row in rows[rows >= 0])
+        return tuple(dict.fromkeys(name for one in same for name in names_of(one)))
 
     def links(self) -> pd.DataFrame:
         """The table that has the places."""
-        ids = {"rna_id": self._rna, "article_id": self._article}
-        return pd.DataFrame({name: np.asarray(of.categories)[of.codes] for name, of in ids.items()})
+        rna_ids = np.asarray(self._rna.categories)[self._rna.codes]
+        article_ids = self._article_ids[self._article.codes]
+        return pd.DataFrame({"rna_id": rna_ids, "article_id": article_ids})
 
 
 def group(task: Task) -> list[tuple[int, float]]:
