@@ -30,7 +30,7 @@ def price_of(settings: Calls, model: str) -> Price | None:
     found = settings.prices.get(model)
     if found is None and settings.cap_dollars is not None:
         raise InputError(
-            f"CAP_DOLLARS is set, but PRICES has no price of model {model!r}; write "
+            f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
             f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices: of "
             "the stage in the profile's file in profiles/"
         )
@@ -76,12 +76,14 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     of this model and prompt version in the journal, and ``max_tokens`` where it holds none.
     ``dollars at most`` is what a cap has to allow at worst; both are NaN without a price.
     ``hours``: under the account's limits and ``width``; for batches, the longest they may take.
+    ``in an open batch``: those to ask that were sent already (where there are any).
     """
     count, longest, spoken = Counter(), Counter(), Counter()
     for chunk in _distinct(requests, settings):
         known = journal_file.held(journal_file.file(), list(chunk))
         count["requests"] += len(chunk)
         count["in the journal"] += len(known)
+        count["in an open batch"] += journal_file.in_batches(journal_file.file(), list(chunk))
         for key in chunk.keys() - known:
             request = chunk[key]
             body = request.body(settings)
@@ -118,7 +120,7 @@ def told(table: pd.DataFrame, settings: Calls) -> str:
         shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
     lines = [shown.to_string()]
     if settings.model not in settings.prices:
-        lines.append(f"PRICES has no price of model {settings.model!r}.")
+        lines.append(f"The profile (prices: in its file) has no price of {settings.model!r}.")
     if isinstance(settings, Summarize):
         lines.append("Repairs of answers that are still to come are not among them.")
     lines.append(
@@ -145,7 +147,8 @@ def _row(count: Counter, settings: Calls, batch: bool) -> dict:
     def dollars(tokens_in: int, tokens_out: int) -> float:
         return microdollars(price, tokens_in, tokens_out, batch) / 1e6 if price else math.nan
 
-    names = ("requests", "in the journal", "to ask", "tokens in", "tokens out")
+    batched = ["in an open batch"] if count["in an open batch"] else []
+    names = ["requests", "in the journal", "to ask", *batched, "tokens in", "tokens out"]
     return {name: count[name] for name in names} | {
         "dollars": dollars(count["tokens in"], count["tokens out"]),
         "dollars at most": dollars(count["bound"], count["most"]),

@@ -18,7 +18,16 @@ from papermill.exceptions import PapermillExecutionError
 from rnagpt_lib import paths, profiles, runs
 from rnagpt_lib.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.files import read_json, replacing
-from rnagpt_lib.stages import MANIFEST, NOTEBOOK, PARAMS, PARENTS, STAGES, is_fresh, stage_folder
+from rnagpt_lib.stages import (
+    MANIFEST,
+    NOTEBOOK,
+    PARAMS,
+    PARENTS,
+    STAGES,
+    command,
+    is_fresh,
+    stage_folder,
+)
 
 GENERAL = ("PROFILE", "RUN", "SEED", "ON_FINISHED")
 KINDS = {
@@ -167,12 +176,8 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
         if reason is None:
             continue
         if not profile.auto_run:
-            raise InputError(
-                f"{stage} of run {run} needs {parent}, but {reason}; run "
-                f"notebooks/{parent}.ipynb first: rnagpt run {parent} "
-                f"--profile {profile.name} --run {run} (rnagpt demo with the same options runs "
-                "all that is missing)"
-            )
+            todo = _todo(run, parent, profile)
+            raise InputError(f"{stage} of run {run} needs {parent}, but {reason}; first {todo}")
         print(f"{parent}: {reason}, so it is run first", flush=True)
         earlier = _earlier(run, parent, profile)
         known = declared(find(parent))
@@ -184,6 +189,15 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
             profile=earlier.get("profile", profile.name),
             parameters={name: value for name, value in again.items() if name in known},
         )
+
+
+def _todo(run: str, stage: str, profile: profiles.Profile) -> str:
+    """What helps where a stage is missing or stale."""
+    folder = stage_folder(run, stage)
+    stands = read_json(folder / MANIFEST).get("status") == "finished"
+    refused = stands and profile.on_finished == "refuse"
+    moved = f"move {paths.shown(folder)} away and " if refused else ""
+    return f"{moved}run: {command(run, stage, profile.name)}"
 
 
 def _earlier(run: str, stage: str, profile: profiles.Profile) -> dict:
@@ -207,6 +221,12 @@ def _check(stage: str, profile: profiles.Profile, values: Mapping[str, object]) 
     """Raises InputError for parameters that the stage refuses, and for a key or a price that it
     would lack: before a kernel starts, and before the stages that come first take their hours."""
     params = _stage_parameters(stage, profile, values)
+    if earlier := getattr(params, "update_of", None):
+        table = stage_folder(earlier, stage) / "topics.parquet"
+        if not table.is_file() or earlier == values.get("RUN"):
+            raise InputError(
+                f"UPDATE_OF is {earlier}, which is to be an earlier, other run with {stage} finished"
+            )
     if isinstance(params, profiles.Calls) and params.provider == "openai":
         from rnagpt_lib import llm  # two stages alone need it
 

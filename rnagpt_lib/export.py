@@ -6,7 +6,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from rnagpt_lib import card, export_tables, locks, paths, profiles, stages
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, sha256, visible, write_json
+from rnagpt_lib.files import sha256, visible, write_json
 from rnagpt_lib.provenance import Provenance
 
 PATH = stages.STAGES[:4]  # what a data set is made by
@@ -83,26 +82,13 @@ def _finished(run_id: str) -> str:
     reasons = {stage: stages.is_fresh(run_id, stage) for stage in PATH}
     missing = [stage for stage in PATH if reasons[stage]]
     if missing:
-        commands = " && ".join(_command(run_id, stage) for stage in missing)
+        fallback = run_id if run_id in profiles.names() else "mini"
+        commands = " && ".join(stages.command(run_id, stage, fallback) for stage in missing)
         raise InputError(
             f"run {run_id} cannot be exported, for {missing[0]}: {reasons[missing[0]]}; "
             f"finish it first: {commands}"
         )
     return stages.stage_hash(run_id, PATH[-1])
-
-
-def _command(run_id: str, stage: str) -> str:
-    """The command that runs the stage as it was run before, or else like the first one."""
-    folder, first = (stages.stage_folder(run_id, name) for name in (stage, PATH[0]))
-    own, first = read_json(folder / stages.PARAMS), read_json(first / stages.PARAMS)
-    fallback = run_id if run_id in profiles.names() else "mini"
-    profile = own.get("profile") or first.get("profile") or fallback
-    words = ["rnagpt", "run", stage, "--profile", profile, "--run", run_id]
-    seed = own.get("seed", first.get("seed", 0))
-    given = ({"seed": seed} if seed else {}) | own.get("overrides", {})
-    for name, value in given.items():
-        words += ["-p", name.upper(), value if isinstance(value, str) else json.dumps(value)]
-    return shlex.join(words)
 
 
 def _sums(folder: Path) -> str:

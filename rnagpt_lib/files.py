@@ -15,13 +15,30 @@ from rnagpt_lib.paths import shown
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden path to write to; it takes the place of ``path`` when the block succeeds."""
+    """A hidden path to write to; it takes the place of ``path`` when the block succeeds.
+
+    What processes that were killed left of ``path`` is removed.
+    """
+    for left in path.parent.glob(f".*.{path.name}"):
+        number = left.name.split(".")[1]
+        if number.isdecimal() and not _lives(int(number)):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_json(path: Path, data: object) -> None:

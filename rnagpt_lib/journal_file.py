@@ -59,6 +59,14 @@ def held(path: Path, keys: Sequence[str]) -> set[str]:
     return found
 
 
+def in_batches(path: Path, keys: Sequence[str]) -> int:
+    """How many of the calls are in a batch that is still open."""
+    sql = f"""
+        SELECT count(DISTINCT key) FROM attempts
+        WHERE state = 'intent' AND batch IS NOT NULL AND key IN ({", ".join("?" * len(keys))})"""
+    return _look(path, sql, keys)[0][0]
+
+
 def lengths(path: Path, model: str) -> dict[str, float]:
     """Mean tokens of the model's answers so far, by prompt version."""
     sql = """

@@ -286,7 +286,8 @@ def _refusal(error: ValidationError, where: str, stage: str) -> str:
         return f"{where}: there is no parameter {name}; parameters are {known}"
     said = first["msg"].removeprefix("Value error, ")
     reason = said[0].lower() + said[1:]
-    given = "as given" if name == "BASE_URL" else repr(first["input"])  # it may hold a secret
+    # not shown, as it may hold a secret
+    given = "(not shown)" if name == "BASE_URL" else repr(first["input"])
     return f"{where}: parameter {name} is {given}, but {reason}"
 
 

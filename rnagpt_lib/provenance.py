@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -74,6 +75,17 @@ class Provenance:
     def hashes(self) -> dict[str, str]:
         """Stage → hash of its parameters and outputs."""
         return {stage: about["hash"] for stage, about in self.manifests.items()}
+
+
+def origin(run_id: str) -> str:
+    """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
+    kind = read_json(stage_folder(run_id, FIRST) / MANIFEST)["key"]["params"]["input"]
+    hosts = sorted({urlsplit(source.url).netloc for source in _sources(run_id)} - {""})
+    return {
+        "world": "the generated miniature world",
+        "files": "the user's files",
+        "rnacentral": f"RNAcentral and its literature, from {', '.join(hosts)}",
+    }[kind]
 
 
 def _sources(run_id: str) -> tuple[Source, ...]:

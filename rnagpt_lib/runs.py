@@ -204,7 +204,7 @@ class Run:
             raise InputError(
                 f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and "
                 f"profile {self.profile.name} refuses to replace them; choose another run id, or "
-                "move that folder away"
+                f"move that folder away and give the same command again"
             )
         target = _new_folder(self.folder.parent / PREVIOUS, self.stage)
         for file in sorted(old, key=lambda file: file.name != MANIFEST):
@@ -216,8 +216,9 @@ class Run:
 def withdraw(run_id: str, stage: str) -> None:
     """Take back the opening of a stage that refused its input before it wrote anything.
 
-    The files that the opening had moved aside stand in their places again. Nothing happens to
-    an attempt that has written, that replaced nothing, or that is another process's.
+    The files that the opening had moved aside stand in their places again; where there were none,
+    the stage has not been run. Nothing happens to an attempt that has written, or that is another
+    process's.
     """
     folder = stage_folder(run_id, stage)
     lock = _lock(folder)
@@ -228,12 +229,13 @@ def withdraw(run_id: str, stage: str) -> None:
     manifest = read_json(folder / MANIFEST)
     written = {file.name for file in folder.iterdir()} - {MANIFEST, PARAMS, ".gitkeep"}
     aside = folder.parent / PREVIOUS / (manifest.get("replaces") or "nothing")
-    if manifest.get("status") == "running" and aside.is_dir() and not written:
+    if manifest.get("status") == "running" and not written:
         (folder / PARAMS).unlink()
         (folder / MANIFEST).unlink()
-        for file in sorted(aside.iterdir(), key=lambda file: file.name == MANIFEST):
-            os.rename(file, folder / file.name)
-        aside.rmdir()
+        if aside.is_dir():
+            for file in sorted(aside.iterdir(), key=lambda file: file.name == MANIFEST):
+                os.rename(file, folder / file.name)
+            aside.rmdir()
     locks.release(lock)
 
 

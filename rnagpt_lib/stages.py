@@ -5,7 +5,9 @@ A stage's outputs are all files of its folder but for the executed notebook, the
 training ``state/`` and ``figures/``, which are redrawn from the rest: those may come and go.
 """
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 from rnagpt_lib import paths
@@ -61,7 +63,24 @@ def is_fresh(run_id: str, stage: str) -> str | None:
         path = paths.from_root(name)
         if not path.exists() or sha256(path) != recorded:
             return f"its input {name} has changed or is missing"
-    return None if outputs(folder) == manifest["outputs"] else "its files were changed since"
+    found, recorded = outputs(folder), manifest["outputs"]
+    changed = sorted(n for n in found.keys() | recorded if found.get(n) != recorded.get(n))
+    return f"its file {changed[0]} has been changed, added or deleted since" if changed else None
+
+
+def command(run_id: str, stage: str, profile: str = "mini") -> str:
+    """The command that runs the stage as it was run before, or else like the first one.
+
+    ``profile``: that of a run whose first stage is not there.
+    """
+    own, first = (read_json(stage_folder(run_id, name) / PARAMS) for name in (stage, STAGES[0]))
+    named = own.get("profile") or first.get("profile") or profile
+    words = ["rnagpt", "run", stage, "--profile", named, "--run", run_id]
+    seed = own.get("seed", first.get("seed", 0))
+    given = ({"seed": seed} if seed else {}) | own.get("overrides", {})
+    for name, value in given.items():
+        words += ["-p", name.upper(), value if isinstance(value, str) else json.dumps(value)]
+    return shlex.join(words)
 
 
 def stage_hash(run_id: str, stage: str) -> str:

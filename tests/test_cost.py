@@ -7,6 +7,7 @@ import pytest
 from rnagpt_lib import cost, foreseen, journal_file, retries, tables, wire
 from rnagpt_lib.cost import estimate, microdollars, most_tokens_in
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.journal import Asked, Journal
 from rnagpt_lib.profiles import Calls, Price
 from rnagpt_lib.stages import stage_folder
 from tests import paid_loop
@@ -105,6 +106,19 @@ def test_batches_take_a_day_for_each_filling_of_the_queue():
     assert small == 24 * 4
 
 
+def test_what_an_open_batch_holds_is_told():
+    keys = [one.key(settings()) for one in REQUESTS]
+    with Journal(journal_file.file()) as journal:
+        journal.reserve([Asked(key, "", "v", "m", 1) for key in keys[:2]])
+        assert "in an open batch" not in estimate(REQUESTS, settings())
+        with journal.together() as db:
+            db.execute("INSERT INTO batches (key, state, made) VALUES ('b', 'open', '')")
+        attempts = journal.reserve([Asked(key, "", "v", "m", 1) for key in keys[1:4]], "b")
+        assert (estimate(REQUESTS, settings())["in an open batch"] == 3).all()
+        journal.fail(attempts[:1], billed=False)
+        assert (estimate(REQUESTS, settings())["in an open batch"] == 2).all()
+
+
 def test_without_a_price_the_money_is_not_known():
     found = estimate(REQUESTS, settings(prices={}))
     assert found["dollars"].isna().all() and (found["to ask"] == 20).all()
@@ -164,7 +178,7 @@ def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
     assert re.search(r"^requests +10 +10$", out, re.M)
     code, out, _ = rnagpt("estimate", "03", "--run", run)
     assert re.search(r"^requests +2 +2$", out, re.M)
-    assert "PRICES has no price of model 'gpt-4o-mini'" in out
+    assert "has no price of 'gpt-4o-mini'" in out
     assert not journal_file.file().exists()
 
 

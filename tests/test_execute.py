@@ -201,7 +201,10 @@ def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
     execute.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
     (runs.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
     execute.run_notebook("01")
-    assert f"{FIRST}: its files were changed since, so it is run first" in capsys.readouterr().out
+    assert (
+        f"{FIRST}: its file note.txt has been changed, added or deleted since, so it is run first"
+        in capsys.readouterr().out
+    )
     recorded = read_json(runs.stage_folder("mini", FIRST) / "params.json")
     assert recorded["overrides"] == {"world_size": 50}
     assert recorded["seed"] == 4
@@ -229,7 +232,7 @@ CAP_DOLLARS: float = None  # the most it may cost"""
 
 @pytest.mark.parametrize(
     ("cap", "key", "words"),
-    [(None, None, "OPENAI_API_KEY is not set"), (1.0, "k", "PRICES has no price of model")],
+    [(None, None, "OPENAI_API_KEY is not set"), (1.0, "k", "the profile has no price of model")],
 )
 def test_a_missing_key_or_price_is_told_before_anything_runs(
     monkeypatch, own_runs, cap, key, words
@@ -246,6 +249,19 @@ def test_a_missing_key_or_price_is_told_before_anything_runs(
     with pytest.raises(InputError, match=words):
         execute.run_path(runs.STAGES[:3], run="mini", profile="mini", parameters=given)
     assert not own_runs.exists()
+
+
+def test_an_update_of_no_other_run_is_told_before_anything_runs(own_runs):
+    more = "UPDATE_OF: str = None  # an earlier run"
+    write_notebook(SECOND, more=more, passed="update_of=UPDATE_OF")
+    with pytest.raises(InputError, match="UPDATE_OF is nope, which is to be an earlier, other run"):
+        execute.run_notebook("01", parameters={"UPDATE_OF": "nope"})
+    folder = runs.stage_folder("old", SECOND)
+    folder.mkdir(parents=True)
+    (folder / "topics.parquet").touch()
+    with pytest.raises(InputError, match="UPDATE_OF is old"):
+        execute.run_notebook("01", run="old", parameters={"UPDATE_OF": "old"})
+    execute.run_notebook("01", run="new", parameters={"UPDATE_OF": "old"})
 
 
 def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
@@ -289,11 +305,8 @@ def test_an_input_error_in_a_notebook_is_its_one_sentence(capsys):
         execute.run_notebook("00")
     assert str(caught.value) == "my.fa: record 3 holds X; remove it"
     assert capsys.readouterr().out.strip().endswith("stopped")
-    assert runs.is_fresh("mini", FIRST) == "it was started but not finished"
-    assert {file.name for file in runs.stage_folder("mini", FIRST).iterdir()} == {
-        "manifest.json",
-        "params.json",
-    }
+    assert runs.is_fresh("mini", FIRST) == "it has not been run yet"
+    assert not list(runs.stage_folder("mini", FIRST).iterdir())
 
 
 def test_a_refused_input_leaves_the_finished_stage_as_it_was(own_runs):
@@ -306,6 +319,34 @@ def test_a_refused_input_leaves_the_finished_stage_as_it_was(own_runs):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert runs.is_fresh("mini", FIRST) is None
     assert not list((own_runs / "mini" / ".previous").iterdir())
+
+
+def test_a_refused_first_attempt_leaves_nothing_that_a_later_run_would_repeat(own_runs):
+    parts = {"more": TYPED, "passed": "world_size=WORLD_SIZE"}
+    write_notebook(FIRST, action='raise InputError("my.fa is empty")', **parts)
+    with pytest.raises(InputError, match="my.fa is empty"):
+        execute.run_notebook("00", parameters={"WORLD_SIZE": 70})
+    assert runs.is_fresh("mini", FIRST) == "it has not been run yet"
+    write_notebook(FIRST, **parts)
+    execute.run_notebook("01")
+    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+
+
+def test_a_damaged_stage_that_is_not_replaced_has_a_way_out(own_runs):
+    given = {"WORLD_SIZE": 50}
+    execute.run_notebook("00", run="big", profile="paper_5k", parameters=given)
+    folder = runs.stage_folder("big", FIRST)
+    (folder / "note.txt").write_text("cut")
+    with pytest.raises(InputError) as refused:
+        execute.run_notebook("01", run="big", profile="paper_5k")
+    said, command = str(refused.value).split("; first ")
+    assert said.endswith("its file note.txt has been changed, added or deleted since")
+    moved, command = command.split(" and run: rnagpt run ")
+    assert moved == f"move {paths.shown(folder)} away"
+    assert command == f"{FIRST} --profile paper_5k --run big -p WORLD_SIZE 50"
+    folder.rename(own_runs / "aside")
+    execute.run_notebook(FIRST, run="big", profile="paper_5k", parameters=given)
+    execute.run_notebook("01", run="big", profile="paper_5k")
 
 
 def test_a_refusal_after_writing_keeps_both(own_runs):

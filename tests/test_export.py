@@ -341,6 +341,16 @@ def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
     assert header(tmp_path / "out")["license"] == "other"
 
 
+def test_the_origin_names_the_hosts(real, world):
+    source = {"name": "RNAcentral", "url": "http://127.0.0.1:8765/ebi"}
+    real(sources={"sources": [source, source, {"name": "x"}]})
+    assert provenance.origin("r") == "the user's files"
+    path = stages.stage_folder("r", FIRST) / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace('"input": "files"', '"input": "rnacentral"'))
+    assert provenance.origin("r").endswith("from 127.0.0.1:8765")
+    assert provenance.origin("w") == "the generated miniature world"
+
+
 @pytest.mark.parametrize("limit, is_sample", [(5000, True), (0, False), (412_345, False)])
 def test_card_says_that_the_rnas_are_a_sample(real, tmp_path, limit, is_sample):
     source = {"name": provenance.ENTRIES, "query": "has_lit_scan", "records": 412_345}
@@ -429,7 +439,7 @@ def test_unfinished_and_stale_runs_are_refused_with_the_command(world, tmp_path)
     )
     note = world / SUMMARIES / "note.txt"
     note.write_text("by hand")
-    with pytest.raises(InputError, match=f"changed since; .*{SUMMARIES} .* && .*{LAST}"):
+    with pytest.raises(InputError, match=f"deleted since; .*{SUMMARIES} .* && .*{LAST}"):
         export.export_dataset("w", tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
 

@@ -1,6 +1,8 @@
 """Files written whole or not at all, and hashes that depend on content alone."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +17,17 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):
         temporary.write_text("half")
         raise OSError("disk")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, others = tmp_path / f".{dead.pid}.a.json", tmp_path / f".{dead.pid}.b.json"
+    living, hidden = tmp_path / f".{os.getppid()}.a.json", tmp_path / ".x.a.json"
+    for path in (left, others, living, hidden):
+        path.touch()
+    write_json(tmp_path / "a.json", {})
+    assert not left.exists() and others.exists() and living.exists() and hidden.exists()
 
 
 def test_the_temporary_name_keeps_the_ending_and_is_hidden(tmp_path):

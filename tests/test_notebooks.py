@@ -145,7 +145,7 @@ def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_
         server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
         with pytest.raises(InputError, match="refused the key in OPENAI_API_KEY") as refused:
             execute.run_notebook("02", parameters=server)
-        with pytest.raises(InputError, match="PRICES has no price of model") as unpriced:
+        with pytest.raises(InputError, match="the profile has no price of model") as unpriced:
             execute.run_notebook("02", parameters=server | {"CAP_DOLLARS": 1.0})
         app.key = None
         made = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]

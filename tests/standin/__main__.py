@@ -3,7 +3,7 @@
 It prints the parameters that send notebooks 00, 02 and 03 here; the key may be any text.
 """
 
-import sys
+import argparse
 
 from tests.standin import server
 from tests.standin.answers import NAME, Model
@@ -11,8 +11,11 @@ from tests.standin.ebi import Ebi, addresses
 from tests.standin.openai_api import OpenAI
 
 if __name__ == "__main__":
-    port, size = (int(text) for text in (sys.argv[1:] + ["8765", "60"][len(sys.argv) - 1 :]))
-    running = server(Ebi(size=size), OpenAI(answer=Model()), port=port)
+    parser = argparse.ArgumentParser(prog="python -m tests.standin", description=__doc__)
+    parser.add_argument("port", nargs="?", type=int, default=8765)
+    parser.add_argument("rnas", nargs="?", type=int, default=60)
+    given = parser.parse_args()
+    running = server(Ebi(size=given.rnas), OpenAI(answer=Model()), port=given.port)
     base = f"http://127.0.0.1:{running.port}"
     sources = " ".join(f"-p {name.upper()} {url}" for name, url in addresses(base).items())
     print(f"00: -p INPUT rnacentral {sources}")
