@@ -223,12 +223,13 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     downloaded.
     """
     from rnagpt_lib import rnafm
+    from rnagpt_lib.files import sha256
 
     encoder = rnafm.convert(source, out, expected)
     size = (
         f"{encoder.config['layers']} layers, {encoder.dim} wide, {encoder.max_length:,} nt at once"
     )
-    click.echo(f"{source}: sha256 {rnafm.sha256(source)}")
+    click.echo(f"{source}: sha256 {sha256(source)}")
     click.echo(f"{out}: {size}; sha256 of its weights {encoder.hash}")
 
 

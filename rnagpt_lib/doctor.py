@@ -57,12 +57,13 @@ def _tried(what: str, look: Callable[[], str]) -> Finding:
 
 def _software() -> str:
     packages = " · ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    return f"Python {platform.python_version()} · {packages} · {_device()[0].strip(',')}"
+    return f"Python {platform.python_version()} · {packages} · {_device()[0]}"
 
 
 def _language_model(params: Calls) -> str:
     llm.check(params)
-    return f"{params.model}: its key is in the environment, its price in the profile"
+    price = "its price" if params.model in params.prices else "no price of it"
+    return f"{params.model}: a key is in the environment, {price} in the profile"
 
 
 def _encoder(params: Train) -> str:
@@ -120,6 +121,5 @@ def _device() -> tuple[str, int]:
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         return facts.name, facts.total_memory
-    return "this computer, without a CUDA GPU,", os.sysconf("SC_PHYS_PAGES") * os.sysconf(
-        "SC_PAGE_SIZE"
-    )
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return "this computer (no CUDA GPU)", pages * page

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from rnagpt_lib import base_llm
 from rnagpt_lib.profiles import Train
 
 # Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
 # many times the inner width, by precision and by whether adapters (in fp32) train beside.
 KEPT = {("bf16", False): (16, 6), ("bf16", True): (40, 10),
         ("fp32", False): (24, 12), ("fp32", True): (32, 16)}  # fmt: skip
-BYTES = {"fp32": 4, "bf16": 2}
 FOUR_BITS = 0.53  # bytes a weight, with the scales of its blocks
 TRAINED = 16  # bytes a trained parameter: itself, its gradient and AdamW's two moments, in fp32
 RESERVE = 1.1  # buffers and fragments
@@ -43,7 +43,7 @@ def of_training(folder: Path, params: Train, dim: int, tokens: int, answers: int
     config = llm.config
     linear = {n: m for n, m in llm.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
     inner = sum(m.weight.numel() for m in linear.values())
-    each = BYTES[params.precision]
+    each = base_llm.DTYPES[params.precision].itemsize
     weights = each * sum(p.numel() for p in llm.parameters())
     if train == "qlora":
         weights -= int((each - FOUR_BITS) * inner)

@@ -262,13 +262,14 @@ class Profile(BaseModel):
 def overridden(profile: Profile, given: Mapping[str, object]) -> Profile:
     """The profile with ``given`` parameters (in lower case) in every stage that has them.
 
+    None means "as in the profile".
     Raises InputError for one that no stage has, and for a value that a stage refuses.
     """
     for name in given:
         if not any(name in model.model_fields for model in STAGE_MODELS.values()):
-            raise InputError(f"no notebook has a parameter {name.upper()}")
+            raise InputError(f"no stage has a parameter {name.upper()}")
     stages = {
-        stage: {n: v for n, v in given.items() if n in model.model_fields}
+        stage: {n: v for n, v in given.items() if n in model.model_fields and v is not None}
         for stage, model in STAGE_MODELS.items()
     }
     for stage, own in stages.items():

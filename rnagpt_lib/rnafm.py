@@ -58,15 +58,16 @@ def _read(source: Path) -> tuple[argparse.Namespace, dict[str, torch.Tensor]]:
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
         raise InputError(f"{shown(source)} is damaged: {_first_line(error)}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("args"), argparse.Namespace):
+    parts = (data.get("args"), data.get("model")) if isinstance(data, dict) else (None, None)
+    if not (isinstance(parts[0], argparse.Namespace) and isinstance(parts[1], dict)):
         raise InputError(f"{shown(source)} is no RNA-FM checkpoint: it has no args and model")
-    return data["args"], data.get("model") or {}
+    return parts
 
 
 def _encoder(source: Path, args: argparse.Namespace, weights: dict) -> Encoder:
     """The model that the options describe, with the weights under the names that it uses."""
     options = {name.removeprefix("encoder_"): value for name, value in vars(args).items()}
-    missing = [name for name in SIZES if name not in options]
+    missing = [name for name in SIZES if not isinstance(options.get(name), int)]
     if options.get("arch") != "roberta_large" or missing:
         raise InputError(
             f"{shown(source)} is no RNA-FM checkpoint: its options have arch "

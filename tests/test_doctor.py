@@ -38,6 +38,10 @@ def test_the_miniature_lacks_nothing():
     assert "128 wide" in said["04_train_stage1: encoder"] and len(said) == 7
 
 
+def test_null_is_as_in_the_profile():
+    assert examined("-p", "LLM", "null", profile="mini") == examined(profile="mini")
+
+
 def test_a_fresh_clone_lacks_the_papers_weights():
     code, said = examined()
     assert code == 1
@@ -63,6 +67,9 @@ def test_a_model_takes_a_key(weights, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-canary")
     code, said = examined(*weights, "-p", "PROVIDER", "openai")
     assert code == 0 and "a-canary" not in str(said)
+    assert "its price in the profile" in said["02_summarize: language model"]
+    code, said = examined(*weights, "-p", "PROVIDER", "openai", "-p", "MODEL", "another")
+    assert code == 0 and "no price" in said["02_summarize: language model"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: it may all work here")
@@ -76,7 +83,7 @@ def test_what_needs_a_gpu(weights, tmp_path):
 
 
 def test_parameters_that_no_notebook_has_are_refused(weights):
-    with pytest.raises(InputError, match="no notebook has a parameter LLMS"):
+    with pytest.raises(InputError, match="no stage has a parameter LLMS"):
         examined(*weights, "-p", "LLMS", "x")
     with pytest.raises(InputError, match="TRAIN is 'all'"):
         examined(*weights, "-p", "TRAIN", "all")

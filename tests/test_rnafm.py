@@ -80,7 +80,8 @@ class Harmful:
 
 
 def damaged(path: Path, how: str) -> Path:
-    data = torch.load(path, weights_only=False)  # written above
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        data = torch.load(path, weights_only=True)
     weights = data["model"]
     if how == "harmful":
         data["more"] = Harmful(path.with_name("touched"))
@@ -96,6 +97,10 @@ def damaged(path: Path, how: str) -> Path:
         data["args"].arch = "esm1"
     elif how == "no size":
         del data["args"].encoder_layers
+    elif how == "a size in words":
+        data["args"].encoder_layers = "two"
+    elif how == "weights in a list":
+        data["model"] = list(weights.values())
     elif how == "tensors alone":
         data = weights
     torch.save(data, path)
@@ -118,6 +123,8 @@ def damaged(path: Path, how: str) -> Path:
         ("tensors alone", "no args and model"),
         ("another class of model", "'esm1'"),
         ("no size", "lack layers"),
+        ("a size in words", "lack layers"),
+        ("weights in a list", "no args and model"),
         ("missing weight", r"layers\.1\.fc1\.weight"),
         ("another shape", r"layers\.1\.fc1\.bias"),
         ("a weight too many", r"layers\.2\.fc1\.bias"),
