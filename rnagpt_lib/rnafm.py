@@ -56,8 +56,10 @@ def _read(source: Path) -> tuple[argparse.Namespace, dict[str, torch.Tensor]]:
             f"{shown(source)} holds more than tensors and options (it may run code) or is no "
             "PyTorch file; it was not opened"
         ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"{shown(source)} is damaged: {_first_line(error)}") from None
+    except Exception as error:  # bytes that are no pickle end in any error at all
+        raise InputError(
+            f"{shown(source)} is damaged or no PyTorch file: {_first_line(error)}"
+        ) from None
     parts = (data.get("args"), data.get("model")) if isinstance(data, dict) else (None, None)
     if not (isinstance(parts[0], argparse.Namespace) and isinstance(parts[1], dict)):
         raise InputError(f"{shown(source)} is no RNA-FM checkpoint: it has no args and model")

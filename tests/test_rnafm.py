@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import random
 import warnings
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def damaged(path: Path, how: str) -> Path:
         ("harmful", "may run code"),
         ("plain pickle", "may run code"),
         ("text", "no PyTorch file"),
-        ("cut", "damaged|no PyTorch file"),
+        ("cut", "damaged or no PyTorch file"),
         ("tensors alone", "no args and model"),
         ("another class of model", "'esm1'"),
         ("no size", "lack layers"),
@@ -137,6 +138,17 @@ def test_a_file_that_is_no_rna_fm_is_refused_and_nothing_is_left(tmp_path, how, 
         convert(path, tmp_path / "rna-fm")
     assert path.name in str(refused.value) and "\n" not in str(refused.value)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_bytes_of_any_kind_are_refused_in_a_sentence(tmp_path):
+    draw = random.Random(0)
+    texts = [b"", b"hello", b"<!DOCTYPE html><p>Sign in", b"PK\x03\x04", b"version https://git-lfs"]
+    texts += [draw.randbytes(draw.randint(1, 40)) for _ in range(300)]
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.pth"
+        path.write_bytes(text)
+        with pytest.raises(InputError, match=f"{path.name} "):
+            convert(path, tmp_path / "rna-fm")
 
 
 def test_the_command_converts_checks_and_refuses(tmp_path):
