@@ -15,13 +15,12 @@ import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib import base_llm
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.packing import Batch
+from rnagpt_lib.packing import Batch, weighted_loss
 from rnagpt_lib.profiles import Train
 from rnagpt_lib.template import Template
 
@@ -159,20 +158,10 @@ class RnaGpt(nn.Module):
         return self.splice(before, embeddings, self.template.question_ids(self.tokenizer, question))
 
     def forward(self, batch: Batch) -> Tensor:
-        """The weighted loss of a packed batch; logits are made at predicting positions only."""
+        """The weighted loss of a packed batch (``packing.weighted_loss``)."""
         inputs = self.embed(batch.ids)
         inputs = inputs.masked_scatter(batch.soft[..., None], self.soft(batch.embeddings))
-        hidden = self.causal.base_model(
-            inputs_embeds=inputs,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            use_cache=False,
-        ).last_hidden_state  # (B, T, H)
-        chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
-        logits = self.causal.get_output_embeddings()(chosen)  # (A, V)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        losses = functional.cross_entropy(logits, batch.targets, reduction="none")
-        return (losses * batch.weights.to(losses.dtype)).sum()
+        return weighted_loss(self.causal, inputs, batch)
 
 
 def trainable(model: RnaGpt) -> pd.DataFrame:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,24 @@ def prefix_mask(places: Tensor) -> Tensor:
     visible = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
     causal = time[:, None] >= time
     return (same_tree & visible & causal | torch.eye(len(time), dtype=torch.bool))[:, None]
+
+
+def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+    """The weighted loss of a causal LM on a batch whose input embeddings are ``inputs`` (B, T, H).
+
+    Logits are made where a token with loss is predicted, and nowhere else.
+    """
+    hidden = causal.base_model(
+        inputs_embeds=inputs,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        use_cache=False,
+    ).last_hidden_state  # (B, T, H)
+    chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
+    logits = causal.get_output_embeddings()(chosen)  # (A, V)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    losses = functional.cross_entropy(logits, batch.targets, reduction="none")
+    return (losses * batch.weights.to(losses.dtype)).sum()
 
 
 class _Row:
