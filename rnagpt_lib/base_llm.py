@@ -21,7 +21,7 @@ from rnagpt_lib.files import digest, sha256
 logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 
 HUB = "hf:"
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
 FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
 

@@ -1,5 +1,7 @@
 """How much memory a training step takes, told from the LLM's shapes before a weight is loaded."""
 
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +14,7 @@ from rnagpt_lib.profiles import Train
 
 # Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
 # many times the inner width, by precision and by whether adapters (in fp32) train beside.
-KEPT = {("bf16", False): (16, 6), ("bf16", True): (40, 10),
-        ("fp32", False): (24, 12), ("fp32", True): (32, 16)}  # fmt: skip
+KEPT = {(2, False): (16, 6), (2, True): (24, 8), (4, False): (24, 12), (4, True): (32, 16)}
 FOUR_BITS = 0.53  # bytes a weight, with the scales of its blocks
 TRAINED = 16  # bytes a trained parameter: itself, its gradient and AdamW's two moments, in fp32
 RESERVE = 1.1  # buffers and fragments
@@ -47,14 +48,23 @@ def of_training(folder: Path, params: Train, dim: int, tokens: int, answers: int
     weights = each * sum(p.numel() for p in llm.parameters())
     if train == "qlora":
         weights -= int((each - FOUR_BITS) * inner)
-    trained = (dim + 1) * config.hidden_size
+    trained = TRAINED * (dim + 1) * config.hidden_size
     if train != "projection":
-        trained += params.lora_rank * sum(m.in_features + m.out_features for m in linear.values())
-    by_width, by_inner = KEPT[params.precision, train != "projection"]
+        widths = sum(m.in_features + m.out_features for m in linear.values())
+        trained += (TRAINED + each % 4) * params.lora_rank * widths  # a copy in half precision
+    by_width, by_inner = KEPT[each, train != "projection"]
     layer = by_width * config.hidden_size + by_inner * config.intermediate_size
     logits = answers * config.vocab_size * (each + 3 * 4)  # with fp32, softmax and gradient
     kept = tokens * layer * config.num_hidden_layers
-    return Memory(weights, TRAINED * trained, kept, logits)
+    return Memory(weights, trained, kept, logits)
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes that this process has held: of the GPU, or of the computer's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _shapes(folder: Path) -> nn.Module:

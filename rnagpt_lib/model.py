@@ -8,12 +8,14 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -161,7 +163,20 @@ class RnaGpt(nn.Module):
         """The weighted loss of a packed batch (``packing.weighted_loss``)."""
         inputs = self.embed(batch.ids)
         inputs = inputs.masked_scatter(batch.soft[..., None], self.soft(batch.embeddings))
-        return weighted_loss(self.causal, inputs, batch)
+        with self.amp():
+            return weighted_loss(self.causal, inputs, batch)
+
+    @contextmanager
+    def amp(self) -> Iterator[None]:
+        """Automatic mixed precision: the LLM computes in its own half precision, while what
+        trains stays in fp32 and the projection is outside. Nothing changes for an LLM in fp32."""
+        dtype = base_llm.DTYPES[self.config.precision]
+        if dtype == torch.float32:
+            yield
+            return
+        # peft would hand every adapter a copy of its input in fp32, half of all activations
+        with torch.autocast(self.device.type, dtype), disable_input_dtype_casting(self.llm):
+            yield
 
 
 def trainable(model: RnaGpt) -> pd.DataFrame:

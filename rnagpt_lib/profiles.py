@@ -152,7 +152,13 @@ class Decompose(Calls):
 
 
 class Train(Stage):
-    """What 04 and 05 share: optimiser and schedule of the paper's section 4.1."""
+    """What 04 and 05 share: optimiser and schedule of the paper's section 4.1.
+
+    ``warmup_steps``: steps of a batch of one, so pairs where the recipe is ``packed``, whose whole
+    schedule is counted in pairs. ``rnas_per_step``: over all processes together; ``row_tokens``:
+    the budget of one pass of one process. ``precision``: of the frozen LLM; what trains is in fp32.
+    ``patience``: validations without a new best loss after which a training ends (0: never).
+    """
 
     encoder: str = "models/mini-encoder"
     llm: str = "models/mini-llm"
@@ -166,8 +172,10 @@ class Train(Stage):
     weight_decay: float = Field(0.05, ge=0)
     rnas_per_step: int = Field(1, ge=1)
     row_tokens: int = Field(2048, ge=64)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     validate_every: int = Field(0, ge=0)
+    patience: int = Field(0, ge=0)
+    track: Literal["none", "tensorboard", "trackio"] = "none"
     keep: int = Field(2, ge=2)
 
 

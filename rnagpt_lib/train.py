@@ -1,54 +1,48 @@
-"""One training loop for both stages (paper, section 4.1).
+"""One training loop for both stages (paper, section 4.1), over Hugging Face Accelerate.
 
 What a step visits (``visits``) and its learning rate follow from the seed and the step's number
-alone, so a resumed training goes on as if never interrupted.
+alone, so a resumed training goes on as if never interrupted. Under ``accelerate launch`` or
+``torchrun`` every process takes its share of a step's RNAs; the gradient is that of the mean over
+all pairs of the step, however many processes there are.
 """
 
 import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
-from rnagpt_lib import checkpoints, paths, progress
+from rnagpt_lib import checkpoints, memory, paths, progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
-from rnagpt_lib.visits import epoch_steps, steps_per_epoch
+from rnagpt_lib.trees import Trees
+from rnagpt_lib.visits import Step, epoch_steps, length_of_epoch, steps_per_epoch
 
 LOG = "steps.jsonl"
+TOGETHER = 64  # RNAs of the validation side in memory at a time
+EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
+FREE = ("keep", "track")  # parameters that do not decide the course of a training
 
 
-def lr_at(step: int, total: int, params: Train) -> float:
-    """Learning rate of step 0, 1, … ``total`` − 1: linear warm-up from ``initial_rate`` to
-    ``learning_rate`` over ``warmup_steps``, then a cosine that ends at ``final_rate``."""
+def lr_at(done: int, total: int, params: Train) -> float:
+    """Learning rate when ``done`` of ``total`` units of the schedule lie behind: linear warm-up
+    from ``initial_rate`` to ``learning_rate`` over ``warmup_steps`` units, then a cosine that
+    ends at ``final_rate``. The unit is a step in the ``paper`` recipe, a pair in ``packed``."""
     warmup, peak, final = params.warmup_steps, params.learning_rate, params.final_rate
-    if step < warmup:
-        return params.initial_rate + (peak - params.initial_rate) * step / warmup
-    done = (step - warmup) / max(1, total - 1 - warmup)
-    return final + (peak - final) * (1 + math.cos(math.pi * done)) / 2
-
-
-def step_loss(model: RnaGpt, trees: Sequence[Tree], row_tokens: int, backward: bool) -> float:
-    """Mean loss over all pairs of ``trees``; memory holds one pass, of about ``row_tokens``.
-
-    With ``backward`` the gradient of that mean is added to the parameters.
-    """
-    pairs = sum(len(tree.branches) for tree in trees)
-    total = torch.zeros((), dtype=torch.float64, device=model.device)
-    with torch.set_grad_enabled(backward):
-        for rows in passes(trees, row_tokens):
-            loss = model(collate(rows, pairs).to(model.device))
-            if backward:
-                loss.backward()
-            total += loss.detach()
-    return total.item()
+    if done < warmup:
+        return params.initial_rate + (peak - params.initial_rate) * done / warmup
+    share = (done - warmup) / max(1, total - 1 - warmup)
+    return final + (peak - final) * (1 + math.cos(math.pi * share)) / 2
 
 
 def optimiser_of(model: RnaGpt, params: Train) -> torch.optim.AdamW:
@@ -61,10 +55,95 @@ def optimiser_of(model: RnaGpt, params: Train) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=params.initial_rate, betas=params.betas)
 
 
+class Trainer:
+    """A model, its optimiser and its scaler, on this process's device; makes steps."""
+
+    def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
+        self.model, self.params = model, params
+        # mixed precision is the model's own matter: RnaGpt.amp
+        self.machine = Accelerator(mixed_precision="no", **_tracking(params, folder))
+        self.optimiser = optimiser_of(model, params)
+        self.wrapped, _ = self.machine.prepare(model, self.optimiser)
+        half = params.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
+
+    def update(self, trees: Trees, step: Step, rate: float) -> dict:
+        """One step at this learning rate: its loss, gradient's norm, tokens and pairs.
+
+        Nothing changes where one of them is not finite; whoever calls is to look.
+        """
+        pairs = sum(len(visit.pairs) for visit in step.visits)
+        own = [trees.tree(*visit) for visit in self._share(step.visits)]
+        spare = trees.tree(step.visits[0].rna, step.visits[0].pairs[:1])
+        loss, tokens = self._loss(own, pairs, spare, backward=True)
+        self.scaler.unscale_(self.optimiser)
+        norm = self._norm()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if math.isfinite(loss) and (math.isfinite(norm) or self.scaler.is_enabled()):
+            self.scaler.step(self.optimiser)  # leaves out what overflowed
+            self.scaler.update()
+        self.optimiser.zero_grad()
+        return {"loss": loss, "grad_norm": norm, "tokens": int(tokens), "pairs": pairs}
+
+    def validate(self, trees: Trees) -> float | None:
+        """Mean loss over the pairs of ``trees``, rounded to 6 digits; None when there are none."""
+        if not len(trees):
+            return None
+        pairs, total = int(trees.pairs.sum()), 0.0
+        spare = trees.tree(0, [0])
+        for start in range(0, len(trees), TOGETHER):
+            own = [trees[i] for i in self._share(range(len(trees))[start : start + TOGETHER])]
+            total += self._loss(own, pairs, spare, backward=False)[0]
+        return round(total, 6)
+
+    def state(self) -> dict:
+        """What a resume needs besides the weights."""
+        return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state(self, state: dict) -> None:
+        """Take up what ``state`` gave."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _share(self, items: Sequence) -> Sequence:
+        """This process's part of what all of them do together."""
+        return items[self.machine.process_index :: self.machine.num_processes]
+
+    def _loss(
+        self, trees: Sequence[Tree], pairs: int, spare: Tree, *, backward: bool
+    ) -> tuple[float, float]:
+        """Loss and tokens of the trees of all processes; a pair of them weighs 1/``pairs``.
+
+        With ``backward`` the gradient is added to the parameters. Memory holds one pass, of about
+        ``row_tokens``. All processes make as many passes, over ``spare`` without weight where
+        one has less to do than another: their passes wait for each other.
+        """
+        work = [(rows, pairs) for rows in passes(trees, self.params.row_tokens)]
+        most = self.machine.gather(torch.tensor([len(work)], device=self.machine.device)).max()
+        work += [([[spare]], math.inf)] * (int(most) - len(work))
+        tokens = float(sum(map(len, trees)))
+        totals = torch.tensor([0.0, tokens], dtype=torch.float64, device=self.machine.device)
+        for number, (rows, weighed) in enumerate(work, start=1):
+            last = number == len(work)
+            with nullcontext() if last else self.machine.no_sync(self.wrapped):
+                with torch.set_grad_enabled(backward):
+                    loss = self.wrapped(collate(rows, weighed).to(self.machine.device))
+                if backward:  # gradients are averaged over the processes, and are to be summed
+                    self.scaler.scale(loss * self.machine.num_processes).backward()
+            totals[0] += loss.detach()
+        loss, tokens = self.machine.reduce(totals, "sum").tolist()
+        return loss, tokens
+
+    def _norm(self) -> float:
+        trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
+        return torch.nn.utils.get_total_norm([g for g in trained if g is not None]).item()
+
+
 def train(
     model: RnaGpt,
-    trees: Sequence[Tree],
-    validation: Sequence[Tree],
+    trees: Trees,
+    validation: Trees,
     params: Stage1 | Stage2,
     folder: Path,
     *,
@@ -76,44 +155,112 @@ def train(
     checkpoint every ``validate_every`` steps (0: each epoch) and at the end. A training that
     ``folder`` holds unfinished goes on from its newest whole checkpoint.
     Raises InputError when there is nothing to train on, a text is too long for the LLM, the
-    loss is not finite, or the checkpoints in ``folder`` are of another training.
+    loss or the gradient is not finite, the checkpoints in ``folder`` are of another training, or
+    the disk takes no more; the last checkpoint stays as it is.
     """
     _check(model, trees, folder)
-    per_epoch = steps_per_epoch(trees, params)
-    total = per_epoch * params.epochs
+    trainer = Trainer(model, params, folder)
+    processes = trainer.machine.num_processes
+    _check_share(params, processes)
+    per_epoch = steps_per_epoch(trees, params, processes)
+    total, span = per_epoch * params.epochs, length_of_epoch(trees, params, processes)
     every = params.validate_every or per_epoch
-    plan = _plan(trees, params, seed)
-    optimiser = optimiser_of(model, params)
-    done = _resume(model, optimiser, folder, plan)
-    with (folder / LOG).open("a", encoding="utf-8") as log, _bar(total, done) as bar:
-        for step, epoch, visits in _remaining(trees, params, seed, done):
-            began, rate = time.perf_counter(), lr_at(step, total, params)
-            loss = _update(model, optimiser, visits, rate, params.row_tokens)
-            if not math.isfinite(loss):
-                raise InputError(_not_finite(folder, step, epoch, visits))
-            row = {"step": step + 1, "epoch": epoch + 1, "loss": loss, "lr": rate}
-            row["tokens"] = sum(map(len, visits))
-            row["pairs"] = sum(len(tree.branches) for tree in visits)
-            row["seconds"] = round(time.perf_counter() - began, 4)
-            due = (step + 1) % every == 0 or step + 1 == total
+    plan = _plan(trees, params, seed, processes)
+    done = _resume(trainer, folder, plan)
+    with _Log(trainer.machine, folder, params, total, done) as log:
+        for number, epoch, step in _remaining(trees, params, seed, done, processes):
+            if log.is_over(params.patience):
+                break
+            began, rate = time.perf_counter(), lr_at(step.before, span * params.epochs, params)
+            row = {"step": number + 1, "epoch": epoch + 1, "lr": rate}
+            row |= trainer.update(trees, step, rate)
+            _look(row, trainer, trees, step, folder)
+            row |= _speed(row, time.perf_counter() - began, model.device)
+            due = (number + 1) % every == 0 or number + 1 == total
             if due:
-                row["val_loss"] = validate(model, validation, params.row_tokens)
-                bar.set_postfix(loss=f"{loss:.3f}", validation=row["val_loss"], refresh=False)
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            if due:
-                state = {"optimiser": optimiser.state_dict(), "plan": plan}
+                row["val_loss"] = trainer.validate(validation)
+            log.add(row)
+            if due and trainer.machine.is_main_process:
+                state = trainer.state() | {"plan": plan}
                 scored = {"val_loss": row["val_loss"], "keep": params.keep}
-                checkpoints.save(model, folder, step + 1, state, **scored)
-            bar.update()
+                checkpoints.save(model, folder, number + 1, state, **scored)
+    trainer.machine.wait_for_everyone()
     return read_log(folder)
 
 
-def _check(model: RnaGpt, trees: Sequence[Tree], folder: Path) -> None:
-    if not trees:
+def read_log(folder: Path) -> pd.DataFrame:
+    """``steps.jsonl`` of a stage's folder: step, epoch, lr, loss, grad_norm, tokens, pairs,
+    seconds, tokens_per_second, memory_gb and, at checkpoints, val_loss."""
+    lines = (folder / LOG).read_text("utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines])
+
+
+class _Log:
+    """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes."""
+
+    def __init__(
+        self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
+    ) -> None:
+        self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
+        kept = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        rows = [json.loads(line) for line in kept[:done]]
+        self.losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
+        machine.wait_for_everyone()
+        if self.writes:
+            self.path.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
+        machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
+        # plain text, which stays: an executed notebook shows how long it took
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            unit="step",
+            mininterval=5,
+            desc="training",
+            disable=not (self.writes and progress.seen()),
+        )
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        for tracker in self.machine.trackers:
+            tracker.finish()
+
+    def add(self, row: dict) -> None:
+        if row.get("val_loss") is not None:
+            self.losses.append(row["val_loss"])
+        self.bar.set_postfix(loss=f"{row['loss']:.3f}", validation=self.losses[-1:], refresh=False)
+        self.bar.update()
+        self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def is_over(self, patience: int) -> bool:
+        """Whether the last ``patience`` validations have brought no new best loss."""
+        best = min(self.losses, default=None)
+        return bool(patience and best is not None and best not in self.losses[-patience:])
+
+
+def _tracking(params: Train, folder: Path) -> dict:
+    """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
+    if params.track == "none":
+        return {}
+    if find_spec(params.track) is None:
+        raise InputError(
+            f"TRACK is {params.track}, which is not installed: pip install {params.track}"
+        )
+    return {"log_with": params.track, "project_dir": str(folder)}
+
+
+def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
+    if not len(trees):
         raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
     most = model.causal.config.max_position_embeddings
-    for tree in trees:
+    sizes = trees.longest() + [len(s) for s in trees.sequences[trees.chosen]]
+    for number in (sizes + EXTRA > most).nonzero()[0]:  # few, if any: these are worth a look
+        tree = trees[int(number)]
         if tree.depth > most:
             raise InputError(
                 f"{tree.rna_id}: the RNA and its longest text are {tree.depth} tokens, the LLM "
@@ -121,89 +268,78 @@ def _check(model: RnaGpt, trees: Sequence[Tree], folder: Path) -> None:
             )
 
 
-def _update(
-    model: RnaGpt,
-    optimiser: torch.optim.Optimizer,
-    visits: Sequence[Tree],
-    rate: float,
-    row_tokens: int,
-) -> float:
-    """One step at this learning rate; its loss. Nothing changes when that is not finite."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    loss = step_loss(model, visits, row_tokens, backward=True)
-    if math.isfinite(loss):
-        optimiser.step()
-    optimiser.zero_grad()
-    return loss
+def _check_share(params: Train, processes: int) -> None:
+    if params.recipe == "packed" and params.rnas_per_step % processes:
+        raise InputError(
+            f"RNAS_PER_STEP is {params.rnas_per_step}, which {processes} processes cannot share "
+            f"evenly; set a multiple of {processes}"
+        )
 
 
-def validate(model: RnaGpt, trees: Sequence[Tree], row_tokens: int) -> float | None:
-    """Mean loss over the pairs of ``trees``, rounded to 6 digits; None when there are none."""
-    return round(step_loss(model, trees, row_tokens, backward=False), 6) if trees else None
+def _look(row: dict, trainer: Trainer, trees: Trees, step: Step, folder: Path) -> None:
+    """Whether all is finite: InputError, or in fp16 a note that the step was left out."""
+    if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
+        return
+    scale = trainer.scaler.get_scale()
+    if math.isfinite(row["loss"]) and trainer.scaler.is_enabled() and scale >= 1:
+        row |= {"grad_norm": None, "left_out": f"gradient overflowed, loss scale now {scale:g}"}
+        return
+    raise InputError(_not_finite(row, trees, step, folder))
 
 
-def read_log(folder: Path) -> pd.DataFrame:
-    """``steps.jsonl`` of a stage's folder: step, epoch, loss, lr, tokens, pairs, seconds and,
-    at checkpoints, val_loss."""
-    lines = (folder / LOG).read_text("utf-8").splitlines()
-    return pd.DataFrame([json.loads(line) for line in lines])
-
-
-def _remaining(
-    trees: Sequence[Tree], params: Train, seed: int, done: int
-) -> Iterator[tuple[int, int, list[Tree]]]:
-    """(step, epoch, visits) of all steps from number ``done`` on."""
-    step = done // steps_per_epoch(trees, params) * steps_per_epoch(trees, params)
-    for epoch in range(done // steps_per_epoch(trees, params), params.epochs):
-        for visits in epoch_steps(trees, params, seed, epoch):
-            if step >= done:
-                yield step, epoch, visits
-            step += 1
-
-
-def _plan(trees: Sequence[Tree], params: Train, seed: int) -> str:
-    """Hash of all that decides the course of a training, apart from the model."""
-    data = [[tree.rna_id, [[b.prompt, b.answer] for b in tree.branches]] for tree in trees]
-    return digest([seed, params.model_dump(exclude={"keep"}), data])
-
-
-def _resume(model: RnaGpt, optimiser: torch.optim.Optimizer, folder: Path, plan: str) -> int:
-    """Steps done by the newest whole checkpoint (0: none), its state loaded, the log cut there."""
-    checkpoint = checkpoints.newest(folder)
-    done = 0
-    if checkpoint is not None:
-        state = checkpoints.restore(model, checkpoint)
-        if state["plan"] != plan:
-            raise InputError(
-                f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "
-                "choose another run, or remove the checkpoints to start again"
-            )
-        optimiser.load_state_dict(state["optimiser"])
-        done = int(checkpoint.name.removeprefix("step-"))
-    if (folder / LOG).exists():
-        lines = (folder / LOG).read_text("utf-8").splitlines(keepends=True)[:done]
-        (folder / LOG).write_text("".join(lines), "utf-8")
-    return done
-
-
-def _not_finite(folder: Path, step: int, epoch: int, visits: Sequence[Tree]) -> str:
-    broken = [tree.rna_id for tree in visits if not tree.embeddings.isfinite().all()]
+def _not_finite(row: dict, trees: Trees, step: Step, folder: Path) -> str:
+    visited = [trees.tree(visit.rna, visit.pairs[:1]) for visit in step.visits]
+    broken = [tree.rna_id for tree in visited if not tree.embeddings.isfinite().all()]
     last = checkpoints.newest(folder)
+    what = "loss" if not math.isfinite(row["loss"]) else "gradient"
     return (
-        f"{paths.shown(folder)}: the loss is not finite at step {step + 1} (epoch {epoch + 1}); "
+        f"{paths.shown(folder)}: the {what} is not finite at step {row['step']} "
+        f"(epoch {row['epoch']}); "
         + (
             f"the embeddings of {', '.join(broken)} are not finite: encode them again. "
             if broken
-            else "lower LEARNING_RATE or lengthen WARMUP_STEPS. "
+            else "lower LEARNING_RATE, lengthen WARMUP_STEPS, or take PRECISION bf16 for fp16. "
         )
         + (f"The last good checkpoint is {last.name}." if last else "No checkpoint yet.")
     )
 
 
-def _bar(total: int, done: int) -> tqdm:
-    # plain text, which stays: an executed notebook shows how long it took
-    hidden = not progress.seen()
-    return tqdm(
-        total=total, initial=done, unit="step", mininterval=5, desc="training", disable=hidden
-    )
+def _speed(row: dict, seconds: float, device: torch.device) -> dict:
+    return {
+        "seconds": round(seconds, 4),
+        "tokens_per_second": round(row["tokens"] / seconds, 1),
+        "memory_gb": round(memory.peak(device) / 1e9, 3),
+    }
+
+
+def _remaining(
+    trees: Trees, params: Train, seed: int, done: int, processes: int
+) -> Iterator[tuple[int, int, Step]]:
+    """(number, epoch, step) of all steps from number ``done`` on."""
+    each = steps_per_epoch(trees, params, processes)
+    for epoch in range(done // each, params.epochs):
+        skip = max(0, done - epoch * each)
+        steps = epoch_steps(trees, params, seed, epoch, skip=skip, processes=processes)
+        for number, step in enumerate(steps, start=epoch * each + skip):
+            yield number, epoch, step
+
+
+def _plan(trees: Trees, params: Train, seed: int, processes: int) -> str:
+    """Hash of all that decides the course of a training, apart from the model."""
+    shared = processes if params.recipe == "paper" else 1
+    return digest([seed, params.model_dump(exclude=set(FREE)), trees.hash(), shared])
+
+
+def _resume(trainer: Trainer, folder: Path, plan: str) -> int:
+    """Steps done by the newest whole checkpoint (0: none), its state loaded."""
+    checkpoint = checkpoints.newest(folder)
+    if checkpoint is None:
+        return 0
+    state = checkpoints.restore(trainer.model, checkpoint)
+    if state["plan"] != plan:
+        raise InputError(
+            f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "
+            "choose another run, or remove the checkpoints to start again"
+        )
+    trainer.load_state(state)
+    return int(checkpoint.name.removeprefix("step-"))

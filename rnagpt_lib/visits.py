@@ -1,105 +1,100 @@
-"""What a training visits, and when: tables → trees, trees → the steps of an epoch.
+"""What a training visits, and when.
 
 A *visit* is one RNA with the pairs that it brings, a *step* of the optimiser is ``rnas_per_step``
 visits. In the ``packed`` recipe a visit brings all pairs of its RNA behind one shared prefix; in
-the ``paper`` recipe every step is one pair.
+the ``paper`` recipe every step is one pair for each process. The order of an epoch is drawn from
+(seed, epoch) and the pairs of a visit from (seed, epoch, RNA), so a place in a training is known
+by the number of the step alone.
 """
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-import pandas as pd
-from torch import Tensor
+import numpy as np
 
-from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.packing import Branch, Tree
 from rnagpt_lib.profiles import Train
-from rnagpt_lib.relations import CATEGORICAL
-from rnagpt_lib.template import bos_ids
+from rnagpt_lib.trees import Trees
 
 
-def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, str]:
-    """What stage 1 is to write about each RNA: the sentences of its annotation, joined.
+class Visit(NamedTuple):
+    """The number of an RNA in its ``Trees``, and the numbers of the pairs that it brings."""
 
-    ``annotations`` and ``pairs`` as in the tables, of one source. An RNA without literature gets
-    the open answers to its categorical questions: "The RNA is of the type tRNA. …".
-    """
-    categorical = pairs["kind"].isin(CATEGORICAL) & (pairs["form"] == "open")
-    answers = pairs[categorical].groupby("rna_id")["answer"].agg(" ".join)
-    sentences = annotations.sort_values(["rna_id", "sentence_no"])
-    return answers.to_dict() | sentences.groupby("rna_id")["text"].agg(" ".join).to_dict()
+    rna: int
+    pairs: Sequence[int]
 
 
-def stage1_trees(
-    model: RnaGpt, rnas: pd.DataFrame, texts: Mapping[str, str], embeddings: Mapping[str, Tensor]
-) -> list[Tree]:
-    """One tree for each RNA that has a text: BOS, soft tokens → the text, EOS.
+class Step(NamedTuple):
+    """What one step of the optimiser visits, and how much of the schedule went before it."""
 
-    ``texts`` maps an rna_id to its ``annotation_texts``, ``embeddings`` a sequence to its
-    (L, D) tensor.
-    """
-    before = bos_ids(model.tokenizer)
-    return [
-        Tree(
-            rna.rna_id,
-            before,
-            embeddings[rna.sequence],
-            [Branch([], model.template.annotation_ids(model.tokenizer, texts[rna.rna_id]))],
-        )
-        for rna in rnas.itertuples()
-        if rna.rna_id in texts
-    ]
+    visits: list[Visit]
+    before: int
 
 
-def stage2_trees(
-    model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, embeddings: Mapping[str, Tensor]
-) -> list[Tree]:
-    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair."""
-    template, tokenizer = model.template, model.tokenizer
-    before = template.prefix_ids(tokenizer)
-    branches: dict[str, list[Branch]] = {}
-    for pair in pairs.itertuples():
-        question = template.question_ids(tokenizer, pair.question)
-        answer = template.answer_ids(tokenizer, pair.answer)
-        branches.setdefault(pair.rna_id, []).append(Branch(question, answer, pair.kind))
-    return [
-        Tree(rna.rna_id, before, embeddings[rna.sequence], branches[rna.rna_id])
-        for rna in rnas.itertuples()
-        if rna.rna_id in branches
-    ]
-
-
-def steps_per_epoch(trees: Sequence[Tree], params: Train) -> int:
+def steps_per_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
     """Optimiser steps in one pass: over pairs in the ``paper`` recipe, over RNAs in ``packed``."""
     if params.recipe == "paper":
-        return sum(len(tree.branches) for tree in trees)
+        return math.ceil(int(trees.pairs.sum()) / processes)
     return math.ceil(len(trees) / params.rnas_per_step)
 
 
+def length_of_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
+    """An epoch in the unit of the schedule: steps in the ``paper`` recipe, pairs in ``packed``."""
+    if params.recipe == "paper":
+        return steps_per_epoch(trees, params, processes)
+    return int(_brought(trees, params).sum())
+
+
 def epoch_steps(
-    trees: Sequence[Tree], params: Train, seed: int, epoch: int
-) -> Iterator[list[Tree]]:
-    """The visits of each step of an epoch, in an order drawn from (seed, epoch).
+    trees: Trees, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
+) -> Iterator[Step]:
+    """The steps of an epoch from number ``skip`` on.
 
     RNAs are shuffled singly, so that families mix within a step.
     """
-    draw = random.Random(f"{seed}/{epoch}")
     if params.recipe == "paper":
-        single = [(tree, i) for tree in trees for i in range(len(tree.branches))]
-        yield from ([tree.only([i])] for tree, i in draw.sample(single, len(single)))
+        yield from _single_pairs(trees, seed, epoch, skip, processes)
         return
-    shuffled = draw.sample(list(trees), len(trees))
-    for start in range(0, len(shuffled), params.rnas_per_step):
-        step = shuffled[start : start + params.rnas_per_step]
-        yield [_visit(tree, params, f"{seed}/{epoch}/{tree.rna_id}") for tree in step]
+    numbers = random.Random(f"{seed}/{epoch}").sample(range(len(trees)), len(trees))
+    brought, each = _brought(trees, params), params.rnas_per_step
+    before = epoch * int(brought.sum()) + int(brought[numbers[: skip * each]].sum())
+    for start in range(skip * each, len(numbers), each):
+        step = numbers[start : start + each]
+        yield Step([_visit(trees, n, params, f"{seed}/{epoch}") for n in step], before)
+        before += int(brought[step].sum())
 
 
-def _visit(tree: Tree, params: Train, key: str) -> Tree:
-    """The tree with the pairs of one visit: some drawn by ``key``, and what is never left out."""
+def _single_pairs(trees: Trees, seed: int, epoch: int, skip: int, processes: int) -> Iterator[Step]:
+    starts = np.concatenate([[0], np.cumsum(trees.pairs)])
+    order = np.random.default_rng([seed, epoch]).permutation(starts[-1])
+    per_epoch = math.ceil(len(order) / processes)
+    for number in range(skip, per_epoch):
+        drawn = order[number * processes : (number + 1) * processes]
+        rnas = np.searchsorted(starts, drawn, side="right") - 1
+        visits = [Visit(int(n), [int(p - starts[n])]) for n, p in zip(rnas, drawn, strict=True)]
+        yield Step(visits, epoch * per_epoch + number)
+
+
+def _brought(trees: Trees, params: Train) -> np.ndarray:
+    """Pairs that each RNA brings to a visit, (N,)."""
+    wanted, pairs = getattr(params, "pairs_per_visit", 0), trees.pairs
+    if not wanted:
+        return pairs
+    fixed = trees.of_kinds(params.always)
+    return np.where(wanted < pairs - fixed, fixed + wanted, pairs)
+
+
+def _visit(trees: Trees, number: int, params: Train, key: str) -> Visit:
+    """The RNA with the pairs of one visit: some drawn, and those that are never left out."""
     wanted, always = getattr(params, "pairs_per_visit", 0), getattr(params, "always", ())
-    fixed = [i for i, branch in enumerate(tree.branches) if branch.kind in always]
-    others = [i for i, branch in enumerate(tree.branches) if branch.kind not in always]
-    if not 0 < wanted < len(others):
-        return tree
-    return tree.only(sorted(fixed + random.Random(key).sample(others, wanted)))
+    everything = range(trees.count(number))
+    if not wanted:
+        return Visit(number, everything)
+    kinds = trees.kinds(number)
+    fixed = [i for i in everything if kinds[i] in always]
+    others = [i for i in everything if kinds[i] not in always]
+    if wanted >= len(others):
+        return Visit(number, everything)
+    draw = random.Random(f"{key}/{trees.rna_ids[trees.chosen[number]]}")
+    return Visit(number, sorted(fixed + draw.sample(others, wanted)))

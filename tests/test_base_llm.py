@@ -17,7 +17,7 @@ from rnagpt_lib.generate import answers
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import collate
 from rnagpt_lib.template import ids
-from rnagpt_lib.visits import stage1_trees, stage2_trees
+from rnagpt_lib.trees import stage1_trees, stage2_trees
 from tests import llama3
 from tests.standin import serve
 from tests.tiny_model import DIM, config_of

@@ -104,6 +104,9 @@ def test_opens_and_finishes_its_own_stage(path):
     given = {keyword.arg: getattr(keyword.value, "id", None) for keyword in opened[0].keywords}
     assert given == {name: name.upper() for name in given}, "overrides are named as the parameters"
     assert {"run", "profile", "seed"} <= set(given)
+    later = code.replace(parameters_cell(path).source, "")
+    for name in execute.declared(path):
+        assert re.search(rf"\b{name}\b", later), f"{name} has no effect"
     assert "run.show()" in code and code.count("run.finish()") == 1
 
 

@@ -6,21 +6,22 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from tiny_model import broken, config_of, make_trees, random_embeddings, rna_tables, write_llm
+from tiny_model import config_of, make_trees, random_embeddings, rna_tables, write_llm
 
 from rnagpt_lib import checkpoints
-from rnagpt_lib import train as loop
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt, frozen_hash
-from rnagpt_lib.packing import Branch
+from rnagpt_lib.packing import collate
 from rnagpt_lib.profiles import Stage1, Stage2
-from rnagpt_lib.train import lr_at, optimiser_of, read_log, step_loss, train
-from rnagpt_lib.visits import annotation_texts, epoch_steps, stage1_trees, steps_per_epoch
+from rnagpt_lib.train import Trainer, lr_at, optimiser_of, read_log, train
+from rnagpt_lib.trees import Trees, annotation_texts, stage1_trees, stage2_trees
+from rnagpt_lib.visits import Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
 LENGTHS = [12, 15, 20, 17, 30, 11, 25]
 PARAMS = Stage2(
-    epochs=3, learning_rate=1e-2, final_rate=5e-3, warmup_steps=4, rnas_per_step=2, row_tokens=128
+    epochs=3, learning_rate=1e-2, final_rate=5e-3, warmup_steps=15, rnas_per_step=2, row_tokens=128
 )
+CLOCK = ["seconds", "tokens_per_second", "memory_gb"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,10 @@ def test_schedule_of_the_paper():
     assert rates == sorted(rates, reverse=True)
 
 
-def test_warm_up_longer_than_an_epoch_goes_on(build, trees, tmp_path, monkeypatch):
-    """The rates that the optimiser really used are the closed form's, over all epochs."""
+@pytest.mark.parametrize("recipe", ["packed", "paper"])
+def test_every_rate_is_the_closed_form(build, trees, tmp_path, monkeypatch, recipe):
+    """The rates that the optimiser really used, with a warm-up longer than an epoch: counted in
+    steps of one pair, or in the pairs that went before."""
     used = []
     step = torch.optim.AdamW.step
 
@@ -65,10 +68,18 @@ def test_warm_up_longer_than_an_epoch_goes_on(build, trees, tmp_path, monkeypatc
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", recording)
-    params = PARAMS.model_copy(update={"warmup_steps": 6})
-    log = train(build(), trees, [], params, tmp_path)
-    total = 3 * steps_per_epoch(trees, params)
-    assert used == [[lr_at(step, total, params)] * 2 for step in range(total)]
+    params = PARAMS.model_copy(update={"warmup_steps": 20, "recipe": recipe})
+    log = train(build(), trees, trees[:0], params, tmp_path)
+    assert 20 > trees.pairs.sum() == 13
+    before = (log["pairs"].cumsum() - log["pairs"]).tolist()
+    low, high, end = params.initial_rate, params.learning_rate, params.final_rate
+    wanted = [
+        low + (high - low) * n / 20
+        if n < 20
+        else end + (high - end) * (1 + math.cos(math.pi * (n - 20) / (3 * 13 - 1 - 20))) / 2
+        for n in before
+    ]
+    assert used == [[pytest.approx(rate, rel=1e-12)] * 2 for rate in wanted]
     assert log["lr"].tolist() == [rates[0] for rates in used]
 
 
@@ -80,54 +91,74 @@ def test_decay_spares_biases(build):
     assert [id(p) for p in spared["params"]] == [id(model.projection.bias)]
 
 
+def visits_of(trees: Trees, params: Stage2, epoch: int = 0, **options) -> list[list[Visit]]:
+    return [step.visits for step in epoch_steps(trees, params, 0, epoch, **options)]
+
+
 def test_every_epoch_visits_all_pairs_once_in_its_own_order(trees):
     orders = []
     for epoch in range(2):
-        steps = list(epoch_steps(trees, PARAMS, 0, epoch))
+        steps = visits_of(trees, PARAMS, epoch)
         assert len(steps) == steps_per_epoch(trees, PARAMS) == math.ceil(len(trees) / 2)
-        orders.append([tree.rna_id for step in steps for tree in step])
-        assert sorted(orders[-1]) == sorted(tree.rna_id for tree in trees)
+        orders.append([visit.rna for step in steps for visit in step])
+        assert sorted(orders[-1]) == list(range(len(trees)))
+        for step in steps:
+            assert all(list(v.pairs) == list(range(trees.count(v.rna))) for v in step)
     assert orders[0] != orders[1]
-    again = [tree.rna_id for step in epoch_steps(trees, PARAMS, 0, 0) for tree in step]
-    assert again == orders[0]
+    assert [visit.rna for step in visits_of(trees, PARAMS) for visit in step] == orders[0]
 
 
-def test_paper_recipe_is_one_pair_a_step(trees):
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_paper_recipe_is_one_pair_a_step_and_process(trees, processes):
     params = PARAMS.model_copy(update={"recipe": "paper"})
-    steps = list(epoch_steps(trees, params, 0, 0))
-    assert len(steps) == steps_per_epoch(trees, params) == sum(len(t.branches) for t in trees)
-    assert all(len(step) == 1 and len(step[0].branches) == 1 for step in steps)
-    seen = sorted((step[0].rna_id, step[0].branches[0].answer) for step in steps)
-    assert seen == sorted((tree.rna_id, b.answer) for tree in trees for b in tree.branches)
+    steps = visits_of(trees, params, processes=processes)
+    pairs = int(trees.pairs.sum())
+    assert len(steps) == steps_per_epoch(trees, params, processes) == math.ceil(pairs / processes)
+    assert {len(step) for step in steps[:-1]} == {processes}
+    seen = sorted((visit.rna, *visit.pairs) for step in steps for visit in step)
+    assert seen == [(rna, pair) for rna in range(len(trees)) for pair in range(trees.count(rna))]
+
+
+@pytest.mark.parametrize("recipe", ["packed", "paper"])
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_skipped_steps_leave_the_rest_as_it_is(trees, recipe, wanted):
+    params = PARAMS.model_copy(update={"recipe": recipe, "pairs_per_visit": wanted})
+    whole = list(epoch_steps(trees, params, 3, 1))
+    for skip in range(len(whole) + 1):
+        assert list(epoch_steps(trees, params, 3, 1, skip=skip)) == whole[skip:]
+    length = length_of_epoch(trees, params)
+    brought = [1 if recipe == "paper" else sum(len(v.pairs) for v in s.visits) for s in whole]
+    assert [step.before for step in whole] == [
+        length + sum(brought[:number]) for number in range(len(whole))
+    ]
+    assert sum(brought) == length
 
 
 def test_pairs_per_visit(trees):
     params = PARAMS.model_copy(update={"pairs_per_visit": 2})
     visits = {
-        epoch: {t.rna_id: t.branches for step in epoch_steps(trees, params, 0, epoch) for t in step}
+        epoch: {v.rna: v.pairs for step in visits_of(trees, params, epoch) for v in step}
         for epoch in range(6)
     }
     assert {len(b) for v in visits.values() for b in v.values()} == {1, 2}
-    three = next(tree for tree in trees if len(tree.branches) == 3)
-    drawn = [visits[epoch][three.rna_id] for epoch in visits]
+    three = next(number for number in range(len(trees)) if trees.count(number) == 3)
+    drawn = [visits[epoch][three] for epoch in visits]
     assert any(one != other for one in drawn for other in drawn)
 
 
-def test_no_visit_leaves_out_what_always_comes(trees):
+def test_no_visit_leaves_out_what_always_comes(build):
     kinds = ["local", "family", "family", "rna_type", "local", "species"]
-    prompts = [[number, 8] for number in range(len(kinds))]
-    branches = [Branch(prompt, [9], kind) for prompt, kind in zip(prompts, kinds, strict=True)]
+    rnas = pd.DataFrame({"rna_id": ["R0"], "sequence": ["ACGUACGUACGU"]})
+    pairs = pd.DataFrame({"rna_id": "R0", "kind": kinds, "question": kinds, "answer": "Yes."})
+    trees = stage2_trees(build(), rnas, pairs, random_embeddings(rnas))
     params = PARAMS.model_copy(update={"pairs_per_visit": 2, "always": ("local",)})
+    assert length_of_epoch(trees, params) == 4
     drawn = set()
     for epoch in range(20):
-        for visit in (
-            t
-            for s in epoch_steps([replace(trees[0], branches=branches)], params, 0, epoch)
-            for t in s
-        ):
-            found = [branch.prompt[0] for branch in visit.branches]
-            assert found == sorted(found) and len(found) == 4 and {0, 4} < set(found)
-            drawn |= set(found)
+        [[visit]] = visits_of(trees, params, epoch)
+        assert visit.pairs == sorted(visit.pairs) and len(visit.pairs) == 4
+        assert {0, 4} < set(visit.pairs)
+        drawn |= set(visit.pairs)
     assert drawn == set(range(len(kinds)))
 
 
@@ -146,15 +177,16 @@ def test_training_learns_and_leaves_the_llm_alone(build, trees, tmp_path):
     assert all(map(torch.equal, trained(loaded), trained(model)))
 
 
-def test_validation_loss_is_the_mean_over_pairs(build, trees):
-    model = build()
+def test_validation_loss_is_the_mean_over_pairs(build, trees, tmp_path):
+    trainer = Trainer(build(), PARAMS, tmp_path)
     each = [
-        step_loss(model, [tree.only([i])], 128, backward=False)
-        for tree in trees
-        for i in range(len(tree.branches))
+        trainer.model(collate([[trees.tree(number, [pair])]], 1).to(trainer.model.device)).item()
+        for number in range(len(trees))
+        for pair in range(trees.count(number))
     ]
-    assert loop.validate(model, trees, 128) == pytest.approx(sum(each) / len(each), abs=1e-5)
-    assert model.projection.weight.grad is None
+    assert trainer.validate(trees) == pytest.approx(sum(each) / len(each), abs=1e-5)
+    assert trainer.model.projection.weight.grad is None
+    assert trainer.validate(trees[:0]) is None
 
 
 def test_one_seed_one_result(build, trees, tmp_path):
@@ -162,7 +194,7 @@ def test_one_seed_one_result(build, trees, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         model = build()
-        log = train(model, trees, [], PARAMS, tmp_path / name, seed=7)
+        log = train(model, trees, trees[:0], PARAMS, tmp_path / name, seed=7)
         runs.append((trained(model), log["loss"].tolist()))
     assert all(map(torch.equal, runs[0][0], runs[1][0])) and runs[0][1] == runs[1][1]
 
@@ -178,16 +210,16 @@ def test_resume_in_mid_epoch_equals_the_uninterrupted_run(
 
     part = tmp_path / "part"
     part.mkdir()
-    step_of = loop.step_loss
+    update = Trainer.update
     calls = []
 
-    def dies(model, visits, row_tokens, backward):
-        calls.append(backward)
-        if sum(calls) > stop:
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) > stop:
             raise KeyboardInterrupt
-        return step_of(model, visits, row_tokens, backward)
+        return update(*arguments)
 
-    monkeypatch.setattr(loop, "step_loss", dies)
+    monkeypatch.setattr(Trainer, "update", dies)
     with pytest.raises(KeyboardInterrupt):
         train(build(), trees[:5], trees[5:], params, part)
     monkeypatch.undo()
@@ -195,41 +227,43 @@ def test_resume_in_mid_epoch_equals_the_uninterrupted_run(
     resumed = build()
     found = train(resumed, trees[:5], trees[5:], params, part)
     assert all(map(torch.equal, trained(resumed), trained(whole)))
-    pd.testing.assert_frame_equal(found.drop(columns="seconds"), wanted.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(found.drop(columns=CLOCK), wanted.drop(columns=CLOCK))
 
 
 def test_resume_past_a_truncated_checkpoint(build, trees, tmp_path):
     (tmp_path / "whole").mkdir()
     whole = build()
-    train(whole, trees, [], PARAMS, tmp_path / "whole")
+    train(whole, trees, trees[:0], PARAMS, tmp_path / "whole")
     newest = checkpoints.newest(tmp_path / "whole")
     state = newest / "state" / "training.pt"
     state.write_bytes(state.read_bytes()[:-100])
     resumed = build()
-    log = train(resumed, trees, [], PARAMS, tmp_path / "whole")
+    log = train(resumed, trees, trees[:0], PARAMS, tmp_path / "whole")
     assert all(map(torch.equal, trained(resumed), trained(whole)))
     assert log["step"].tolist() == list(range(1, 13))
 
 
 def test_another_training_in_the_folder_is_refused(build, trees, tmp_path):
     params = PARAMS.model_copy(update={"epochs": 1})
-    train(build(), trees, [], params, tmp_path)
+    train(build(), trees, trees[:0], params, tmp_path)
     with pytest.raises(InputError, match="other data, parameters or seed"):
-        train(build(), trees, [], params, tmp_path, seed=1)
+        train(build(), trees, trees[:0], params, tmp_path, seed=1)
     with pytest.raises(InputError, match="other data, parameters or seed"):
-        train(build(), trees[1:], [], params, tmp_path)
+        train(build(), trees[1:], trees[:0], params, tmp_path)
 
 
 def test_not_finite_embeddings_are_named_and_the_last_state_is_intact(build, trees, tmp_path):
     params = PARAMS.model_copy(update={"validate_every": 1})
-    last = [tree.rna_id for step in epoch_steps(trees, params, 0, 0) for tree in step][-1]
-    bad = [broken(tree) if tree.rna_id == last else tree for tree in trees]
+    last = trees.rna_ids[visits_of(trees, params)[-1][-1].rna]
+    sequence = trees.sequences[list(trees.rna_ids).index(last)]
+    nans = torch.full_like(trees.embeddings[sequence], torch.nan)
+    bad = replace(trees, embeddings={**trees.embeddings, sequence: nans})
     with pytest.raises(InputError, match=rf"step 4 \(epoch 1\).*embeddings of {last} .*00003\."):
-        train(build(), bad, [], params, tmp_path)
+        train(build(), bad, trees[:0], params, tmp_path)
     whole, resumed = build(), build()
     (tmp_path / "whole").mkdir()
-    train(whole, trees, [], params, tmp_path / "whole")
-    train(resumed, trees, [], params, tmp_path)
+    train(whole, trees, trees[:0], params, tmp_path / "whole")
+    train(resumed, trees, trees[:0], params, tmp_path)
     assert all(map(torch.equal, trained(resumed), trained(whole)))
 
 
@@ -238,18 +272,24 @@ def test_a_diverged_training_says_what_to_do(build, trees, tmp_path):
     with torch.no_grad():
         model.projection.weight.fill_(math.inf)
     with pytest.raises(InputError, match="lower LEARNING_RATE.*No checkpoint yet"):
-        train(model, trees, [], PARAMS, tmp_path)
+        train(model, trees, trees[:0], PARAMS, tmp_path)
 
 
-def test_nothing_to_train_on(build, tmp_path):
+def test_nothing_to_train_on(build, trees, tmp_path):
     with pytest.raises(InputError, match="no RNA to train on"):
-        train(build(), [], [], PARAMS, tmp_path)
+        train(build(), trees[:0], trees[:0], PARAMS, tmp_path)
 
 
 def test_a_text_too_long_for_the_llm_is_named(build, trees, tmp_path):
-    long = replace(trees[2], embeddings=torch.zeros(2048, trees[2].embeddings.shape[1]))
+    sequences = trees.sequences.copy()
+    sequences[2] = "A" * 2048
+    long = replace(
+        trees,
+        sequences=sequences,
+        embeddings={**trees.embeddings, "A" * 2048: torch.zeros(2048, 8)},
+    )
     with pytest.raises(InputError, match="R2: the RNA and its longest text are .* reads 2048"):
-        train(build(), [*trees[:2], long], [], PARAMS, tmp_path)
+        train(build(), long, trees[:0], PARAMS, tmp_path)
 
 
 def test_stage_one_reads_sentences_in_order_and_fields_without_literature(build):
@@ -281,7 +321,7 @@ def test_stage_one_reads_sentences_in_order_and_fields_without_literature(build)
 
 def test_log_survives_a_half_written_line(build, trees, tmp_path):
     params = PARAMS.model_copy(update={"epochs": 1})
-    train(build(), trees, [], params, tmp_path)
+    train(build(), trees, trees[:0], params, tmp_path)
     with (tmp_path / "steps.jsonl").open("a") as log:
         log.write('{"step": 5, "lo')
-    assert len(train(build(), trees, [], params, tmp_path)) == 4 == len(read_log(tmp_path))
+    assert len(train(build(), trees, trees[:0], params, tmp_path)) == 4 == len(read_log(tmp_path))

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from rnagpt_lib.base_llm import hash_of
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.packing import Tree
-from rnagpt_lib.visits import stage2_trees
+from rnagpt_lib.trees import stage2_trees
 
 DIM = 8
 TEXTS = [
