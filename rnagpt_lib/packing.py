@@ -99,7 +99,7 @@ def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
 
     A pass holds one row at least, however wide.
     """
-    width = max(map(len, trees))
+    width = max(map(len, trees), default=1)
     rows = fill(trees, width)
     together = max(1, tokens // width)
     for start in range(0, len(rows), together):

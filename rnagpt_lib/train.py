@@ -61,7 +61,8 @@ class Trainer:
     def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
         self.model, self.params = model, params
         # mixed precision is the model's own matter: RnaGpt.amp
-        self.machine = Accelerator(mixed_precision="no", **_tracking(params, folder))
+        options = {"cpu": model.device.type == "cpu"} | _tracking(params, folder)
+        self.machine = Accelerator(mixed_precision="no", **options)
         self.optimiser = optimiser_of(model, params)
         self.wrapped, _ = self.machine.prepare(model, self.optimiser)
         half = params.precision == "fp16"
@@ -161,7 +162,7 @@ def train(
     _check(model, trees, folder)
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
-    _check_share(params, processes)
+    check_share(params, processes)
     per_epoch = steps_per_epoch(trees, params, processes)
     total, span = per_epoch * params.epochs, length_of_epoch(trees, params, processes)
     every = params.validate_every or per_epoch
@@ -268,7 +269,8 @@ def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
             )
 
 
-def _check_share(params: Train, processes: int) -> None:
+def check_share(params: Train, processes: int) -> None:
+    """Raises InputError where a packed step cannot be shared evenly by the processes."""
     if params.recipe == "packed" and params.rnas_per_step % processes:
         raise InputError(
             f"RNAS_PER_STEP is {params.rnas_per_step}, which {processes} processes cannot share "
