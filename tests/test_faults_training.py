@@ -122,8 +122,29 @@ def test_a_read_only_folder(start, whole, below, named):
         folder = Path(name)
         folder.chmod(0o777)  # others may enter it, as they may not enter pytest's
         before = stopped(start, folder)
+        (folder / "steps.jsonl").chmod(0o644 if below == "." else 0o666)
         with pytest.raises(InputError) as refused:
             start(folder, read_only(folder / below))
         assert refused.match(f".*{named} cannot be written: Permission denied{GOES_ON}")
         assert snapshot(folder / "checkpoints") == before
         assert all(map(torch.equal, start(folder), whole[1]))
+
+
+def test_a_training_killed_in_its_last_save_names_its_last_checkpoint(
+    start, whole, tmp_path, monkeypatch
+):
+    """The files of the last step are there, and ``best.json`` and ``last.json`` of the one before."""
+    tidy = checkpoints.tidy
+
+    def dies(folder, keep):
+        if checkpoints.newest(folder).name == "step-00000004":
+            raise KeyboardInterrupt
+        tidy(folder, keep)
+
+    monkeypatch.setattr(checkpoints, "tidy", dies)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path)
+    assert checkpoints.find(tmp_path, "last").name == "step-00000002"
+    monkeypatch.undo()
+    assert all(map(torch.equal, start(tmp_path), whole[1]))
+    assert checkpoints.find(tmp_path, "last").name == "step-00000004"
