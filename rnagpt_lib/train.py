@@ -248,6 +248,7 @@ def _tracking(params: Train, folder: Path) -> dict:
     """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
     if params.track == "none":
         return {}
+        return {}
     if find_spec(params.track) is None:
         raise InputError(
             f"TRACK is {params.track}, which is not installed: pip install {params.track}"
