@@ -18,30 +18,43 @@ from pathlib import Path
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256, write_json
 from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.parallel import whole
 from rnagpt_lib.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
 
 
 def save(
-    model: RnaGpt, folder: Path, step: int, state: dict, *, val_loss: float | None, keep: int = 2
+    model: RnaGpt,
+    folder: Path,
+    step: int,
+    state: dict,
+    *,
+    val_loss: float | None,
+    keep: int = 2,
+    writes: bool = True,
 ) -> Path:
     """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
 
     ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
-    ``keep`` checkpoints and the best one by ``val_loss`` stay.
+    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train,
+    all of them call, as each may hold a part of the weights, and one of them ``writes``.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
+    projection, adapter = _weights(model)
+    if not writes:
+        return final
     draft = final.with_name(f".{final.name}")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "state").mkdir(parents=True)
-    _write_weights(model, draft)
+    _write_weights(model, draft, projection, adapter)
     write_json(draft / "template.json", asdict(model.template))
     write_json(draft / "config.json", asdict(model.config))
     torch.save(state, draft / STATE)
@@ -140,14 +153,22 @@ def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> 
             )
 
 
-def _write_weights(model: RnaGpt, folder: Path) -> None:
-    projection = {name: t.detach().cpu() for name, t in model.projection.state_dict().items()}
+def _weights(model: RnaGpt) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is saved of the projection and of the adapters, whole and on the CPU."""
+    adapter = get_peft_model_state_dict(model.llm) if isinstance(model.llm, PeftModel) else {}
+    parts = (model.projection.state_dict(), adapter)
+    projection, adapter = ({n: whole(t).detach().cpu() for n, t in p.items()} for p in parts)
+    return projection, adapter
+
+
+def _write_weights(
+    model: RnaGpt, folder: Path, projection: dict[str, Tensor], adapter: dict[str, Tensor]
+) -> None:
     save_file(projection, folder / PROJECTION)
-    if isinstance(model.llm, PeftModel):
-        weights = get_peft_model_state_dict(model.llm)
+    if adapter:
         (folder / ADAPTER).mkdir()
-        weights = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
-        save_file(weights, folder / ADAPTER / "adapter_model.safetensors")
+        adapter = {name: t.contiguous() for name, t in adapter.items()}
+        save_file(adapter, folder / ADAPTER / "adapter_model.safetensors")
         config = model.llm.peft_config["default"]
         targets = sorted(config.target_modules)  # a set has another order in every process
         config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)

@@ -74,6 +74,38 @@ def run(
         execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
+@commands.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")
+@click.argument("notebook")
+@PROFILE
+@RUN
+@GIVEN
+@FILE
+def train(notebook: str, profile: str, run_id: str | None, given: Pairs, file: Path | None) -> None:
+    """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
+
+    \b
+    accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
+    torchrun --nproc_per_node 8 -m rnagpt_lib train 05 --profile paper_5k -p PARALLEL fsdp
+
+    The notebook, run with the same parameters, finds the training done and reads it. A training
+    that was stopped goes on, in another number of processes if need be (RECIPE packed). Scripts
+    for SLURM and SkyPilot are in clusters/.
+    """
+    from rnagpt_lib import execute, launch, stages
+
+    path = execute.find(notebook)
+    values = execute.checked(path, _from_file(file) | dict(given))
+    named = {name.lower(): value for name, value in values.items()}
+    seed = named.pop("seed", 0)
+    with _going_on_later():
+        log = launch.train_stage(
+            path.stem, run=run_id or profile, profile=profile, seed=seed, overrides=named
+        )
+    if log is not None:
+        click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
+        click.echo(f"  {stages.command(run_id or profile, path.stem)}")
+
+
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
 @PROFILE
 @RUN

@@ -24,7 +24,7 @@ from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
-              "requests_per_minute", "tokens_per_minute", "batch_tokens"}  # fmt: skip
+              "requests_per_minute", "tokens_per_minute", "batch_tokens", "parallel", "track"}  # fmt: skip
 
 
 class Stage(BaseModel):
@@ -158,6 +158,8 @@ class Train(Stage):
     schedule is counted in pairs. ``rnas_per_step``: over all processes together; ``row_tokens``:
     the budget of one pass of one process. ``precision``: of the frozen LLM; what trains is in fp32.
     ``patience``: validations without a new best loss after which a training ends (0: never).
+    ``parallel``: what several processes do with the model, each a copy (``ddp``) or each a part
+    (``fsdp``, for LLMs that don't fit one GPU).
     """
 
     encoder: str = "models/mini-encoder"
@@ -176,6 +178,7 @@ class Train(Stage):
     validate_every: int = Field(0, ge=0)
     patience: int = Field(0, ge=0)
     track: Literal["none", "tensorboard", "trackio"] = "none"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     keep: int = Field(2, ge=2)
 
 

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from rnagpt_lib import checkpoints, memory, paths, progress
+from rnagpt_lib import checkpoints, memory, parallel, paths, progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
@@ -31,7 +31,7 @@ from rnagpt_lib.visits import Step, epoch_steps, length_of_epoch, steps_per_epoc
 LOG = "steps.jsonl"
 TOGETHER = 64  # RNAs of the validation side in memory at a time
 EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
-FREE = ("keep", "track")  # parameters that do not decide the course of a training
+FREE = ("keep", "parallel", "track")  # parameters that do not decide the course of a training
 
 
 def lr_at(done: int, total: int, params: Train) -> float:
@@ -61,10 +61,11 @@ class Trainer:
     def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
         self.model, self.params = model, params
         # mixed precision is the model's own matter: RnaGpt.amp
-        options = {"cpu": model.device.type == "cpu"} | _tracking(params, folder)
+        options = {"cpu": not torch.cuda.is_available()} | _tracking(params, folder)
         self.machine = Accelerator(mixed_precision="no", **options)
+        shards = params.parallel == "fsdp"
+        self.wrapped = parallel.sharded(model) if shards else self.machine.prepare(model)
         self.optimiser = optimiser_of(model, params)
-        self.wrapped, _ = self.machine.prepare(model, self.optimiser)
         half = params.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
 
@@ -99,12 +100,13 @@ class Trainer:
         return round(total, 6)
 
     def state(self) -> dict:
-        """What a resume needs besides the weights."""
-        return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+        """What a resume needs besides the weights; every process is to ask for it."""
+        optimiser = parallel.state_of(self.wrapped, self.optimiser)
+        return {"optimiser": optimiser, "scaler": self.scaler.state_dict()}
 
     def load_state(self, state: dict) -> None:
-        """Take up what ``state`` gave."""
-        self.optimiser.load_state_dict(state["optimiser"])
+        """Take up what ``state`` gave, in however many processes."""
+        parallel.load_state(self.wrapped, self.optimiser, state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
 
     def _share(self, items: Sequence) -> Sequence:
@@ -138,7 +140,8 @@ class Trainer:
 
     def _norm(self) -> float:
         trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
-        return torch.nn.utils.get_total_norm([g for g in trained if g is not None]).item()
+        norm = torch.nn.utils.get_total_norm([g for g in trained if g is not None])
+        return parallel.whole(norm).item()
 
 
 def train(
@@ -160,6 +163,8 @@ def train(
     the disk takes no more; the last checkpoint stays as it is.
     """
     _check(model, trees, folder)
+    checkpoint = checkpoints.newest(folder)
+    state = checkpoints.restore(model, checkpoint) if checkpoint else None
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
     check_share(params, processes)
@@ -167,7 +172,7 @@ def train(
     total, span = per_epoch * params.epochs, length_of_epoch(trees, params, processes)
     every = params.validate_every or per_epoch
     plan = _plan(trees, params, seed, processes)
-    done = _resume(trainer, folder, plan)
+    done = _resume(trainer, checkpoint, state, plan) if checkpoint else 0
     with _Log(trainer.machine, folder, params, total, done) as log:
         for number, epoch, step in _remaining(trees, params, seed, done, processes):
             if log.is_over(params.patience):
@@ -181,10 +186,11 @@ def train(
             if due:
                 row["val_loss"] = trainer.validate(validation)
             log.add(row)
-            if due and trainer.machine.is_main_process:
+            if due:
                 state = trainer.state() | {"plan": plan}
-                scored = {"val_loss": row["val_loss"], "keep": params.keep}
-                checkpoints.save(model, folder, number + 1, state, **scored)
+                options = {"val_loss": row["val_loss"], "keep": params.keep}
+                options["writes"] = trainer.machine.is_main_process
+                checkpoints.save(model, folder, number + 1, state, **options)
     trainer.machine.wait_for_everyone()
     return read_log(folder)
 
@@ -333,12 +339,8 @@ def _plan(trees: Trees, params: Train, seed: int, processes: int) -> str:
     return digest([seed, params.model_dump(exclude=set(FREE)), trees.hash(), shared])
 
 
-def _resume(trainer: Trainer, folder: Path, plan: str) -> int:
-    """Steps done by the newest whole checkpoint (0: none), its state loaded."""
-    checkpoint = checkpoints.newest(folder)
-    if checkpoint is None:
-        return 0
-    state = checkpoints.restore(trainer.model, checkpoint)
+def _resume(trainer: Trainer, checkpoint: Path, state: dict, plan: str) -> int:
+    """Take up a checkpoint's state; the steps that were done."""
     if state["plan"] != plan:
         raise InputError(
             f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "
