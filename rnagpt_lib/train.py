@@ -9,7 +9,7 @@ all pairs of the step, however many processes there are.
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
 from rnagpt_lib.trees import Trees
-from rnagpt_lib.visits import Step, epoch_steps, length_of_epoch, steps_per_epoch
+from rnagpt_lib.visits import Step, Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
 LOG = "steps.jsonl"
 TOGETHER = 64  # RNAs of the validation side in memory at a time
@@ -76,8 +76,8 @@ class Trainer:
         """
         pairs = sum(len(visit.pairs) for visit in step.visits)
         own = [trees.tree(*visit) for visit in self._share(step.visits)]
-        spare = trees.tree(step.visits[0].rna, step.visits[0].pairs[:1])
-        loss, tokens = self._loss(own, pairs, spare, backward=True)
+        some = Visit(step.visits[0].rna, step.visits[0].pairs[:1])
+        loss, tokens = self._loss(own, pairs, lambda: trees.tree(*some), backward=True)
         self.scaler.unscale_(self.optimiser)
         norm = self._norm()
         for group in self.optimiser.param_groups:
@@ -93,10 +93,9 @@ class Trainer:
         if not len(trees):
             return None
         pairs, total = int(trees.pairs.sum()), 0.0
-        spare = trees.tree(0, [0])
         for start in range(0, len(trees), TOGETHER):
             own = [trees[i] for i in self._share(range(len(trees))[start : start + TOGETHER])]
-            total += self._loss(own, pairs, spare, backward=False)[0]
+            total += self._loss(own, pairs, lambda: trees.tree(0, [0]), backward=False)[0]
         return round(total, 6)
 
     def state(self) -> dict:
@@ -114,7 +113,7 @@ class Trainer:
         return items[self.machine.process_index :: self.machine.num_processes]
 
     def _loss(
-        self, trees: Sequence[Tree], pairs: int, spare: Tree, *, backward: bool
+        self, trees: Sequence[Tree], pairs: int, spare: Callable[[], Tree], *, backward: bool
     ) -> tuple[float, float]:
         """Loss and tokens of the trees of all processes; a pair of them weighs 1/``pairs``.
 
@@ -124,7 +123,7 @@ class Trainer:
         """
         work = [(rows, pairs) for rows in passes(trees, self.params.row_tokens)]
         most = self.machine.gather(torch.tensor([len(work)], device=self.machine.device)).max()
-        work += [([[spare]], math.inf)] * (int(most) - len(work))
+        work += [([[spare()]], math.inf) for _ in range(int(most) - len(work))]
         tokens = float(sum(map(len, trees)))
         totals = torch.tensor([0.0, tokens], dtype=torch.float64, device=self.machine.device)
         for number, (rows, weighed) in enumerate(work, start=1):
@@ -253,7 +252,6 @@ class _Log:
 def _tracking(params: Train, folder: Path) -> dict:
     """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
     if params.track == "none":
-        return {}
         return {}
     if find_spec(params.track) is None:
         raise InputError(
