@@ -20,6 +20,7 @@ from rnagpt_lib import (
     card,
     cli,
     export,
+    export_place,
     export_tables,
     prompts,
     provenance,
@@ -518,7 +519,7 @@ def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
     out.mkdir()
     (out / "thesis.txt").write_text("years")
     if marker:
-        (out / export.MARKER).write_text(marker)
+        (out / export_place.MARKER).write_text(marker)
     for place in (out, out / "thesis.txt", world, world / LAST / "new"):
         with pytest.raises(InputError):
             export.export_dataset("w", place, force=True)
