@@ -102,8 +102,9 @@ def in_place_of(out: Path, made_by: str, force: bool) -> Iterator[Path]:
 def seal(folder: Path, what: dict) -> None:
     """Write what made the export, then the sums of all its files, as ``sha256sum -c`` reads them."""
     write_json(folder / MARKER, what)
-    sums = "".join(f"{sha256(file)}  {name}\n" for name, file in visible(folder).items())
-    (folder / SUMS).write_text(sums, "utf-8")
+    files = {name: file for name, file in visible(folder).items() if name != SUMS}
+    lines = "".join(f"{sha256(file)}  {name}\n" for name, file in files.items())
+    (folder / SUMS).write_text(lines, "utf-8")
 
 
 def about(out: Path) -> dict:
