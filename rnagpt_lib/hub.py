@@ -85,5 +85,5 @@ def _reason(error: Exception) -> str:
     if status is not None:
         return REASONS.get(status, f"the hub refuses it: {said}")
     if isinstance(error, errors.HTTPError | OSError):
-        return f"the hub cannot be reached ({said})"
+        return f"the hub cannot be reached, or broke off ({said})"
     return f"the upload failed: {said}"
