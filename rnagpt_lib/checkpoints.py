@@ -103,9 +103,19 @@ def find(folder: Path, which: str = "best") -> Path:
 def load(folder: Path, which: str = "best") -> RnaGpt:
     """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
     ``RnaGpt.build`` do."""
-    checkpoint = find(Path(folder), which)
+    return assemble(find(Path(folder), which))
+
+
+def assemble(checkpoint: Path, *, llm: str | None = None, encoder: str | None = None) -> RnaGpt:
+    """The model of a checkpoint's files, ready to answer.
+
+    ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
+    recorded ones all the same. Raises InputError as ``RnaGpt.build`` does.
+    """
     template = Template(**read_json(checkpoint / "template.json"))
-    model = RnaGpt.build(Config(**read_json(checkpoint / "config.json")), template=template)
+    config = Config(**read_json(checkpoint / "config.json"))
+    config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
+    model = RnaGpt.build(config, template=template)
     _read_weights(model, checkpoint)
     return model
 
