@@ -1,5 +1,6 @@
 """A small LLM in the format of Llama 3 Instruct: its kind of tokenizer, stops, shapes and shards."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,9 +21,14 @@ TEXTS = [
 ]
 
 
-def write(folder: Path, shard: str = "40KB", vocabulary: int = 400) -> Path:
-    """Random weights: grouped queries, untied embeddings, bf16 in shards; no pad token."""
-    tokenizer = _tokenizer(vocabulary)
+def write(
+    folder: Path, shard: str = "40KB", vocabulary: int = 400, texts: Sequence[str] = TEXTS
+) -> Path:
+    """Random weights: grouped queries, untied embeddings, bf16 in shards; no pad token.
+
+    The tokenizer's words are those of ``texts``.
+    """
+    tokenizer = _tokenizer(vocabulary, texts)
     tokenizer.save_pretrained(folder)
     ends = [tokenizer.convert_tokens_to_ids(END), tokenizer.eos_token_id]
     config = LlamaConfig(
@@ -41,7 +47,7 @@ def write(folder: Path, shard: str = "40KB", vocabulary: int = 400) -> Path:
     return folder
 
 
-def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+def _tokenizer(vocabulary: int, texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE over Llama 3's words; BOS is added to what is not said to be plain text."""
     bpe = Tokenizer(models.BPE(ignore_merges=True))
     split = pre_tokenizers.Split(Regex(WORDS), "isolated")
@@ -52,7 +58,7 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(TEXTS, trainer)
+    bpe.train_from_iterator(texts, trainer)
     bpe.add_special_tokens(SPECIAL)
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, bpe.token_to_id(BOS))]
