@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 BOS, END, TURN = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 SPECIAL = [BOS, END, "<|start_header_id|>", "<|end_header_id|>", TURN]
@@ -43,6 +44,7 @@ def write(
     llm.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, do_sample=True, temperature=0.6
     )
+    logging.disable_progress_bar()
     llm.save_pretrained(folder, max_shard_size=shard)
     return folder
 
