@@ -5,7 +5,7 @@ read once; its questions go on from a copy of its prefix cache.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,7 +47,7 @@ def answers(
     max_new_tokens: int = 256,
     batch_size: int = 64,
 ) -> list[Answer]:
-    """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, as one by one.
+    """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, in fp32 as one by one.
 
     Give the same object for the same RNA: it is then read once for all of its questions, and
     a question that is asked twice is answered once. Raises InputError where prompt and answer
@@ -251,6 +251,12 @@ def _exported(model: str) -> Path:
             f"exported one, and {paths.shown(folder)} is none"
         )
     return folder
+
+
+def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:
+    """All of `MODELS`; vanilla and MA share their weights. Raises InputError as `load_model`."""
+    ma, it = (load_model(run, name, max_new_tokens) for name in ("MA", "IT"))
+    return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
 
 
 def read_sequence(text: str) -> tuple[str, list[str]]:

@@ -36,6 +36,20 @@ def test_only_mini_runs_predecessors_and_only_the_large_ones_refuse():
     assert refusing == {"full", "paper_5k"}
 
 
+@pytest.mark.parametrize("name", ["paper_5k", "full"])
+def test_the_large_ones_train_as_the_paper_says(name):
+    profile = profiles.load(name)
+    for stage, warmup in (("04_train_stage1", 2048), (STAGE2, 200)):
+        found = profile.stage(stage)
+        assert (found.recipe, found.epochs, found.rnas_per_step) == ("paper", 10, 1)
+        assert (found.betas, found.weight_decay) == ((0.9, 0.98), 0.05)
+        rates = found.initial_rate, found.learning_rate, found.final_rate
+        assert (rates, found.warmup_steps) == ((1e-6, 1e-4, 8e-5), warmup)
+        assert found.precision == "bf16" and getattr(found, "train", "projection") == "projection"
+        assert not getattr(found, "whiten", False)
+        assert found.encoder == "models/rna-fm" and "Llama-3-8B-Instruct" in found.llm
+
+
 def test_overrides_win_and_none_leaves_the_profile(write):
     write(f"about: x.\nstages:\n  {FILTER}: {{world_size: 70}}\n")
     profile = profiles.load("mine")
