@@ -154,7 +154,7 @@ class Decompose(Calls):
 class Train(Stage):
     """What 04 and 05 share: optimiser and schedule of the paper's section 4.1.
 
-    ``cache``: how the encoder's vectors are kept, or none: encoded at every visit.
+    ``cache``: how the encoder's vectors are kept, or ``live``: encoded at each visit.
     """
 
     encoder: str = "models/mini-encoder"
@@ -170,7 +170,7 @@ class Train(Stage):
     rnas_per_step: int = Field(1, ge=1)
     row_tokens: int = Field(2048, ge=64)
     precision: Literal["fp32", "bf16"] = "fp32"
-    cache: Literal["fp32", "fp16", "none"] = "fp32"
+    cache: Literal["fp32", "fp16", "live"] = "fp32"
     validate_every: int = Field(0, ge=0)
     keep: int = Field(2, ge=2)
 

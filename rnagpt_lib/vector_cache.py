@@ -2,7 +2,7 @@
 
 A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards (``vector_shards``), keyed by the
 SHA-256 of the sequences. The encoder's dimensions times 4 or 2 bytes for each nucleotide are much:
-``encode_all`` counts them before it begins, and ``none`` keeps nothing at all.
+``encode_all`` counts them before it begins, and ``live`` keeps nothing at all.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.paths import shown
 from rnagpt_lib.vector_shards import KEY_BYTES, Kept, Shard, key_of
 
-Cache = Literal["fp32", "fp16", "none"]
+Cache = Literal["fp32", "fp16", "live"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 SHARD_BYTES = 128_000_000  # a shard is closed once it holds as many; four times that in memory
 
@@ -61,7 +61,7 @@ def encode_all(
     killed loses the shard it was at; started again with the same sequences, it ends with the same
     bits as one that was not (to rounding, where the windows of one sequence straddle batches).
     Damaged shards and those of another encoder are made anew. ``fp16`` takes half of the disk (see
-    ``half_error``), ``none`` nothing of it.
+    ``half_error``), ``live`` nothing of it.
 
     Raises InputError for a sequence that the encoder cannot read, for vectors that are not finite
     or beyond half precision, before anything is computed where the disk has too little room, and
@@ -71,7 +71,7 @@ def encode_all(
         raise InputError("there are no sequences to encode")
     wanted = {key_of(sequence): sequence for sequence in map(checked, sequences)}
     size = size_told(cache_bytes(map(len, wanted.values()), encoder.dim, cache))
-    if cache == "none":
+    if cache == "live":
         print(f"{len(wanted):,} distinct sequences, each encoded whenever it is asked for")
         return OnTheFly(encoder, wanted)
     shards = _there(encoder, folder, cache, known)
@@ -94,7 +94,7 @@ def cache_bytes(lengths: Iterable[int], dim: int, cache: Cache) -> int:
     104365999744
     """
     lengths = list(lengths)
-    each = 0 if cache == "none" else DTYPES[cache].itemsize
+    each = 0 if cache == "live" else DTYPES[cache].itemsize
     return sum(lengths) * dim * each + len(lengths) * (KEY_BYTES if each else 0)
 
 
@@ -200,7 +200,7 @@ def _check_room(missing: list[str], dim: int, folder: Path, cache: Cache) -> Non
     raise InputError(
         f"the vectors of {len(missing):,} sequences ({sum(map(len, missing)):,} nt) take "
         f"{size_told(need)} in {cache}, and {shown(folder)} has {size_told(free)} free; set CACHE "
-        f"to {choice}none (each is then encoded whenever it is asked for), or free the room"
+        f"to {choice}live (each is then encoded whenever it is asked for), or free the room"
     )
 
 
@@ -216,5 +216,5 @@ def _told(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{shown(folder)}: the encoder's vectors cannot be kept there ({error}); make room and "
-            "check the folder's permissions, or set CACHE to none"
+            "check the folder's permissions, or set CACHE to live"
         ) from None

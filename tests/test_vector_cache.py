@@ -165,7 +165,7 @@ def test_nothing_to_encode_and_what_cannot_be_read_is_refused_before_anything_is
 
 
 def test_on_the_fly_is_the_same_map_with_nothing_kept(encoder, tmp_path):
-    live = encode_all(encoder, some(), tmp_path / "new", "none")
+    live = encode_all(encoder, some(), tmp_path / "new", "live")
     assert len(live) == 11 and not encoder.read and not (tmp_path / "new").exists()
     assert torch.equal(live[rna(75).lower()], encoder.encode([rna(75)])[0])
     assert torch.equal(live[rna(75)], live[rna(75)])
@@ -367,7 +367,7 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_what_was_whole(encoder, tmp_p
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL // 2, hard))  # no file can grow beyond it
     try:
-        with pytest.raises(InputError, match="cannot be kept there .*too large.* CACHE to none"):
+        with pytest.raises(InputError, match="cannot be kept there .*too large.* CACHE to live"):
             encode_all(encoder, some(), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -406,8 +406,8 @@ def test_a_read_only_cache_is_read_and_what_it_lacks_refused_at_once(encoder, re
     ("cache", "free", "words"),
     [
         ("fp32", 50_000, r"11 sequences \(902 nt\) take 0.1 MB in fp32.* to fp16 \(0.0 MB\) or"),
-        ("fp32", 20_000, r"0.0 MB free; set CACHE to none \(each"),
-        ("fp16", 20_000, r"in fp16, and .* has 0.0 MB free; set CACHE to none \(each"),
+        ("fp32", 20_000, r"0.0 MB free; set CACHE to live \(each"),
+        ("fp16", 20_000, r"in fp16, and .* has 0.0 MB free; set CACHE to live \(each"),
     ],
 )
 def test_what_the_disk_has_no_room_for_is_refused_before_anything_is_computed(
@@ -435,4 +435,4 @@ def test_the_estimate_is_what_the_disk_then_holds(encoder, tmp_path, cache):
     files = [path.stat().st_size for path in shards_of(tmp_path)]
     told = cache_bytes([len(s) for s in set(some())], encoder.dim, cache)
     assert told <= sum(files) <= told + 400 * len(files)  # a header for each
-    assert cache_bytes([75, 12], encoder.dim, "none") == 0
+    assert cache_bytes([75, 12], encoder.dim, "live") == 0
