@@ -15,13 +15,14 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from rnagpt_lib import base_llm, checkpoints
-from rnagpt_lib.encoder import Encoder, encode_all
+from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.runs import Run
 from rnagpt_lib.stages import PARENTS, command, is_fresh
 from rnagpt_lib.train import train
 from rnagpt_lib.trees import Trees, annotation_texts, stage1_trees, stage2_trees
+from rnagpt_lib.vector_cache import encode_all
 
 TRAININGS = ("04_train_stage1", "05_train_stage2")
 PATIENCE = timedelta(days=2)  # while one process encodes the RNAs, the others wait
@@ -64,15 +65,17 @@ def _prepared(run: Run, machine: PartialState) -> tuple[RnaGpt, dict[str, Trees]
     rnas, pairs = (run.read("03_decompose_qa", name) for name in ("rnas", "pairs"))
     encoder = Encoder.load(params.encoder, device=str(machine.device))
     used = rnas.loc[rnas["split"] != "test", "sequence"].tolist()
+    second = run.stage == "05_train_stage2"
+    known = run.parent("04_train_stage1") / ".embeddings" if second else None
     with machine.main_process_first():
-        embeddings = encode_all(encoder, used, run.path(".embeddings"))
+        embeddings = encode_all(encoder, used, run.path(".embeddings"), params.cache, known=known)
     if machine.is_main_process:
         run.use(params.encoder)
         run.use(base_llm.folder_of(params.llm))
     place = "cpu" if params.parallel == "fsdp" else None  # each part is moved when it is cut out
     model = RnaGpt.build(Config.of(params, encoder), seed=run.seed, device=place)
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
-    if run.stage == "05_train_stage2":
+    if second:
         checkpoints.load_projection(model, run.parent("04_train_stage1"))
         made = {s: stage2_trees(model, rows, pairs, embeddings) for s, rows in sides.items()}
         return model, made

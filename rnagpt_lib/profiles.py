@@ -160,6 +160,7 @@ class Train(Stage):
     ``patience``: validations without a new best loss after which a training ends (0: never).
     ``parallel``: what several processes do with the model, each a copy (``ddp``) or each a part
     (``fsdp``, for LLMs that don't fit one GPU).
+    ``cache``: how the encoder's vectors are kept, or ``live``: encoded at each visit.
     """
 
     encoder: str = "models/mini-encoder"
@@ -175,6 +176,7 @@ class Train(Stage):
     rnas_per_step: int = Field(1, ge=1)
     row_tokens: int = Field(2048, ge=64)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    cache: Literal["fp32", "fp16", "live"] = "fp32"
     validate_every: int = Field(0, ge=0)
     patience: int = Field(0, ge=0)
     track: Literal["none", "tensorboard", "trackio"] = "none"

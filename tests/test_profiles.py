@@ -1,8 +1,10 @@
 """Profiles: sections are checked, overrides win, mistakes are named."""
 
+from typing import get_args
+
 import pytest
 
-from rnagpt_lib import paths, profiles
+from rnagpt_lib import execute, paths, profiles
 from rnagpt_lib.errors import InputError
 
 FILTER, STAGE2 = "00_filter_rnacentral", "05_train_stage2"
@@ -107,3 +109,10 @@ def test_parameters_are_frozen_and_keys_leave_out_what_changes_no_result():
     with pytest.raises(ValueError, match="frozen"):
         params.workers = 3
     assert "workers" not in params.key() and "passes" in params.key()
+
+
+def test_no_choice_of_a_parameter_reads_as_nothing():
+    for stage, model in profiles.STAGE_MODELS.items():
+        for name, field in model.model_fields.items():
+            choices = {str(choice).lower() for choice in get_args(field.annotation)}
+            assert choices.isdisjoint(execute.NOTHING) or field.default is None, (stage, name)
