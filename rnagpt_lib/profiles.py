@@ -179,7 +179,7 @@ class Train(Stage):
     cache: Literal["fp32", "fp16", "live"] = "fp32"
     validate_every: int = Field(0, ge=0)
     patience: int = Field(0, ge=0)
-    track: Literal["none", "tensorboard", "trackio"] = "none"
+    track: Literal["jsonl", "tensorboard", "trackio"] = "jsonl"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     keep: int = Field(2, ge=2)
 

@@ -251,7 +251,7 @@ class _Log:
 
 def _tracking(params: Train, folder: Path) -> dict:
     """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
-    if params.track == "none":
+    if params.track == "jsonl":
         return {}
     if find_spec(params.track) is None:
         raise InputError(
