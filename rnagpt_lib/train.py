@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from rnagpt_lib import checkpoints, memory, parallel, paths, progress
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import digest
+from rnagpt_lib.files import digest, replacing, writing
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
@@ -190,6 +190,8 @@ def train(
                 options = {"val_loss": row["val_loss"], "keep": params.keep}
                 options["writes"] = trainer.machine.is_main_process
                 checkpoints.save(model, folder, number + 1, state, **options)
+    if trainer.machine.is_main_process:
+        checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
     trainer.machine.wait_for_everyone()
     return read_log(folder)
 
@@ -213,7 +215,8 @@ class _Log:
         self.losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
         machine.wait_for_everyone()
         if self.writes:
-            self.path.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
+            with writing(self.path, checkpoints.REMEDY), replacing(self.path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
         # plain text, which stays: an executed notebook shows how long it took
         self.bar = tqdm(
@@ -240,8 +243,9 @@ class _Log:
         self.bar.update()
         self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
         if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            with writing(self.path, checkpoints.REMEDY):
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
 
     def is_over(self, patience: int) -> bool:
         """Whether the last ``patience`` validations have brought no new best loss."""
