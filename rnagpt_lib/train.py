@@ -6,29 +6,26 @@ alone, so a resumed training goes on as if never interrupted. Under ``accelerate
 all pairs of the step, however many processes there are.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
-from rnagpt_lib import checkpoints, memory, parallel, paths, progress
+from rnagpt_lib import checkpoints, parallel, paths
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import digest, replacing, writing
+from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
+from rnagpt_lib.step_log import StepLog, read_log, speed, tracking
 from rnagpt_lib.trees import Trees
 from rnagpt_lib.visits import Step, Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
-LOG = "steps.jsonl"
 TOGETHER = 64  # RNAs of the validation side in memory at a time
 EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
 FREE = ("keep", "parallel", "track")  # parameters that do not decide the course of a training
@@ -61,7 +58,7 @@ class Trainer:
     def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
         self.model, self.params = model, params
         # mixed precision is the model's own matter: RnaGpt.amp
-        options = {"cpu": not torch.cuda.is_available()} | _tracking(params, folder)
+        options = {"cpu": not torch.cuda.is_available()} | tracking(params, folder)
         self.machine = Accelerator(mixed_precision="no", **options)
         shards = params.parallel == "fsdp"
         self.wrapped = parallel.sharded(model) if shards else self.machine.prepare(model)
@@ -172,7 +169,7 @@ def train(
     every = params.validate_every or per_epoch
     plan = _plan(trees, params, seed, processes)
     done = _resume(trainer, checkpoint, state, plan) if checkpoint else 0
-    with _Log(trainer.machine, folder, params, total, done) as log:
+    with StepLog(trainer.machine, folder, params, total, done) as log:
         for number, epoch, step in _remaining(trees, params, seed, done, processes):
             if log.is_over(params.patience):
                 break
@@ -180,7 +177,7 @@ def train(
             row = {"step": number + 1, "epoch": epoch + 1, "lr": rate}
             row |= trainer.update(trees, step, rate)
             _look(row, trainer, trees, step, folder)
-            row |= _speed(row, time.perf_counter() - began, model.device)
+            row |= speed(row, time.perf_counter() - began, model.device)
             due = (number + 1) % every == 0 or number + 1 == total
             if due:
                 row["val_loss"] = trainer.validate(validation)
@@ -194,74 +191,6 @@ def train(
         checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
     trainer.machine.wait_for_everyone()
     return read_log(folder)
-
-
-def read_log(folder: Path) -> pd.DataFrame:
-    """``steps.jsonl`` of a stage's folder: step, epoch, lr, loss, grad_norm, tokens, pairs,
-    seconds, tokens_per_second, memory_gb and, at checkpoints, val_loss."""
-    lines = (folder / LOG).read_text("utf-8").splitlines()
-    return pd.DataFrame([json.loads(line) for line in lines])
-
-
-class _Log:
-    """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes."""
-
-    def __init__(
-        self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
-    ) -> None:
-        self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
-        kept = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        rows = [json.loads(line) for line in kept[:done]]
-        self.losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
-        machine.wait_for_everyone()
-        if self.writes:
-            with writing(self.path, checkpoints.REMEDY), replacing(self.path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
-        machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
-        # plain text, which stays: an executed notebook shows how long it took
-        self.bar = tqdm(
-            total=total,
-            initial=done,
-            unit="step",
-            mininterval=5,
-            desc="training",
-            disable=not (self.writes and progress.seen()),
-        )
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-        for tracker in self.machine.trackers:
-            tracker.finish()
-
-    def add(self, row: dict) -> None:
-        if row.get("val_loss") is not None:
-            self.losses.append(row["val_loss"])
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", validation=self.losses[-1:], refresh=False)
-        self.bar.update()
-        self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
-        if self.writes:
-            with writing(self.path, checkpoints.REMEDY):
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-
-    def is_over(self, patience: int) -> bool:
-        """Whether the last ``patience`` validations have brought no new best loss."""
-        best = min(self.losses, default=None)
-        return bool(patience and best is not None and best not in self.losses[-patience:])
-
-
-def _tracking(params: Train, folder: Path) -> dict:
-    """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
-    if params.track == "jsonl":
-        return {}
-    if find_spec(params.track) is None:
-        raise InputError(
-            f"TRACK is {params.track}, which is not installed: pip install {params.track}"
-        )
-    return {"log_with": params.track, "project_dir": str(folder)}
 
 
 def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
@@ -313,14 +242,6 @@ def _not_finite(row: dict, trees: Trees, step: Step, folder: Path) -> str:
         )
         + (f"The last good checkpoint is {last.name}." if last else "No checkpoint yet.")
     )
-
-
-def _speed(row: dict, seconds: float, device: torch.device) -> dict:
-    return {
-        "seconds": round(seconds, 4),
-        "tokens_per_second": round(row["tokens"] / seconds, 1),
-        "memory_gb": round(memory.peak(device) / 1e9, 3),
-    }
 
 
 def _remaining(

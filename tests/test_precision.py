@@ -12,7 +12,8 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import collate
 from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.train import LOG, Trainer, train
+from rnagpt_lib.step_log import LOG
+from rnagpt_lib.train import Trainer, train
 
 PARAMS = Stage2(
     precision="fp16", epochs=2, learning_rate=1e-3, final_rate=5e-4, warmup_steps=4, row_tokens=128

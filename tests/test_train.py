@@ -277,7 +277,7 @@ def test_patience_of_none_goes_on(build, trees, tmp_path, monkeypatch):
 
 
 def test_a_tracker_that_is_missing_is_named(build, trees, tmp_path, monkeypatch):
-    monkeypatch.setattr("rnagpt_lib.train.find_spec", lambda _: None)
+    monkeypatch.setattr("rnagpt_lib.step_log.find_spec", lambda _: None)
     params = PARAMS.model_copy(update={"track": "trackio"})
     with pytest.raises(InputError, match="TRACK is trackio.*pip install trackio"):
         train(build(), trees, trees[:0], params, tmp_path)
