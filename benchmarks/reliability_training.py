@@ -28,7 +28,8 @@ from rnagpt_lib.checkpoints import MANIFEST, STATE
 from rnagpt_lib.files import read_json, write_json
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Stage1, Stage2, Train
-from rnagpt_lib.train import LOG, Trainer, train
+from rnagpt_lib.step_log import LOG
+from rnagpt_lib.train import Trainer, train
 from rnagpt_lib.trees import Trees, stage1_trees, stage2_trees
 from tests.tiny_model import config_of, random_embeddings, rna_tables, write_llm
 

@@ -22,15 +22,18 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest, read_json, sha256, write_json, writing
 from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.parallel import whole
 from rnagpt_lib.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
+WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 MANIFEST = "manifest.json"
 REMEDY = (
     "make room, or make the folder writable, and start this stage again: it goes on from its "
@@ -39,21 +42,32 @@ REMEDY = (
 
 
 def save(
-    model: RnaGpt, folder: Path, step: int, state: dict, *, val_loss: float | None, keep: int = 2
+    model: RnaGpt,
+    folder: Path,
+    step: int,
+    state: dict,
+    *,
+    val_loss: float | None,
+    keep: int = 2,
+    writes: bool = True,
 ) -> Path:
     """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
 
     ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
-    ``keep`` checkpoints and the best one by ``val_loss`` stay. Raises InputError when the disk
-    takes no more; the earlier checkpoints stay as they are.
+    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train,
+    all of them call, as each may hold a part of the weights, and one of them ``writes``. Raises
+    InputError when the disk takes no more; the earlier checkpoints stay as they are.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
+    weights = _weights(model)
+    if not writes:
+        return final
     draft = final.with_name(f".{final.name}")
     with writing(final, REMEDY):
         for left in final.parent.glob(".step-*"):  # by a process that was killed
             shutil.rmtree(left)
         try:
-            _write(model, draft, {"step": step, "val_loss": val_loss}, state)
+            _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(draft, final)
         finally:
@@ -115,9 +129,19 @@ def find(folder: Path, which: str = "best") -> Path:
 def load(folder: Path, which: str = "best") -> RnaGpt:
     """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
     ``RnaGpt.build`` do."""
-    checkpoint = find(Path(folder), which)
+    return assemble(find(Path(folder), which))
+
+
+def assemble(checkpoint: Path, *, llm: str | None = None, encoder: str | None = None) -> RnaGpt:
+    """The model of a checkpoint's files, ready to answer.
+
+    ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
+    recorded ones all the same. Raises InputError as ``RnaGpt.build`` does.
+    """
     template = Template(**read_json(checkpoint / "template.json"))
-    model = RnaGpt.build(Config(**read_json(checkpoint / "config.json")), template=template)
+    config = Config(**read_json(checkpoint / "config.json"))
+    config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
+    model = RnaGpt.build(config, template=template)
     _read_weights(model, checkpoint)
     return model
 
@@ -173,10 +197,22 @@ def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> 
             )
 
 
-def _write(model: RnaGpt, draft: Path, facts: dict, state: dict) -> None:
+def _weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
+    """What is saved of the projection and of the adapters, whole and on the CPU."""
+    adapter = get_peft_model_state_dict(model.llm) if isinstance(model.llm, PeftModel) else {}
+    parts = {PROJECTION: model.projection.state_dict(), WEIGHTS: adapter}
+    return {
+        file: {name: whole(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
+        for file, part in parts.items()
+    }
+
+
+def _write(
+    model: RnaGpt, weights: dict[str, dict[str, Tensor]], draft: Path, facts: dict, state: dict
+) -> None:
     """All files of a checkpoint, forced onto the disk; the manifest comes last."""
     (draft / "state").mkdir(parents=True)
-    _write_weights(model, draft)
+    _write_weights(model, weights, draft)
     write_json(draft / "template.json", asdict(model.template))
     write_json(draft / "config.json", asdict(model.config))
     buffer = io.BytesIO()  # torch's own writer does not say why a disk refuses
@@ -188,14 +224,11 @@ def _write(model: RnaGpt, draft: Path, facts: dict, state: dict) -> None:
         _sync(path)
 
 
-def _write_weights(model: RnaGpt, folder: Path) -> None:
-    projection = {name: t.detach().cpu() for name, t in model.projection.state_dict().items()}
-    (folder / PROJECTION).write_bytes(to_bytes(projection))
-    if isinstance(model.llm, PeftModel):
-        weights = get_peft_model_state_dict(model.llm)
+def _write_weights(model: RnaGpt, weights: dict[str, dict[str, Tensor]], folder: Path) -> None:
+    (folder / PROJECTION).write_bytes(to_bytes(weights[PROJECTION]))
+    if weights[WEIGHTS]:
         (folder / ADAPTER).mkdir()
-        weights = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
-        (folder / ADAPTER / "adapter_model.safetensors").write_bytes(to_bytes(weights))
+        (folder / WEIGHTS).write_bytes(to_bytes(weights[WEIGHTS]))
         config = model.llm.peft_config["default"]
         targets = sorted(config.target_modules)  # a set has another order in every process
         config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
@@ -205,7 +238,7 @@ def _write_weights(model: RnaGpt, folder: Path) -> None:
 def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
     model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
     if isinstance(model.llm, PeftModel):
-        weights = load_file(checkpoint / ADAPTER / "adapter_model.safetensors")
+        weights = load_file(checkpoint / WEIGHTS)
         set_peft_model_state_dict(model.llm, weights)
 
 

@@ -114,8 +114,17 @@ class RnaGpt(nn.Module):
                 self.llm = get_peft_model(llm, _lora(config))
 
     @classmethod
-    def build(cls, config: Config, *, seed: int = 0, template: Template | None = None) -> "RnaGpt":
+    def build(
+        cls,
+        config: Config,
+        *,
+        seed: int = 0,
+        template: Template | None = None,
+        device: str | None = None,
+    ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
+
+        ``device``: where to; by default the GPU where there is one.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
         4 bits are asked for without CUDA and bitsandbytes.
@@ -127,7 +136,7 @@ class RnaGpt(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = cls(llm, tokenizer, config, template)
-        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     @property
     def causal(self) -> nn.Module:

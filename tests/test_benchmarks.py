@@ -5,11 +5,13 @@ import sys
 
 import pytest
 
-from benchmarks import _peers, real_data, reliability_curation, scale, updates
+from benchmarks import _peers, real_data, reliability_curation, scale, trajectories, updates
 from rnagpt_lib import paths, report
 
+MEASURED = [real_data, reliability_curation, _peers, updates, scale, trajectories]
 
-@pytest.mark.parametrize("measured", [real_data, reliability_curation, _peers, updates, scale])
+
+@pytest.mark.parametrize("measured", MEASURED)
 def test_the_page_says_what_the_results_say(measured):
     name = measured.__name__.rpartition(".")[2].strip("_")
     assert report.read_block(measured.README, name) == measured.render().strip()
