@@ -44,8 +44,7 @@ STAGES = ("stage 1", "stage 2")
 SAVE = 0.03  # seconds that a save takes, about
 TIMES = {"seconds", "tokens_per_second", "memory_gb"}
 
-_context = multiprocessing.get_context("forkserver")  # children start in milliseconds
-_context.set_forkserver_preload(["benchmarks.reliability_training"])
+_context = multiprocessing.get_context("forkserver")
 
 
 def main() -> None:
@@ -92,6 +91,7 @@ class World:
 
     @classmethod
     def made(cls, folder: Path) -> "World":
+        _context.set_forkserver_preload([__name__])  # children start in milliseconds
         write_llm(folder / "llm")
         world = cls(folder, {})
         for stage in STAGES:
@@ -135,10 +135,9 @@ def killed(
         if harm:
             found[harm(folder, draw)] += 1
         survived += world.survives(stage, folder)
-    seen = ", ".join(f"{what} {times}" for what, times in sorted(found.items()) if what)
-    return _row(
-        name, tried, survived, f"after {min(steps)} to {max(steps)} of {STEPS} steps; {seen}"
-    )
+    seen = [f"{times} × {what}" for what, times in sorted(found.items()) if what]
+    note = "; ".join([f"after {min(steps)} to {max(steps)} of {STEPS} steps", *seen])
+    return _row(name, tried, survived, note)
 
 
 def every_tenth(world: World, stage: str) -> dict:
@@ -186,9 +185,9 @@ def _kill(process: BaseProcess, moment: Callable[[], bool], draw: random.Random)
 def _within_a_save(folder: Path) -> str:
     """Where in a save a training was killed; nothing when it was killed elsewhere."""
     if list(folder.glob("checkpoints/.step-*")):
-        return "files half written"
+        return "a save half written"
     saved, named = _saved(folder), read_json(folder / "checkpoints" / "last.json")
-    return "not yet named" if saved and named.get("folder") != saved[-1].name else ""
+    return "a save not yet named" if saved and named.get("folder") != saved[-1].name else ""
 
 
 # Harm to the newest checkpoint; the kind of file that was harmed.
@@ -198,7 +197,7 @@ def truncated(folder: Path, draw: random.Random) -> str:
     """Cut a file somewhere."""
     path = _any_file(folder, draw)
     path.write_bytes(path.read_bytes()[: draw.randrange(path.stat().st_size)])
-    return path.name
+    return f"{path.name} cut"
 
 
 def flipped(folder: Path, draw: random.Random) -> str:
@@ -207,7 +206,7 @@ def flipped(folder: Path, draw: random.Random) -> str:
     raw = bytearray(path.read_bytes())
     raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
     path.write_bytes(raw)
-    return path.name
+    return f"a bit of {path.name}"
 
 
 def _any_file(folder: Path, draw: random.Random) -> Path:
