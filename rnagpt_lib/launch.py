@@ -73,7 +73,9 @@ def _prepared(run: Run, machine: PartialState) -> tuple[RnaGpt, dict[str, Trees]
         run.use(params.encoder)
         run.use(base_llm.folder_of(params.llm))
     place = "cpu" if params.parallel == "fsdp" else None  # each part is moved when it is cut out
-    model = RnaGpt.build(Config.of(params, encoder), seed=run.seed, device=place)
+    model = RnaGpt.build(
+        Config.of(params, encoder), seed=run.seed, device=place, attention=params.attention
+    )
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
     if second:
         checkpoints.load_projection(model, run.parent("04_train_stage1"))

@@ -24,7 +24,8 @@ from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
-              "requests_per_minute", "tokens_per_minute", "batch_tokens", "parallel", "track"}  # fmt: skip
+              "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
+              "track"}  # fmt: skip
 
 
 class Stage(BaseModel):
@@ -159,7 +160,8 @@ class Train(Stage):
     the budget of one pass of one process. ``precision``: of the frozen LLM; what trains is in fp32.
     ``patience``: validations without a new best loss after which a training ends (0: never).
     ``parallel``: what several processes do with the model, each a copy (``ddp``) or each a part
-    (``fsdp``, for LLMs that don't fit one GPU).
+    (``fsdp``, for LLMs that don't fit one GPU). ``attention``: by a dense mask, or (``flex``, on
+    CUDA, for long rows) by one whose empty blocks are skipped.
     ``cache``: how the encoder's vectors are kept, or ``live``: encoded at each visit.
     """
 
@@ -181,6 +183,7 @@ class Train(Stage):
     patience: int = Field(0, ge=0)
     track: Literal["jsonl", "tensorboard", "trackio"] = "jsonl"
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    attention: Literal["sdpa", "flex"] = "sdpa"
     keep: int = Field(2, ge=2)
 
 

@@ -28,7 +28,12 @@ from rnagpt_lib.visits import Step, Visit, epoch_steps, length_of_epoch, steps_p
 
 TOGETHER = 64  # RNAs of the validation side in memory at a time
 EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
-FREE = ("keep", "parallel", "track")  # parameters that do not decide the course of a training
+FREE = (
+    "attention",
+    "keep",
+    "parallel",
+    "track",
+)  # parameters that do not decide the course of a training
 
 
 def lr_at(done: int, total: int, params: Train) -> float:

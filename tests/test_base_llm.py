@@ -183,3 +183,9 @@ def test_the_hub_s_refusals_say_what_to_do(tmp_path):
     with serve(Hub(tmp_path, refuses=refuses)) as url:
         for line, (name, reason) in zip(ask(said, url, tmp_path), said.items(), strict=True):
             assert line.startswith(f"{name}: ") and reason in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: there is one")
+def test_flex_attention_without_a_gpu_is_refused(folder):
+    with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
+        RnaGpt.build(config_of(folder), attention="flex")
