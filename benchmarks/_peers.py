@@ -15,7 +15,9 @@ from rnagpt_lib.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
-NAMES = ("curation_client", "filter_join", "lda_pool")
+NAMES = (
+    "curation_client", "embedding_cache", "encoding", "encoding_full_size", "filter_join", "lda_pool",
+)  # fmt: skip
 
 
 def keep(name: str, ratios: Sequence[float], **about: object) -> None:

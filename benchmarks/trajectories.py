@@ -36,7 +36,7 @@ from rnagpt_lib import (
     trajectories,
 )
 from rnagpt_lib import train as training
-from rnagpt_lib.encoder import Encoder, encode_all
+from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest, read_json, write_json
 from rnagpt_lib.generate import answers
 from rnagpt_lib.model import Config, RnaGpt
@@ -47,6 +47,7 @@ from rnagpt_lib.scores import OPEN_FACTS
 from rnagpt_lib.stages import STAGES, stage_folder, stage_hash
 from rnagpt_lib.train import Trainer
 from rnagpt_lib.trees import Trees, stage2_trees
+from rnagpt_lib.vector_cache import encode_all
 from rnagpt_lib.visits import Step, steps_per_epoch
 
 RESULTS = trajectories.results()
@@ -71,7 +72,7 @@ class Accumulating(Clocked):
     """The same step with a pass for each pair: the RNA is read again at every question."""
 
     def _loss(
-        self, trees: Sequence[Tree], pairs: int, spare: Tree, *, backward: bool
+        self, trees: Sequence[Tree], pairs: int, spare: Callable[[], Tree], *, backward: bool
     ) -> tuple[float, float]:
         if not backward:
             return super()._loss(trees, pairs, spare, backward=False)

@@ -22,6 +22,7 @@ logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 
 HUB = "hf:"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention"}  # transformers' names
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
 FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
 
@@ -50,12 +51,17 @@ def hash_of(llm: str | Path) -> str:
     return digest({path.name: sha256(path) for path in found})
 
 
-def load(llm: str | Path, precision: str, four_bits: bool = False) -> nn.Module:
+def load(
+    llm: str | Path, precision: str, *, four_bits: bool = False, attention: str = "sdpa"
+) -> nn.Module:
     """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
 
-    Nothing but safetensors is read. Raises InputError where 4 bits cannot be, or no
-    safetensors are there.
+    ``attention``: PyTorch's own (``sdpa``), or FlexAttention (``flex``), whose way back needs CUDA.
+    Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be, or
+    no safetensors are there.
     """
+    if attention == "flex" and not torch.cuda.is_available():
+        raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa here")
     options = {"dtype": DTYPES[precision]}
     if four_bits:
         options = _four_bits()
@@ -63,7 +69,11 @@ def load(llm: str | Path, precision: str, four_bits: bool = False) -> nn.Module:
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
     return AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", **options
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation=ATTENTION[attention],
+        **options,
     )
 
 

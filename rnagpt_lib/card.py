@@ -59,7 +59,7 @@ def render(run: Provenance, made: Contents) -> str:
         *card_origin.making(run, made),
         *_dropped(run, made),
         *card_origin.limits(run, made),
-        *card_origin.ending(run),
+        *card_origin.ending(run, "rnagpt export-dataset"),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""The sections of an export's card that say where the data come from and how they were made.
+"""The sections of an export's card that say where it comes from and how it was made.
 
 Each gives a list of paragraphs in markdown; see `card` for the rest.
 """
@@ -45,12 +45,13 @@ def sources(run: Provenance, made: Contents) -> list[str]:
     )
     return [
         "## Sources and licences",
-        *_origin(run, made),
+        *records(run, len(made.rnas)),
         left_out + ("" if made.quotes else f" {quoted}"),
     ]
 
 
-def _origin(run: Provenance, made: Contents) -> list[str]:
+def records(run: Provenance, kept: int) -> list[str]:
+    """Where the RNAs, ``kept`` of them, and their articles are from, under which licences."""
     if run.generated:
         size = run.params[FIRST]["world_size"]
         return [
@@ -67,7 +68,7 @@ def _origin(run: Provenance, made: Contents) -> list[str]:
         listed = pd.DataFrame(rows).astype({"records": "Int64"})
         return [
             table(listed[["name", "release", "date", "records", "licence", "query", "url"]]),
-            *_sample(run, made),
+            *_sample(run, kept),
             rules,
         ]
     files = {
@@ -82,7 +83,7 @@ def _origin(run: Provenance, made: Contents) -> list[str]:
     ]
 
 
-def _sample(run: Provenance, made: Contents) -> list[str]:
+def _sample(run: Provenance, kept: int) -> list[str]:
     """How many of the entries that the query finds are here, where LIMIT drew some."""
     limit = run.params[FIRST]["limit"]
     found = sum(source.records or 0 for source in run.sources if source.name == ENTRIES)
@@ -90,7 +91,7 @@ def _sample(run: Provenance, made: Contents) -> list[str]:
         return []
     return [
         f"The RNAs are a sample: of the {found:,} entries that the query finds, `LIMIT` drew "
-        f"{limit:,} by a hash of their ids, and {len(made.rnas):,} of those are here; `dropped` "
+        f"{limit:,} by a hash of their ids, and {kept:,} of those are here; `dropped` "
         "says why the others are not."
     ]
 
@@ -162,25 +163,27 @@ def limits(run: Provenance, made: Contents) -> list[str]:
     return ["## Known limits", "\n".join(f"- {limit}" for limit in limits)]
 
 
-def ending(run: Provenance) -> list[str]:
+def ending(run: Provenance, command: str) -> list[str]:
     """Stages, code, versions and parameters behind the files, and how to cite them."""
     rows = [
         {
             "stage": stage,
+            "seed": about["key"]["seed"],
             "finished (UTC)": about["finished"][:16].replace("T", " "),
             "code (git)": (about["git"] or "unknown")[:12],
             "hash": about["hash"][:12],
         }
         for stage, about in run.manifests.items()
     ]
-    versions = ", ".join(f"{k} {v}" for k, v in run.manifests[LAST]["versions"].items())
+    last = [*run.manifests.values()][-1]
+    versions = ", ".join(f"{k} {v}" for k, v in last["versions"].items())
     return [
         "## Where it comes from",
-        f"Written by `rnagpt export-dataset {run.run}` from the run's stages; a hash is over a "
+        f"Written by `{command} {run.run}` from the run's stages; a hash is over a "
         "stage's parameters and outputs, and stands whole in `rnagpt_export.json`:",
         table(pd.DataFrame(rows)),
-        f"Seed {run.seed}; {plain(versions, 600)}. The parameters; of paths the last part, of "
-        "addresses the host:",
+        f"The last stage ran with {plain(versions, 600)}. The parameters; of paths the last part, "
+        "of addresses the host:",
         fenced(json.dumps(_public(run.params), indent=1), "json"),
         "## Citation",
         "Cite the paper, and this implementation of it, which is independent of the paper's "

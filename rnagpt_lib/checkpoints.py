@@ -5,64 +5,103 @@
     checkpoints/{best,last}.json
 
 A folder appears under its name only when all its files are on the disk, and counts only while
-every file has the hash that its manifest records; ``state/`` may be left out of a published one,
-which answers but cannot be trained on. Nothing is loaded that could run code.
+every file has the hash that its manifest records, and the manifest its own; ``state/`` may be left
+out of a published one, which answers but cannot be trained on. Nothing is loaded that could run
+code.
 """
 
+import io
 import json
 import os
+import pickle
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, sha256, write_json
+from rnagpt_lib.files import digest, read_json, sha256, write_json, writing
 from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.parallel import whole
 from rnagpt_lib.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
+WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
+MANIFEST = "manifest.json"
+REMEDY = (
+    "make room, or make the folder writable, and start this stage again: it goes on from its "
+    "newest whole checkpoint"
+)
 
 
 def save(
-    model: RnaGpt, folder: Path, step: int, state: dict, *, val_loss: float | None, keep: int = 2
+    model: RnaGpt,
+    folder: Path,
+    step: int,
+    state: dict,
+    *,
+    val_loss: float | None,
+    keep: int = 2,
+    writes: bool = True,
 ) -> Path:
     """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
 
     ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
-    ``keep`` checkpoints and the best one by ``val_loss`` stay.
+    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train,
+    all of them call, as each may hold a part of the weights, and one of them ``writes``. Raises
+    InputError when the disk takes no more; the earlier checkpoints stay as they are.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
+    weights = _weights(model)
+    if not writes:
+        return final
     draft = final.with_name(f".{final.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "state").mkdir(parents=True)
-    _write_weights(model, draft)
-    write_json(draft / "template.json", asdict(model.template))
-    write_json(draft / "config.json", asdict(model.config))
-    torch.save(state, draft / STATE)
-    manifest = {"step": step, "val_loss": val_loss, "files": _hashes(draft)}
-    write_json(draft / "manifest.json", manifest)
-    for path in (*draft.rglob("*"), draft):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(draft, final)
-    _sync(final.parent)
-    _point_and_prune(final.parent, keep)
+    with writing(final, REMEDY):
+        for left in final.parent.glob(".step-*"):  # by a process that was killed
+            shutil.rmtree(left)
+        try:
+            _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(draft, final)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        _sync(final.parent)
+        tidy(folder, keep)
     return final
+
+
+def tidy(folder: Path, keep: int) -> None:
+    """``best.json`` and ``last.json`` out of the manifests at hand; then older checkpoints go."""
+    checkpoints = folder / "checkpoints"
+    made = {path: read_json(path / MANIFEST) for path in _all(checkpoints) if is_valid(path)}
+    last = list(made)[-1]
+    scored = [path for path in made if made[path]["val_loss"] is not None]
+    best = min(scored, key=lambda path: made[path]["val_loss"], default=last)
+    with writing(checkpoints, REMEDY):
+        for name, path in (("best", best), ("last", last)):
+            facts = {key: made[path][key] for key in ("step", "val_loss")}
+            write_json(checkpoints / f"{name}.json", {"folder": path.name} | facts)
+        for path in _all(checkpoints):  # damaged ones go, too
+            if path not in (best, *list(made)[-keep:]):
+                shutil.rmtree(path)
 
 
 def is_valid(checkpoint: Path) -> bool:
     """Whether every file, but for the state, is there with the hash that the manifest records."""
     try:
-        recorded = json.loads((checkpoint / "manifest.json").read_text("utf-8"))["files"]
+        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
+        recorded, own = manifest["files"], manifest.pop("hash", None)  # older ones have none
     except (OSError, ValueError, KeyError):
         return False
-    return recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
+    whole = own in (None, digest(manifest))
+    return whole and recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
 
 
 def newest(folder: Path) -> Path | None:
@@ -90,9 +129,19 @@ def find(folder: Path, which: str = "best") -> Path:
 def load(folder: Path, which: str = "best") -> RnaGpt:
     """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
     ``RnaGpt.build`` do."""
-    checkpoint = find(Path(folder), which)
+    return assemble(find(Path(folder), which))
+
+
+def assemble(checkpoint: Path, *, llm: str | None = None, encoder: str | None = None) -> RnaGpt:
+    """The model of a checkpoint's files, ready to answer.
+
+    ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
+    recorded ones all the same. Raises InputError as ``RnaGpt.build`` does.
+    """
     template = Template(**read_json(checkpoint / "template.json"))
-    model = RnaGpt.build(Config(**read_json(checkpoint / "config.json")), template=template)
+    config = Config(**read_json(checkpoint / "config.json"))
+    config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
+    model = RnaGpt.build(config, template=template)
     _read_weights(model, checkpoint)
     return model
 
@@ -121,11 +170,19 @@ def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
 def restore(model: RnaGpt, checkpoint: Path) -> dict:
     """Load a checkpoint's weights into ``model`` and return its state.
 
-    Raises InputError when it belongs to another encoder, LLM, template or kind of training.
+    Raises InputError when it belongs to another encoder, LLM, template or kind of training, or
+    when its state could run code.
     """
     _refuse_another(model, checkpoint, tuple(asdict(model.config)))
+    try:
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{paths.shown(checkpoint / STATE)} holds more than tensors and plain values (it may "
+            "run code); it was not opened; remove this checkpoint to go on from the one before"
+        ) from None
     _read_weights(model, checkpoint)
-    return torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    return state
 
 
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
@@ -140,14 +197,38 @@ def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> 
             )
 
 
-def _write_weights(model: RnaGpt, folder: Path) -> None:
-    projection = {name: t.detach().cpu() for name, t in model.projection.state_dict().items()}
-    save_file(projection, folder / PROJECTION)
-    if isinstance(model.llm, PeftModel):
-        weights = get_peft_model_state_dict(model.llm)
+def _weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
+    """What is saved of the projection and of the adapters, whole and on the CPU."""
+    adapter = get_peft_model_state_dict(model.llm) if isinstance(model.llm, PeftModel) else {}
+    parts = {PROJECTION: model.projection.state_dict(), WEIGHTS: adapter}
+    return {
+        file: {name: whole(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
+        for file, part in parts.items()
+    }
+
+
+def _write(
+    model: RnaGpt, weights: dict[str, dict[str, Tensor]], draft: Path, facts: dict, state: dict
+) -> None:
+    """All files of a checkpoint, forced onto the disk; the manifest comes last."""
+    (draft / "state").mkdir(parents=True)
+    _write_weights(model, weights, draft)
+    write_json(draft / "template.json", asdict(model.template))
+    write_json(draft / "config.json", asdict(model.config))
+    buffer = io.BytesIO()  # torch's own writer does not say why a disk refuses
+    torch.save(state, buffer)
+    (draft / STATE).write_bytes(buffer.getbuffer())
+    manifest = facts | {"files": _hashes(draft)}
+    write_json(draft / MANIFEST, manifest | {"hash": digest(manifest)})
+    for path in (*draft.rglob("*"), draft):
+        _sync(path)
+
+
+def _write_weights(model: RnaGpt, weights: dict[str, dict[str, Tensor]], folder: Path) -> None:
+    (folder / PROJECTION).write_bytes(to_bytes(weights[PROJECTION]))
+    if weights[WEIGHTS]:
         (folder / ADAPTER).mkdir()
-        weights = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
-        save_file(weights, folder / ADAPTER / "adapter_model.safetensors")
+        (folder / WEIGHTS).write_bytes(to_bytes(weights[WEIGHTS]))
         config = model.llm.peft_config["default"]
         targets = sorted(config.target_modules)  # a set has another order in every process
         config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
@@ -157,7 +238,7 @@ def _write_weights(model: RnaGpt, folder: Path) -> None:
 def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
     model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
     if isinstance(model.llm, PeftModel):
-        weights = load_file(checkpoint / ADAPTER / "adapter_model.safetensors")
+        weights = load_file(checkpoint / WEIGHTS)
         set_peft_model_state_dict(model.llm, weights)
 
 
@@ -167,21 +248,7 @@ def _all(folder: Path) -> list[Path]:
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
     files = {p.relative_to(checkpoint).as_posix(): p for p in checkpoint.rglob("*") if p.is_file()}
-    return {name: sha256(path) for name, path in sorted(files.items()) if name != "manifest.json"}
-
-
-def _point_and_prune(folder: Path, keep: int) -> None:
-    """best.json and last.json out of the manifests at hand; then older checkpoints go."""
-    made = {path: read_json(path / "manifest.json") for path in _all(folder) if is_valid(path)}
-    last = list(made)[-1]
-    scored = [path for path in made if made[path]["val_loss"] is not None]
-    best = min(scored, key=lambda path: made[path]["val_loss"], default=last)
-    for name, path in (("best", best), ("last", last)):
-        facts = {key: made[path][key] for key in ("step", "val_loss")}
-        write_json(folder / f"{name}.json", {"folder": path.name} | facts)
-    for path in _all(folder):  # damaged ones go, too
-        if path not in (best, *list(made)[-keep:]):
-            shutil.rmtree(path)
+    return {name: sha256(path) for name, path in sorted(files.items()) if name != MANIFEST}
 
 
 def _sync(path: Path) -> None:

@@ -20,6 +20,7 @@ def commands() -> None:
     rnagpt demo                                  the whole path on the miniature world
     rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
     rnagpt export-dataset mini rna-qa            its questions and answers, to share
+    rnagpt export-model mini my-model            its model, to share
     """
 
 
@@ -72,6 +73,38 @@ def run(
     parameters = _from_file(file) | dict(given)
     with _going_on_later():
         execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
+
+
+@commands.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")
+@click.argument("notebook")
+@PROFILE
+@RUN
+@GIVEN
+@FILE
+def train(notebook: str, profile: str, run_id: str | None, given: Pairs, file: Path | None) -> None:
+    """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
+
+    \b
+    accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
+    torchrun --nproc_per_node 8 -m rnagpt_lib train 05 --profile paper_5k -p PARALLEL fsdp
+
+    The notebook, run with the same parameters, finds the training done and reads it. A training
+    that was stopped goes on, in another number of processes if need be (RECIPE packed). Scripts
+    for SLURM and SkyPilot are in clusters/.
+    """
+    from rnagpt_lib import execute, launch, stages
+
+    path = execute.find(notebook)
+    values = execute.checked(path, _from_file(file) | dict(given))
+    named = {name.lower(): value for name, value in values.items()}
+    seed = named.pop("seed", 0)
+    with _going_on_later():
+        log = launch.train_stage(
+            path.stem, run=run_id or profile, profile=profile, seed=seed, overrides=named
+        )
+    if log is not None:
+        click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
+        click.echo(f"  {stages.command(run_id or profile, path.stem)}")
 
 
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
@@ -180,6 +213,62 @@ def export_dataset(
         listed = ", ".join(f"{side} {number:,}" for side, number in sides.items())
         click.echo(f"{config:<12} {listed}")
     click.echo(f"Data card: {out / 'README.md'}")
+
+
+@commands.command(short_help="Make a folder of a run's trained model, to load or share.")
+@click.argument("run_id", metavar="RUN")
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Choice(["MA", "IT"]),
+    default="IT",
+    show_default=True,
+    help="The model after stage 1 (MA, modality alignment) or stage 2 (IT, instruction tuning).",
+)
+@click.option(
+    "--merged",
+    is_flag=True,
+    help="Merge the adapters into the LLM's weights and write the whole LLM, which other software "
+    "loads, too; as large as the LLM is.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
+@click.option(
+    "--push",
+    "name",
+    metavar="OWNER/NAME",
+    help="Then upload OUT to the Hugging Face Hub, as a private repository if it is new. Needs a "
+    "token that may write, in HF_TOKEN.",
+)
+def export_model(
+    run_id: str, out: Path, model: str, merged: bool, force: bool, name: str | None
+) -> None:
+    """Make OUT, a folder with the trained model of RUN.
+
+    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 05 finished (04 for
+    MA). OUT is a folder that does not exist yet; it appears whole or not at all.
+
+    \b
+    rnagpt export-model reference my-rna-gpt     from the run that comes with the repository
+
+    OUT holds the projection and the adapters as safetensors, the prompt template, names and hashes
+    of the encoder and the LLM that they belong to, the scores of notebook 06 if it is finished, and
+    a model card, README.md. SHA256SUMS has every file's hash. The encoder and the LLM stay where
+    they are. Without --push nothing is sent anywhere.
+
+    \b
+    from rnagpt_lib.generate import load_model
+    load_model(model="my-rna-gpt").ask("GGCUAGCUCAAUCGG", "What type of RNA is the RNA?")
+    """
+    from rnagpt_lib import export_model, hub
+
+    if name:
+        hub.check(name)
+    about = export_model.export_model(run_id, out, model=model, merged=merged, force=force)
+    if not about["scored"]:
+        click.echo("Not scored: notebook 06 of this run is not finished, and the card says so.")
+    click.echo(f"Model card: {out / 'README.md'}")
+    if name:
+        click.echo(f"Uploaded: {hub.push(out, name)} (private, if it is new)")
 
 
 @commands.command(short_help="What a profile needs and this machine lacks.")

@@ -1,25 +1,23 @@
-"""RNA-FM, the frozen encoder: one vector per nucleotide, and the cache of what it computed.
+"""RNA-FM, the frozen encoder: one vector per nucleotide (``vector_cache`` keeps them).
 
 The model is the ``fm`` package's own class, so the miniature encoder in ``models/`` and the
 published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles.
 """
 
-import hashlib
-import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, replacing, sha256, write_json
+from rnagpt_lib.files import read_json, sha256, write_json
 from rnagpt_lib.paths import from_root, shown
 from rnagpt_lib.sequences import normalise, windows
 
 MIN_LENGTH = 10  # below it RNA-FM's vectors say little
+BATCH_TOKENS = 8192  # of a forward pass, with padding
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once
 
@@ -53,9 +51,11 @@ class Encoder:
         return encoder
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> "Encoder":
+    def load(cls, folder: str | Path, device: str | None = None) -> "Encoder":
         """Read config.json, manifest.json and model.safetensors; the file's hash must be the one
-        that the manifest records. Raises InputError when a file is missing or another."""
+        that the manifest records. ``device`` None: a GPU, where there is one.
+
+        Raises InputError when a file is missing or another."""
         folder = from_root(folder)
         for name in (CONFIG, MANIFEST, WEIGHTS):
             if not (folder / name).is_file():
@@ -74,7 +74,7 @@ class Encoder:
         encoder = cls(read_json(folder / CONFIG), digest)
         state = load_file(folder / WEIGHTS)
         encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
-        encoder.model.to(device)
+        encoder.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return encoder
 
     def save(self, folder: str | Path, facts: dict) -> None:
@@ -101,16 +101,23 @@ class Encoder:
         """Token ids (B, longest + 2) of normalised sequences: <cls> … <eos> <pad>."""
         return self.alphabet.get_batch_converter()([("", s) for s in sequences])[2]
 
-    @torch.no_grad()
-    def encode(self, sequences: Sequence[str], batch_tokens: int = 8192) -> list[torch.Tensor]:
+    def encode(
+        self, sequences: Sequence[str], batch_tokens: int = BATCH_TOKENS
+    ) -> list[torch.Tensor]:
         """One (L, dim) fp32 tensor per sequence, in order, whatever else is in the batch.
 
         Sequences are normalised; longer ones than a window are read in overlapping windows and
         averaged where these overlap. Raises InputError for under 10 nt or a foreign letter.
         """
-        sequences = [_checked(sequence) for sequence in sequences]
-        sums = [torch.zeros(len(s), self.dim) for s in sequences]
-        counts = [torch.zeros(len(s), 1) for s in sequences]
+        found = {i: x for done in self.in_batches(sequences, batch_tokens) for i, x in done}
+        return [found[i] for i in range(len(sequences))]
+
+    def in_batches(
+        self, sequences: Sequence[str], batch_tokens: int = BATCH_TOKENS
+    ) -> Iterator[list[tuple[int, torch.Tensor]]]:
+        """What ``encode`` gives, as it is made, the shortest first: for each forward pass the
+        sequences that it completes, as (place in ``sequences``, (L, dim) tensor)."""
+        sequences = [checked(sequence) for sequence in sequences]
         pieces = [
             (i, start, stop)
             for i, s in enumerate(sequences)
@@ -118,11 +125,18 @@ class Encoder:
         ]
         for batch in batches(pieces, batch_tokens):
             vectors = self._forward([sequences[i][start:stop] for i, start, stop in batch])
+            done = []
             for (i, start, stop), x in zip(batch, vectors, strict=True):
-                sums[i][start:stop] += x[1 : stop - start + 1]  # less <cls>, <eos> and padding
-                counts[i][start:stop] += 1
-        return [total / count for total, count in zip(sums, counts, strict=True)]
+                length = len(sequences[i])
+                if start == 0:  # windows are equally long, so a sequence's follow each other
+                    total, count = torch.zeros(length, self.dim), torch.zeros(length, 1)
+                total[start:stop] += x[1 : stop - start + 1]  # less <cls>, <eos> and padding
+                count[start:stop] += 1
+                if stop == length:
+                    done.append((i, total / count))
+            yield done
 
+    @torch.no_grad()
     def _forward(self, sequences: list[str]) -> torch.Tensor:
         """Last layer's vectors (B, longest + 2, dim) on the CPU."""
         device = next(self.model.parameters()).device
@@ -144,80 +158,12 @@ def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
         yield batch
 
 
-class Embeddings:
-    """Read-only map from a sequence to its (L, dim) tensor, read from the cache file on demand."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._file = safe_open(path, framework="pt")
-        self._keys = set(self._file.keys())
-
-    def __getitem__(self, sequence: str) -> torch.Tensor:
-        key = _key(sequence)
-        if key not in self._keys:
-            raise KeyError(f"no embedding of {sequence[:20]}… in {self.path}")
-        return self._file.get_tensor(key)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __contains__(self, sequence: object) -> bool:
-        return isinstance(sequence, str) and _key(sequence) in self._keys
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """All of them by key; raises SafetensorError when a tensor is not what was written."""
-        sums = self._file.metadata()
-        found = {key: self._file.get_tensor(key) for key in sorted(self._keys)}
-        if any(sums.get(key) != _checksum(tensor) for key, tensor in found.items()):
-            raise SafetensorError("checksum differs")
-        return found
-
-
-def encode_all(encoder: Encoder, sequences: Sequence[str], folder: str | Path) -> Embeddings:
-    """Embeddings of all sequences, each distinct one computed once and kept in one file of
-    ``folder`` that carries the encoder's hash in its name. What is there already is not computed
-    again; a damaged file is made anew, with a line that says so."""
-    if not sequences:
-        raise InputError("there are no sequences to encode")
-    path = Path(folder) / f"embeddings-{encoder.hash[:16]}.safetensors"
-    wanted = {_key(sequence): _checked(sequence) for sequence in sequences}
-    known = _kept(path)
-    missing = [key for key in sorted(wanted) if key not in known]
-    if missing:
-        vectors = encoder.encode([wanted[key] for key in missing])
-        _write(path, known | dict(zip(missing, vectors, strict=True)))
-    return Embeddings(path)
-
-
-def _kept(path: Path) -> dict[str, torch.Tensor]:
-    if not path.exists():
-        return {}
-    try:
-        return Embeddings(path).tensors()
-    except SafetensorError as error:
-        print(f"{path.name} is damaged ({error}): computing the embeddings again")
-        path.unlink()
-        return {}
-
-
-def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {key: _checksum(x) for key, x in tensors.items()})
-
-
-def _checked(sequence: str) -> str:
+def checked(sequence: str) -> str:
+    """The sequence as it is encoded: normalised. Raises InputError for under 10 nt or a foreign
+    letter."""
     sequence = normalise(sequence)
     if len(sequence) < MIN_LENGTH:
         raise InputError(
             f"sequence {sequence!r} has {len(sequence)} nt; the encoder needs at least {MIN_LENGTH}"
         )
     return sequence
-
-
-def _key(sequence: str) -> str:
-    return hashlib.sha256(normalise(sequence).encode()).hexdigest()
-
-
-def _checksum(tensor: torch.Tensor) -> str:
-    return f"{zlib.crc32(tensor.contiguous().numpy().tobytes()):08x}"

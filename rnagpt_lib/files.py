@@ -31,6 +31,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(path: Path, remedy: str) -> Iterator[None]:
+    """What the disk refuses within the block becomes an InputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{shown(path)} cannot be written: {reason}; {remedy}") from error
+
+
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)

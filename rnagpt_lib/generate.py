@@ -5,14 +5,15 @@ read once; its questions go on from a copy of its prefix cache.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rnagpt_lib import checkpoints
+from rnagpt_lib import checkpoints, exported, paths
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.kvcache import roomy_cache
@@ -46,7 +47,7 @@ def answers(
     max_new_tokens: int = 256,
     batch_size: int = 64,
 ) -> list[Answer]:
-    """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, as one by one.
+    """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, in fp32 as one by one.
 
     Give the same object for the same RNA: it is then read once for all of its questions, and
     a question that is asked twice is answered once. Raises InputError where prompt and answer
@@ -217,17 +218,45 @@ class Chat:
         return answers(self.model, [None] * len(questions), questions, **options)
 
 
-def load_model(run: str = "mini", model: str = "IT", max_new_tokens: int = 256) -> Chat:
-    """``vanilla``, ``MA`` or ``IT`` of a run, ready to be asked.
+def load_model(
+    run: str = "mini",
+    model: str = "IT",
+    max_new_tokens: int = 256,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+) -> Chat:
+    """``vanilla``, ``MA`` or ``IT`` of a run, or an exported model by its folder, ready to be asked.
 
-    Raises InputError for another name, and when the stage that makes the model has not run.
+    ``llm``, ``encoder``: where the frozen models are, when not where the model's config says.
+    Raises InputError for another name, when the stage that makes the model has not run, for a
+    damaged folder, and for frozen models with other hashes than the model was trained on.
     """
-    if model not in MODELS:
-        raise InputError(f"model {model!r} is unknown; models are {', '.join(MODELS)}")
-    loaded = checkpoints.load(stage_folder(run, MODELS[model]))
+    if model in MODELS:
+        name, folder = model, checkpoints.find(stage_folder(run, MODELS[model]))
+    else:
+        folder = _exported(model)
+        name, llm = exported.check(folder), llm or exported.llm_of(folder)
+    loaded = checkpoints.assemble(folder, llm=llm, encoder=encoder)
     if isinstance(loaded.llm, PeftModel):
         loaded.llm.merge_adapter()  # the same function, with half of the matrix products
-    return Chat(model, loaded, checkpoints.load_encoder(loaded), max_new_tokens)
+    return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens)
+
+
+def _exported(model: str) -> Path:
+    folder = paths.from_root(model)
+    if not folder.is_dir():
+        raise InputError(
+            f"model {model!r} is unknown; models are {', '.join(MODELS)}, or the folder of an "
+            f"exported one, and {paths.shown(folder)} is none"
+        )
+    return folder
+
+
+def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:
+    """All of `MODELS`; vanilla and MA share their weights. Raises InputError as `load_model`."""
+    ma, it = (load_model(run, name, max_new_tokens) for name in ("MA", "IT"))
+    return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
 
 
 def read_sequence(text: str) -> tuple[str, list[str]]:

@@ -114,20 +114,32 @@ class RnaGpt(nn.Module):
                 self.llm = get_peft_model(llm, _lora(config))
 
     @classmethod
-    def build(cls, config: Config, *, seed: int = 0, template: Template | None = None) -> "RnaGpt":
+    def build(
+        cls,
+        config: Config,
+        *,
+        seed: int = 0,
+        template: Template | None = None,
+        device: str | None = None,
+        attention: str = "sdpa",
+    ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
+
+        ``device``: where to; by default the GPU where there is one. ``attention``: as in
+        ``base_llm.load``.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
         4 bits are asked for without CUDA and bitsandbytes.
         """
         if base_llm.hash_of(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
-        llm = base_llm.load(config.llm, config.precision, four_bits=config.train == "qlora")
+        four_bits = config.train == "qlora"
+        llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, attention=attention)
         tokenizer = base_llm.tokenizer_of(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = cls(llm, tokenizer, config, template)
-        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     @property
     def causal(self) -> nn.Module:

@@ -24,7 +24,8 @@ from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
-              "requests_per_minute", "tokens_per_minute", "batch_tokens"}  # fmt: skip
+              "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
+              "track"}  # fmt: skip
 
 
 class Stage(BaseModel):
@@ -158,6 +159,10 @@ class Train(Stage):
     schedule is counted in pairs. ``rnas_per_step``: over all processes together; ``row_tokens``:
     the budget of one pass of one process. ``precision``: of the frozen LLM; what trains is in fp32.
     ``patience``: validations without a new best loss after which a training ends (0: never).
+    ``parallel``: what several processes do with the model, each a copy (``ddp``) or each a part
+    (``fsdp``, for LLMs that don't fit one GPU). ``attention``: by a dense mask, or (``flex``, on
+    CUDA, for long rows) by one whose empty blocks are skipped.
+    ``cache``: how the encoder's vectors are kept, or ``live``: encoded at each visit.
     """
 
     encoder: str = "models/mini-encoder"
@@ -173,9 +178,12 @@ class Train(Stage):
     rnas_per_step: int = Field(1, ge=1)
     row_tokens: int = Field(2048, ge=64)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    cache: Literal["fp32", "fp16", "live"] = "fp32"
     validate_every: int = Field(0, ge=0)
     patience: int = Field(0, ge=0)
-    track: Literal["none", "tensorboard", "trackio"] = "none"
+    track: Literal["jsonl", "tensorboard", "trackio"] = "jsonl"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    attention: Literal["sdpa", "flex"] = "sdpa"
     keep: int = Field(2, ge=2)
 
 

@@ -1,5 +1,6 @@
-"""How a run's data set was made, read back from the files of its stages 00 to 03."""
+"""How a run's data set or model was made, read back from the files of its stages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -41,9 +42,10 @@ class Provenance:
     sources: tuple[Source, ...]
 
     @classmethod
-    def of(cls, run_id: str) -> "Provenance":
-        """Read it. Raises InputError for a damaged file, and for sources that are none."""
-        folders = {stage: stage_folder(run_id, stage) for stage in (FIRST, TOPICS, SUMMARIES, LAST)}
+    def of(cls, run_id: str, path: Sequence[str] = STAGES[:4]) -> "Provenance":
+        """Read it, of the stages in ``path``, 00 to 03 and any after them. Raises InputError for a
+        damaged file, and for sources that are none."""
+        folders = {stage: stage_folder(run_id, stage) for stage in path}
         read = {
             name: {stage: read_json(folder / name) for stage, folder in folders.items()}
             for name in (MANIFEST, METRICS)

@@ -127,7 +127,7 @@ def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
     """A metric by stratum, with its bounds and the number of answers."""
     rows = {}
     for model in _models(results):
-        cells = {s: _bounded(results, model, metric, s) for s in (ALL, *_strata(results))}
+        cells = {s: bounded(results, model, metric, s) for s in (ALL, *_strata(results))}
         rows[model] = cells
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
@@ -205,7 +205,8 @@ def _triple(values: Sequence[float]) -> str:
     return " / ".join(number(value) for value in values)
 
 
-def _bounded(results: Results, model: str, metric: str, stratum: str) -> str:
+def bounded(results: Results, model: str, metric: str, stratum: str = ALL) -> str:
+    """A score with its bounds and the number of answers; – where there is none."""
     value, low, high, n = (
         results.value(model, metric, stratum=stratum, column=c)
         for c in ("value", "low", "high", "n")

@@ -132,7 +132,7 @@ class Semantic:
     def _count(self, pairs: Sequence[tuple[str, str]]) -> None:
         texts = [text for pair in pairs for text in pair]
         long = [text for text in set(texts) if len(text) > MAX_TOKENS]  # a token is ≥ 1 letter
-        lengths = self.scorer._tokenizer(long).input_ids if long else []
+        lengths = self.scorer._tokenizer(long, verbose=False).input_ids if long else []
         cut = {text for text, ids in zip(long, lengths, strict=True) if len(ids) > MAX_TOKENS}
         self.definition["empty_texts"] += sum(not text.strip() for text in texts)
         self.definition["cut_texts"] += sum(text in cut for text in texts)

@@ -45,12 +45,12 @@ def normalise(sequence: str) -> str:
     text = "".join(sequence.split()).replace("-", "").replace(".", "").upper().replace("T", "U")
     if not text:
         raise InputError("the sequence is empty; give at least one nucleotide")
-    for position, letter in enumerate(text, start=1):
-        if letter not in _ALLOWED:
-            raise InputError(
-                f"letter {letter!r} at position {position}: {_why(letter)}; use A, C, G, U"
-                " (or T) and the IUPAC codes of ambiguous nucleotides, N for an unknown one"
-            )
+    if not _ALLOWED.issuperset(text):  # all letters at once, as every visit of an RNA comes by here
+        position, letter = next((p, x) for p, x in enumerate(text, start=1) if x not in _ALLOWED)
+        raise InputError(
+            f"letter {letter!r} at position {position}: {_why(letter)}; use A, C, G, U"
+            " (or T) and the IUPAC codes of ambiguous nucleotides, N for an unknown one"
+        )
     return text
 
 

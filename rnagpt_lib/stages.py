@@ -32,7 +32,7 @@ NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "params.json",
     "metrics.json",
 )
-NO_RESULTS = {"state", "figures"}
+NO_RESULTS = {"state", "figures", "rnagpt"}
 
 
 def stage_folder(run_id: str, stage: str) -> Path:

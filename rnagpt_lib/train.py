@@ -6,32 +6,34 @@ alone, so a resumed training goes on as if never interrupted. Under ``accelerate
 all pairs of the step, however many processes there are.
 """
 
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
-from rnagpt_lib import checkpoints, memory, paths, progress
+from rnagpt_lib import checkpoints, parallel, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
+from rnagpt_lib.step_log import StepLog, read_log, speed, tracking
 from rnagpt_lib.trees import Trees
-from rnagpt_lib.visits import Step, epoch_steps, length_of_epoch, steps_per_epoch
+from rnagpt_lib.visits import Step, Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
-LOG = "steps.jsonl"
 TOGETHER = 64  # RNAs of the validation side in memory at a time
 EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
-FREE = ("keep", "track")  # parameters that do not decide the course of a training
+FREE = (
+    "attention",
+    "keep",
+    "parallel",
+    "track",
+)  # parameters that do not decide the course of a training
 
 
 def lr_at(done: int, total: int, params: Train) -> float:
@@ -61,10 +63,11 @@ class Trainer:
     def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
         self.model, self.params = model, params
         # mixed precision is the model's own matter: RnaGpt.amp
-        options = {"cpu": model.device.type == "cpu"} | _tracking(params, folder)
+        options = {"cpu": not torch.cuda.is_available()} | tracking(params, folder)
         self.machine = Accelerator(mixed_precision="no", **options)
+        shards = params.parallel == "fsdp"
+        self.wrapped = parallel.sharded(model) if shards else self.machine.prepare(model)
         self.optimiser = optimiser_of(model, params)
-        self.wrapped, _ = self.machine.prepare(model, self.optimiser)
         half = params.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
 
@@ -75,8 +78,8 @@ class Trainer:
         """
         pairs = sum(len(visit.pairs) for visit in step.visits)
         own = [trees.tree(*visit) for visit in self._share(step.visits)]
-        spare = trees.tree(step.visits[0].rna, step.visits[0].pairs[:1])
-        loss, tokens = self._loss(own, pairs, spare, backward=True)
+        some = Visit(step.visits[0].rna, step.visits[0].pairs[:1])
+        loss, tokens = self._loss(own, pairs, lambda: trees.tree(*some), backward=True)
         self.scaler.unscale_(self.optimiser)
         norm = self._norm()
         for group in self.optimiser.param_groups:
@@ -92,19 +95,19 @@ class Trainer:
         if not len(trees):
             return None
         pairs, total = int(trees.pairs.sum()), 0.0
-        spare = trees.tree(0, [0])
         for start in range(0, len(trees), TOGETHER):
             own = [trees[i] for i in self._share(range(len(trees))[start : start + TOGETHER])]
-            total += self._loss(own, pairs, spare, backward=False)[0]
+            total += self._loss(own, pairs, lambda: trees.tree(0, [0]), backward=False)[0]
         return round(total, 6)
 
     def state(self) -> dict:
-        """What a resume needs besides the weights."""
-        return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+        """What a resume needs besides the weights; every process is to ask for it."""
+        optimiser = parallel.state_of(self.wrapped, self.optimiser)
+        return {"optimiser": optimiser, "scaler": self.scaler.state_dict()}
 
     def load_state(self, state: dict) -> None:
-        """Take up what ``state`` gave."""
-        self.optimiser.load_state_dict(state["optimiser"])
+        """Take up what ``state`` gave, in however many processes."""
+        parallel.load_state(self.wrapped, self.optimiser, state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
 
     def _share(self, items: Sequence) -> Sequence:
@@ -112,7 +115,7 @@ class Trainer:
         return items[self.machine.process_index :: self.machine.num_processes]
 
     def _loss(
-        self, trees: Sequence[Tree], pairs: int, spare: Tree, *, backward: bool
+        self, trees: Sequence[Tree], pairs: int, spare: Callable[[], Tree], *, backward: bool
     ) -> tuple[float, float]:
         """Loss and tokens of the trees of all processes; a pair of them weighs 1/``pairs``.
 
@@ -122,7 +125,7 @@ class Trainer:
         """
         work = [(rows, pairs) for rows in passes(trees, self.params.row_tokens)]
         most = self.machine.gather(torch.tensor([len(work)], device=self.machine.device)).max()
-        work += [([[spare]], math.inf)] * (int(most) - len(work))
+        work += [([[spare()]], math.inf) for _ in range(int(most) - len(work))]
         tokens = float(sum(map(len, trees)))
         totals = torch.tensor([0.0, tokens], dtype=torch.float64, device=self.machine.device)
         for number, (rows, weighed) in enumerate(work, start=1):
@@ -138,7 +141,8 @@ class Trainer:
 
     def _norm(self) -> float:
         trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
-        return torch.nn.utils.get_total_norm([g for g in trained if g is not None]).item()
+        norm = torch.nn.utils.get_total_norm([g for g in trained if g is not None])
+        return parallel.whole(norm).item()
 
 
 def train(
@@ -160,6 +164,8 @@ def train(
     the disk takes no more; the last checkpoint stays as it is.
     """
     _check(model, trees, folder)
+    checkpoint = checkpoints.newest(folder)
+    state = checkpoints.restore(model, checkpoint) if checkpoint else None
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
     check_share(params, processes)
@@ -167,8 +173,8 @@ def train(
     total, span = per_epoch * params.epochs, length_of_epoch(trees, params, processes)
     every = params.validate_every or per_epoch
     plan = _plan(trees, params, seed, processes)
-    done = _resume(trainer, folder, plan)
-    with _Log(trainer.machine, folder, params, total, done) as log:
+    done = _resume(trainer, checkpoint, state, plan) if checkpoint else 0
+    with StepLog(trainer.machine, folder, params, total, done) as log:
         for number, epoch, step in _remaining(trees, params, seed, done, processes):
             if log.is_over(params.patience):
                 break
@@ -176,83 +182,20 @@ def train(
             row = {"step": number + 1, "epoch": epoch + 1, "lr": rate}
             row |= trainer.update(trees, step, rate)
             _look(row, trainer, trees, step, folder)
-            row |= _speed(row, time.perf_counter() - began, model.device)
+            row |= speed(row, time.perf_counter() - began, model.device)
             due = (number + 1) % every == 0 or number + 1 == total
             if due:
                 row["val_loss"] = trainer.validate(validation)
             log.add(row)
-            if due and trainer.machine.is_main_process:
+            if due:
                 state = trainer.state() | {"plan": plan}
-                scored = {"val_loss": row["val_loss"], "keep": params.keep}
-                checkpoints.save(model, folder, number + 1, state, **scored)
+                options = {"val_loss": row["val_loss"], "keep": params.keep}
+                options["writes"] = trainer.machine.is_main_process
+                checkpoints.save(model, folder, number + 1, state, **options)
+    if trainer.machine.is_main_process:
+        checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
     trainer.machine.wait_for_everyone()
     return read_log(folder)
-
-
-def read_log(folder: Path) -> pd.DataFrame:
-    """``steps.jsonl`` of a stage's folder: step, epoch, lr, loss, grad_norm, tokens, pairs,
-    seconds, tokens_per_second, memory_gb and, at checkpoints, val_loss."""
-    lines = (folder / LOG).read_text("utf-8").splitlines()
-    return pd.DataFrame([json.loads(line) for line in lines])
-
-
-class _Log:
-    """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes."""
-
-    def __init__(
-        self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
-    ) -> None:
-        self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
-        kept = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        rows = [json.loads(line) for line in kept[:done]]
-        self.losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
-        machine.wait_for_everyone()
-        if self.writes:
-            self.path.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
-        machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
-        # plain text, which stays: an executed notebook shows how long it took
-        self.bar = tqdm(
-            total=total,
-            initial=done,
-            unit="step",
-            mininterval=5,
-            desc="training",
-            disable=not (self.writes and progress.seen()),
-        )
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-        for tracker in self.machine.trackers:
-            tracker.finish()
-
-    def add(self, row: dict) -> None:
-        if row.get("val_loss") is not None:
-            self.losses.append(row["val_loss"])
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", validation=self.losses[-1:], refresh=False)
-        self.bar.update()
-        self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
-        if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-
-    def is_over(self, patience: int) -> bool:
-        """Whether the last ``patience`` validations have brought no new best loss."""
-        best = min(self.losses, default=None)
-        return bool(patience and best is not None and best not in self.losses[-patience:])
-
-
-def _tracking(params: Train, folder: Path) -> dict:
-    """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
-    if params.track == "none":
-        return {}
-    if find_spec(params.track) is None:
-        raise InputError(
-            f"TRACK is {params.track}, which is not installed: pip install {params.track}"
-        )
-    return {"log_with": params.track, "project_dir": str(folder)}
 
 
 def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
@@ -306,14 +249,6 @@ def _not_finite(row: dict, trees: Trees, step: Step, folder: Path) -> str:
     )
 
 
-def _speed(row: dict, seconds: float, device: torch.device) -> dict:
-    return {
-        "seconds": round(seconds, 4),
-        "tokens_per_second": round(row["tokens"] / seconds, 1),
-        "memory_gb": round(memory.peak(device) / 1e9, 3),
-    }
-
-
 def _remaining(
     trees: Trees, params: Train, seed: int, done: int, processes: int
 ) -> Iterator[tuple[int, int, Step]]:
@@ -332,12 +267,8 @@ def _plan(trees: Trees, params: Train, seed: int, processes: int) -> str:
     return digest([seed, params.model_dump(exclude=set(FREE)), trees.hash(), shared])
 
 
-def _resume(trainer: Trainer, folder: Path, plan: str) -> int:
-    """Steps done by the newest whole checkpoint (0: none), its state loaded."""
-    checkpoint = checkpoints.newest(folder)
-    if checkpoint is None:
-        return 0
-    state = checkpoints.restore(trainer.model, checkpoint)
+def _resume(trainer: Trainer, checkpoint: Path, state: dict, plan: str) -> int:
+    """Take up a checkpoint's state; the steps that were done."""
     if state["plan"] != plan:
         raise InputError(
             f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "

@@ -1,10 +1,12 @@
 """A small LLM in the format of Llama 3 Instruct: its kind of tokenizer, stops, shapes and shards."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 BOS, END, TURN = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 SPECIAL = [BOS, END, "<|start_header_id|>", "<|end_header_id|>", TURN]
@@ -20,9 +22,14 @@ TEXTS = [
 ]
 
 
-def write(folder: Path, shard: str = "40KB", vocabulary: int = 400) -> Path:
-    """Random weights: grouped queries, untied embeddings, bf16 in shards; no pad token."""
-    tokenizer = _tokenizer(vocabulary)
+def write(
+    folder: Path, shard: str = "40KB", vocabulary: int = 400, texts: Sequence[str] = TEXTS
+) -> Path:
+    """Random weights: grouped queries, untied embeddings, bf16 in shards; no pad token.
+
+    The tokenizer's words are those of ``texts``.
+    """
+    tokenizer = _tokenizer(vocabulary, texts)
     tokenizer.save_pretrained(folder)
     ends = [tokenizer.convert_tokens_to_ids(END), tokenizer.eos_token_id]
     config = LlamaConfig(
@@ -34,14 +41,16 @@ def write(folder: Path, shard: str = "40KB", vocabulary: int = 400) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         llm = LlamaForCausalLM(config).to(torch.bfloat16)
+    llm.lm_head.weight.data[ends] *= 3  # a random model would hardly ever end its answers
     llm.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, do_sample=True, temperature=0.6
     )
+    logging.disable_progress_bar()
     llm.save_pretrained(folder, max_shard_size=shard)
     return folder
 
 
-def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+def _tokenizer(vocabulary: int, texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE over Llama 3's words; BOS is added to what is not said to be plain text."""
     bpe = Tokenizer(models.BPE(ignore_merges=True))
     split = pre_tokenizers.Split(Regex(WORDS), "isolated")
@@ -52,7 +61,7 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(TEXTS, trainer)
+    bpe.train_from_iterator(texts, trainer)
     bpe.add_special_tokens(SPECIAL)
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, bpe.token_to_id(BOS))]

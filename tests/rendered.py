@@ -1,9 +1,17 @@
-"""Markdown as a reader sees it: rendered by JupyterLab's own converter, raw HTML let through."""
+"""What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), and
+what an executed notebook shows and should not."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+
+from rnagpt_lib import paths
 
 CONVERT = """
 import json, sys
@@ -35,3 +43,14 @@ def pages(texts: list[str]) -> list[Page]:
     given = json.dumps(texts)
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
     return [Page(html) for html in json.loads(done.stdout)]
+
+
+def unwanted(executed: Path) -> Iterator[str]:
+    """Warnings (progress bars alone are welcome on stderr) and absolute paths into the project."""
+    for cell in nbformat.read(executed, 4).cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                lines = (line for line in re.split(r"[\r\n]+", output.text) if line.strip())
+                yield from (line for line in lines if "%|" not in line)
+            elif str(paths.root()) in str(output.get("text", "")):
+                yield str(output.text)

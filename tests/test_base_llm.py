@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from werkzeug import Request, Response
 
 from rnagpt_lib import base_llm
 from rnagpt_lib.errors import InputError
@@ -20,6 +20,7 @@ from rnagpt_lib.template import ids
 from rnagpt_lib.trees import stage1_trees, stage2_trees
 from tests import llama3
 from tests.standin import serve
+from tests.standin.hub import Hub
 from tests.tiny_model import DIM, config_of
 
 QUESTION = "What type of RNA is the RNA?"
@@ -130,37 +131,6 @@ def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
 # The hub.
 
 
-class Hub:
-    """The routes of the hub that a snapshot takes, over one folder; ``refuses``: name → status."""
-
-    sha = "0123456789abcdef0123456789abcdef01234567"
-    prefix = ""
-
-    def __init__(self, folder, refuses):
-        self.folder, self.refuses, self.asked = folder, refuses, []
-
-    def __call__(self, environ, start_response):
-        request = Request(environ)
-        self.asked.append(request.path)
-        return self.answer(request)(environ, start_response)
-
-    def answer(self, request):
-        for name, (status, code) in self.refuses.items():
-            if name in request.path:
-                return Response("{}", status, {"X-Error-Code": code, "X-Error-Message": code})
-        if request.path.startswith("/api/models/"):
-            files = [*sorted(p.name for p in self.folder.iterdir()), "original/consolidated.00.pth"]
-            known = {"id": "some/llm", "sha": self.sha, "private": False, "gated": False,
-                     "siblings": [{"rfilename": name} for name in files]}  # fmt: skip
-            if "/tree/" in request.path:
-                known = [{"type": "file", "path": n, "size": 1, "oid": self.sha} for n in files]
-            return Response(json.dumps(known), content_type="application/json")
-        file = self.folder / request.path.rpartition("/")[2]
-        data = file.read_bytes()
-        headers = {"ETag": f'"{hash(file.name) & 0xFFFFFFFF:x}"', "X-Repo-Commit": self.sha}
-        return Response(data, headers=headers)
-
-
 ASK = """
 import sys
 from rnagpt_lib import base_llm
@@ -184,7 +154,10 @@ def ask(names, url, cache, offline="0"):
 
 
 def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp_path):
-    hub = Hub(folder, {})
+    there = shutil.copytree(folder, tmp_path / "hub/some/llm")
+    (there / "original").mkdir()
+    (there / "original/consolidated.00.pth").write_bytes(b"not read")
+    hub = Hub(tmp_path / "hub")
     with serve(hub) as url:
         [first] = ask(["hf:some/llm"], url, tmp_path)
         assert first.split()[1] == base_llm.hash_of(folder)
@@ -193,7 +166,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp
     assert again == first and "not in the cache" in other
 
 
-def test_the_hub_s_refusals_say_what_to_do(folder, tmp_path):
+def test_the_hub_s_refusals_say_what_to_do(tmp_path):
     refuses = {
         "/gated/": (403, "GatedRepo"),
         "/gone/": (404, "RepoNotFound"),
@@ -207,6 +180,12 @@ def test_the_hub_s_refusals_say_what_to_do(folder, tmp_path):
         "hf:busy/llm": "cannot be reached",
         "hf:not a name": "OWNER/NAME",
     }
-    with serve(Hub(folder, refuses)) as url:
+    with serve(Hub(tmp_path, refuses=refuses)) as url:
         for line, (name, reason) in zip(ask(said, url, tmp_path), said.items(), strict=True):
             assert line.startswith(f"{name}: ") and reason in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: there is one")
+def test_flex_attention_without_a_gpu_is_refused(folder):
+    with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
+        RnaGpt.build(config_of(folder), attention="flex")

@@ -1,11 +1,12 @@
 """Checkpoints: whole or absent, the newest whole one found, another model's refused."""
 
+import ast
 import json
-import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from tiny_model import config_of, make_trees, write_llm
@@ -108,6 +109,28 @@ def test_a_flipped_bit_is_seen(model, tmp_path):
     assert checkpoints.newest(tmp_path) is None
 
 
+def test_a_manifest_with_any_bit_flipped_is_refused_or_says_the_same(model, tmp_path):
+    saved = save(model, tmp_path, 12, 1.5)
+    path = saved / "manifest.json"
+    raw, refused = path.read_bytes(), 0
+    for place in range(0, len(raw), 5):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << place % 8]) + raw[place + 1 :])
+        if checkpoints.is_valid(saved):
+            found = json.loads(path.read_text())
+            assert (found["step"], found["val_loss"]) == (12, 1.5)
+        else:
+            refused += 1
+    assert refused > 0.9 * len(raw) / 5
+
+
+def test_what_a_killed_save_left_goes_with_the_next(model, tmp_path):
+    left = tmp_path / "checkpoints" / ".step-00000007" / "state"
+    left.mkdir(parents=True)
+    (left / "training.pt").write_bytes(b"half")
+    save(model, tmp_path, 9)
+    assert not list((tmp_path / "checkpoints").glob(".step*"))
+
+
 def test_an_interrupted_save_leaves_the_last_good_one(model, tmp_path, monkeypatch):
     first = save(model, tmp_path, 1)
 
@@ -181,6 +204,35 @@ class Danger:
 def test_a_pickle_that_runs_code_is_refused(model, tmp_path, capsys):
     saved = save(model, tmp_path, 1)
     torch.save({"plan": Danger()}, saved / "state" / "training.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        checkpoints.restore(model, saved)
+    other = RnaGpt.build(model.config)
+    before = [tensor.clone() for tensor in trained(other)]
+    with pytest.raises(InputError, match="training.pt holds more than tensors .* remove this"):
+        checkpoints.restore(other, saved)
     assert "code ran" not in capsys.readouterr().out
+    assert all(map(torch.equal, before, trained(other)))
+
+
+def sources() -> list[tuple[str, str]]:
+    """Every file with Python code of the project, and the code in it."""
+    root = Path(__file__).parents[1]
+    files = [path for name in ("rnagpt_lib", "benchmarks") for path in root.glob(f"{name}/*.py")]
+    found = [(path.name, path.read_text("utf-8")) for path in files]
+    for path in root.glob("notebooks/*.ipynb"):
+        cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        found.append((path.name, "\n".join(cells)))
+    return found
+
+
+def test_nothing_is_loaded_that_could_run_code():
+    """Every torch.load says weights_only=True, and no other reader of pickles is called."""
+    loads, pickles = [], []
+    for name, code in sources():
+        worth_a_look = "torch.load" in code or "pickle" in code
+        for node in ast.walk(ast.parse(code)) if worth_a_look else ():
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                loads += [(name, call)] if call.startswith("torch.load(") else []
+                pickles += [(name, call)] if "pickle" in call else []
+    assert {"checkpoints.py", "rnafm.py"} <= {name for name, _ in loads}
+    assert all("weights_only=True" in call for _, call in loads), loads
+    assert not pickles, pickles

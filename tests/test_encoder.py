@@ -1,11 +1,11 @@
-"""The encoder gives every nucleotide its vector, whatever the batch, and computes it once."""
+"""The encoder gives every nucleotide its vector, whatever the batch."""
 
 import random
 
 import pytest
 import torch
 
-from rnagpt_lib.encoder import WEIGHTS, Encoder, batches, encode_all
+from rnagpt_lib.encoder import WEIGHTS, Encoder, batches
 from rnagpt_lib.errors import InputError
 
 TINY = {
@@ -37,6 +37,15 @@ def test_a_sequence_has_the_same_vectors_in_any_batch(encoder):
         torch.testing.assert_close(vectors, encoder.encode([sequence])[0], atol=1e-5, rtol=0)
     for few, many in zip(encoder.encode(sequences, batch_tokens=1), together, strict=True):
         torch.testing.assert_close(few, many, atol=1e-5, rtol=0)
+
+
+def test_batches_complete_every_sequence_once_the_shortest_first(encoder):
+    sequences = [rna(n, n) for n in (3000, 33, 1022, 75, 1024, 10, 33)]
+    done = [place for batch in encoder.in_batches(sequences, 2500) for place, _ in batch]
+    assert sorted(done) == list(range(7)) and done[:4] == [5, 1, 6, 3]
+    found = {i: x for batch in encoder.in_batches(sequences) for i, x in batch}
+    for place, vectors in enumerate(encoder.encode(sequences)):
+        assert torch.equal(found[place], vectors)
 
 
 def test_cls_and_eos_are_stripped(encoder):
@@ -99,39 +108,3 @@ def test_missing_and_altered_weights_are_refused(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(content)
     with pytest.raises(InputError, match="sha256"):
         Encoder.load(tmp_path)
-
-
-def test_each_distinct_sequence_is_encoded_once(tmp_path, monkeypatch):
-    encoder, seen = Encoder.fresh(TINY, seed=1), []
-    encode = encoder.encode
-    monkeypatch.setattr(encoder, "encode", lambda s, **k: seen.extend(s) or encode(s, **k))
-    first = [rna(20, 1), rna(30, 2), rna(20, 1).lower()]
-    found = encode_all(encoder, first, tmp_path)
-    assert len(found) == 2 and sorted(seen) == sorted(first[:2])
-    torch.testing.assert_close(found[first[2]], encode([first[0]])[0])
-    again = encode_all(encoder, [*first, rna(40, 3)], tmp_path)
-    assert seen[2:] == [rna(40, 3)] and len(again) == 3
-    encode_all(encoder, first, tmp_path)
-    assert len(seen) == 3
-    assert rna(99, 9) not in again
-    with pytest.raises(KeyError):
-        again[rna(99, 9)]
-
-
-@pytest.mark.parametrize("fault", ["truncated", "flipped"])
-def test_a_damaged_cache_is_made_anew(tmp_path, capsys, fault):
-    encoder = Encoder.fresh(TINY, seed=1)
-    sequences = [rna(20, 1), rna(30, 2)]
-    path = encode_all(encoder, sequences, tmp_path).path
-    good = path.read_bytes()
-    path.write_bytes(good[:-50] if fault == "truncated" else good[:-1] + bytes([good[-1] ^ 1]))
-    found = encode_all(encoder, sequences, tmp_path)
-    assert "damaged" in capsys.readouterr().out
-    for sequence, vectors in zip(sequences, encoder.encode(sequences), strict=True):
-        assert torch.equal(found[sequence], vectors)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_encoders_do_not_share_a_cache(tmp_path):
-    paths = {encode_all(Encoder.fresh(TINY, s), [rna(20)], tmp_path).path for s in (1, 2)}
-    assert len(paths) == 2

@@ -20,20 +20,18 @@ from rnagpt_lib import (
     card,
     cli,
     export,
+    export_place,
     export_tables,
     prompts,
     provenance,
-    qa,
     shards,
     stages,
-    summarize,
     tables,
-    units,
 )
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import sha256
 from rnagpt_lib.runs import Run
-from tests.curated import curated
+from tests.finished import made
 
 FIRST, TOPICS, SUMMARIES, LAST = stages.STAGES[:4]
 CONFIGS = ["pairs", "rnas", "annotations", "links", "articles", "dropped"]
@@ -41,49 +39,6 @@ SIDES = {"train": "train", "val": "validation", "test": "test"}
 SENTENCE = (
     "Hsa-mir-876 is associated with glioma, as two groups of patients in one hospital showed."
 )
-
-
-def made(run, *, sources=None, first=None, second=None, last=None, change=None):
-    """Stages 00 to 03 of a run; ``change(name, frame)`` may alter tables of 03 unchecked."""
-    opened = Run.open(FIRST, run=run, **(first or {"world_size": 60}))
-    for name in ("fasta", "table", "articles", "links"):
-        if path := getattr(opened.params, name):
-            opened.use(path)
-    data = curated(opened.params, opened.seed, opened.folder)
-    if sources:
-        opened.path("sources.json").write_text(json.dumps(sources))
-    opened.finish()
-    Run.open(TOPICS, run=run).finish()
-    annotations = _summarized(run, data, second or {})
-    _decomposed(run, data, annotations, last or {}, change or (lambda name, frame: frame))
-    return data
-
-
-def _summarized(run, data, parameters):
-    opened = Run.open(SUMMARIES, run=run, **parameters)
-    offline = opened.params.model_copy(update={"provider": "offline"})
-    parts = (data.rnas, data.articles, data.links, tables.frame("topics", []))
-    made = summarize.summarize(*parts, offline)
-    annotations, dropped = made.annotations, made.dropped
-    opened.write("annotations", annotations)
-    opened.write("dropped", dropped)
-    if opened.params.provider == "openai":
-        spent = {"calls": 321, "tokens_in": 45678, "tokens_out": 9876, "dollars": 0.12}
-        opened.log_metrics({"calls": {"model": "some-model", **spent}})
-    opened.finish()
-    return annotations
-
-
-def _decomposed(run, data, annotations, parameters, change):
-    opened = Run.open(LAST, run=run, **parameters)
-    rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
-    rnas["split"] = units.split(rnas, opened.params.split)
-    offline = opened.params.model_copy(update={"provider": "offline"})
-    pairs, dropped, _ = qa.pairs(rnas, annotations, data.articles, data.links, offline)
-    for name, frame in {"rnas": rnas, "pairs": pairs, "dropped": dropped}.items():
-        change(name, frame).to_parquet(opened.path(f"{name}.parquet"), index=False)
-    opened.log_metrics({"near_twin_share": {"random": 0.9, "cluster": 0.0}})
-    opened.finish()
 
 
 @pytest.fixture(scope="session")
@@ -518,7 +473,7 @@ def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
     out.mkdir()
     (out / "thesis.txt").write_text("years")
     if marker:
-        (out / export.MARKER).write_text(marker)
+        (out / export_place.MARKER).write_text(marker)
     for place in (out, out / "thesis.txt", world, world / LAST / "new"):
         with pytest.raises(InputError):
             export.export_dataset("w", place, force=True)

@@ -207,6 +207,14 @@ def test_missing_models_are_named():
         generate.load_model("mini", "MA")
 
 
+def test_all_models_are_two_sets_of_weights(tiny, monkeypatch):
+    monkeypatch.setattr(generate, "load_model", lambda run, name, n: Chat(name, tiny, None, n))
+    found = generate.load_models("mini", 7)
+    assert [chat.name for chat in found.values()] == list(found) == list(generate.MODELS)
+    assert generate.MODELS["vanilla"] == generate.MODELS["MA"], "the stage that made both"
+    assert found["vanilla"].model is found["MA"].model and found["IT"].max_new_tokens == 7
+
+
 def test_the_cache_with_room_holds_what_the_plain_one_holds(monkeypatch):
     monkeypatch.setattr(kvcache, "ROOM", 3)
     roomy, plain = kvcache.roomy_cache(), DynamicCache()

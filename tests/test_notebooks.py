@@ -1,7 +1,6 @@
 """The user's own path, small: every notebook headless, in order, in a temporary ``runs/``."""
 
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -13,10 +12,13 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from rnagpt_lib import cost, execute, foreseen, paths, profiles, prompts, runs
+from rnagpt_lib import checkpoints, cost, execute, foreseen, paths, profiles, prompts, runs
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
+from tests.rendered import unwanted
 from tests.standin import Faults, faults, serve
 from tests.standin.answers import Model, talking
 from tests.standin.ebi import Ebi, addresses
@@ -85,12 +87,28 @@ def test_runs_to_the_end(small_path, stage, capsys):
 
 @pytest.mark.parametrize("stage", PRESENT)
 def test_shows_no_absolute_paths_or_warnings(small_path, stage):
-    for cell in nbformat.read(small_path.executed(stage), 4).cells:
-        for output in cell.get("outputs", []):
-            if output.get("name") == "stderr":  # progress bars are welcome there
-                rest = [line for line in re.split(r"[\r\n]+", output.text) if line.strip()]
-                assert all("%|" in line for line in rest), rest[:5]
-            assert str(paths.root()) not in str(output.get("text", ""))
+    assert list(unwanted(small_path.executed(stage))) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["04_train_stage1", "05_train_stage2"])
+def test_the_notebook_reads_what_two_processes_trained(small_path, stage, tmp_path, monkeypatch):
+    small_path.executed("05_train_stage2")
+    alone = load_file(checkpoints.find(runs.stage_folder("mini", stage)) / checkpoints.PROJECTION)
+    shutil.copytree(small_path.runs, tmp_path / "runs")
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+    folder = runs.stage_folder("mini", stage)
+    shutil.rmtree(folder)
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *several, "-m", "rnagpt_lib", "train", stage, "-p", "EPOCHS", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=paths.root())
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"rnagpt run {stage} --profile mini --run mini -p EPOCHS 1" in done.stdout
+    steps = (folder / "steps.jsonl").read_bytes()
+    execute.run_notebook(stage, parameters=SMALL[stage])
+    assert (folder / "steps.jsonl").read_bytes() == steps
+    together = load_file(checkpoints.find(folder) / checkpoints.PROJECTION)
+    assert all(torch.allclose(together[n], alone[n], atol=1e-3, rtol=1e-2) for n in alone)
 
 
 def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monkeypatch):

@@ -1,44 +1,65 @@
 """Two processes are one: gradients, losses, weights and the validation of the same training."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from tiny_model import write_llm
+import two_processes
+from tiny_model import config_of, make_trees, write_llm
 
-from rnagpt_lib import paths
+from rnagpt_lib import checkpoints, paths
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.train import check_share
+from rnagpt_lib.train import Trainer, check_share, train
 
 
-def found(folder, llm, processes: int, recipe: str) -> dict:
+def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp") -> dict:
     folder.mkdir()
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(several if processes > 1 else []), "-m", "tests.two_processes"]
-    subprocess.run([*command, str(llm), str(folder), recipe], cwd=paths.root(), check=True)
+    subprocess.run([*command, llm, folder, recipe, parallel], cwd=paths.root(), check=True)
     return torch.load(folder / "found.pt", weights_only=True)
 
 
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return write_llm(tmp_path_factory.mktemp("llm"))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, llm):
+    return found(tmp_path_factory.mktemp("one") / "run", llm, 1, "packed")
+
+
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path):
-    llm = write_llm(tmp_path / "llm")
-    one, two = (found(tmp_path / str(n), llm, n, "packed") for n in (1, 2))
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_are_one_and_one_goes_on_for_two(tmp_path, llm, one, parallel):
+    two = found(tmp_path / "run", llm, 2, "packed", parallel)
     assert len(one["gradients"]) == len(two["gradients"]) == 3
     for wanted, gradient in zip(one["gradients"], two["gradients"], strict=True):
         assert (gradient - wanted).norm() / wanted.norm() < 1e-6
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-9)
-    for wanted, weight in zip(one["weights"], two["weights"], strict=True):
-        torch.testing.assert_close(weight, wanted, rtol=1e-3, atol=1e-5)
     for name in ("step", "epoch", "lr", "pairs", "tokens"):
         assert two["log"][name] == one["log"][name]
     assert two["log"]["val_loss"][-1] == pytest.approx(one["log"]["val_loss"][-1], abs=1e-5)
 
+    shutil.rmtree(checkpoints.find(tmp_path / "run", "last"))
+    alone = RnaGpt.build(config_of(llm, "lora"))
+    trees = make_trees(alone, two_processes.LENGTHS)
+    log = train(alone, trees[:7], trees[7:], two_processes.params_of("packed"), tmp_path / "run")
+    assert log["loss"].tolist() == pytest.approx(one["log"]["loss"], abs=1e-5)
+    trained = [p.detach() for p in alone.parameters() if p.requires_grad]
+    for wanted, there, here in zip(one["weights"], two["weights"], trained, strict=True):
+        torch.testing.assert_close(there, wanted, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(here, wanted, rtol=1e-3, atol=1e-5)
+
 
 @pytest.mark.slow
-def test_the_papers_batch_is_one_pair_for_each_process(tmp_path):
-    log = found(tmp_path / "2", write_llm(tmp_path / "llm"), 2, "paper")["log"]
+def test_the_papers_batch_is_one_pair_for_each_process(tmp_path, llm):
+    log = found(tmp_path / "run", llm, 2, "paper")["log"]
     epoch = len(log["pairs"]) // 2
     assert log["pairs"] == 2 * ([2] * (epoch - 1) + log["pairs"][epoch - 1 : epoch])
 
@@ -48,3 +69,9 @@ def test_what_cannot_be_shared_evenly_is_refused():
     check_share(Stage2(recipe="paper"), 2)
     with pytest.raises(InputError, match="RNAS_PER_STEP is 3, which 2 .* a multiple of 2"):
         check_share(Stage2(rnas_per_step=3), 2)
+
+
+def test_nobody_shares_with_nobody(tmp_path, llm):
+    model = RnaGpt.build(config_of(llm))
+    with pytest.raises(InputError, match="PARALLEL is fsdp, which needs several processes"):
+        Trainer(model, Stage2(parallel="fsdp"), tmp_path)

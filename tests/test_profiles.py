@@ -1,8 +1,10 @@
 """Profiles: sections are checked, overrides win, mistakes are named."""
 
+from typing import get_args
+
 import pytest
 
-from rnagpt_lib import paths, profiles
+from rnagpt_lib import execute, paths, profiles
 from rnagpt_lib.errors import InputError
 
 FILTER, STAGE2 = "00_filter_rnacentral", "05_train_stage2"
@@ -34,6 +36,20 @@ def test_only_mini_runs_predecessors_and_only_the_large_ones_refuse():
     assert [name for name, profile in loaded.items() if profile.auto_run] == ["mini"]
     refusing = {name for name, profile in loaded.items() if profile.on_finished == "refuse"}
     assert refusing == {"full", "paper_5k"}
+
+
+@pytest.mark.parametrize("name", ["paper_5k", "full"])
+def test_the_large_ones_train_as_the_paper_says(name):
+    profile = profiles.load(name)
+    for stage, warmup in (("04_train_stage1", 2048), (STAGE2, 200)):
+        found = profile.stage(stage)
+        assert (found.recipe, found.epochs, found.rnas_per_step) == ("paper", 10, 1)
+        assert (found.betas, found.weight_decay) == ((0.9, 0.98), 0.05)
+        rates = found.initial_rate, found.learning_rate, found.final_rate
+        assert (rates, found.warmup_steps) == ((1e-6, 1e-4, 8e-5), warmup)
+        assert found.precision == "bf16" and getattr(found, "train", "projection") == "projection"
+        assert not getattr(found, "whiten", False)
+        assert found.encoder == "models/rna-fm" and "Llama-3-8B-Instruct" in found.llm
 
 
 def test_overrides_win_and_none_leaves_the_profile(write):
@@ -93,3 +109,10 @@ def test_parameters_are_frozen_and_keys_leave_out_what_changes_no_result():
     with pytest.raises(ValueError, match="frozen"):
         params.workers = 3
     assert "workers" not in params.key() and "passes" in params.key()
+
+
+def test_no_choice_of_a_parameter_reads_as_nothing():
+    for stage, model in profiles.STAGE_MODELS.items():
+        for name, field in model.model_fields.items():
+            choices = {str(choice).lower() for choice in get_args(field.annotation)}
+            assert choices.isdisjoint(execute.NOTHING) or field.default is None, (stage, name)

@@ -15,25 +15,9 @@ from rnagpt_lib.cli import commands
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256
-from rnagpt_lib.rnafm import UNUSED, convert
+from rnagpt_lib.rnafm import convert
+from tests import rna_fm
 from tests.test_encoder import TINY, rna
-
-FULL = TINY | {"layers": 12, "embed_dim": 640, "ffn_embed_dim": 5120, "attention_heads": 20}
-
-
-def original(path: Path, config: dict, **other: object) -> Path:
-    """A checkpoint with random weights as fairseq writes it: names, options and all."""
-    encoder = Encoder.fresh(config, seed=1)
-    prefix = {name: "encoder." if name.startswith("lm_head") else "encoder.sentence_encoder."
-              for name in encoder.model.state_dict() if name not in UNUSED}  # fmt: skip
-    weights = {prefix[name] + name: encoder.model.state_dict()[name] for name in prefix}
-    sizes = {f"encoder_{name}": config[name] for name in config if name.endswith(("dim", "heads"))}
-    args = argparse.Namespace(
-        arch="roberta_large", encoder_layers=config["layers"], max_positions=1024, **sizes,
-        token_dropout=True, no_token_positional_embeddings=False, lr=[1e-4], save_dir=None, **other,
-    )  # fmt: skip
-    torch.save({"args": args, "model": weights}, path)
-    return path
 
 
 def by_fm(path: Path, sequences: list[str]) -> torch.Tensor:
@@ -49,10 +33,10 @@ def by_fm(path: Path, sequences: list[str]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "config", [TINY, pytest.param(FULL, marks=pytest.mark.slow)], ids=["tiny", "full size"]
+    "config", [TINY, pytest.param(rna_fm.FULL, marks=pytest.mark.slow)], ids=["tiny", "full size"]
 )
 def test_the_folder_gives_the_vectors_that_fm_gives(tmp_path, config):
-    path = original(tmp_path / "RNA-FM_pretrained.pth", config)
+    path = rna_fm.write(tmp_path / "RNA-FM_pretrained.pth", config)
     convert(path, tmp_path / "rna-fm", sha256(path).upper())
     encoder = Encoder.load(tmp_path / "rna-fm")
     sequences = [rna(75), rna(200, 1)]
@@ -66,7 +50,7 @@ def test_the_folder_gives_the_vectors_that_fm_gives(tmp_path, config):
 
 
 def test_two_conversions_are_one_file(tmp_path):
-    path = original(tmp_path / "RNA-FM.pth", TINY)
+    path = rna_fm.write(tmp_path / "RNA-FM.pth", TINY)
     assert convert(path, tmp_path / "a").hash == convert(path, tmp_path / "b").hash
 
 
@@ -133,7 +117,7 @@ def damaged(path: Path, how: str) -> Path:
     ],
 )
 def test_a_file_that_is_no_rna_fm_is_refused_and_nothing_is_left(tmp_path, how, said):
-    path = damaged(original(tmp_path / "RNA-FM.pth", TINY), how)
+    path = damaged(rna_fm.write(tmp_path / "RNA-FM.pth", TINY), how)
     with pytest.raises(InputError, match=said) as refused:
         convert(path, tmp_path / "rna-fm")
     assert path.name in str(refused.value) and "\n" not in str(refused.value)
@@ -152,7 +136,7 @@ def test_bytes_of_any_kind_are_refused_in_a_sentence(tmp_path):
 
 
 def test_the_command_converts_checks_and_refuses(tmp_path):
-    path, out = original(tmp_path / "RNA-FM.pth", TINY), tmp_path / "rna-fm"
+    path, out = rna_fm.write(tmp_path / "RNA-FM.pth", TINY), tmp_path / "rna-fm"
     run = CliRunner().invoke
     told = run(commands, ["convert-encoder", str(path), str(out), "--sha256", sha256(path)])
     assert told.exit_code == 0 and "2 layers" in told.output and sha256(path) in told.output

@@ -243,6 +243,58 @@ def test_resume_past_a_truncated_checkpoint(build, trees, tmp_path):
     assert log["step"].tolist() == list(range(1, 13))
 
 
+def test_what_a_step_writes_down(build, trees, tmp_path):
+    log = train(build(), trees[:5], trees[5:], PARAMS, tmp_path)
+    assert log.columns.tolist() == [
+        "step", "epoch", "lr", "loss", "grad_norm", "tokens", "pairs", *CLOCK, "val_loss",
+    ]  # fmt: skip
+    each = [step for epoch in range(3) for step in epoch_steps(trees[:5], PARAMS, 0, epoch)]
+    wanted = [sum(len(trees.tree(*visit)) for visit in step.visits) for step in each]
+    assert log["tokens"].tolist() == wanted
+    assert (log["tokens_per_second"] * log["seconds"] / log["tokens"]).between(0.9, 1.1).all()
+    assert log["memory_gb"].between(0.05, 100).all() and log["grad_norm"].gt(0).all()
+
+
+def losses_of(monkeypatch, losses: list[float]) -> None:
+    """The validations find these, whatever the model."""
+    found = iter(losses)
+    monkeypatch.setattr(Trainer, "validate", lambda *_: next(found))
+
+
+def test_patience_ends_a_training_and_its_resume(build, trees, tmp_path, monkeypatch):
+    params = PARAMS.model_copy(update={"epochs": 8, "patience": 2})
+    losses_of(monkeypatch, [3.0, 2.0, 2.5, 2.1])
+    log = train(build(), trees, trees, params, tmp_path)
+    assert log["epoch"].max() == 4 and log["val_loss"].dropna().tolist() == [3.0, 2.0, 2.5, 2.1]
+    assert checkpoints.find(tmp_path, "best").name == f"step-{2 * 4:08d}"
+    losses_of(monkeypatch, [])
+    assert len(train(build(), trees, trees, params, tmp_path)) == len(log)
+
+
+def test_patience_of_none_goes_on(build, trees, tmp_path, monkeypatch):
+    losses_of(monkeypatch, [1.0, 2.0, 3.0])
+    assert train(build(), trees, trees, PARAMS, tmp_path)["epoch"].max() == 3
+
+
+def test_a_tracker_that_is_missing_is_named(build, trees, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnagpt_lib.step_log.find_spec", lambda _: None)
+    params = PARAMS.model_copy(update={"track": "trackio"})
+    with pytest.raises(InputError, match="TRACK is trackio.*pip install trackio"):
+        train(build(), trees, trees[:0], params, tmp_path)
+
+
+def test_tensorboard_reads_what_the_log_says(build, trees, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    params = PARAMS.model_copy(update={"track": "tensorboard"})
+    log = train(build(), trees[:5], trees[5:], params, tmp_path)
+    [file] = tmp_path.glob("rnagpt/events.*")
+    read = events.EventAccumulator(str(file)).Reload()
+    for name in ("loss", "lr", "val_loss"):
+        found = {event.step: event.value for event in read.Scalars(name)}
+        wanted = log.dropna(subset=[name]).set_index("step")[name].to_dict()
+        assert found == pytest.approx(wanted, rel=1e-6)
+
+
 def test_another_training_in_the_folder_is_refused(build, trees, tmp_path):
     params = PARAMS.model_copy(update={"epochs": 1})
     train(build(), trees, trees[:0], params, tmp_path)

@@ -1,6 +1,6 @@
 """One training in as many processes as it is started in; what came out goes into OUT/found.pt.
 
-``torchrun --nproc_per_node 2 -m tests.two_processes LLM OUT RECIPE``, or without torchrun.
+``torchrun --nproc_per_node 2 -m tests.two_processes LLM OUT RECIPE PARALLEL``, or without torchrun.
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from rnagpt_lib.model import RnaGpt
+from rnagpt_lib.parallel import whole
 from rnagpt_lib.profiles import Stage2
 from rnagpt_lib.train import Trainer, train
 from rnagpt_lib.visits import epoch_steps
@@ -19,17 +20,9 @@ from tiny_model import config_of, double, make_trees  # noqa: E402
 LENGTHS = [12, 15, 20, 17, 30, 11, 25, 14, 40]
 
 
-def main(llm: Path, out: Path, recipe: str) -> None:
+def main(llm: Path, out: Path, recipe: str, parallel: str) -> None:
     """Gradients of an epoch's steps in fp64, then a whole training in fp32."""
-    params = Stage2(
-        recipe=recipe,
-        epochs=2,
-        learning_rate=1e-2,
-        final_rate=5e-3,
-        warmup_steps=4,
-        rnas_per_step=4,
-        row_tokens=64,
-    )
+    params = params_of(recipe, parallel)
     model = double(RnaGpt.build(config_of(llm, "lora")))
     trees = make_trees(model, LENGTHS)
     trainer = Trainer(model, params, out)
@@ -40,20 +33,34 @@ def main(llm: Path, out: Path, recipe: str) -> None:
         losses.append(trainer.update(trees, step, 1.0)["loss"])
     fresh = RnaGpt.build(config_of(llm, "lora"))
     log = train(fresh, trees[:7], trees[7:], params, out)
+    weights = [whole(p.detach()) for p in fresh.parameters() if p.requires_grad]
     if trainer.machine.is_main_process:
-        weights = [p.detach() for p in fresh.parameters() if p.requires_grad]
         found = {"gradients": gradients, "losses": losses, "weights": weights}
         torch.save(found | {"log": log.to_dict("list")}, out / "found.pt")
+
+
+def params_of(recipe: str, parallel: str = "ddp") -> Stage2:
+    """Two epochs, four RNAs a step."""
+    return Stage2(
+        recipe=recipe,
+        parallel=parallel,
+        epochs=2,
+        learning_rate=1e-2,
+        final_rate=5e-3,
+        warmup_steps=4,
+        rnas_per_step=4,
+        row_tokens=64,
+    )
 
 
 def taken(model: RnaGpt) -> torch.Tensor:
     """The gradient as one vector; the parameters have none afterwards."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    gradient = torch.cat([p.grad.flatten() for p in trained])
+    gradient = torch.cat([whole(p.grad).flatten() for p in trained])
     for parameter in trained:
         parameter.grad = None
     return gradient
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

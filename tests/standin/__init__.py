@@ -47,12 +47,12 @@ def server(*apps: App, faults: Faults | None = None, port: int = 0) -> BaseWSGIS
 
 
 @contextmanager
-def serve(*apps: App, faults: Faults | None = None) -> Iterator[str]:
+def serve(*apps: App, faults: Faults | None = None, port: int = 0) -> Iterator[str]:
     """Run ``apps`` in threads of this process; gives the base URL without a slash at its end.
 
     ``faults`` is the test's own queue, and its log of the requests that came.
     """
-    running = server(*apps, faults=faults)
+    running = server(*apps, faults=faults, port=port)
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
