@@ -199,7 +199,7 @@ def test_one_seed_one_result(build, trees, tmp_path):
     assert all(map(torch.equal, runs[0][0], runs[1][0])) and runs[0][1] == runs[1][1]
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6, 8])
+@pytest.mark.parametrize("stop", [1, 6])
 def test_resume_in_mid_epoch_equals_the_uninterrupted_run(
     build, trees, tmp_path, monkeypatch, stop
 ):
