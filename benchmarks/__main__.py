@@ -14,8 +14,10 @@ parser.add_argument("name", nargs="*", metavar="NAME", help=f"one of {', '.join(
 chosen = parser.parse_args().name
 if unknown := sorted(set(chosen) - set(NAMES)):
     parser.error(f"there is no {', '.join(unknown)}; choose from {', '.join(NAMES)}")
-try:
-    for name in chosen or NAMES:
+for name in chosen or NAMES:
+    try:
         import_module(f"benchmarks.{name}").main()
-except InputError as error:
-    sys.exit(f"benchmarks: {error}")
+    except InputError as error:
+        if chosen:
+            sys.exit(f"benchmarks: {error}")
+        print(f"benchmarks: {name} is left out: {error}", file=sys.stderr)

@@ -16,16 +16,17 @@ from rnagpt_lib.files import write_json
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 NAMES = (
-    "curation_client", "embedding_cache", "encoding", "encoding_full_size", "filter_join", "lda_pool",
+    "training_steps", "curation_client", "embedding_cache", "encoding", "encoding_full_size",
+    "filter_join", "lda_pool",
 )  # fmt: skip
 
 
-def keep(name: str, ratios: Sequence[float], **about: object) -> None:
-    """Write the row of ``name`` (equality was asserted before) and render the table anew.
+def row(name: str, ratios: Sequence[float], **about: object) -> dict:
+    """The row of one comparison (equality was asserted before).
 
     ``ratios``: the peer's seconds over ours, one for each repeat.
     """
-    row = about | {
+    return about | {
         "name": name,
         "ratio_median": round(median(ratios), 2),
         "ratio_low": round(min(ratios), 2),
@@ -35,7 +36,16 @@ def keep(name: str, ratios: Sequence[float], **about: object) -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    write_json(RESULTS / f"{name}.json", [row])
+
+
+def keep(name: str, ratios: Sequence[float], **about: object) -> None:
+    """Write a measurement that is one row, `row`."""
+    keep_rows(name, [row(name, ratios, **about)])
+
+
+def keep_rows(name: str, rows: Sequence[dict]) -> None:
+    """Write the rows of the measurement ``name`` and render the table anew."""
+    write_json(RESULTS / f"{name}.json", list(rows))
     print(report.write_block(README, "peers", render()))
 
 
@@ -48,11 +58,14 @@ def render() -> str:
 
 def _cells(row: dict) -> dict:
     ratio = f"{row['ratio_median']:.1f} [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]"
-    memory = f"; {row['memory_share']:.2f} of its memory" if "memory_share" in row else ""
+    if "memory_share" in row:
+        ratio += f"; {row['memory_share']:.2f} of its memory"
+    if "ratio_same_logits" in row:
+        ratio += f"; {row['ratio_same_logits']:.1f} by packing alone"
     texts = {name: row[name] for name in ("ours", "peer", "workload", "target", "limit")}
     return {
         "name": row["name"],
-        "times as fast": ratio + memory,
+        "times as fast": ratio,
         **texts,
         "repeats": str(row["repeats"]),
         "measured": f"{row['machine']}, {row['date']}",

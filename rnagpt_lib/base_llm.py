@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging
 
 from rnagpt_lib import paths
+from rnagpt_lib.attention import BLOCKWISE, FLEX
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest, sha256
 
@@ -22,7 +23,7 @@ logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 
 HUB = "hf:"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention"}  # transformers' names
+ATTENTION = {"sdpa": BLOCKWISE, "flex": FLEX}  # transformers' names
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
 FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
 
@@ -56,7 +57,8 @@ def load(
 ) -> nn.Module:
     """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
 
-    ``attention``: PyTorch's own (``sdpa``), or FlexAttention (``flex``), whose way back needs CUDA.
+    ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see ``attention``), or FlexAttention
+    (``flex``), whose way back needs CUDA.
     Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be, or
     no safetensors are there.
     """

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rnagpt_lib import attention
+from rnagpt_lib.attention import prefix_mask
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -58,18 +61,24 @@ class Batch:
     """B rows of T tokens, A of which predict a token that carries loss.
 
     ids (B, T) long, 0 at soft tokens and pads · soft (B, T) bool · embeddings (S, D), the soft
-    tokens' in row order · positions (B, T) long · mask (B, 1, T, T) bool, True: may attend ·
-    predictors (A,) long into the flattened rows · targets (A,) long · weights (A,) fp64.
+    tokens' in row order · positions (B, T) long · places (B, T, 2) int, each token's tree and
+    branch (`attention.may_attend`) · predictors (A,) long into the flattened rows · targets (A,)
+    long · weights (A,) fp64.
     """
 
     ids: Tensor
     soft: Tensor
     embeddings: Tensor
     positions: Tensor
-    mask: Tensor
+    places: Tensor
     predictors: Tensor
     targets: Tensor
     weights: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Who may attend to whom, (B, 1, T, T) bool."""
+        return prefix_mask(self.places)
 
     def to(self, device: torch.device) -> "Batch":
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -132,40 +141,24 @@ def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
         soft=torch.tensor(soft),
         embeddings=torch.cat([tree.embeddings for row in rows for tree in row]),
         positions=torch.tensor(positions),
-        mask=prefix_mask(torch.tensor(places)),
+        places=torch.tensor(places, dtype=torch.int32),
         predictors=torch.tensor(predictors),
         targets=torch.tensor(targets),
         weights=torch.tensor(weights, dtype=torch.float64),
     )
 
 
-def prefix_mask(places: Tensor) -> Tensor:
-    """Who may attend to whom, (B, 1, T, T), out of each token's (tree, branch), (B, T, 2).
-
-    Branch 0 is the prefix; pads have tree −1 and attend to themselves (a row of all False would
-    make the softmax NaN).
-
-    >>> prefix_mask(torch.tensor([[(0, 0), (0, 1), (0, 2)]]))[0, 0].int().tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    """
-    tree, branch = places.unbind(-1)  # (B, T) each
-    time = torch.arange(places.shape[1])
-    same_tree = (tree[:, :, None] == tree[:, None, :]) & (tree >= 0)[:, None, :]
-    visible = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
-    causal = time[:, None] >= time
-    return (same_tree & visible & causal | torch.eye(len(time), dtype=torch.bool))[:, None]
-
-
 def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
     """The weighted loss of a causal LM on a batch whose input embeddings are ``inputs`` (B, T, H).
 
-    Logits are made where a token with loss is predicted, and nowhere else.
+    Logits are made where a token with loss is predicted, and nowhere else. Attention is computed
+    as the LLM was loaded to (``attention``).
     """
     hidden = causal.base_model(
         inputs_embeds=inputs,
-        attention_mask=batch.mask,
         position_ids=batch.positions,
         use_cache=False,
+        **attention.packed(causal, batch.places),
     ).last_hidden_state  # (B, T, H)
     chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
     logits = causal.get_output_embeddings()(chosen)  # (A, V)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnagpt_lib import paths
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.blocks import write_block
 from rnagpt_lib.results import (
     FACTS,
     FLOORS,
@@ -172,25 +172,3 @@ def _minimal(results: Results) -> list[str]:
 def render_readme(run: str = "reference", path: Path | None = None) -> Path:
     """Write the README's block ``results``. Raises InputError without its markers."""
     return write_block(path or paths.root() / "README.md", "results", readme(run))
-
-
-def write_block(path: Path, name: str, text: str) -> Path:
-    """Put ``text`` between the markers ``<!-- name:start -->`` and ``<!-- name:end -->`` of a
-    file. Raises InputError when it lacks them."""
-    start, end = _markers(name)
-    before, _, rest = path.read_text("utf-8").partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise InputError(f"{paths.shown(path)} lacks the markers {start} and {end}; restore them")
-    path.write_text(f"{before}{start}\n{text}\n{end}{after}", "utf-8")
-    return path
-
-
-def read_block(path: Path, name: str) -> str:
-    """What stands between the markers of a file now."""
-    start, end = _markers(name)
-    return path.read_text("utf-8").partition(start)[2].partition(end)[0].strip()
-
-
-def _markers(name: str) -> tuple[str, str]:
-    return f"<!-- {name}:start -->", f"<!-- {name}:end -->"

@@ -5,16 +5,16 @@ import sys
 
 import pytest
 
-from benchmarks import _peers, real_data, reliability_curation, scale, trajectories, updates
-from rnagpt_lib import paths, report
+from benchmarks import _peers, gpu, real_data, reliability_curation, scale, trajectories, updates
+from rnagpt_lib import blocks, paths
 
-MEASURED = [real_data, reliability_curation, _peers, updates, scale, trajectories]
+MEASURED = [real_data, reliability_curation, _peers, updates, scale, trajectories, gpu]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
 def test_the_page_says_what_the_results_say(measured):
     name = measured.__name__.rpartition(".")[2].strip("_")
-    assert report.read_block(measured.README, name) == measured.render().strip()
+    assert blocks.read_block(measured.README, name) == measured.render().strip()
 
 
 def test_an_unknown_measurement_is_refused():

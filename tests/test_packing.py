@@ -6,8 +6,10 @@ import pytest
 import torch
 from tiny_model import config_of, double, make_trees, write_llm
 
+from rnagpt_lib import attention
+from rnagpt_lib.attention import BLOCKWISE, prefix_mask
 from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.packing import Batch, Branch, Tree, collate, fill, passes, prefix_mask
+from rnagpt_lib.packing import Batch, Branch, Tree, collate, fill, passes
 
 LENGTHS = [12, 5, 20, 7]
 
@@ -52,8 +54,17 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((found - wanted).norm() / wanted.norm()).item()
 
 
+@pytest.fixture(params=["sdpa", BLOCKWISE])
+def attended(request, model, monkeypatch):
+    """How packed rows are computed; blocks so small that each row has several."""
+    monkeypatch.setattr(attention, "BLOCK", 16)
+    model.causal.set_attn_implementation(request.param)
+    yield
+    model.causal.set_attn_implementation(BLOCKWISE)
+
+
 @pytest.mark.parametrize("row_tokens", [64, 150, 1000])
-def test_packed_gradient_is_the_naive_one(model, trees, row_tokens):
+def test_packed_gradient_is_the_naive_one(model, trees, row_tokens, attended):
     pairs = sum(len(tree.branches) for tree in trees)
     rows = fill(trees, row_tokens)
     wanted_loss, wanted = naive(model, trees)
@@ -62,7 +73,7 @@ def test_packed_gradient_is_the_naive_one(model, trees, row_tokens):
     assert error(found, wanted) < 1e-6
 
 
-def test_rows_padded_to_one_batch_change_nothing(model, trees):
+def test_rows_padded_to_one_batch_change_nothing(model, trees, attended):
     pairs = sum(len(tree.branches) for tree in trees)
     batch = collate(fill(trees, 100), pairs).to(model.device)
     assert batch.ids.shape[0] > 1
@@ -77,11 +88,11 @@ def not_restarted(batch: Batch) -> Batch:
 
 
 def no_mask(batch: Batch) -> Batch:
-    return replace(batch, mask=None)
+    return replace(batch, places=None)
 
 
 def causal_over_all(batch: Batch) -> Batch:
-    return replace(batch, mask=torch.ones_like(batch.mask).tril())
+    return replace(batch, places=torch.zeros_like(batch.places))
 
 
 def token_mean(batch: Batch) -> Batch:
@@ -89,7 +100,9 @@ def token_mean(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("wrong", [not_restarted, no_mask, causal_over_all, token_mean])
-def test_each_wrong_variant_has_another_gradient(model, trees, wrong):
+def test_each_wrong_variant_has_another_gradient(model, trees, wrong, attended, monkeypatch):
+    if wrong is no_mask:
+        monkeypatch.setattr(attention, "packed", lambda causal, places: {})
     pairs = sum(len(tree.branches) for tree in trees)
     _, wanted = naive(model, trees)
     _, found = gradient(model, [wrong(collate([trees], pairs).to(model.device))])
@@ -137,13 +150,14 @@ def test_answers_weigh_the_same_whatever_their_length():
     assert batch.targets.tolist() == [6, 6, 7, 8, 9]
 
 
-def test_mask_of_two_trees_and_a_pad():
-    places = torch.tensor([[(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (-1, -1)]])
+def test_mask_of_two_trees_and_pads():
+    places = torch.tensor([[(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (-1, -1), (-1, -1)]])
     assert prefix_mask(places)[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 0, 1, 0, 0, 0],
-        [0, 0, 0, 1, 0, 0],
-        [0, 0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 0, 1, 0, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1, 1],
     ]

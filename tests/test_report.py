@@ -3,7 +3,7 @@
 import fake_results
 import pytest
 
-from rnagpt_lib import paper, paths, report, results
+from rnagpt_lib import blocks, paper, paths, report, results
 from rnagpt_lib.errors import InputError
 
 
@@ -112,7 +112,7 @@ def test_the_block_is_rendered_between_the_markers(found, tmp_path):
     report.render_readme("fake", readme)
     text = readme.read_text()
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
-    assert report.read_block(readme, "results") == report.readme("fake").strip()
+    assert blocks.read_block(readme, "results") == report.readme("fake").strip()
     assert "Minimal pairs (40)" in text
     readme.write_text("no markers")
     with pytest.raises(InputError, match="markers"):
@@ -122,6 +122,6 @@ def test_the_block_is_rendered_between_the_markers(found, tmp_path):
 def test_readme_says_what_the_reference_run_says(monkeypatch):
     monkeypatch.setenv("RNAGPT_RUNS", str(paths.root() / "runs"))
     assert (
-        report.read_block(paths.root() / "README.md", "results")
+        blocks.read_block(paths.root() / "README.md", "results")
         == report.readme("reference").strip()
     )
