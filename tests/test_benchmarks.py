@@ -12,13 +12,14 @@ from benchmarks import (
     reliability_curation,
     reliability_training,
     scale,
+    scale_training,
     trajectories,
     updates,
 )
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [trajectories, gpu]
+MEASURED += [scale_training, trajectories, gpu]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
