@@ -5,17 +5,20 @@ type, families with many near-identical members, abstracts of 1.3 KB, links by Z
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rnagpt_lib.profiles import Kind
 from rnagpt_lib.tables import COLUMNS, frame, schema, write
 
 RNAS, ARTICLES = 407_616, 1_044_729  # the paper's; LitScan's counter
+PAIRS = 9_800_000  # 24 for each RNA, as the paper has of its 5,000
 SHARD = 20_000  # rows of an article shard: about 30 MB
 # type: share, shortest, longest founder, largest family
 TYPES = {
@@ -137,3 +140,37 @@ def write_articles(path: Path, n: int, seed: int = 0) -> None:
                 "year": rng.integers(1990, 2026, size),
             }
             writer.write_table(pa.table(columns, schema=writer.schema))
+
+
+def write_pairs(
+    path: Path, rna_ids: Sequence[str], n: int, words: Sequence[str], seed: int = 0
+) -> None:
+    """The table ``pairs``, in row groups of `SHARD`: as many for each RNA, RNA after RNA.
+
+    Questions of 8 to 16 of ``words``, answers of 5 to 25, kinds by chance.
+    """
+    rng = np.random.default_rng(seed)
+    with pq.ParquetWriter(path, schema("pairs")) as writer:
+        for first in range(0, n, SHARD):
+            places = np.arange(first, min(first + SHARD, n))
+            size = len(places)
+            columns = {
+                "pair_id": [f"{place:016x}" for place in places],
+                "rna_id": np.asarray(rna_ids)[places * len(rna_ids) // n],
+                "source": ["dnc"] * size,
+                "kind": rng.choice(get_args(Kind), size),
+                "form": ["open"] * size,
+                "question": [f"{text}?" for text in _texts(rng, words, size, 8, 16)],
+                "answer": [f"{text}." for text in _texts(rng, words, size, 5, 25)],
+                "article_ids": [[]] * size,
+                "prompt_version": ["synthetic"] * size,
+            }
+            writer.write_table(pa.table(columns, schema=writer.schema))
+
+
+def _texts(
+    rng: np.random.Generator, words: Sequence[str], n: int, fewest: int, most: int
+) -> Iterator[str]:
+    drawn = np.asarray(words, dtype=object)[rng.integers(len(words), size=(n, most))]
+    for row, length in zip(drawn, rng.integers(fewest, most + 1, n), strict=True):
+        yield " ".join(row[:length])

@@ -1,7 +1,10 @@
 """What a training writes down at every step, and where people look at it."""
 
 import json
+import os
+from contextlib import nullcontext
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +14,7 @@ from tqdm import tqdm
 
 from rnagpt_lib import checkpoints, memory, progress
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import replacing, writing
+from rnagpt_lib.files import writing
 from rnagpt_lib.profiles import Train
 
 LOG = "steps.jsonl"
@@ -34,13 +37,12 @@ class StepLog:
         self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
     ) -> None:
         self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
-        kept = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        rows = [json.loads(line) for line in kept[:done]]
-        self.losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
+        self.losses, size = _kept(self.path, done)
         machine.wait_for_everyone()
         if self.writes:
-            with writing(self.path, checkpoints.REMEDY), replacing(self.path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept[:done]), "utf-8")
+            with writing(self.path, checkpoints.REMEDY):
+                self.path.touch()
+                os.truncate(self.path, size)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
         # plain text, which stays: an executed notebook shows how long it took
         self.bar = tqdm(
@@ -76,6 +78,17 @@ class StepLog:
         """Whether the last ``patience`` validations have brought no new best loss."""
         best = min(self.losses, default=None)
         return bool(patience and best is not None and best not in self.losses[-patience:])
+
+
+def _kept(log: Path, done: int) -> tuple[list[float], int]:
+    """Validation losses in the first ``done`` lines of a log, and the bytes of these lines."""
+    losses, size = [], 0
+    with log.open("rb") if log.exists() else nullcontext(()) as lines:
+        for line in islice(lines, done):  # one by one: a log may have millions
+            size += len(line)
+            if b'"val_loss": ' in line:
+                losses.append(json.loads(line)["val_loss"])
+    return [loss for loss in losses if loss is not None], size
 
 
 def speed(row: dict, seconds: float, device: torch.device) -> dict:

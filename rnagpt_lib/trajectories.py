@@ -56,7 +56,7 @@ def load(path: Path | None = None) -> Measured | None:
 def findings(measured: Measured) -> list[str]:
     """What the points show, whatever that is: rates, then each mode against batch 1.
 
-    "Within its bounds" is at or above the lower 95 % bound of batch 1's best ``fact.all``.
+    Within its bounds is at or above the lower 95 % bound of batch 1's best ``fact.all``.
     """
     said = [_rates(measured), _target(measured)]
     for mode in ("packed", "accumulation"):
@@ -100,10 +100,12 @@ def _best(curve: pd.DataFrame) -> pd.Series:
 
 
 def _within(measured: Measured, mode: str) -> pd.Series | None:
-    """The mode's first point within the bounds of batch 1's best; None where there is none."""
+    """The mode's first point within the bounds of batch 1's best, below which it does not fall
+    again on the way to its own best (one point may lie high by chance); None where none is."""
     curve, low = measured.curve(mode), _best(measured.curve(AGAINST))["low"]
-    reached = curve[curve["fact_all"] >= low]
-    return None if reached.empty else reached.iloc[0]
+    way = curve.loc[: _best(curve).name]
+    held = way[way["fact_all"][::-1].cummin()[::-1] >= low]
+    return None if held.empty else held.iloc[0]
 
 
 def _rates(measured: Measured) -> str:
@@ -117,8 +119,8 @@ def _rates(measured: Measured) -> str:
 def _target(measured: Measured) -> str:
     best, first = _best(measured.curve(AGAINST)), _within(measured, AGAINST)
     return (
-        f"{AGAINST} is best after {_taken(best)}: fact.all {bounded(best)}; it came within these "
-        f"bounds after {_taken(first)}."
+        f"{AGAINST} is best after {_taken(best)}: fact.all {bounded(best)}; it was within these "
+        f"bounds from {_taken(first)} on."
     )
 
 
@@ -128,7 +130,7 @@ def _reached(measured: Measured, mode: str) -> str:
     if first is None:
         top = _best(measured.curve(mode))
         return (
-            f"{mode} does not come within the bounds of {AGAINST}'s best; its own best, after "
+            f"{mode} is never within the bounds of {AGAINST}'s best; its own best, after "
             f"{_taken(top)}, is {bounded(top)}."
         )
     shares = {clock: [first[clock] / point[clock] for point in (best, own)] for clock in CLOCKS}
@@ -139,7 +141,7 @@ def _reached(measured: Measured, mode: str) -> str:
     )
     half = max(map(max, shares.values())) <= 0.5
     return (
-        f"{mode} comes within these bounds after {_taken(first)}, at {bounded(first)}: {listed}; "
+        f"{mode} is within these bounds from {_taken(first)} on, at {bounded(first)}: {listed}; "
         f"{'all' if half else 'not all'} of these are at most half."
     )
 

@@ -72,8 +72,10 @@ class Trees(Sequence[Tree]):
 
     def tree(self, number: int, pairs: Sequence[int]) -> Tree:
         """RNA ``number`` with some of its pairs, in the order given."""
-        own = self._rows(number)[list(pairs)]
-        branches = [self.branch(row) for row in self.texts.take(own).to_pylist()]
+        rows = self._rows(number)[list(pairs)].tolist()
+        columns = {name: self.texts[name] for name in TEXTS}
+        # one by one: of a column in chunks, Arrow's take copies all of it
+        branches = [self.branch({n: c[row].as_py() for n, c in columns.items()}) for row in rows]
         place = self.chosen[number]
         vectors = self.embeddings[self.sequences[place]]
         return Tree(self.rna_ids[place], self.before, vectors, branches)
@@ -94,7 +96,8 @@ class Trees(Sequence[Tree]):
 
     def kinds(self, number: int) -> list[str]:
         """The kind of each of its pairs."""
-        return self.texts["kind"].take(self._rows(number)).to_pylist()
+        column = self.texts["kind"]
+        return [column[row].as_py() for row in self._rows(number).tolist()]
 
     def longest(self) -> np.ndarray:
         """Bytes of each RNA's longest question with answer, (N,): no text has more tokens."""
@@ -104,7 +107,9 @@ class Trees(Sequence[Tree]):
 
     def hash(self) -> str:
         """Of all ids, sequences and texts, in their order."""
-        total = hashlib.sha256(np.concatenate([self.chosen, self.starts, self.rows]).tobytes())
+        total = hashlib.sha256()
+        for numbers in (self.chosen, self.starts, self.rows):
+            total.update(numbers)
         for column in (self.rna_ids, self.sequences, *(self.texts[name] for name in TEXTS)):
             total.update(_hash(column).encode())
         return total.hexdigest()
@@ -154,7 +159,8 @@ def _trees(
     branch: Callable[[dict[str, str]], Branch],
 ) -> Trees:
     """RNAs in their table's order, without those that have no pair."""
-    place = pd.Index(rnas["rna_id"]).get_indexer(pairs["rna_id"])  # −1: of another side
+    ids = [pa.array(table["rna_id"], pa.large_string()) for table in (pairs, rnas)]
+    place = pc.index_in(*ids).fill_null(-1).to_numpy()  # −1: of another side
     counts = np.bincount(place[place >= 0], minlength=len(rnas))
     rows = np.argsort(place, kind="stable")[(place < 0).sum() :]
     with_pairs = rnas[counts > 0]

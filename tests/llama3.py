@@ -41,6 +41,7 @@ def write(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         llm = LlamaForCausalLM(config).to(torch.bfloat16)
+    llm.lm_head.weight.data[ends] *= 3  # a random model would hardly ever end its answers
     llm.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, do_sample=True, temperature=0.6
     )

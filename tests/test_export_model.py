@@ -332,6 +332,7 @@ def test_a_model_without_scores_says_so(tiny, tmp_path):
     assert not (tmp_path / "out/scores.csv").exists()
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
     hostile = "</td><script>alert(1)</script>|[x](http://evil.example)```\n---\nlicense: evil\n# T"
     run = provenance.Provenance.of("reference", stages.STAGES[:6])

@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,7 +13,7 @@ import pytest
 import torch
 from tiny_model import config_of, make_trees, write_llm
 
-from rnagpt_lib import checkpoints
+from rnagpt_lib import checkpoints, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Stage2
@@ -122,8 +124,49 @@ def test_a_read_only_folder(start, whole, below, named):
         folder = Path(name)
         folder.chmod(0o777)  # others may enter it, as they may not enter pytest's
         before = stopped(start, folder)
+        (folder / "steps.jsonl").chmod(0o644 if below == "." else 0o666)
         with pytest.raises(InputError) as refused:
             start(folder, read_only(folder / below))
         assert refused.match(f".*{named} cannot be written: Permission denied{GOES_ON}")
         assert snapshot(folder / "checkpoints") == before
         assert all(map(torch.equal, start(folder), whole[1]))
+
+
+def test_a_training_killed_in_its_last_save_names_its_last_checkpoint(
+    start, whole, tmp_path, monkeypatch
+):
+    """The files of the last step are there, and ``best.json`` and ``last.json`` of the one before."""
+    tidy = checkpoints.tidy
+
+    def dies(folder, keep):
+        if checkpoints.newest(folder).name == "step-00000004":
+            raise KeyboardInterrupt
+        tidy(folder, keep)
+
+    monkeypatch.setattr(checkpoints, "tidy", dies)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path)
+    assert checkpoints.find(tmp_path, "last").name == "step-00000002"
+    monkeypatch.undo()
+    assert all(map(torch.equal, start(tmp_path), whole[1]))
+    assert checkpoints.find(tmp_path, "last").name == "step-00000004"
+
+
+CAMPAIGN = """
+import sys
+from pathlib import Path
+from benchmarks import reliability_training as campaign
+world = campaign.World.made(Path(sys.argv[1]))
+strikes = [(campaign.at_random, None), (campaign.in_a_save, campaign.flipped)]
+rows = [campaign.killed(world, "killed", 2, *strike) for strike in strikes]
+world.ends["stage 1"]["log"][70]["loss"] += 1e-9
+print([row["survived"] for row in rows], campaign.killed(world, "another", 1, *strikes[0])["lost"])
+"""
+
+
+@pytest.mark.slow
+def test_the_campaign_on_a_small_scale(tmp_path):
+    """Killed trainings end as the whole one; one whose loss differs in the ninth digit is lost."""
+    command = [sys.executable, "-c", CAMPAIGN, str(tmp_path)]
+    done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True)
+    assert done.stdout == "[2, 2] 1\n"

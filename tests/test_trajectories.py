@@ -152,8 +152,8 @@ def test_findings_where_packed_is_faster():
     )
     assert "of 0.001, 0.003: batch 1 0.001, packed 0.001" in rates
     assert "best after 100 s and 500 pairs: fact.all 0.50 [0.40, 0.60]" in target
-    assert "within these bounds after 80 s" in target
-    assert packed.startswith("packed comes within these bounds after 20 s and 400 pairs, at 0.42 [")
+    assert "within these bounds from 80 s" in target
+    assert packed.startswith("packed is within these bounds from 20 s and 400 pairs on, at 0.42 [")
     assert "20% of batch 1's wall time to its best point (25% of that to its first" in packed
     assert "20% of batch 1's processor time" in packed
     assert packed.endswith("; all of these are at most half.") and "25% of the wall time" in end
@@ -169,10 +169,15 @@ def test_findings_where_half_of_one_time_is_more_than_half_of_the_other():
     assert packed.endswith("; not all of these are at most half.")
 
 
+def test_one_high_point_is_not_being_there_and_a_fall_after_the_best_does_not_count():
+    packed = trajectories.findings(made_up([0.1, 0.45, 0.3, 0.49, 0.2]))[2]
+    assert packed.startswith("packed is within these bounds from 4 s and 400 pairs on, at 0.49")
+
+
 def test_findings_where_packed_never_comes_there():
     packed = trajectories.findings(made_up([0.1, 0.2, 0.39, 0.38, 0.3]))[2]
     assert packed == (
-        "packed does not come within the bounds of batch 1's best; its own best, after 3 s and "
+        "packed is never within the bounds of batch 1's best; its own best, after 3 s and "
         "300 pairs, is 0.39 [0.29, 0.49]."
     )
 
