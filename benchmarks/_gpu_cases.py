@@ -70,7 +70,7 @@ def cases(plan: Plan, trains: str) -> Iterator[Case]:
 
 
 def _one_rna(plan: Plan, trains: str, length: int) -> Case:
-    tree = steps.rna(length, plan.pairs, plan.config.vocab_size)
+    tree = steps.rna(length, plan.pairs, plan.config.vocab_size, plan.device)
     every = partial(steps.shared, everywhere=True)
     ways = {
         "naive": Way((steps.naive,), copies=True),
@@ -87,7 +87,7 @@ def _one_rna(plan: Plan, trains: str, length: int) -> Case:
 
 
 def _long_row(plan: Plan, trains: str, length: int) -> Case:
-    tree = steps.rna(length, plan.pairs, plan.config.vocab_size)
+    tree = steps.rna(length, plan.pairs, plan.config.vocab_size, plan.device)
     trees = [tree] * (plan.long_row // len(tree))
     beside = (partial(steps.shared, tokens=plan.long_row),)
     behind = (partial(steps.one_row, tokens=plan.long_row),)
@@ -102,7 +102,7 @@ def _long_row(plan: Plan, trains: str, length: int) -> Case:
 
 
 def _stage1(plan: Plan, length: int) -> Case:
-    tree = steps.annotated(length, vocabulary=plan.config.vocab_size)
+    tree = steps.annotated(length, plan.config.vocab_size, plan.device)
     ways = {
         "naive": Way((steps.naive,), copies=True),
         "packed": Way((partial(steps.shared, tokens=plan.long_row),)),

@@ -53,13 +53,14 @@ def _rows(kept: dict) -> Iterator[dict]:
 
 
 def _row(kept: dict, case: str, peer: str, best: tuple[str, str], bars: list[str]) -> dict:
-    theirs, ours = (kept["cases"][case][name] for name in best)
+    machine, (theirs, ours) = kept["machine"], (kept["cases"][case][name] for name in best)
     ratios = [a / b for a, b in zip(theirs["seconds"], ours["seconds"], strict=True)]
+    size = f"{machine['parameters'] / 1e9:.1f}B parameters in {machine['precision']}"
     return {
         "name": f"{case}: {best[1]} vs {best[0]}",
         "ours": best[1],
         "peer": f"{peer} ({best[0]})",
-        "workload": f"{case}; {ours['pairs']} pairs, 8B in bf16",
+        "workload": f"{case}; {ours['pairs']} pairs, {size}",
         "ratio_median": round(median(ratios), 2),
         "ratio_low": round(min(ratios), 2),
         "ratio_high": round(max(ratios), 2),
@@ -67,7 +68,7 @@ def _row(kept: dict, case: str, peer: str, best: tuple[str, str], bars: list[str
         "equal": True,  # asserted before anything is timed
         "target": bars[0],
         "limit": bars[1].format(theirs["tokens"] / ours["tokens"]),
-        "machine": kept["machine"]["device"],
+        "machine": machine["device"],
         "date": kept["date"],
     }
 
@@ -87,8 +88,12 @@ def _hours(kept: dict) -> Iterator[dict]:
 
 def _fastest(ways: dict[str, dict], names: tuple[str, ...]) -> str | None:
     """Of these ways the one with the least median time; None when none was timed."""
-    timed = [name for name in names if ways.get(name, {}).get("seconds")]
+    timed = [name for name in names if _timed(ways.get(name, {}))]
     return min(timed, key=lambda name: median(ways[name]["seconds"]), default=None)
+
+
+def _timed(way: dict) -> bool:
+    return bool(way.get("seconds")) and "note" not in way
 
 
 def _peak(kept: dict) -> float:
@@ -117,7 +122,7 @@ def _about(kept: dict) -> str:
     )
     equal = ", ".join(f"{name} {error:.0e}" for name, error in kept["equal"].items())
     return (
-        f"{machine['device']}, {kept['date']}; {versions}; {kept['clocks'] or 'no nvidia-smi'}. "
+        f"{machine['device']}, {machine['memory_gb']} GB, {kept['date']}; {versions}; {kept['clocks'] or 'no nvidia-smi'}. "
         f"MFU is 4 · N · tokens / (seconds · peak), N = {machine['parameters']:,}, peak "
         f"{_peak(kept):.0f} TFLOP/s (products of matrices reached {kept['matmul_tflops']:.0f}). "
         f"Error of our gradient against the naive loop, small model in fp32: {equal}."
@@ -125,7 +130,7 @@ def _about(kept: dict) -> str:
 
 
 def _step(kept: dict, case: str, name: str, way: dict) -> dict:
-    timed = bool(way.get("seconds"))
+    timed = _timed(way)
     spread = [f(way["seconds"]) for f in (median, min, max)] if timed else []
     rows = way["options"].get("together")
     return {
@@ -147,7 +152,7 @@ def _ratio(row: dict) -> dict:
 def _bars(kept: dict) -> Iterator[str]:
     """The bars of the 8K rows and of memory, as sentences."""
     long = [(_mfu(kept, way), case, name) for case, name, way in _measured(kept)
-            if name in LONG and way.get("seconds")]  # fmt: skip
+            if name in LONG and _timed(way)]  # fmt: skip
     if long:
         share, case, name = max(long)
         yield f"Highest MFU of long rows: {share:.1%} ({case}: {name}); the bar is 40 %."

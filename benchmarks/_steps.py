@@ -122,16 +122,19 @@ def parameters(config: LlamaConfig) -> int:
 # --- data
 
 
-def rna(nucleotides: int, pairs: int = PAIRS, vocabulary: int = 32_000) -> Tree:
+def rna(
+    nucleotides: int, pairs: int = PAIRS, vocabulary: int = 32_000, device: str = "cpu"
+) -> Tree:
     """An RNA of random vectors, and its pairs of a question and an answer each."""
     branches = [Branch(_ids(PROMPT, vocabulary), _ids(ANSWER, vocabulary)) for _ in range(pairs)]
-    return Tree("R", _ids(BEFORE, vocabulary), torch.randn(nucleotides, WIDTH), branches)
+    vectors = torch.randn(nucleotides, WIDTH, device=device)
+    return Tree("R", _ids(BEFORE, vocabulary), vectors, branches)
 
 
-def annotated(nucleotides: int, tokens: int = ANNOTATION, vocabulary: int = 32_000) -> Tree:
+def annotated(nucleotides: int, vocabulary: int = 32_000, device: str = "cpu") -> Tree:
     """An RNA of random vectors, and its annotation, all of which carries loss."""
-    branches = [Branch([], _ids(tokens, vocabulary))]
-    return Tree("R", _ids(1, vocabulary), torch.randn(nucleotides, WIDTH), branches)
+    vectors = torch.randn(nucleotides, WIDTH, device=device)
+    return Tree("R", _ids(1, vocabulary), vectors, [Branch([], _ids(ANNOTATION, vocabulary))])
 
 
 def _ids(number: int, vocabulary: int) -> list[int]:

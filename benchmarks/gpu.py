@@ -84,7 +84,8 @@ def measure(plan: Plan) -> None:
 def equality(device: str) -> dict[str, float]:
     """Relative errors of our gradients against the naive loop, of a small model in fp32.
 
-    Several RNAs a row and rows of unlike lengths. Raises AssertionError where one exceeds 1e-4.
+    Several RNAs a row and rows of unlike lengths. Raises AssertionError where one exceeds
+    1e-3; what is wrong with a mask or with positions is 4e-2 and more.
     """
     torch.manual_seed(0)
     model = steps.Model(SMALL, lora=True, device=device)
@@ -95,7 +96,7 @@ def equality(device: str) -> dict[str, float]:
         for name, way in (("rows", steps.shared), ("one row", steps.one_row)):
             found = _gradient(model, partial(way, model, trees, tokens=512))
             error = ((found - wanted).norm() / wanted.norm()).item()
-            assert error < 1e-4, f"{attention}, {name}: the gradient is off by {error:.1e}"
+            assert error < 1e-3, f"{attention}, {name}: the gradient is off by {error:.1e}"
             errors[f"{attention}, {name}"] = error
     return errors
 
@@ -109,7 +110,8 @@ def _gradient(model: steps.Model, losses: Callable) -> Tensor:
 def _measured(case: Case, model: steps.Model, repeats: int) -> dict[str, dict]:
     """All ways of a case: warmed up, then timed in turn.
 
-    A way that fails, or for which memory does not suffice, has a note and no seconds.
+    A way that fails, or for which memory does not suffice, has a note and costs no other. Raises
+    RuntimeError where none works, so that such a case is not kept.
     """
     optimiser = torch.optim.AdamW(model.trained, lr=0.0)  # its time and memory, without a change
     found, working = {}, {}
@@ -118,18 +120,31 @@ def _measured(case: Case, model: steps.Model, repeats: int) -> dict[str, dict]:
         _set(model, way)
         for losses in way.losses:
             step = partial(_step, model, optimiser, partial(losses, model, case.trees))
-            counts = {"tokens": way.tokens(case.trees), "pairs": len(steps.alone(case.trees))}
-            chosen = {"options": getattr(losses, "keywords", {})}
-            found[name] = counts | chosen | _warmed(model, step)
+            found[name] = {
+                "tokens": way.tokens(case.trees),
+                "pairs": len(steps.alone(case.trees)),
+                "options": getattr(losses, "keywords", {}),
+                **_tried(partial(_warmed, model, step)),
+            }
             if "note" not in found[name]:
                 working[name] = step
                 break
+    if not working:
+        raise RuntimeError(f"{case.name}: no way works; see above")
     for _ in range(repeats):
         for name, step in working.items():
             _set(model, case.ways[name])
-            step()  # so that memory is laid out for this way again
-            found[name]["seconds"].append(_seconds(model.device, step))
+            found[name] |= _tried(partial(_timed, model.device, step, found[name]["seconds"]))
     return found
+
+
+def _tried(run: Callable[[], dict]) -> dict:
+    """What ``run`` gives, or a note of why it failed."""
+    try:
+        return run()
+    except Exception as error:
+        traceback.print_exc()
+        return {"note": f"{type(error).__name__}: {str(error).partition('. ')[0][:120]}"}
 
 
 def _step(model: steps.Model, optimiser: torch.optim.Optimizer, losses: Callable) -> Tensor:
@@ -148,22 +163,23 @@ def _set(model: steps.Model, way: Way) -> None:
 
 
 def _warmed(model: steps.Model, step: Callable[[], Tensor]) -> dict:
-    """The second of two steps: loss, norm of the projection's gradient, peak memory."""
-    gpu = model.device.type == "cuda"
+    """The second of two steps: its loss, norm of the projection's gradient, and peak memory."""
     _free()
-    try:
-        step()
-        if gpu:
-            torch.cuda.reset_peak_memory_stats()
-        loss = step().item()
-    except Exception as error:  # one way that fails must not cost the others
-        traceback.print_exc()
-        return {"note": f"{type(error).__name__}: {str(error).partition('. ')[0][:120]}"}
+    step()
+    gpu = model.device.type == "cuda"
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    loss = step().item()
     found = {"loss": loss, "gradient": model.projection.weight.grad.norm().item(), "seconds": []}
     if gpu:
         found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
         found["reserved_gb"] = torch.cuda.max_memory_reserved() / 1e9
     return found
+
+
+def _timed(device: torch.device, step: Callable, seconds: list[float]) -> dict:
+    step()  # so that memory is laid out for this way again
+    return {"seconds": [*seconds, _seconds(device, step)]}
 
 
 def _seconds(device: torch.device, step: Callable) -> float:

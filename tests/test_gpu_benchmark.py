@@ -97,6 +97,32 @@ def test_what_does_not_fit_is_tried_smaller_and_costs_no_other_way(plan, monkeyp
     assert "| padded, 6 rows a pass |" in _gpu_page.text(kept)
 
 
+def test_a_way_that_fails_while_it_is_timed_has_a_note_and_a_dead_gpu_keeps_no_case(
+    plan, monkeypatch
+):
+    shared, calls = gpu.steps.shared, []
+
+    def failing(model, trees, everywhere=False):
+        calls.append(1)
+        if len(calls) > 2:  # of the warm-up
+            raise RuntimeError("CUDA error")
+        return shared(model, trees, everywhere=everywhere)
+
+    monkeypatch.setattr(gpu.steps, "shared", failing)
+    monkeypatch.setattr(gpu, "cases", lambda plan, trains: [next(cases(plan, trains))])
+    monkeypatch.setattr(gpu, "equality", lambda device: {"sdpa": 0.0})
+    gpu.measure(plan)
+    kept = json.loads(plan.results.read_text("utf-8"))
+    (ways, _) = kept["cases"].values()
+    assert ways["packed"]["note"] == "RuntimeError: CUDA error"
+    assert not any("packed" == row["ours"] for row in kept["rows"])
+    plan.results.unlink()
+    monkeypatch.setattr(gpu, "_step", lambda *given: failing(*given))
+    with pytest.raises(RuntimeError, match="no way works"):
+        gpu.measure(plan)
+    assert not plan.results.exists()
+
+
 @pytest.mark.parametrize("device, tflops", [("NVIDIA H100 80GB HBM3", 989), ("NVIDIA L4", 70)])
 def test_mfu_is_of_the_data_sheet_or_of_what_was_reached(device, tflops):
     kept = {"machine": {"device": device, "parameters": 7_504_924_672}, "matmul_tflops": 70}
