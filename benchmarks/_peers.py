@@ -18,6 +18,7 @@ README = Path(__file__).parent / "README.md"
 NAMES = (
     "training_steps", "curation_client", "embedding_cache", "encoding", "encoding_full_size",
     "filter_join", "lda_pool",
+    "processes",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from rnagpt_lib import report
+from rnagpt_lib import blocks, report
 from rnagpt_lib.checkpoints import MANIFEST, STATE
 from rnagpt_lib.files import read_json, write_json
 from rnagpt_lib.model import RnaGpt
@@ -59,7 +59,7 @@ def main() -> None:
             *(every_tenth(world, stage) for stage in STAGES),
         ]
     write_json(RESULTS, rows)
-    print(report.write_block(README, "reliability_training", render()))
+    print(blocks.write_block(README, "reliability_training", render()))
 
 
 def render() -> str:

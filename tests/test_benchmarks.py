@@ -5,10 +5,21 @@ import sys
 
 import pytest
 
-from benchmarks import _peers, gpu, real_data, reliability_curation, scale, trajectories, updates
+from benchmarks import (
+    _peers,
+    gpu,
+    real_data,
+    reliability_curation,
+    reliability_training,
+    scale,
+    scale_training,
+    trajectories,
+    updates,
+)
 from rnagpt_lib import blocks, paths
 
-MEASURED = [real_data, reliability_curation, _peers, updates, scale, trajectories, gpu]
+MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
+MEASURED += [scale_training, trajectories, gpu]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

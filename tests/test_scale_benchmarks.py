@@ -1,11 +1,13 @@
 """The synthetic tables keep the contracts, and their seeds repeat."""
 
+from typing import get_args
+
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
 from benchmarks import lda_pool
 from rnagpt_lib import tables, topics
-from rnagpt_lib.profiles import Topics
+from rnagpt_lib.profiles import Kind, Topics
 
 
 def test_tables_keep_their_contracts_and_seeds_repeat(tmp_path):
@@ -19,6 +21,19 @@ def test_tables_keep_their_contracts_and_seeds_repeat(tmp_path):
     assert 900 < articles["abstract"].str.len().mean() < 1500
     pd.testing.assert_frame_equal(rnas, synthetic.rnas(300))
     assert not rnas.equals(synthetic.rnas(300, seed=1))
+
+
+def test_pairs_keep_their_contract_and_are_as_many_for_each_rna(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SHARD", 50)
+    rna_ids = synthetic.rnas(10)["rna_id"]
+    for name in ("one", "two"):
+        synthetic.write_pairs(tmp_path / name, rna_ids, 240, ["tRNA", "heart", "binds"])
+    pairs = tables.read(tmp_path / "one", "pairs")
+    pd.testing.assert_frame_equal(pairs, tables.read(tmp_path / "two", "pairs"))
+    assert pairs["rna_id"].value_counts().to_dict() == dict.fromkeys(rna_ids, 24)
+    assert pairs["kind"].isin(get_args(Kind)).all() and pairs["kind"].nunique() > 3
+    words = {name: pairs[name].str.split().str.len() for name in ("question", "answer")}
+    assert words["question"].between(8, 16).all() and words["answer"].between(5, 25).all()
 
 
 def test_the_loop_and_the_pool_find_the_same_topics(monkeypatch):

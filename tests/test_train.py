@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from tiny_model import config_of, make_trees, random_embeddings, rna_tables, write_llm
@@ -160,6 +161,30 @@ def test_no_visit_leaves_out_what_always_comes(build):
         assert {0, 4} < set(visit.pairs)
         drawn |= set(visit.pairs)
     assert drawn == set(range(len(kinds)))
+
+
+def test_texts_in_pieces_are_the_same_texts_and_none_is_copied(build):
+    """Read from parquet, a column lies in as many pieces as the file has groups of rows."""
+    model, (rnas, pairs) = build(), rna_tables(LENGTHS)
+    pairs["question"] += " Why?" * 10_000
+    pairs["kind"] = ["local", "family"] * 6 + ["local"]
+    pairs = pairs.sample(frac=1, random_state=0)
+    arrow = pa.Table.from_pandas(pairs, preserve_index=False)
+    parts = pa.concat_tables([arrow.slice(start, 3) for start in range(0, len(arrow), 3)])
+    whole, cut = (
+        stage2_trees(model, rnas, frame, random_embeddings(rnas))
+        for frame in (pairs, parts.to_pandas())
+    )
+    assert cut.texts["question"].num_chunks == 5
+    used = pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(used)
+    trees = [(tree.rna_id, tree.branches) for tree in cut]
+    pa.set_memory_pool(pa.system_memory_pool())
+    assert used.max_memory() < parts["question"].nbytes / 100
+    assert trees == [(tree.rna_id, tree.branches) for tree in whole]
+    assert cut.hash() == whole.hash() and list(cut.longest()) == list(whole.longest())
+    assert [cut.kinds(i) for i in range(7)] == [whole.kinds(i) for i in range(7)]
+    assert list(cut.of_kinds(["local"])) == [cut.kinds(i).count("local") for i in range(7)]
 
 
 def test_training_learns_and_leaves_the_llm_alone(build, trees, tmp_path):
