@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from benchmarks import _steps as steps
-from rnagpt_lib.attention import BLOCKWISE, FLEX
+from rnagpt_lib.attention import FLEX
 from rnagpt_lib.packing import Tree
 
 LLAMA3_8B = LlamaConfig(
@@ -80,7 +80,6 @@ def _one_rna(plan: Plan, trains: str, length: int) -> Case:
         "padding-free": Way((steps.unshared,), copies=True),
         "padding-free, flex": Way((steps.unshared,), FLEX, copies=True),
         "packed": Way((steps.shared,)),
-        "packed, blocks": Way((steps.shared,), BLOCKWISE),
         "packed, flex": Way((steps.shared,), FLEX),
         "packed, logits of all tokens": Way((every,)),
     }
@@ -96,7 +95,6 @@ def _long_row(plan: Plan, trains: str, length: int) -> Case:
         "a row each": Way(beside),
         "a row each, compiled": Way(beside, compiled=True),
         "one row": Way(behind),
-        "one row, blocks": Way(behind, BLOCKWISE),
         "one row, flex": Way(behind, FLEX),
         "one row, flex, compiled": Way(behind, FLEX, compiled=True),
     }

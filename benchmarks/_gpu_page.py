@@ -5,8 +5,8 @@ from statistics import median
 
 PEAKS = {"H100 80GB HBM3": 989, "H200": 989, "A100": 312}  # dense bf16 TFLOP/s, by data sheet
 SUBSET, EPOCHS = 121_000, 10  # pairs of the paper's subset of 5,000 RNAs
-OURS = ("packed", "packed, blocks", "packed, flex")
-LONG = ("a row each", "a row each, compiled", "one row", "one row, blocks", "one row, flex",
+OURS = ("packed", "packed, flex")
+LONG = ("a row each", "a row each, compiled", "one row", "one row, flex",
         "one row, flex, compiled")  # fmt: skip
 EVERYWHERE = "packed, logits of all tokens"
 TOKENS = "{:.2f} (tokens) × launch overhead"

@@ -25,7 +25,7 @@ from transformers import LlamaConfig
 from benchmarks import _gpu_page as page
 from benchmarks import _steps as steps
 from benchmarks._gpu_cases import LLAMA3_8B, SDPA, Case, Plan, Way, cases
-from rnagpt_lib.attention import BLOCKWISE, FLEX
+from rnagpt_lib.attention import FLEX
 from rnagpt_lib.blocks import write_block
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
@@ -90,7 +90,7 @@ def equality(device: str) -> dict[str, float]:
     model = steps.Model(SMALL, lora=True, device=device)
     trees = [steps.rna(n, pairs, SMALL.vocab_size) for n, pairs in ((75, 5), (30, 3), (140, 2))]
     errors, wanted = {}, _gradient(model, partial(steps.naive, model, trees))
-    for attention in (SDPA, BLOCKWISE, FLEX) if device == "cuda" else (SDPA, BLOCKWISE):
+    for attention in (SDPA, FLEX) if device == "cuda" else (SDPA,):
         model.causal.set_attn_implementation(attention)
         for name, way in (("rows", steps.shared), ("one row", steps.one_row)):
             found = _gradient(model, partial(way, model, trees, tokens=512))

@@ -65,6 +65,8 @@ def main() -> None:
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
+    if not RESULTS.is_file():
+        return "Not measured yet."
     rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8"))).set_index("name")
     for name in ("first_batch", "resume", "next_1000"):
         rows[name] = [

@@ -1,9 +1,9 @@
 """Who attends to whom in packed rows, and three ways of computing it.
 
-``sdpa``: PyTorch's, over all pairs of tokens with a dense mask · ``blockwise``: the same by blocks
-of queries, each with the keys that it needs, for training on any device · ``flex_attention``:
-FlexAttention, whose backward pass needs CUDA. These are names of transformers'
-``attn_implementation``; outside packed rows ``blockwise`` is ``sdpa``.
+``sdpa``: PyTorch's, over all pairs of tokens with a dense mask · ``blockwise``: on the CPU the same
+by blocks of queries, each with the keys that it needs · ``flex_attention``: FlexAttention, whose
+backward pass needs CUDA. These are names of transformers' ``attn_implementation``; outside of
+long packed rows on the CPU, ``blockwise`` is ``sdpa``.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 FLEX, BLOCKWISE = "flex_attention", "blockwise"
 BLOCK = 256  # queries; rows that are not longer than two blocks are computed whole
+ALIGNED = 16  # elements
 
 Block = tuple[int, slice, Tensor, Tensor]  # row, its queries, their keys (K,), mask (Q, K)
 
@@ -57,15 +58,25 @@ def block_mask(places: Tensor) -> BlockMask:
     return create(may_attend(places), rows, None, tokens, tokens, device=places.device)
 
 
-def packed(causal: nn.Module, places: Tensor) -> dict:
-    """The arguments with which a causal LM computes packed rows by its own attention."""
+def packed(causal: nn.Module, places: Tensor, dtype: torch.dtype) -> dict:
+    """The arguments with which a causal LM computes packed rows by its own attention; ``dtype`` is
+    that of its hidden states."""
     kind = causal.config._attn_implementation
     if kind == FLEX:
         return {"attention_mask": block_mask(places)}
     mask = prefix_mask(places)
-    if kind == BLOCKWISE and places.shape[1] > 2 * BLOCK:
+    # not on a GPU: many small kernels gain nothing there, and each block keeps a copy of its keys
+    if kind == BLOCKWISE and places.device.type == "cpu" and places.shape[1] > 2 * BLOCK:
         return {"attention_mask": mask, "blocks": list(blocks_of(mask))}
-    return {"attention_mask": mask}
+    return {"attention_mask": additive(mask, dtype)}
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where attention is allowed and −∞ elsewhere. Rows lie as CUDA's kernels want them: of a
+    bool mask, or one that does not, every layer would make and keep a copy."""
+    width = -(-mask.shape[-1] // ALIGNED) * ALIGNED
+    wide = torch.zeros(*mask.shape[:-1], width, dtype=dtype, device=mask.device)
+    return wide[..., : mask.shape[-1]].masked_fill_(~mask, -torch.inf)
 
 
 def blocks_of(mask: Tensor) -> Iterator[Block]:

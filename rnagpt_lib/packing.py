@@ -158,7 +158,7 @@ def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
         inputs_embeds=inputs,
         position_ids=batch.positions,
         use_cache=False,
-        **attention.packed(causal, batch.places),
+        **attention.packed(causal, batch.places, inputs.dtype),
     ).last_hidden_state  # (B, T, H)
     chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
     logits = causal.get_output_embeddings()(chosen)  # (A, V)

@@ -70,6 +70,13 @@ def test_flex_reads_the_same_rule(places):
     assert made.to_dense().shape == (rows, 1, 1, 1) and made.to_dense().all()
 
 
+def test_the_additive_mask_is_aligned_and_says_the_same():
+    mask = prefix_mask(ROWS[1])
+    made = attention.additive(mask, torch.bfloat16)
+    assert made.shape == mask.shape and made.stride(-2) % 16 == 0 == made.storage_offset()
+    assert torch.equal(made == 0, mask) and made[~mask].isneginf().all()
+
+
 def test_flex_skips_blocks_in_which_nobody_attends():
     places = places_of([[128, 128, 128], [128, 128]])
     with torch.compiler.set_stance("force_eager"):
