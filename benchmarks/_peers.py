@@ -16,9 +16,8 @@ from rnagpt_lib.files import write_json
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 NAMES = (
-    "training_steps", "curation_client", "embedding_cache", "encoding", "encoding_full_size",
-    "filter_join", "lda_pool",
-    "processes",
+    "training_steps", "processes", "curation_client", "embedding_cache", "encoding",
+    "encoding_short", "encoding_full_size", "filter_join", "lda_pool",
 )  # fmt: skip
 
 

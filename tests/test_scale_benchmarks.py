@@ -3,9 +3,10 @@
 from typing import get_args
 
 import pandas as pd
+import torch
 
 from benchmarks import _synthetic as synthetic
-from benchmarks import lda_pool
+from benchmarks import encoding, lda_pool
 from rnagpt_lib import tables, topics
 from rnagpt_lib.profiles import Kind, Topics
 
@@ -40,3 +41,15 @@ def test_the_loop_and_the_pool_find_the_same_topics(monkeypatch):
     monkeypatch.setattr(lda_pool, "WORLD_SIZE", 20)
     data = (*lda_pool._data(), Topics(workers=1, passes=2, max_topics=3), 0)
     pd.testing.assert_frame_equal(topics.rna_topics(*data), lda_pool.loop(*data))
+
+
+def test_the_encoder_is_asked_as_often_as_the_paper_visits_an_rna():
+    order = encoding.visits([str(i) for i in range(10)])
+    assert len(order) == 10 * 252 and order[:100].count("3") == 10
+    assert sorted({order.count(str(i)) for i in range(10)}) == [250, 260]
+
+
+def test_the_package_alone_gives_the_vectors_of_the_library():
+    encoder, [sequence] = encoding.Counted.load(encoding.MINIATURE), encoding.short(1)
+    torch.testing.assert_close(encoding.alone(encoder, sequence), encoder.encode([sequence])[0])
+    assert encoder.passes == 1

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from rnagpt_lib import paths, vector_cache, vector_shards
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.vector_cache import cache_bytes, encode_all, half_error
+from rnagpt_lib.vector_cache import cache_bytes, encode_all, half_error, size_told
 from rnagpt_lib.vector_shards import key_of
 
 TINY = {
@@ -436,3 +436,5 @@ def test_the_estimate_is_what_the_disk_then_holds(encoder, tmp_path, cache):
     told = cache_bytes([len(s) for s in set(some())], encoder.dim, cache)
     assert told <= sum(files) <= told + 400 * len(files)  # a header for each
     assert cache_bytes([75, 12], encoder.dim, "live") == 0
+    full = cache_bytes([200] * 407_616, 640, "fp16")
+    assert (full, size_told(full)) == (104_366_000_640, "104.4 GB")
