@@ -1,12 +1,13 @@
 """Checkpoints: one folder with projection, adapter, template, hashes and optimiser state.
 
-    checkpoints/step-00000123/{projection.safetensors, adapter/, template.json, config.json,
-                               manifest.json, state/training.pt}
+    checkpoints/step-00000123/{projection.safetensors, adapter/, encoder_layers.safetensors,
+                               template.json, config.json, manifest.json, state/training.pt}
     checkpoints/{best,last}.json
 
 A folder appears under its name only when all its files are on the disk, and counts only while
 every file has the hash that its manifest records, and the manifest its own; ``state/`` may be left
-out of a published one, which answers but cannot be trained on. Nothing is loaded that could run
+out of a published one, which answers but cannot be trained on. Adapter and layers of the encoder
+are there where they train. Nothing is loaded that could run
 code.
 """
 
@@ -28,12 +29,13 @@ from rnagpt_lib import paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest, read_json, sha256, write_json, writing
-from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.model import Config, RnaGpt, encoder_of
 from rnagpt_lib.parallel import whole
 from rnagpt_lib.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
 WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
+ENCODER = "encoder_layers.safetensors"
 MANIFEST = "manifest.json"
 REMEDY = (
     "make room, or make the folder writable, and start this stage again: it goes on from its "
@@ -147,14 +149,10 @@ def assemble(checkpoint: Path, *, llm: str | None = None, encoder: str | None = 
 
 
 def load_encoder(model: RnaGpt) -> Encoder:
-    """The encoder that a model was trained on. Raises InputError when its folder holds another."""
-    encoder = Encoder.load(model.config.encoder, device=str(model.device))
-    if encoder.hash != model.config.encoder_hash:
-        raise InputError(
-            f"{model.config.encoder}: the model was trained on another encoder "
-            f"({model.config.encoder_hash[:12]}…, here {encoder.hash[:12]}…); restore that one"
-        )
-    return encoder
+    """The encoder that a model was trained on, or its own, of which layers have trained.
+
+    Raises InputError when its folder holds another."""
+    return model.encoder or encoder_of(model.config, str(model.device))
 
 
 def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
@@ -186,7 +184,8 @@ def restore(model: RnaGpt, checkpoint: Path) -> dict:
 
 
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
-    saved, own = read_json(checkpoint / "config.json"), asdict(model.config)
+    saved = asdict(Config(**read_json(checkpoint / "config.json")))  # older ones say less
+    own = asdict(model.config)
     saved["template"] = read_json(checkpoint / "template.json")
     own["template"] = asdict(model.template)
     for name in (*names, "template"):
@@ -198,9 +197,12 @@ def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> 
 
 
 def _weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
-    """What is saved of the projection and of the adapters, whole and on the CPU."""
-    adapter = get_peft_model_state_dict(model.llm) if isinstance(model.llm, PeftModel) else {}
-    parts = {PROJECTION: model.projection.state_dict(), WEIGHTS: adapter}
+    """What is saved of each part that trains, whole and on the CPU."""
+    parts = {PROJECTION: model.projection.state_dict()}
+    if isinstance(model.llm, PeftModel):
+        parts[WEIGHTS] = get_peft_model_state_dict(model.llm)
+    if model.encoder:
+        parts[ENCODER] = model.encoder_layers.state_dict()
     return {
         file: {name: whole(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
         for file, part in parts.items()
@@ -225,10 +227,10 @@ def _write(
 
 
 def _write_weights(model: RnaGpt, weights: dict[str, dict[str, Tensor]], folder: Path) -> None:
-    (folder / PROJECTION).write_bytes(to_bytes(weights[PROJECTION]))
-    if weights[WEIGHTS]:
-        (folder / ADAPTER).mkdir()
-        (folder / WEIGHTS).write_bytes(to_bytes(weights[WEIGHTS]))
+    for file, tensors in weights.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_bytes(to_bytes(tensors))
+    if WEIGHTS in weights:
         config = model.llm.peft_config["default"]
         targets = sorted(config.target_modules)  # a set has another order in every process
         config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
@@ -240,6 +242,8 @@ def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
     if isinstance(model.llm, PeftModel):
         weights = load_file(checkpoint / WEIGHTS)
         set_peft_model_state_dict(model.llm, weights)
+    if model.encoder:
+        model.encoder_layers.load_state_dict(load_file(checkpoint / ENCODER))
 
 
 def _all(folder: Path) -> list[Path]:

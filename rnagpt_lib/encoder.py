@@ -1,15 +1,18 @@
-"""RNA-FM, the frozen encoder: one vector per nucleotide (``vector_cache`` keeps them).
+"""RNA-FM, the encoder: one vector per nucleotide (``vector_cache`` keeps them).
 
 The model is the ``fm`` package's own class, so the miniature encoder in ``models/`` and the
-published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles.
+published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles. All of
+them are frozen, until ``unfreeze`` lets the last layers train.
 """
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256, write_json
@@ -19,13 +22,13 @@ from rnagpt_lib.sequences import normalise, windows
 MIN_LENGTH = 10  # below it RNA-FM's vectors say little
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
 # which 8,192 tokens do not: those are no faster there than one sequence after the other
-GPU_TOKENS, CPU_TOKENS = 8192, 512
+GPU_TOKENS, CPU_TOKENS = 8192, 1024
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once
 
 
 class Encoder:
-    """A frozen RNA-FM: sequences in, one (L, dim) tensor each out.
+    """An RNA-FM: sequences in, one (L, dim) tensor each out.
 
     >>> encoder = Encoder.load("models/mini-encoder")
     >>> [x.shape for x in encoder.encode(["GGCUAGCUCAAUCGG", "ACGUACGUACGU"])]
@@ -39,6 +42,8 @@ class Encoder:
         self.alphabet = fm.Alphabet.from_architecture("roberta_large", theme="rna")
         self.model = fm.BioBertModel(Namespace(arch="roberta_large", **config), self.alphabet)
         self.model.eval().requires_grad_(False)
+        for layer in self.model.layers:
+            layer.forward = partial(_fused, layer)
 
     @classmethod
     def fresh(cls, config: dict, seed: int) -> "Encoder":
@@ -99,10 +104,30 @@ class Encoder:
         """Nucleotides per window: the positions less <cls> and <eos> (RNA-FM: 1,022)."""
         return self.config["max_positions"] - 2
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether none of its layers trains."""
+        return not any(parameter.requires_grad for parameter in self.model.parameters())
+
+    def unfreeze(self, layers: int) -> torch.nn.ModuleDict:
+        """Let the last ``layers`` layers train, with the norm behind them; these modules, under
+        the names that they have in the weights' file.
+
+        Raises InputError for more layers than there are.
+        """
+        total = self.config["layers"]
+        if not 1 <= layers <= total:
+            raise InputError(f"the encoder has {total} layers; ENCODER_LAYERS is {layers}")
+        chosen = {str(n): self.model.layers[n] for n in range(total - layers, total)}
+        norm = self.model.emb_layer_norm_after
+        last = {"layers": torch.nn.ModuleDict(chosen), "emb_layer_norm_after": norm}
+        return torch.nn.ModuleDict(last).requires_grad_(True)
+
     def tokens(self, sequences: Sequence[str]) -> torch.Tensor:
         """Token ids (B, longest + 2) of normalised sequences: <cls> … <eos> <pad>."""
         return self.alphabet.get_batch_converter()([("", s) for s in sequences])[2]
 
+    @torch.no_grad()
     def encode(
         self, sequences: Sequence[str], batch_tokens: int | None = None
     ) -> list[torch.Tensor]:
@@ -114,6 +139,11 @@ class Encoder:
         """
         found = {i: x for done in self.in_batches(sequences, batch_tokens) for i, x in done}
         return [found[i] for i in range(len(sequences))]
+
+    def read(self, sequence: str) -> torch.Tensor:
+        """The same for one sequence, with the gradient of the layers that train."""
+        [vectors] = [x for done in self.in_batches([sequence]) for _, x in done]
+        return vectors
 
     def in_batches(
         self, sequences: Sequence[str], batch_tokens: int | None = None
@@ -133,7 +163,7 @@ class Encoder:
             for (i, start, stop), x in zip(batch, vectors, strict=True):
                 length = len(sequences[i])
                 if start == 0:  # windows are equally long, so a sequence's follow each other
-                    total, count = torch.zeros(length, self.dim), torch.zeros(length, 1)
+                    total, count = x.new_zeros(length, self.dim), x.new_zeros(length, 1)
                 total[start:stop] += x[1 : stop - start + 1]  # less <cls>, <eos> and padding
                 count[start:stop] += 1
                 if stop == length:
@@ -144,13 +174,27 @@ class Encoder:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    @torch.no_grad()
     def _forward(self, sequences: list[str]) -> torch.Tensor:
         """Last layer's vectors (B, longest + 2, dim) on the CPU."""
         tokens, last = self.tokens(sequences).to(self._device), self.config["layers"]
         nowhere = torch.zeros_like(tokens, dtype=torch.bool)  # no letters are to be predicted
         out = self.model(tokens, repr_layers=[last], masked_tokens=nowhere)
-        return out["representations"][last].float().cpu()
+        return out["representations"][last].cpu()
+
+
+def _fused(
+    layer: torch.nn.Module,
+    x: torch.Tensor,
+    self_attn_mask: None = None,
+    self_attn_padding_mask: torch.Tensor | None = None,
+    need_head_weights: bool = False,
+) -> tuple[torch.Tensor, None]:
+    """A layer of ``fm``, (T, B, dim) to the same, without the weights of the attention: nobody
+    reads them, and one kernel computes the attention then, as one does GELU."""
+    read = layer.self_attn_layer_norm(x)
+    options = {"key_padding_mask": self_attn_padding_mask, "need_weights": False}
+    x = x + layer.self_attn(query=read, key=read, value=read, **options)[0]
+    return x + layer.fc2(functional.gelu(layer.fc1(layer.final_layer_norm(x)))), None
 
 
 def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:

@@ -67,15 +67,16 @@ def _prepared(run: Run, machine: PartialState) -> tuple[RnaGpt, dict[str, Trees]
     used = rnas.loc[rnas["split"] != "test", "sequence"].tolist()
     second = run.stage == "05_train_stage2"
     known = run.parent("04_train_stage1") / ".embeddings" if second else None
+    place = "cpu" if params.parallel == "fsdp" else None  # each part is moved when it is cut out
+    model = RnaGpt.build(
+        Config.of(params, encoder), seed=run.seed, device=place, attention=params.attention
+    )
+    encoder = model.encoder or encoder
     with machine.main_process_first():
         embeddings = encode_all(encoder, used, run.path(".embeddings"), params.cache, known=known)
     if machine.is_main_process:
         run.use(params.encoder)
         run.use(base_llm.folder_of(params.llm))
-    place = "cpu" if params.parallel == "fsdp" else None  # each part is moved when it is cut out
-    model = RnaGpt.build(
-        Config.of(params, encoder), seed=run.seed, device=place, attention=params.attention
-    )
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
     if second:
         checkpoints.load_projection(model, run.parent("04_train_stage1"))

@@ -32,7 +32,8 @@ class Config:
     """What a model is made of; ``config.json`` of a checkpoint. Folders are relative to the root.
 
     ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
-    besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only).
+    besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only); ``encoder_layers``, how
+    many of the encoder's last layers besides.
     """
 
     encoder: str
@@ -44,6 +45,7 @@ class Config:
     lora_rank: int = 16
     lora_alpha: int = 32
     precision: str = "fp32"
+    encoder_layers: int = 0
 
     @classmethod
     def of(cls, params: Train, encoder: Encoder) -> "Config":
@@ -91,8 +93,9 @@ class Projection(nn.Linear):
 class RnaGpt(nn.Module):
     """Projection and LLM, with the template and the tokenizer that belong to them.
 
-    Only ``projection`` and the adapters train. Embeddings come from the frozen encoder, (L, D)
-    for an RNA of L nucleotides; D = ``config.encoder_dim``, H = the LLM's hidden width.
+    Only ``projection`` and the adapters train, and with ``config.encoder_layers`` the last layers
+    of an encoder of its own, ``encoder``. Embeddings come from the encoder, (L, D) for an RNA of L
+    nucleotides; D = ``config.encoder_dim``, H = the LLM's hidden width.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class RnaGpt(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         config: Config,
         template: Template | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
         self.llm = llm.requires_grad_(False)
@@ -108,6 +112,9 @@ class RnaGpt(nn.Module):
         self.ends = base_llm.ends_of(llm, tokenizer)
         self.template = template or Template()
         self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
+        self.encoder = encoder
+        if encoder is not None:
+            self.encoder_layers = encoder.unfreeze(config.encoder_layers)
         if config.train != "projection":
             with warnings.catch_warnings():  # peft 0.21 asks for a name that transformers 5 renamed
                 warnings.simplefilter("ignore", FutureWarning)
@@ -129,17 +136,20 @@ class RnaGpt(nn.Module):
         ``base_llm.load``.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
-        4 bits are asked for without CUDA and bitsandbytes.
+        4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
+        encoder train.
         """
         if base_llm.hash_of(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        encoder = encoder_of(config, device) if config.encoder_layers else None
         four_bits = config.train == "qlora"
         llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, attention=attention)
         tokenizer = base_llm.tokenizer_of(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = cls(llm, tokenizer, config, template)
-        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+            model = cls(llm, tokenizer, config, template, encoder)
+        return model.to(device).eval()
 
     @property
     def causal(self) -> nn.Module:
@@ -191,12 +201,24 @@ class RnaGpt(nn.Module):
             yield
 
 
+def encoder_of(config: Config, device: str) -> Encoder:
+    """The encoder that a model is made over. Raises InputError when its folder holds another."""
+    encoder = Encoder.load(config.encoder, device=device)
+    if encoder.hash != config.encoder_hash:
+        raise InputError(
+            f"{config.encoder}: the model was trained on another encoder "
+            f"({config.encoder_hash[:12]}…, here {encoder.hash[:12]}…); restore that one"
+        )
+    return encoder
+
+
 def trainable(model: RnaGpt) -> pd.DataFrame:
     """What trains: one row for each part, with its parameters, how many train, and its dtypes."""
     rows = []
     for name, parameter in model.named_parameters():
         part = "projection" if name.startswith("projection") else "LLM"
         part = "LoRA adapters" if "lora_" in name else part
+        part = "encoder's last layers" if name.startswith("encoder_layers") else part
         trains = parameter.numel() if parameter.requires_grad else 0
         dtype = str(parameter.dtype).removeprefix("torch.")
         rows.append((part, parameter.numel(), trains, dtype))

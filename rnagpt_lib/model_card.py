@@ -26,6 +26,8 @@ MINIATURE = {"models/mini-encoder", "models/mini-llm"}
 FILES = {
     "projection.safetensors": "the projection: a nucleotide's vector → a soft token",
     "adapter/": "LoRA adapters of the LLM's linear layers, in PEFT's format",
+    "encoder_layers.safetensors": "the encoder's last layers as they were trained, in place of its "
+    "own",
     "llm/": "the LLM with the adapters merged into its weights, its tokenizer, its settings",
     "template.json": "every byte of the prompts",
     "config.json": "what the model is made of",
@@ -94,7 +96,7 @@ def _opening(run: Provenance, about: dict) -> list[str]:
     stage = MODELS[about["model"]]
     return [
         f"# RNA-GPT, model {about['model']} of run `{run.run}`",
-        "A chat model for RNA sequences: a frozen RNA language model reads the sequence, one "
+        "A chat model for RNA sequences: an RNA language model reads the sequence, one "
         "linear projection turns each nucleotide into a soft token, and a language model answers "
         f"questions about it. This is the model after stage {list(STAGES).index(stage) + 1} "
         f"({STAGES[stage]}), as notebook `{stage}` of the open implementation of RNA-GPT "
@@ -177,10 +179,12 @@ def _sides(run: Provenance) -> pd.DataFrame:
 
 def _recipe(run: Provenance, stage: str) -> dict:
     params, metrics, about = run.params[stage], run.metrics[stage], run.manifests[stage]
+    layers = params.get("encoder_layers", 0)
     what = {"lora": "projection and LoRA adapters", "qlora": "the same, over an LLM of 4 bits"}
     return {
         "stage": STAGES[stage],
-        "what trained": what.get(params.get("train", ""), "projection"),
+        "what trained": what.get(params.get("train", ""), "projection")
+        + (f", and layers of the encoder, the last {layers}" if layers else ""),
         "recipe": params["recipe"],
         "epochs": params["epochs"],
         "steps": metrics.get("steps", ""),

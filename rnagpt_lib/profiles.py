@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -197,7 +198,8 @@ class Stage2(Train):
     """05: instruction tuning.
 
     ``pairs_per_visit``: pairs of an RNA, drawn anew in every epoch (0: all of them); ``always``:
-    kinds of pairs that no visit leaves out, besides those drawn.
+    kinds of pairs that no visit leaves out, besides those drawn. ``encoder_layers``: how many of
+    the encoder's last layers train as well (0: it is frozen, as in the paper).
     """
 
     train: Literal["projection", "lora", "qlora"] = "lora"
@@ -206,6 +208,18 @@ class Stage2(Train):
     pairs_per_visit: int = Field(0, ge=0)
     always: tuple[Kind, ...] = ()
     warmup_steps: int = Field(200, ge=0)
+    encoder_layers: int = Field(0, ge=0)
+
+    @field_validator("encoder_layers")
+    @classmethod
+    def _reads_anew(cls, layers: int, info: ValidationInfo) -> int:
+        if layers and info.data.get("cache") != "live":
+            raise ValueError(
+                "vectors of an encoder that trains cannot be kept: set CACHE to live with it"
+            )
+        if layers and info.data.get("parallel") == "fsdp":
+            raise ValueError("its layers are in no part of a shared-out model: PARALLEL is ddp")
+        return layers
 
 
 class Ablations(Stage):

@@ -90,6 +90,7 @@ class Trainer:
         self.optimiser.zero_grad()
         return {"loss": loss, "grad_norm": norm, "tokens": int(tokens), "pairs": pairs}
 
+    @torch.no_grad()
     def validate(self, trees: Trees) -> float | None:
         """Mean loss over the pairs of ``trees``, rounded to 6 digits; None when there are none."""
         if not len(trees):

@@ -29,7 +29,8 @@ SHARD_BYTES = 128_000_000  # a shard is closed once it holds as many; four times
 
 
 class OnTheFly:
-    """The same map with nothing kept: a sequence is encoded whenever it is asked for."""
+    """The same map with nothing kept: a sequence is encoded whenever it is asked for, and its
+    vectors lead back to the layers of the encoder that train, where any do."""
 
     def __init__(self, encoder: Encoder, keys: Iterable[bytes]) -> None:
         self._encoder, self._keys = encoder, frozenset(keys)
@@ -37,7 +38,7 @@ class OnTheFly:
     def __getitem__(self, sequence: str) -> Tensor:
         if sequence not in self:
             raise KeyError(f"no vectors of {sequence[:20]}…")
-        return self._encoder.encode([sequence])[0]
+        return self._encoder.read(sequence)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -69,6 +70,8 @@ def encode_all(
     """
     if not sequences:
         raise InputError("there are no sequences to encode")
+    if cache != "live" and not encoder.is_frozen:
+        raise InputError("vectors of an encoder that trains cannot be kept; set CACHE to live")
     wanted = {key_of(sequence): sequence for sequence in map(checked, sequences)}
     size = size_told(cache_bytes(map(len, wanted.values()), encoder.dim, cache))
     if cache == "live":

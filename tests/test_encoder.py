@@ -1,22 +1,14 @@
 """The encoder gives every nucleotide its vector, whatever the batch."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
+from tiny_model import TINY
 
 from rnagpt_lib.encoder import WEIGHTS, Encoder, batches
 from rnagpt_lib.errors import InputError
-
-TINY = {
-    "layers": 2,
-    "embed_dim": 16,
-    "ffn_embed_dim": 32,
-    "attention_heads": 2,
-    "max_positions": 1024,
-    "token_dropout": True,
-    "emb_layer_norm_before": True,
-}
 
 
 def rna(length: int, seed: int = 0) -> str:
@@ -46,6 +38,22 @@ def test_batches_complete_every_sequence_once_the_shortest_first(encoder):
     found = {i: x for batch in encoder.in_batches(sequences) for i, x in batch}
     for place, vectors in enumerate(encoder.encode(sequences)):
         assert torch.equal(found[place], vectors)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_fused_layer_is_the_one_of_fm_with_its_gradient(padded):
+    layer = Encoder.fresh(TINY, seed=4).model.double().layers[1].requires_grad_(True)
+    x = torch.randn(9, 3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(9) >= torch.tensor([[9], [4], [6]]) if padded else None
+    outputs, gradients = [], []
+    for forward in (layer.forward, partial(type(layer).forward, layer)):
+        out = forward(x, self_attn_padding_mask=mask)[0]
+        out.square().sum().backward()
+        outputs.append(out.detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in layer.parameters()]))
+        layer.zero_grad()
+    torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
 def test_cls_and_eos_are_stripped(encoder):

@@ -156,6 +156,20 @@ def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())
 
 
+def test_layers_of_the_encoder_that_trained_go_along(tiny, base, tmp_path):
+    trained("w", base / "models", encoder_layers=1, cache="live")
+    about = export_model.export_model("w", tmp_path / "out")
+    ours, theirs = load_model(model=str(tmp_path / "out"), **tiny), load_model("w", "IT")
+    rnas = [rna.sequence for rna in world.entries(3, seed=3)]
+    read = [encoder.encode(rnas) for encoder in (ours.encoder, theirs.encoder)]
+    assert all(map(torch.equal, *read))
+    assert not any(map(torch.equal, read[0], Encoder.load(tiny["encoder"]).encode(rnas)))
+    assert ours.answers(rnas, QUESTIONS[:1] * 3) == theirs.answers(rnas, QUESTIONS[:1] * 3)
+    assert about["encoder"]["hash"] == Encoder.load(tiny["encoder"]).hash
+    assert "layers of the encoder, the last 1" in text(tmp_path / "out")
+    assert "encoder_layers.safetensors" in text(tmp_path / "out")
+
+
 def test_merged_shards_in_half_precision_answer_like_the_adapters(tmp_path, monkeypatch):
     config = config_of(llama3.write(tmp_path / "llm"), "lora")
     model = changed(RnaGpt.build(replace(config, precision="bf16")))

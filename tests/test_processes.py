@@ -16,11 +16,12 @@ from rnagpt_lib.profiles import Stage2
 from rnagpt_lib.train import Trainer, check_share, train
 
 
-def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp") -> dict:
+def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp", layers: int = 0) -> dict:
     folder.mkdir()
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(several if processes > 1 else []), "-m", "tests.two_processes"]
-    subprocess.run([*command, llm, folder, recipe, parallel], cwd=paths.root(), check=True)
+    command += [llm, folder, recipe, parallel, str(layers)]
+    subprocess.run(command, cwd=paths.root(), check=True)
     return torch.load(folder / "found.pt", weights_only=True)
 
 
@@ -55,6 +56,17 @@ def test_two_processes_are_one_and_one_goes_on_for_two(tmp_path, llm, one, paral
     for wanted, there, here in zip(one["weights"], two["weights"], trained, strict=True):
         torch.testing.assert_close(there, wanted, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(here, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_where_layers_of_the_encoder_train(tmp_path, llm):
+    one = found(tmp_path / "one", llm, 1, "packed", layers=1)
+    two = found(tmp_path / "two", llm, 2, "packed", layers=1)
+    for wanted, gradient in zip(one["gradients"], two["gradients"], strict=True):
+        assert (gradient - wanted).norm() / wanted.norm() < 1e-6
+    assert two["log"]["val_loss"][-1] == pytest.approx(one["log"]["val_loss"][-1], abs=1e-5)
+    for wanted, there in zip(one["weights"], two["weights"], strict=True):
+        torch.testing.assert_close(there, wanted, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

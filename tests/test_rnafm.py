@@ -17,7 +17,8 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256
 from rnagpt_lib.rnafm import convert
 from tests import rna_fm
-from tests.test_encoder import TINY, rna
+from tests.test_encoder import rna
+from tests.tiny_model import TINY
 
 
 def by_fm(path: Path, sequences: list[str]) -> torch.Tensor:

@@ -51,5 +51,8 @@ def test_the_encoder_is_asked_as_often_as_the_paper_visits_an_rna():
 
 def test_the_package_alone_gives_the_vectors_of_the_library():
     encoder, [sequence] = encoding.Counted.load(encoding.MINIATURE), encoding.short(1)
-    torch.testing.assert_close(encoding.alone(encoder, sequence), encoder.encode([sequence])[0])
+    peer = encoding.package(encoder)
+    assert "forward" in vars(encoder.model.layers[0]) and "forward" not in vars(peer.layers[0])
+    found = encoding.alone(encoder, peer, sequence), encoder.encode([sequence])[0]
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
     assert encoder.passes == 1

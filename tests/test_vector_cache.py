@@ -20,16 +20,8 @@ from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.vector_cache import cache_bytes, encode_all, half_error, size_told
 from rnagpt_lib.vector_shards import key_of
+from tests.tiny_model import TINY
 
-TINY = {
-    "layers": 2,
-    "embed_dim": 16,
-    "ffn_embed_dim": 32,
-    "attention_heads": 2,
-    "max_positions": 1024,
-    "token_dropout": True,
-    "emb_layer_norm_before": True,
-}
 SMALL = 10_000  # bytes of a shard: two or three of them for the set below
 FEW = 300  # tokens of a batch
 
@@ -49,16 +41,16 @@ def by_key(sequences: list[str]) -> list[str]:
 class Counted(Encoder):
     """An encoder that notes what goes through it."""
 
-    read: list[str]
+    seen: list[str]
 
     def _forward(self, sequences):
-        self.read += sequences
+        self.seen += sequences
         return super()._forward(sequences)
 
 
 def new_encoder(seed: int = 0) -> Counted:
     encoder = Counted.fresh(TINY, seed)
-    encoder.read = []
+    encoder.seen = []
     return encoder
 
 
@@ -101,15 +93,15 @@ def test_what_is_kept_is_what_the_encoder_gives_in_any_order_and_in_many_shards(
 def test_each_distinct_sequence_is_encoded_once_however_it_is_spelled(encoder, tmp_path, capsys):
     first = [rna(20), rna(30), rna(20).lower().replace("u", "t")]
     kept = encode_all(encoder, first, tmp_path)
-    assert len(kept) == 2 and sorted(encoder.read) == sorted(first[:2])
+    assert len(kept) == 2 and sorted(encoder.seen) == sorted(first[:2])
     assert torch.equal(kept[first[2]], kept[first[0]])
     assert first[2] in kept and rna(99) not in kept and 5 not in kept
     with pytest.raises(KeyError):
         kept[rna(99)]
     again = encode_all(encoder, [*first, rna(40)], tmp_path)
-    assert encoder.read[2:] == [rna(40)] and len(again) == 3
+    assert encoder.seen[2:] == [rna(40)] and len(again) == 3
     encode_all(encoder, first, tmp_path)
-    assert len(encoder.read) == 3
+    assert len(encoder.seen) == 3
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("2 distinct sequences, 0.0 MB in fp32; 2 encoded now in ")
     assert said[2] == "2 distinct sequences, 0.0 MB in fp32; 0 encoded now"
@@ -127,7 +119,7 @@ def test_encoders_and_precisions_do_not_share_shards(tmp_path):
     one, two = new_encoder(1), new_encoder(2)
     kept = [encode_all(one, some(), tmp_path, "fp32"), encode_all(one, some(), tmp_path, "fp16")]
     kept.append(encode_all(two, some(), tmp_path, "fp32"))
-    assert len(shards_of(tmp_path)) == 3 and len(one.read) == 2 * len(two.read) == 2 * 11
+    assert len(shards_of(tmp_path)) == 3 and len(one.seen) == 2 * len(two.seen) == 2 * 11
     assert all(len(each) == 11 for each in kept)
     assert not torch.equal(kept[0][rna(75)], kept[2][rna(75)])
 
@@ -135,9 +127,9 @@ def test_encoders_and_precisions_do_not_share_shards(tmp_path):
 def test_another_cache_is_read_and_left_as_it_is(encoder, tmp_path):
     encode_all(encoder, some(), tmp_path / "one")
     before = {path: path.read_bytes() for path in shards_of(tmp_path / "one")}
-    encoder.read.clear()
+    encoder.seen.clear()
     kept = encode_all(encoder, some(), tmp_path / "two", known=tmp_path / "one")
-    assert not encoder.read and not (tmp_path / "two").exists()
+    assert not encoder.seen and not (tmp_path / "two").exists()
     assert_equal(kept, encoder, some())
     first = next(iter(before))
     first.write_bytes(before[first][:-1])
@@ -158,7 +150,7 @@ def test_nothing_to_encode_and_what_cannot_be_read_is_refused_before_anything_is
     for sequences, words in ([], "no sequences"), ([rna(20), "ACGU"], "4 nt"), (["ACGX" * 9], "X"):
         with pytest.raises(InputError, match=words):
             encode_all(encoder, sequences, tmp_path / "new")
-    assert not encoder.read and not (tmp_path / "new").exists()
+    assert not encoder.seen and not (tmp_path / "new").exists()
 
 
 # On the fly.
@@ -166,10 +158,10 @@ def test_nothing_to_encode_and_what_cannot_be_read_is_refused_before_anything_is
 
 def test_on_the_fly_is_the_same_map_with_nothing_kept(encoder, tmp_path):
     live = encode_all(encoder, some(), tmp_path / "new", "live")
-    assert len(live) == 11 and not encoder.read and not (tmp_path / "new").exists()
+    assert len(live) == 11 and not encoder.seen and not (tmp_path / "new").exists()
     assert torch.equal(live[rna(75).lower()], encoder.encode([rna(75)])[0])
     assert torch.equal(live[rna(75)], live[rna(75)])
-    assert encoder.read == [rna(75)] * 4
+    assert encoder.seen == [rna(75)] * 4
     assert rna(75) in live and rna(99) not in live and None not in live
     with pytest.raises(KeyError):
         live[rna(99)]
@@ -247,9 +239,9 @@ def test_an_interrupted_encoding_goes_on_with_the_same_bits(
         patch.setattr(vector_shards, "write", interrupted)
         encode_all(encoder, some(), tmp_path)
     there = sum(len(shard.keys) for shard in made)
-    encoder.read.clear()
+    encoder.seen.clear()
     kept = encode_all(encoder, some(), tmp_path)
-    assert len(encoder.read) == 11 - there and (there > 0) == (written > 0)
+    assert len(encoder.seen) == 11 - there and (there > 0) == (written > 0)
     assert_equal(kept, encoder, some())
 
 
@@ -282,7 +274,7 @@ def test_a_killed_encoding_loses_the_shard_that_it_was_at(encoder, tmp_path):
     assert len(visible) == 2 and len(shards_of(tmp_path)) == 3
     there = sum(len(load_file(path)["keys"]) for path in visible)
     kept = encode_all(encoder, some(), tmp_path)
-    assert len(encoder.read) == 11 - there
+    assert len(encoder.seen) == 11 - there
     assert_equal(kept, encoder, some())
     assert not [path for path in shards_of(tmp_path) if path.name.startswith(".")]
 
@@ -320,10 +312,10 @@ def test_a_damaged_or_foreign_shard_is_made_anew(encoder, tmp_path, capsys, faul
     good, lost = path.read_bytes(), len(load_file(path)["keys"])
     FAULTS[fault](path)
     assert path.read_bytes() != good
-    encoder.read.clear()
+    encoder.seen.clear()
     kept = encode_all(encoder, some(), tmp_path)
     assert f"{path.name} is damaged (" in capsys.readouterr().out
-    assert len(encoder.read) == lost
+    assert len(encoder.seen) == lost
     assert_equal(kept, encoder, some())
     assert shards_of(tmp_path) == names
 
@@ -380,7 +372,7 @@ def read_only(encoder):
     """A folder with a cache that this process may read but not write to."""
     folder = Path(tempfile.mkdtemp())
     encode_all(encoder, some(), folder)
-    encoder.read.clear()
+    encoder.seen.clear()
     for path in (folder, *folder.iterdir()):
         path.chmod(0o555)
     root = os.geteuid() == 0  # whom no permission stops
@@ -394,11 +386,11 @@ def read_only(encoder):
 
 def test_a_read_only_cache_is_read_and_what_it_lacks_refused_at_once(encoder, read_only):
     kept = encode_all(encoder, some(), read_only)
-    assert not encoder.read
+    assert not encoder.seen
     for folder in (read_only, read_only / "new"):
         with pytest.raises(InputError, match="cannot be kept there .*ermission"):
             encode_all(encoder, some(1), folder)
-    assert not encoder.read
+    assert not encoder.seen
     assert_equal(kept, encoder, some())
 
 
@@ -417,7 +409,7 @@ def test_what_the_disk_has_no_room_for_is_refused_before_anything_is_computed(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match=words):
         encode_all(encoder, some(), tmp_path / "new" / "folder", cache)
-    assert not encoder.read and not (tmp_path / "new").exists()
+    assert not encoder.seen and not (tmp_path / "new").exists()
 
 
 def test_only_what_is_missing_needs_room(encoder, tmp_path, monkeypatch):

@@ -9,11 +9,22 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rnagpt_lib.base_llm import hash_of
+from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.packing import Tree
-from rnagpt_lib.trees import stage2_trees
+from rnagpt_lib.trees import Trees, stage2_trees
+from rnagpt_lib.vector_cache import encode_all
 
 DIM = 8
+TINY = {
+    "layers": 2,
+    "embed_dim": 16,
+    "ffn_embed_dim": 32,
+    "attention_heads": 2,
+    "max_positions": 1024,
+    "token_dropout": True,
+    "emb_layer_norm_before": True,
+}  # an encoder
 TEXTS = [
     "The RNA is a tRNA. It is associated with glioma and regulates cell growth.",
     "###Human: <RNA></RNA> What type of RNA is the RNA? ###Assistant: ACGUACGU",
@@ -59,9 +70,19 @@ def config_of(llm: Path, train: str = "projection") -> Config:
     return Config("models/none", "0" * 64, DIM, str(llm), hash_of(llm), train, lora_rank=4)
 
 
+def with_encoder(config: Config, folder: Path, layers: int) -> Config:
+    """The config over a tiny encoder, saved in ``folder``, of which the last ``layers`` train."""
+    encoder = Encoder.fresh(TINY, seed=0)
+    encoder.save(folder, {})
+    made = {"encoder": str(folder), "encoder_hash": encoder.hash, "encoder_dim": encoder.dim}
+    return replace(config, **made, encoder_layers=layers)
+
+
 def double(model: RnaGpt) -> RnaGpt:
     """The model in fp64, its adapters away from their start at zero."""
     model.double()
+    if model.encoder:
+        model.encoder.model.double()
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for name, parameter in model.named_parameters():
@@ -94,9 +115,13 @@ def random_embeddings(rnas: pd.DataFrame) -> dict[str, torch.Tensor]:
     return {s: torch.randn(len(s), DIM, generator=generator) for s in rnas["sequence"]}
 
 
-def make_trees(model: RnaGpt, lengths: list[int]) -> list[Tree]:
+def make_trees(model: RnaGpt, lengths: list[int]) -> Trees:
+    """Random vectors, or those of the model's own encoder, where it has one."""
     rnas, pairs = rna_tables(lengths)
-    return stage2_trees(model, rnas, pairs, random_embeddings(rnas))
+    if model.encoder is None:
+        return stage2_trees(model, rnas, pairs, random_embeddings(rnas))
+    live = encode_all(model.encoder, rnas["sequence"].tolist(), Path(), "live")
+    return stage2_trees(model, rnas, pairs, live)
 
 
 def broken(tree: Tree) -> Tree:

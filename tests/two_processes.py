@@ -1,8 +1,10 @@
 """One training in as many processes as it is started in; what came out goes into OUT/found.pt.
 
-``torchrun --nproc_per_node 2 -m tests.two_processes LLM OUT RECIPE PARALLEL``, or without torchrun.
+``torchrun --nproc_per_node 2 -m tests.two_processes LLM OUT RECIPE PARALLEL LAYERS``, or without
+torchrun; LAYERS of the encoder train besides.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,15 +17,17 @@ from rnagpt_lib.train import Trainer, train
 from rnagpt_lib.visits import epoch_steps
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_model import config_of, double, make_trees  # noqa: E402
+from tiny_model import config_of, double, make_trees, with_encoder  # noqa: E402
 
 LENGTHS = [12, 15, 20, 17, 30, 11, 25, 14, 40]
 
 
-def main(llm: Path, out: Path, recipe: str, parallel: str) -> None:
+def main(llm: Path, out: Path, recipe: str, parallel: str, layers: int) -> None:
     """Gradients of an epoch's steps in fp64, then a whole training in fp32."""
-    params = params_of(recipe, parallel)
-    model = double(RnaGpt.build(config_of(llm, "lora")))
+    params, config = params_of(recipe, parallel), config_of(llm, "lora")
+    if layers:
+        config = with_encoder(config, out / f"encoder-of-{os.environ.get('RANK', 0)}", layers)
+    model = double(RnaGpt.build(config))
     trees = make_trees(model, LENGTHS)
     trainer = Trainer(model, params, out)
     trainer.optimiser.step = lambda: None
@@ -31,7 +35,8 @@ def main(llm: Path, out: Path, recipe: str, parallel: str) -> None:
     trainer.optimiser.zero_grad = lambda: gradients.append(taken(model))
     for step in epoch_steps(trees, params, 0, 0, processes=trainer.machine.num_processes):
         losses.append(trainer.update(trees, step, 1.0)["loss"])
-    fresh = RnaGpt.build(config_of(llm, "lora"))
+    fresh = RnaGpt.build(config)
+    trees = make_trees(fresh, LENGTHS)
     log = train(fresh, trees[:7], trees[7:], params, out)
     weights = [whole(p.detach()) for p in fresh.parameters() if p.requires_grad]
     if trainer.machine.is_main_process:
@@ -63,4 +68,4 @@ def taken(model: RnaGpt) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5]))
