@@ -53,9 +53,9 @@ from rnagpt_lib.visits import Step, steps_per_epoch
 RESULTS = trajectories.results()
 README = Path(__file__).parent / "README.md"
 RUN, SEED = "trajectories", 0
-RATES = (3e-4, 1e-3, 3e-3)  # up to the peak of the profile `mini`
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)  # around the peak of the profile `mini`
 FINAL = 1 / 6  # of the peak: where the schedule of `mini` ends
-EPOCHS, POINTS = 2, 8
+EPOCHS, POINTS = 3, 12
 SHARED = {"epochs": EPOCHS, "pairs_per_visit": 0, "rnas_per_step": 1, "keep": POINTS}
 
 
