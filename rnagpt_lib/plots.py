@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
 FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
+LADDER = "ladder.parquet"
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
          "legend.frameon": False}  # fmt: skip
@@ -80,19 +82,45 @@ def learning(results: Results) -> Figure:
         return _closed(figure)
 
 
+def ladder(results: Results) -> Figure:
+    """Which metric notices what: AUROC of every rung of spoilt answers against the paraphrase."""
+    table = pd.read_parquet(results.folder / LADDER)
+    shown = table.pivot(index="metric", columns="rung", values="value")
+    shown = shown.loc[table["metric"].unique(), table["rung"].unique()]
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 0.9 + 0.32 * len(shown)))
+        image = axis.imshow(shown, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
+        for (y, x), value in np.ndenumerate(shown.to_numpy()):
+            colour = "white" if abs(value - 0.5) > 0.35 else "black"
+            axis.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour)
+        axis.set_xticks(range(shown.shape[1]), shown.columns)
+        axis.set_yticks(range(len(shown)), shown.index)
+        axis.spines[:].set_visible(False)
+        figure.colorbar(image, label="AUROC against the paraphrase")
+        figure.tight_layout()
+        return _closed(figure)
+
+
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "rouge": rouge,
     "semantic": semantic,
     "facts": facts,
     "learning": learning,
+    "ladder": ladder,
 }
+
+
+def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
+    """Those of ``FIGURES`` that the run has values for."""
+    lacks = set() if results.semantic else {"semantic"}
+    lacks |= set() if (results.folder / LADDER).is_file() else {"ladder"}
+    return {name: make for name, make in FIGURES.items() if name not in lacks}
 
 
 def draw(run: str = "reference") -> list[Path]:
     """Redraw every figure of a run; for the reference run the README's tables, too."""
     results = load(run)
-    drawn = [save(make(results), name, results) for name, make in FIGURES.items()
-             if name != "semantic" or results.semantic]  # fmt: skip
+    drawn = [save(make(results), name, results) for name, make in drawable(results).items()]
     for path in drawn:
         print(f"{paths.shown(path)} (.pdf, .json)")
     if run == "reference":
@@ -131,7 +159,7 @@ def _steps(run: str, stage: str) -> Path:
 def _inputs(results: Results, name: str) -> list[Path]:
     if name == "learning":
         return [_steps(results.run, stage) for stage in STAGES]
-    return [results.folder / "scores.parquet"]
+    return [results.folder / (LADDER if name == "ladder" else "scores.parquet")]
 
 
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:

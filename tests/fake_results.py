@@ -9,6 +9,7 @@ import pandas as pd
 from rnagpt_lib import bounds, tables
 from rnagpt_lib.ablation import CONTROLS, MODELS, comparisons
 from rnagpt_lib.floors import FLOORS
+from rnagpt_lib.ladder import PARAPHRASE, RUNGS
 from rnagpt_lib.stages import stage_folder
 
 SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25}
@@ -18,11 +19,12 @@ KINDS = ("rna_type", "family", "local", "literature")
 
 
 def write(run: str, seed: int = 0) -> None:
-    """``answers``, ``scores``, ``differences``, ``metrics.json`` and both stages' steps."""
+    """``answers``, ``scores``, ``differences``, ``ladder``, ``metrics.json`` and both stages' steps."""
     folder = stage_folder(run, "06_ablations")
     folder.mkdir(parents=True)
     for name, frame in _frames(run, seed).items():
         tables.write(folder / f"{name}.parquet", name, frame)
+    _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
     pairs = {"n": 40, "followed": 0.925, "flipped": 0.05}
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
@@ -32,6 +34,16 @@ def write(run: str, seed: int = 0) -> None:
         stage_folder(run, stage).mkdir(parents=True)
         lines = "\n".join(json.dumps(step) for step in steps)
         (stage_folder(run, stage) / "steps.jsonl").write_text(lines + "\n")
+
+
+def _rungs(rng) -> pd.DataFrame:
+    rows = [
+        (metric, rung, value, value - 0.05, value + 0.05, 40)
+        for metric in (*METRICS, "fact.all")
+        for rung, value in zip(list(RUNGS), rng.random(len(RUNGS)), strict=True)
+        if rung != PARAPHRASE
+    ]
+    return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
 
 
 @functools.cache
