@@ -5,7 +5,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from tiny_model import TINY, config_of, double, make_trees, with_encoder, write_llm
+from tiny_model import (
+    TINY,
+    config_of,
+    double,
+    interrupted_after,
+    make_trees,
+    with_encoder,
+    write_llm,
+)
 
 from rnagpt_lib import checkpoints
 from rnagpt_lib.encoder import Encoder
@@ -104,7 +112,7 @@ def test_a_training_changes_them_and_its_checkpoint_reads_as_it_did(config, tmp_
 
 
 @pytest.mark.parametrize("stop", [1, 4])
-def test_a_resume_equals_the_uninterrupted_training(config, tmp_path, monkeypatch, stop):
+def test_a_resume_equals_the_uninterrupted_training(config, tmp_path, stop):
     def start(name: str) -> tuple[RnaGpt, pd.DataFrame]:
         (tmp_path / name).mkdir(exist_ok=True)
         model = RnaGpt.build(config)
@@ -112,18 +120,8 @@ def test_a_resume_equals_the_uninterrupted_training(config, tmp_path, monkeypatc
         return model, train(model, trees[:4], trees[4:], PARAMS, tmp_path / name)
 
     whole, wanted = start("whole")
-    update, calls = Trainer.update, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) > stop:
-            raise KeyboardInterrupt
-        return update(*arguments)
-
-    monkeypatch.setattr(Trainer, "update", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(stop):
         start("part")
-    monkeypatch.undo()
     resumed, found = start("part")
     assert all(map(torch.equal, trained(resumed), trained(whole)))
     pd.testing.assert_frame_equal(found.drop(columns=CLOCK), wanted.drop(columns=CLOCK))

@@ -7,7 +7,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from tiny_model import config_of, make_trees, random_embeddings, rna_tables, write_llm
+from tiny_model import (
+    config_of,
+    interrupted_after,
+    make_trees,
+    random_embeddings,
+    rna_tables,
+    write_llm,
+)
 
 from rnagpt_lib import checkpoints
 from rnagpt_lib.errors import InputError
@@ -225,9 +232,7 @@ def test_one_seed_one_result(build, trees, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 6])
-def test_resume_in_mid_epoch_equals_the_uninterrupted_run(
-    build, trees, tmp_path, monkeypatch, stop
-):
+def test_resume_in_mid_epoch_equals_the_uninterrupted_run(build, trees, tmp_path, stop):
     params = PARAMS.model_copy(update={"validate_every": 2})
     (tmp_path / "whole").mkdir()
     whole = build()
@@ -235,19 +240,8 @@ def test_resume_in_mid_epoch_equals_the_uninterrupted_run(
 
     part = tmp_path / "part"
     part.mkdir()
-    update = Trainer.update
-    calls = []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) > stop:
-            raise KeyboardInterrupt
-        return update(*arguments)
-
-    monkeypatch.setattr(Trainer, "update", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(stop):
         train(build(), trees[:5], trees[5:], params, part)
-    monkeypatch.undo()
 
     resumed = build()
     found = train(resumed, trees[:5], trees[5:], params, part)

@@ -1,9 +1,13 @@
 """A tiny LLM with grouped-query attention, and RNAs with pairs to train it on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -12,6 +16,7 @@ from rnagpt_lib.base_llm import hash_of
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.packing import Tree
+from rnagpt_lib.train import Trainer
 from rnagpt_lib.trees import Trees, stage2_trees
 from rnagpt_lib.vector_cache import encode_all
 
@@ -126,3 +131,18 @@ def make_trees(model: RnaGpt, lengths: list[int]) -> Trees:
 
 def broken(tree: Tree) -> Tree:
     return replace(tree, embeddings=torch.full_like(tree.embeddings, torch.nan))
+
+
+@contextmanager
+def interrupted_after(steps: int) -> Iterator[None]:
+    """A training in this block is stopped by Ctrl-C after so many steps."""
+    update, calls = Trainer.update, []
+
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) > steps:
+            raise KeyboardInterrupt
+        return update(*arguments)
+
+    with patch.object(Trainer, "update", dies), pytest.raises(KeyboardInterrupt):
+        yield
