@@ -17,6 +17,7 @@ from rnagpt_lib.world_entries import WORLD_IDS
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 STRATA = ("seen", "held_out", "decoy")
+BLOCK = 256  # RNAs that are compared with all training RNAs at a time
 
 
 def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -66,17 +67,14 @@ def floor_answers(
     train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
     train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
     slots = _Slots(train)
-    near, long = _affinities(asked, rnas, train)
     rng = random.Random(seed)
     found: dict[str, list[str]] = {name: [] for name in FLOORS}
     for row in asked.itertuples():
-        rows = slots.of(row)
-        answers = train.answer.to_numpy()[rows]
-        place = np.asarray(rows)
-        found["floor.most_common"].append(_most_common(row, answers))
-        found["floor.random"].append(rng.choice(list(answers)))
-        found["floor.nearest"].append(answers[near[row.rna_id][place].argmax()])
-        found["floor.length"].append(answers[long[row.rna_id][place].argmax()])
+        key = slots.key_of(row)
+        found["floor.most_common"].append(slots.most_common(row, key))
+        found["floor.random"].append(rng.choice(slots.answers(key)))
+    for name, rows in _closest(asked, rnas, train, slots).items():
+        found[name] = train.answer.to_numpy(object)[rows].tolist()
     return found
 
 
@@ -84,13 +82,24 @@ class _Slots:
     """Which training pairs asked the same as a question."""
 
     def __init__(self, train: pd.DataFrame):
-        self.rows: dict[tuple, list[int]] = {}
+        places: dict[tuple, list[int]] = {}
         for place, row in enumerate(train.itertuples()):
             for key in self._keys(row):
-                self.rows.setdefault(key, []).append(place)
+                places.setdefault(key, []).append(place)
+        self.rows = {key: np.array(found) for key, found in places.items()}
+        self._given, self._common = train.answer.to_numpy(object), {}
 
-    def of(self, row) -> list[int]:
-        return next(self.rows[key] for key in self._keys(row) if key in self.rows)
+    def key_of(self, row) -> tuple:
+        return next(key for key in self._keys(row) if key in self.rows)
+
+    def answers(self, key: tuple) -> np.ndarray:
+        return self._given[self.rows[key]]
+
+    def most_common(self, row, key: tuple) -> str:
+        """The best constant answer to the question, found once for each slot and question."""
+        if (key, row.question) not in self._common:
+            self._common[key, row.question] = _most_common(row, self.answers(key))
+        return self._common[key, row.question]
 
     @staticmethod
     def _keys(row) -> list[tuple]:
@@ -112,17 +121,29 @@ def _most_common(row, answers: np.ndarray) -> str:
     return next(naming, ordered[0])
 
 
-def _affinities(
-    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Test RNA → closeness to the RNA of each training pair, by 5-mers and by length."""
+def _closest(
+    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame, slots: _Slots
+) -> dict[str, np.ndarray]:
+    """Floor → for every question the training pair that asked the same about the closest RNA, by
+    5-mers and by length; a block of RNAs at a time, since all with all would be gigabytes."""
     by_id = rnas.set_index("rna_id").sequence
     ids, owner = np.unique(train.rna_id, return_inverse=True)
-    ours, theirs = sorted(asked.rna_id.unique()), list(by_id[ids])
-    cosine = np.round(kmer_profile(by_id[ours]) @ kmer_profile(theirs).T, 5)
-    lengths = np.array([len(sequence) for sequence in theirs])
-    near = {rna: cosine[i][owner] for i, rna in enumerate(ours)}
-    return near, {rna: -np.abs(lengths - len(by_id[rna]))[owner] for rna in ours}
+    theirs = kmer_profile(by_id[ids]).T
+    lengths = by_id[ids].str.len().to_numpy()
+    found = {name: np.zeros(len(asked), dtype=int) for name in ("floor.nearest", "floor.length")}
+    ours, rna = np.unique(asked.rna_id, return_inverse=True)
+    order = np.argsort(rna, kind="stable")
+    for first in range(0, len(ours), BLOCK):
+        sequences = by_id[ours[first : first + BLOCK]]
+        cosine = np.round(kmer_profile(sequences) @ theirs, 5)
+        closer = -np.abs(lengths - sequences.str.len().to_numpy()[:, None])
+        part = order[slice(*np.searchsorted(rna[order], [first, first + BLOCK]))]
+        for place, row in zip(part, asked.iloc[part].itertuples(), strict=True):
+            rows = slots.rows[slots.key_of(row)]
+            for name, affinity in (("floor.nearest", cosine), ("floor.length", closer)):
+                best = affinity[rna[place] - first][owner[rows]].argmax()
+                found[name][place] = rows[best]
+    return found
 
 
 def shuffled(asked: pd.DataFrame, seed: int = 0) -> list[str]:
