@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import edlib
 import numpy as np
@@ -121,27 +122,65 @@ def clusters(sequences: Sequence[str], kept: Path | None = None) -> np.ndarray:
     ``kept``: a file in which the links so far are kept, since hundreds of thousands of RNAs take
     an hour; a call that was killed goes on from there.
     """
-    distinct = sorted(set(sequences), key=lambda sequence: (len(sequence), sequence))
-    chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(distinct)))
-    links = _Links(distinct, chance)
+    links = _Links(sorted(set(sequences), key=lambda sequence: (len(sequence), sequence)))
+    _search(links, kept)
+    of = dict(zip(links.distinct, links.label.tolist(), strict=True))
+    return pd.factorize(np.array([of[sequence] for sequence in sequences], dtype=int))[0]
+
+
+class Kin(NamedTuple):
+    """``cluster``: as of `clusters`, (n,). ``partner``: for every side the place of a relative
+    that stands on it, or -1, (n, sides)."""
+
+    cluster: np.ndarray
+    partner: np.ndarray
+
+
+def kin(distinct: Sequence[str], on: np.ndarray) -> Kin:
+    """Clusters of distinct sequences, and a relative of each on every side, in one pass.
+
+    ``on``, (n, sides), flags the sides on which each stands. Members of a cluster may be related
+    through others alone; a partner is `similar` itself, by the chance that `clusters` leaves.
+
+    >>> one, other = "ACGUACGGACUUGACAUGCAUG", "GGACGUACGACUUGACAUGCAUGUU"
+    >>> kin([one, other, "G" * 30], np.array([[1, 0], [0, 1], [0, 1]], bool)).partner.tolist()
+    [[-1, 1], [0, -1], [-1, -1]]
+    """
+    order = sorted(range(len(distinct)), key=lambda i: (len(distinct[i]), distinct[i]))
+    links = _Links([distinct[i] for i in order], on[order])
+    _search(links)
+    place = np.array([*order, -1])  # -1 stays -1
+    cluster, partner = np.empty_like(links.label), np.empty_like(links.partner)
+    cluster[order], partner[order] = links.label, place[links.partner]
+    return Kin(pd.factorize(cluster)[0], partner)
+
+
+def _search(links: "_Links", kept: Path | None = None) -> None:
+    """Look all candidates through."""
     todo = seeds.blocks(links.lengths)
     done = links.resumed(kept) if kept else 0
     with progress.bar(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
-        for number, found in enumerate(seeds.candidates(distinct, todo[done:], chance), done + 1):
-            for near in found:
+        found = seeds.candidates(links.distinct, todo[done:], links.chance)
+        for number, block in enumerate(found, done + 1):
+            for near in block:
                 links.add(near)
             if kept and (number % KEEP == 0 or number == len(todo)):
                 links.keep(kept, number)
             bar.update()
-    of = dict(zip(distinct, links.label.tolist(), strict=True))
-    return pd.factorize(np.array([of[sequence] for sequence in sequences], dtype=int))[0]
 
 
 class _Links:
-    """Clusters so far of distinct sequences: the number of each one's cluster in ``label``."""
+    """Clusters so far of distinct sequences: the number of each one's cluster in ``label``.
 
-    def __init__(self, distinct: list[str], chance: float):
-        self.distinct, self.chance = distinct, chance
+    With ``on``, (n, sides), the sides on which each stands, ``partner`` is a relative of each on
+    every side so far, or -1.
+    """
+
+    def __init__(self, distinct: list[str], on: np.ndarray | None = None):
+        self.distinct = distinct
+        self.chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(distinct)))
+        self.on = np.zeros((len(distinct), 0), dtype=bool) if on is None else on
+        self.partner = np.full(self.on.shape, -1)
         self.lengths = np.array([len(sequence) for sequence in distinct], dtype=int)
         self.label = np.arange(len(distinct))
         self.members = {i: [i] for i in range(len(distinct))}
@@ -151,13 +190,23 @@ class _Links:
         row, width = self.distinct[near.row], 1
         enough = chance_score(len(row), self.lengths[near.others], self.chance)
         left = np.arange(len(near.others))
-        while len(left := left[self.label[near.others[left]] != self.label[near.row]]):
+        while len(left := left[self._tells(near.row, near.others[left])]):
             batch, left = left[:width], left[width:]
             places = zip(near.others[batch].tolist(), near.starts[batch].tolist(), strict=True)
             longer = [self.distinct[other][start : start + near.width] for other, start in places]
             for other in near.others[batch[_similar(row, longer, enough[batch])]]:
                 self._unite(int(self.label[near.row]), int(self.label[other]))
+                for one, two in ((near.row, other), (other, near.row)):
+                    self.partner[one, self.on[two] & (self.partner[one] < 0)] = two
             width = min(16 * width, 256)
+
+    def _tells(self, row: int, others: np.ndarray) -> np.ndarray:
+        """Which of the others would bring something new, were they relatives; shape (n,)."""
+        new = self.label[others] != self.label[row]
+        if self.on.shape[1]:
+            new |= (self.on[others] & (self.partner[row] < 0)).any(axis=1)
+            new |= (self.on[row] & (self.partner[others] < 0)).any(axis=1)
+        return new
 
     def _unite(self, one: int, other: int) -> None:
         """Give the smaller cluster's members the larger one's label."""

@@ -95,16 +95,16 @@ def _with_table(
     rnas: pd.DataFrame, path: Path, known: set[str]
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Fields from the user's TSV over those of the headers, and rows that match no record."""
-    table = _read_tsv(path)
+    table = read_tsv(path)
     unknown = [column for column in table.columns if column not in COLUMNS["rnas"]]
     if unknown or "rna_id" not in table.columns:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
         raise InputError(f"{path}, line 1: {fault}; columns are {', '.join(COLUMNS['rnas'])}")
     twice = table["rna_id"].duplicated()
     if twice.any():
-        line = int(twice.to_numpy().argmax())
+        line = twice.idxmax()
         raise InputError(
-            f"{path}, line {line + 2}: rna_id {table['rna_id'].iloc[line]!r} stands there twice; "
+            f"{path}, line {line}: rna_id {table['rna_id'][line]!r} stands there twice; "
             "keep one row for each RNA"
         )
     _same_sequences(rnas, table, path)
@@ -117,16 +117,19 @@ def _with_table(
     return merged.reset_index()[list(COLUMNS["rnas"])], unused
 
 
-def _read_tsv(path: Path) -> pd.DataFrame:
+def read_tsv(path: Path) -> pd.DataFrame:
+    """Columns of text as the first line names them, the index holding each row's line number."""
     text = _text(path)
-    lines = [line.split("\t") for line in text.split("\n") if line.strip()]
-    for number, fields in enumerate(lines, start=1):
-        if len(fields) != len(lines[0]):
+    lines = {n: line.split("\t") for n, line in enumerate(text.split("\n"), 1) if line.strip()}
+    header = next(iter(lines.values()))
+    for number, fields in lines.items():
+        if len(fields) != len(header):
             raise InputError(
                 f"{path}, line {number}: {len(fields)} fields where the header has "
-                f"{len(lines[0])}; separate the columns by single tabs"
+                f"{len(header)}; separate the columns by single tabs"
             )
-    return pd.DataFrame(lines[1:], columns=lines[0]).apply(lambda column: column.str.strip())
+    rows = pd.DataFrame([*lines.values()][1:], [*lines][1:], [name.strip() for name in header])
+    return rows.apply(lambda column: column.str.strip())
 
 
 def _same_sequences(rnas: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:
@@ -134,18 +137,18 @@ def _same_sequences(rnas: pd.DataFrame, table: pd.DataFrame, path: Path) -> None
     if "sequence" not in table.columns:
         return
     known = rnas.set_index("rna_id")["sequence"]
-    for line, row in enumerate(table.itertuples(), start=2):
+    for row in table.itertuples():
         given = row.sequence.upper().replace("T", "U")
         if given and given != known.get(row.rna_id, given):
             raise InputError(
-                f"{path}, line {line}: the sequence of {row.rna_id!r} is not the one in the FASTA "
+                f"{path}, line {row.Index}: the sequence of {row.rna_id!r} is not the one in the FASTA "
                 "file; correct it or leave the column out"
             )
 
 
 def _known_sides(table: pd.DataFrame, path: Path) -> None:
     """A side that the TSV fixes is one of the three, or empty."""
-    for line, side in enumerate(table.get("split", pd.Series(dtype=str)), start=2):
+    for line, side in table.get("split", pd.Series(dtype=str)).items():
         if side not in ("", "train", "val", "test"):
             raise InputError(
                 f"{path}, line {line}: split {side!r} is unknown; write train, val, test or nothing"
@@ -161,11 +164,11 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         raise InputError(f"{path} is binary or not UTF-8; give a plain text file") from None
     if not text.strip():
-        raise InputError(f"{path} is empty; leave the parameter out if there is nothing to give")
+        raise InputError(f"{path} is empty; leave it out if there is nothing to give")
     return text
 
 
-def _json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]]:
+def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]]:
     """(line number, object) of every line, with the fields that it must have."""
     example = "{" + ", ".join(f'"{field}": …' for field in fields) + "}"
     for number, line in enumerate(_text(path).split("\n"), start=1):
@@ -188,7 +191,7 @@ def _json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict
 
 def _articles(path: Path) -> list[dict]:
     rows: dict[str, dict] = {}
-    for number, record in _json_lines(path, ("id", "title", "abstract", "year")):
+    for number, record in json_lines(path, ("id", "title", "abstract", "year")):
         article_id, year = str(record["id"]), str(record["year"])
         if not re.fullmatch(r"\S+", article_id) or article_id in rows:
             fault = "stands there twice" if article_id in rows else "is empty or holds spaces"
@@ -205,7 +208,7 @@ def _articles(path: Path) -> list[dict]:
 
 
 def _links(path: Path, rnas: set[str], articles: set[str]) -> Iterator[dict]:
-    for number, record in _json_lines(path, ("rna_id", "article_ids")):
+    for number, record in json_lines(path, ("rna_id", "article_ids")):
         rna_id, ids = str(record["rna_id"]), record["article_ids"]
         if rna_id not in rnas:
             raise InputError(

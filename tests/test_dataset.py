@@ -186,6 +186,10 @@ FAULTS = {
     "no rna_id": ({"table": "rna_type\ntRNA"}, "r.tsv, line 1: the column rna_id is missing"),
     "ragged row": ({"table": "rna_id\trna_type\na"}, "r.tsv, line 2: 1 fields .* has 2"),
     "row twice": ({"table": "rna_id\trna_type\na\tx\na\ty"}, "r.tsv, line 3: rna_id 'a'.*twice"),
+    "row twice, after a gap": (
+        {"table": "rna_id\trna_type\n\na\tx\n\na\ty"},
+        "r.tsv, line 5: rna_id 'a'.*twice",
+    ),
     "other sequence": ({"table": "rna_id\tsequence\na\tCCCC"}, "r.tsv, line 2: the sequence of 'a'"),
     "odd side": ({"table": "rna_id\tsplit\na\tdev"}, "r.tsv, line 2: split 'dev'.*train, val, test"),
     "empty table": ({"table": "\n"}, "r.tsv is empty"),

@@ -184,6 +184,35 @@ def test_clusters_equal_all_pairs_by_alignment(seed):
     assert partition(labels, sequences) == partition(numbers, sequences)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_kin_are_found_on_every_side_as_all_pairs_would(seed):
+    sequences, _ = families(seed)
+    rng = np.random.default_rng(seed)
+    on = rng.random((len(sequences), 2)) < 0.4
+    found = relatives.kin(sequences, on)
+    assert (found.cluster == relatives.clusters(sequences)).all()
+    linked = np.array([[relatives.similar(a, b) for b in sequences] for a in sequences])
+    np.fill_diagonal(linked, False)
+    for side in range(2):
+        expected = (linked & on[:, side]).any(axis=1)
+        assert 0 < expected.sum() < len(sequences)
+        partner = found.partner[:, side]
+        assert ((partner >= 0) == expected).all()
+        assert linked[expected, partner[expected]].all() and on[partner[expected], side].all()
+
+
+def test_kin_through_others_alone_are_no_partners():
+    """a ~ b ~ c, but not a ~ c: one cluster, and b is the only partner of both."""
+    rng = random.Random(14)
+    a = letters(rng, 100)
+    b = edited(a[:50], 15, rng, indels=0) + a[50:]
+    c = b[:50] + edited(b[50:], 15, rng, indels=0)
+    assert [relatives.similar(*pair) for pair in ((a, b), (b, c), (a, c))] == [True, True, False]
+    found = relatives.kin([a, b, c], np.array([[1, 0], [1, 0], [0, 1]], bool))
+    assert found.cluster.tolist() == [0, 0, 0]
+    assert found.partner.tolist() == [[1, -1], [0, 2], [1, -1]]
+
+
 def test_clusters_chain_and_do_not_depend_on_order():
     sequences, _ = families(5)
     shuffled = sequences[:]
