@@ -57,8 +57,7 @@ def floor_answers(
 ) -> dict[str, list[str]]:
     """Floor → its answer to every row of ``asked`` (a table of ``questions``).
 
-    An answer comes from training pairs that asked the same: for open questions the same
-    relation, for closed ones the same words, and where nobody did, the same kind and form.
+    An answer comes from training pairs that asked the same (`Slots`).
     ``most_common`` gives the most common of these that names one entity (for closed ones the
     most common of all): the best that one constant answer can do. ``random`` gives any,
     ``nearest`` that of the training RNA nearest by 5-mer cosine, ``length`` that of the one
@@ -66,7 +65,7 @@ def floor_answers(
     """
     train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
     train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
-    slots = _Slots(train)
+    slots = Slots(train)
     rng = random.Random(seed)
     found: dict[str, list[str]] = {name: [] for name in FLOORS}
     for row in asked.itertuples():
@@ -78,8 +77,13 @@ def floor_answers(
     return found
 
 
-class _Slots:
-    """Which training pairs asked the same as a question."""
+class Slots:
+    """Which training pairs asked the same as a question: the same relation, for closed questions
+    the same words, or where nobody did, the same kind and form.
+
+    ``train`` and the rows asked about have the columns question, kind and form; ``rows`` are the
+    places in ``train`` by `key_of` a question.
+    """
 
     def __init__(self, train: pd.DataFrame):
         places: dict[tuple, list[int]] = {}
@@ -122,7 +126,7 @@ def _most_common(row, answers: np.ndarray) -> str:
 
 
 def _closest(
-    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame, slots: _Slots
+    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame, slots: Slots
 ) -> dict[str, np.ndarray]:
     """Floor → for every question the training pair that asked the same about the closest RNA, by
     5-mers and by length; a block of RNAs at a time, since all with all would be gigabytes."""

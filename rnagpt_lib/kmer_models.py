@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -30,23 +30,20 @@ def features(sequences: Sequence[str]) -> np.ndarray:
 
 def nearest(x: np.ndarray, y: Sequence, new: np.ndarray) -> np.ndarray:
     """The label of the row of ``x`` that is nearest, each feature scaled by its spread; (n,)."""
-    model = make_pipeline(StandardScaler(), KNeighborsClassifier(1))
-    return _labels(model, x, np.arange(len(x)), y, new)
+    scaler = StandardScaler().fit(x)
+    index = NearestNeighbors(n_neighbors=1).fit(scaler.transform(x))
+    return np.asarray(y, dtype=object)[index.kneighbors(scaler.transform(new))[1].ravel()]
 
 
 def logistic(x: np.ndarray, y: Sequence, new: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The likeliest label by a logistic regression; (n,). One label alone is always right."""
-    labels, numbers = np.unique(np.asarray(y, dtype=str), return_inverse=True)
-    if len(labels) == 1:
-        return np.repeat(labels.astype(object), len(new))
+    """The likeliest label by a logistic regression; (n,). Of more rows than `FITTED` so many are
+    drawn; where all labels are one, it is that."""
+    y = np.asarray(y, dtype=object)
     if len(x) > FITTED:
         drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
-        x, numbers = x[drawn], numbers[drawn]
-    if len(set(numbers)) == 1:
-        return np.repeat(labels[numbers[:1]].astype(object), len(new))
+        x, y = x[drawn], y[drawn]
+    labels, numbers = np.unique(y.astype(str), return_inverse=True)
+    if len(labels) == 1:
+        return np.repeat(y[:1], len(new))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
-    return _labels(model, x, numbers, labels, new)
-
-
-def _labels(model, x: np.ndarray, numbers: np.ndarray, y: Sequence, new: np.ndarray) -> np.ndarray:
-    return np.asarray(y, dtype=object)[model.fit(x, numbers).predict(new)]
+    return labels.astype(object)[model.fit(x, numbers).predict(new)]
