@@ -1,0 +1,226 @@
+"""Classes of ncRNAs (nRC's benchmark) by baselines that hold no language model.
+
+``python -m benchmarks nrc`` splits nRC's training half, since its test half is not at hand: 80 to 20
+at random, and with whole Rfam families held out. ``python benchmarks/nrc.py --train FASTA --test
+FASTA`` takes the two halves. The data lie beside the checkout (``../shared/data/nrc``); only scores
+are kept.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from rnagpt_lib import (
+    audit_baselines,
+    audit_files,
+    blocks,
+    kmer_models,
+    paths,
+    relatives,
+    report,
+    units,
+)
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results" / "nrc.json"
+README = Path(__file__).parent / "README.md"
+FASTA = Path("nrc") / "dataset_Rfam_6320_13classes.fasta"
+ENCODER = "models/mini-encoder"
+SEEDS = (0, 1, 2)  # of the splits; the methods themselves draw nothing
+SPLITS = {"random": "random", "family": "whole families held out"}
+GIVEN = "given"
+METHODS = {
+    "floor.most_common": "most common class",
+    "floor.length": "length alone (nearest in length)",
+    "floor.nearest": "nearest RNA (cosine of 5-mers)",
+    "kmers.nearest": "1-nearest neighbour, 1- to 4-mers and length",
+    "kmers.logistic": "logistic regression, 1- to 4-mers and length",
+    "encoder.linear": "linear head on the miniature encoder, mean-pooled",
+}
+COLUMNS = {
+    "all": "all",
+    "new": "copies of train RNAs left out",
+    "unrelated": "relatives of train RNAs left out",
+}
+PUBLISHED = (
+    "Published for nRC (Fiannaca et al., BioData Mining 2017): accuracy of about 0.74 **on another "
+    "split**, its own 2,600 test RNAs, which are not at hand."
+)
+
+
+def main(train: Path | None = None, test: Path | None = None) -> None:
+    """Measure the splits of ``train`` or, with ``test``, the two files; write results and README."""
+    train = train or paths.shared() / FASTA
+    if not train.is_file():
+        raise InputError(f"the data are missing: {train}; give nRC's file with --train")
+    rnas = _rnas(train, "train")
+    if test:
+        rnas = pd.concat([rnas, _rnas(test, "test")], ignore_index=True)
+        sides = {GIVEN: [rnas["split"]]}
+    else:
+        rnas["unit"] = [f"U{n:05d}" for n in relatives.clusters(rnas.sequence.tolist())]
+        sides = {
+            how: [
+                units.split(rnas, how, seed=seed, val_share=0.0, test_share=0.2) for seed in SEEDS
+            ]
+            for how in SPLITS
+        }
+    pooled = embeddings(rnas.sequence.tolist())
+    found = {how: [measure(rnas, side, pooled) for side in of] for how, of in sides.items()}
+    write_json(RESULTS, read_json(RESULTS) | found)
+    print(blocks.write_block(README, "nrc", render()))
+
+
+def _rnas(path: Path, side: str) -> pd.DataFrame:
+    """The records of a FASTA file in the columns that `units.split` reads."""
+    rows = audit_files.read(path).rows
+    family = rows.id.str.extract(r"^(RF\d{5})(?!\d)")[0]
+    if family.isna().any():
+        raise InputError(
+            f"{path}: id {rows.id[family.isna()].iloc[0]!r} names no Rfam family; ids start with "
+            "it, as in RF00001_X52048"
+        )
+    named = rows.rename(columns={"id": "rna_id", "answer": "rna_type"})
+    return named.assign(family=family, split=side if side == "test" else "", unit="")
+
+
+def embeddings(sequences: list[str]) -> np.ndarray:
+    """Mean of the encoder's vectors over each sequence, (n, dim)."""
+    encoder = Encoder.load(ENCODER)
+    pooled = np.zeros((len(sequences), encoder.dim), dtype=np.float32)
+    for done in encoder.in_batches(sequences):
+        for place, vectors in done:
+            pooled[place] = vectors.mean(dim=0).numpy()
+    return pooled
+
+
+def measure(rnas: pd.DataFrame, side: pd.Series, pooled: np.ndarray) -> dict:
+    """One split: how many RNAs, copies and relatives, and every method's scores on the test RNAs:
+    all, those that are no copies of train RNAs, and those that have no relative there."""
+    here = (side == "test").to_numpy()
+    table = rnas.rename(columns={"rna_type": "answer"})[["sequence", "question", "answer"]]
+    train, test = table[~here], table[here]
+    found = audit_baselines.answers(train, test)
+    found["encoder.linear"] = kmer_models.logistic(pooled[~here], train.answer, pooled[here])
+    copies, related = overlap(train.sequence, test.sequence)
+    kept = {"all": np.ones(len(test), dtype=bool), "new": ~copies, "unrelated": ~related}
+    return {
+        "train": len(train),
+        "test": {name: int(rows.sum()) for name, rows in kept.items()},
+        "classes": {name: int(n) for name, n in test.answer.value_counts().sort_index().items()},
+        "families_on_both_sides": len(set(rnas.family[here]) & set(rnas.family[~here])),
+        "scores": {
+            method: {
+                name: scored(test.answer.to_numpy(str)[rows], np.array(found[method], str)[rows])
+                for name, rows in kept.items()
+                if rows.any()
+            }
+            for method in METHODS
+        },
+    }
+
+
+def overlap(train: pd.Series, test: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Which test RNAs are train RNAs letter by letter, and which have a relative there (or are)."""
+    distinct = pd.unique(pd.concat([train, test]))
+    on = np.array([np.isin(distinct, pd.unique(sequences)) for sequences in (train, test)]).T
+    kin = relatives.kin([*map(str, distinct)], on)
+    place = pd.Index(distinct).get_indexer(test)
+    return on[place, 0], on[place, 0] | (kin.partner[place, 0] >= 0)
+
+
+def scored(wanted: np.ndarray, given: np.ndarray) -> dict:
+    """Accuracy, Matthews' correlation, and F1 of every class that was wanted."""
+    classes = sorted(set(wanted))
+    f1 = f1_score(wanted, given, labels=classes, average=None, zero_division=0)
+    return {
+        "accuracy": round(float((wanted == given).mean()), 4),
+        "mcc": round(float(matthews_corrcoef(wanted, given)), 4),
+        "f1": {name: round(float(value), 4) for name, value in zip(classes, f1, strict=True)},
+    }
+
+
+# --- the page
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    kept = read_json(RESULTS)
+    if not kept:
+        return "Not measured yet."
+    titles = SPLITS | {GIVEN: "nRC's own halves"}
+    parts = [part for how in titles if how in kept for part in _split(titles[how], kept[how])]
+    return "\n\n".join([*parts, PUBLISHED])
+
+
+def _split(title: str, runs: list[dict]) -> list[str]:
+    scores = [
+        {"method": told}
+        | {
+            f"{metric}, {COLUMNS[name]}": _over(
+                [run["scores"][method] for run in runs], name, metric
+            )
+            for metric in ("accuracy", "mcc")
+            for name in COLUMNS
+        }
+        for method, told in METHODS.items()
+    ]
+    classes = sorted({name for run in runs for name in run["classes"]})
+    f1 = [
+        {"F1, all": name} | {told: _f1(runs, method, name) for method, told in METHODS.items()}
+        for name in classes
+    ]
+    return [
+        f"**Split: {title}.** {_sizes(runs)}",
+        report.markdown(pd.DataFrame(scores).set_index("method")),
+        report.markdown(pd.DataFrame(f1).set_index("F1, all")),
+    ]
+
+
+def _sizes(runs: list[dict]) -> str:
+    tests = [run["test"] for run in runs]
+    copies = [test["all"] - test["new"] for test in tests]
+    related = [test["all"] - test["unrelated"] for test in tests]
+    return (
+        f"{len(runs)} seed{'s' * (len(runs) > 1)}; test RNAs: {_listed([t['all'] for t in tests])}, "
+        f"of {_listed([len(run['classes']) for run in runs])} classes; train RNAs: "
+        f"{_listed([run['train'] for run in runs])}; test RNAs that are in train letter by letter: "
+        f"{_listed(copies)}; that have a relative there (80 % identity over 80 %), copies included: "
+        f"{_listed(related)}; Rfam families on both sides: "
+        f"{_listed([run['families_on_both_sides'] for run in runs])}."
+    )
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"{numbers[0]:,}" if len(set(numbers)) == 1 else ", ".join(f"{n:,}" for n in numbers)
+
+
+def _over(runs: list[dict], name: str, metric: str) -> str:
+    """Mean over the seeds, with the least and the largest."""
+    values = [run[name][metric] for run in runs if name in run]
+    if not values:
+        return "–"
+    return f"{np.mean(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def _f1(runs: list[dict], method: str, name: str) -> str:
+    values = [run["scores"][method]["all"]["f1"].get(name) for run in runs]
+    values = [value for value in values if value is not None]
+    return f"{np.mean(values):.2f}" if values else "–"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", type=Path, metavar="FASTA", help="nRC's training half")
+    parser.add_argument("--test", type=Path, metavar="FASTA", help="its test half")
+    given = parser.parse_args()
+    try:
+        main(given.train, given.test)
+    except InputError as error:
+        sys.exit(f"nrc: {error}")
