@@ -8,6 +8,7 @@ import pytest
 from benchmarks import (
     _peers,
     gpu,
+    nrc,
     real_data,
     reliability_curation,
     reliability_training,
@@ -19,7 +20,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu]
+MEASURED += [scale_training, trajectories, gpu, nrc]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
