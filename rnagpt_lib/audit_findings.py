@@ -73,8 +73,8 @@ def _distant(found: dict) -> str:
         return ""
     return (
         f"Without near relatives, too, the nearest train RNA's answer ({_score(near)}) is better "
-        f"than the most common one ({_score(common)}): kin farther apart, such as other members of "
-        "a family, stand on both sides."
+        f"than the most common one ({_score(common)}): farther kin, such as other members of a "
+        "family, or a like composition tell answers as well."
     )
 
 

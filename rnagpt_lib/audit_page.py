@@ -23,10 +23,10 @@ METRICS = {
     "balanced": "the same, mean over the classes",
     "rougeL": "ROUGE-L",
 }
-LOOKS = {  # stratum: colour, marker, shift of the row; told apart without colour, too
-    "all": (COLOURS["IT"], "o", -0.22),
-    "new": (COLOURS["floor.most_common"], "s", 0.0),
-    "unrelated": (COLOURS["floor.nearest"], "D", 0.22),
+LOOKS = {  # stratum: colour and marker, told apart without colour, too
+    "all": (COLOURS["IT"], "o"),
+    "new": (COLOURS["floor.most_common"], "s"),
+    "unrelated": (COLOURS["floor.nearest"], "D"),
 }
 COUNTS = {
     "records": "records (RNA, question, answer)",
@@ -249,9 +249,9 @@ def _dots(found: dict) -> Figure:
     shown = _strata(found, "exact")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.5, 3.8))
-        for stratum, (colour, marker, shift) in LOOKS.items():
-            if stratum not in shown:
-                continue
+        for number, stratum in enumerate(shown):
+            colour, marker = LOOKS[stratum]
+            shift = 0.22 * (number - (len(shown) - 1) / 2)
             rows = [of(found, name, stratum) for name in NAMES]
             value, low, high = ([row[key] for row in rows] for key in ("value", "low", "high"))
             errors = [[v - b for v, b in zip(value, low, strict=True)],
@@ -259,7 +259,7 @@ def _dots(found: dict) -> Figure:
             axis.errorbar(value, [y + shift for y in range(len(rows))], xerr=errors, fmt=marker,
                           color=colour, markersize=5, capsize=2, label=STRATA[stratum])  # fmt: skip
         axis.set_yticks(range(len(NAMES)), NAMES.values())
-        axis.invert_yaxis()
+        axis.set_ylim(len(NAMES) - 0.5, -0.5)
         axis.set(xlim=(-0.02, 1.02), xlabel="share of answers that are right word for word")
         axis.grid(axis="x", alpha=0.3)
         axis.legend(loc="upper center", bbox_to_anchor=(0.2, -0.14), ncols=3)

@@ -65,15 +65,15 @@ def floor_answers(
     """
     train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
     train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
-    slots = Slots(train)
+    slots, given = Slots(train), train.answer.to_numpy(object)
     rng = random.Random(seed)
     found: dict[str, list[str]] = {name: [] for name in FLOORS}
     for row in asked.itertuples():
         key = slots.key_of(row)
         found["floor.most_common"].append(slots.most_common(row, key))
-        found["floor.random"].append(rng.choice(slots.answers(key)))
+        found["floor.random"].append(given[rng.choice(slots.rows[key])])
     for name, rows in _closest(asked, rnas, train, slots).items():
-        found[name] = train.answer.to_numpy(object)[rows].tolist()
+        found[name] = given[rows].tolist()
     return found
 
 
@@ -96,14 +96,13 @@ class Slots:
     def key_of(self, row) -> tuple:
         return next(key for key in self._keys(row) if key in self.rows)
 
-    def answers(self, key: tuple) -> np.ndarray:
-        return self._given[self.rows[key]]
-
     def most_common(self, row, key: tuple) -> str:
-        """The best constant answer to the question, found once for each slot and question."""
-        if (key, row.question) not in self._common:
-            self._common[key, row.question] = _most_common(row, self.answers(key))
-        return self._common[key, row.question]
+        """The best constant answer to the question, counted once for all that it serves."""
+        naming = row.form != "closed" and relations.relation_of(row.question) is not None
+        asked = (key, row.form, row.question if naming else None)
+        if asked not in self._common:
+            self._common[asked] = _most_common(row, self._given[self.rows[key]])
+        return self._common[asked]
 
     @staticmethod
     def _keys(row) -> list[tuple]:
