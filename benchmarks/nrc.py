@@ -8,6 +8,7 @@ are kept.
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pandas as pd
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from rnagpt_lib import (
+    audit,
     audit_baselines,
     audit_files,
+    audit_findings,
     blocks,
     kmer_models,
     paths,
@@ -70,6 +73,8 @@ def main(train: Path | None = None, test: Path | None = None) -> None:
         }
     pooled = embeddings(rnas.sequence.tolist())
     found = {how: [measure(rnas, side, pooled) for side in of] for how, of in sides.items()}
+    for how, of in sides.items():
+        found[how][0]["findings"] = audited(rnas, of[0])
     write_json(RESULTS, read_json(RESULTS) | found)
     print(blocks.write_block(README, "nrc", render()))
 
@@ -121,6 +126,16 @@ def measure(rnas: pd.DataFrame, side: pd.Series, pooled: np.ndarray) -> dict:
             for method in METHODS
         },
     }
+
+
+def audited(rnas: pd.DataFrame, side: pd.Series) -> list[str]:
+    """What ``rnagpt audit`` says of a split, given as two FASTA files."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{name}.fasta" for name in ("train", "test")]
+        for file, chosen in zip(files, (side != "test", side == "test"), strict=True):
+            rows = rnas[chosen.to_numpy()].itertuples()
+            file.write_text("".join(f">{r.rna_id} {r.rna_type}\n{r.sequence}\n" for r in rows))
+        return audit_findings.findings(audit.audit(*files))
 
 
 def overlap(train: pd.Series, test: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -183,6 +198,8 @@ def _split(title: str, runs: list[dict], common: list[str]) -> list[str]:
         f"**Split: {title}.** {_sizes(runs)}",
         report.markdown(pd.DataFrame(scores).set_index("method")),
         report.markdown(pd.DataFrame(f1).set_index("F1, all")),
+        f"What `rnagpt audit` says of {'its first seed' if len(runs) > 1 else 'it'}:",
+        "\n".join(f"- {sentence}" for sentence in runs[0]["findings"]),
     ]
 
 

@@ -1,6 +1,6 @@
 """What an audit's numbers say, in sentences that are computed from them."""
 
-from rnagpt_lib.audit import SIDES
+from rnagpt_lib.audit import SIDES, STRATA
 
 FEW = 0.005  # a share below it is hardly worth a sentence of its own
 
@@ -13,6 +13,13 @@ def of(found: dict, baseline: str, stratum: str = "all", metric: str = "exact") 
         if (row["baseline"], row["stratum"], row["metric"]) == (baseline, stratum, metric)
     )
     return next(rows, None)
+
+
+def strata(found: dict, metric: str) -> list[str]:
+    """Strata that hold records, and not all of them once more."""
+    rows = {name: of(found, "floor.random", name, metric) for name in STRATA}
+    held = {name: row["records"] for name, row in rows.items() if row}
+    return [name for name, n in held.items() if name == "all" or n < held["all"]]
 
 
 def findings(found: dict) -> list[str]:

@@ -5,28 +5,19 @@ Everything comes from the audit's numbers. Whatever a data set brings (names, id
 """
 
 import base64
-import io
 from collections.abc import Iterable
 from html import escape
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
+from rnagpt_lib import audit_figures
 from rnagpt_lib.audit import SIDES, STRATA
 from rnagpt_lib.audit_baselines import CLASSES, LEAST, NAMES
-from rnagpt_lib.audit_findings import findings, of
+from rnagpt_lib.audit_findings import findings, of, strata
 from rnagpt_lib.kmer_models import FITTED
-from rnagpt_lib.plots import COLOURS, STYLE
 
 METRICS = {
     "exact": "right word for word",
     "balanced": "the same, mean over the classes",
     "rougeL": "ROUGE-L",
-}
-LOOKS = {  # stratum: colour and marker, told apart without colour, too
-    "all": (COLOURS["IT"], "o"),
-    "new": (COLOURS["floor.most_common"], "s"),
-    "unrelated": (COLOURS["floor.nearest"], "D"),
 }
 COUNTS = {
     "records": "records (RNA, question, answer)",
@@ -40,6 +31,7 @@ COUNTS = {
     "rnas_with_relative": "RNAs with a relative on the same side",
     "rnas_with_ambiguous_letters": "RNAs with letters other than A, C, G, U or T",
 }
+LONGEST = 300  # characters of a cell
 NUMBER = ' class="n"'
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 CSS = """
@@ -90,30 +82,26 @@ def _scores(found: dict) -> list[str]:
         "<h2>What needs no language model</h2>",
         "<p>Each answers the test questions from the train records alone. A model says something "
         "of its own where it is above all of these, on the same records.</p>",
-        _image(_dots(found), "Scores of the baselines with 95 % bounds; the table has the numbers"),
+        _image(
+            audit_figures.scores(found),
+            "Scores of the baselines with 95 % bounds; the table has the numbers",
+        ),
     ]
     for metric, title in METRICS.items():
-        strata = _strata(found, metric)
-        if not strata:
+        shown = strata(found, metric)
+        if not shown:
             continue
         rows = [
-            [NAMES[name], *(_bounded(of(found, name, stratum, metric)) for stratum in strata)]
+            [NAMES[name], *(_bounded(of(found, name, stratum, metric)) for stratum in shown)]
             for name in NAMES
         ]
-        sizes = [of(found, "floor.random", stratum, metric) for stratum in strata]
+        sizes = [of(found, "floor.random", stratum, metric) for stratum in shown]
         header = [
             f"{STRATA[stratum]} (n = {row['records']:,} in {row['groups']:,} groups)"
-            for stratum, row in zip(strata, sizes, strict=True)
+            for stratum, row in zip(shown, sizes, strict=True)
         ]
         parts += [f"<h3>{title[0].upper()}{title[1:]}</h3>", _table([title, *header], rows)]
     return parts
-
-
-def _strata(found: dict, metric: str) -> list[str]:
-    """Strata that hold records, and not all of them once more."""
-    rows = {name: of(found, "floor.random", name, metric) for name in STRATA}
-    held = {name: row["records"] for name, row in rows.items() if row}
-    return [name for name, n in held.items() if name == "all" or n < held["all"]]
 
 
 def _shared(found: dict) -> list[str]:
@@ -170,10 +158,10 @@ def _counts(found: dict) -> list[str]:
     return [
         "<h2>The two sides</h2>",
         _table(["", *SIDES], rows),
-        _image(_lengths(found), "How long the RNAs of both sides are"),
+        _image(audit_figures.lengths(found), "How long the RNAs of both sides are"),
         *(
             [
-                f"<h3>Left out: {number:,} records</h3>",
+                f"<h3>Records left out: {number:,}</h3>",
                 _table(["side", "record", "why"], left, numbers=()),
             ]
             if number
@@ -215,7 +203,7 @@ def _table(header: list[str], rows: list[list[str]], numbers: Iterable[int] | No
 
     def line(cells: list[str], tag: str) -> str:
         made = (
-            f"<{tag}{NUMBER if i in right else ''}>{escape(cell)}</{tag}>"
+            f"<{tag}{NUMBER if i in right else ''}>{escape(_cut(cell))}</{tag}>"
             for i, cell in enumerate(cells)
         )
         return f"<tr>{''.join(made)}</tr>"
@@ -227,6 +215,10 @@ def _table(header: list[str], rows: list[list[str]], numbers: Iterable[int] | No
     )
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def _bounded(row: dict | None) -> str:
     return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–"
 
@@ -235,56 +227,6 @@ def _share(number: int, total: int) -> str:
     return f"{number:,} of {total:,} ({number / total:.1%})"
 
 
-def _image(figure: Figure, alt: str) -> str:
-    held = io.BytesIO()
-    with plt.rc_context(STYLE):
-        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    data = base64.b64encode(held.getvalue()).decode()
+def _image(svg: bytes, alt: str) -> str:
+    data = base64.b64encode(svg).decode()
     return f'<p><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></p>'
-
-
-def _dots(found: dict) -> Figure:
-    """Share of right answers of each baseline, by stratum."""
-    shown = _strata(found, "exact")
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(8.5, 3.8))
-        for number, stratum in enumerate(shown):
-            colour, marker = LOOKS[stratum]
-            shift = 0.22 * (number - (len(shown) - 1) / 2)
-            rows = [of(found, name, stratum) for name in NAMES]
-            value, low, high = ([row[key] for row in rows] for key in ("value", "low", "high"))
-            errors = [[v - b for v, b in zip(value, low, strict=True)],
-                      [b - v for v, b in zip(value, high, strict=True)]]  # fmt: skip
-            axis.errorbar(value, [y + shift for y in range(len(rows))], xerr=errors, fmt=marker,
-                          color=colour, markersize=5, capsize=2, label=STRATA[stratum])  # fmt: skip
-        axis.set_yticks(range(len(NAMES)), NAMES.values())
-        axis.set_ylim(len(NAMES) - 0.5, -0.5)
-        axis.set(xlim=(-0.02, 1.02), xlabel="share of answers that are right word for word")
-        axis.grid(axis="x", alpha=0.3)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.2, -0.14), ncols=3)
-        figure.tight_layout()
-        return figure
-
-
-def _lengths(found: dict) -> Figure:
-    """Which share of a side's RNAs is at most so long."""
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.5, 2.8))
-        for side, colour, line in zip(
-            SIDES, (COLOURS["IT"], COLOURS["floor.most_common"]), ("-", "--"), strict=True
-        ):
-            axis.plot(
-                found["lengths"][side],
-                [i / 100 for i in range(101)],
-                line,
-                color=colour,
-                label=side,
-                drawstyle="steps-post",
-            )
-        axis.set(xlabel="nucleotides", ylabel="share of RNAs up to this length", xscale="log")
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("{x:g}")
-        axis.legend()
-        figure.tight_layout()
-        return figure

@@ -283,7 +283,13 @@ def export_model(
     metavar="FILE.html",
     help="The page to write; the numbers go beside it, into FILE.json.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of random answers and of bounds.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of random answers and of bounds.",
+)
 @click.option("--force", is_flag=True, help="Replace both files where they exist.")
 def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     """Audit a data set of RNAs, questions and answers (or classes): TRAIN and TEST, two files.

@@ -299,6 +299,7 @@ def hostile(tmp_path_factory):
         rows["answer"] = rows.answer + PAYLOAD
         rows["question"] = rows.question + PAYLOAD
     test.loc[29, "sequence"] = "MEEPQSDPSV"
+    test.loc[5, "answer"] = "very " * 1000 + "long"
     return audited(folder, train, test, name="<script>alert(3)<!--.parquet")
 
 
@@ -313,6 +314,7 @@ def test_what_a_data_set_brings_is_shown_and_never_acts(hostile):
     assert all(v.startswith("data:image/svg+xml;base64,") for k, v in page.attributes if k == "src")
     assert f"{PAYLOAD} 0" in page.text and "train_<script>alert(3)<!--.parquet" in page.text
     assert "looks like a protein" in page.text
+    assert "very very" in page.text and "very " * 70 not in page.text
 
 
 def test_the_page_needs_nothing_from_elsewhere(hostile):
@@ -325,7 +327,7 @@ def test_the_page_says_the_numbers(hostile):
     text = Tags(audit_page.render(hostile)).text
     row = score(hostile, "kmers.logistic")
     assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in text
-    assert "6 of 29 (20.7%)" in text and "Left out: 1 records" in text
+    assert "6 of 29 (20.7%)" in text and "Records left out: 1" in text
 
 
 def test_one_audit_is_one_page(hostile):
