@@ -87,11 +87,15 @@ def train(notebook: str, profile: str, run_id: str | None, given: Pairs, file: P
 
     \b
     accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
-    torchrun --nproc_per_node 8 -m rnagpt_lib train 05 --profile paper_5k -p PARALLEL fsdp
+    torchrun --nproc_per_node 8 -m -- rnagpt_lib train 05 --run qa5k -p PARALLEL fsdp
 
-    The notebook, run with the same parameters, finds the training done and reads it. A training
-    that was stopped goes on, in another number of processes if need be (RECIPE packed). Scripts
-    for SLURM and SkyPilot are in clusters/.
+    (Without the two dashes torchrun takes --run for an option of its own. Without GPUs accelerate
+    starts one process, and torchrun as many as it is told; the log says how many there are.)
+
+    The notebooks before it have to be finished. The notebook, run with the same parameters, finds
+    the training done and reads it. A training that was stopped goes on, in another number of
+    processes if need be (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl.
+    Scripts for SLURM and SkyPilot are in clusters/.
     """
     from rnagpt_lib import execute, launch, stages
 

@@ -46,6 +46,8 @@ def _training(profile: Profile, stage: str) -> Iterator[Finding]:
     yield from (encoder, weights)
     if encoder.good and weights.good:
         yield _tried(f"{stage}: memory", lambda: _memory(profile, stage))
+    else:
+        yield Finding(f"{stage}: memory", False, "not known before encoder and LLM are there")
 
 
 def _tried(what: str, look: Callable[[], str]) -> Finding:
@@ -68,6 +70,8 @@ def _language_model(params: Calls) -> str:
 
 def _encoder(params: Train) -> str:
     encoder = Encoder.load(params.encoder)
+    if layers := getattr(params, "encoder_layers", 0):
+        encoder.unfreeze(layers)
     return f"{params.encoder}: {encoder.config['layers']} layers, {encoder.dim} wide"
 
 
@@ -83,6 +87,8 @@ def _memory(profile: Profile, stage: str) -> str:
     params = profile.stage(stage)
     if getattr(params, "train", "") == "qlora" and not _four_bits():
         raise InputError("TRAIN is qlora, which needs a CUDA GPU and bitsandbytes; choose lora")
+    if params.attention == "flex" and not torch.cuda.is_available():
+        raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa")
     dim = Encoder.load(params.encoder).dim
     need = memory.of_training(base_llm.folder_of(params.llm), params, dim, *_pass(profile, stage))
     name, room = _device()

@@ -63,14 +63,7 @@ class Encoder:
         that the manifest records. ``device`` None: a GPU, where there is one.
 
         Raises InputError when a file is missing or another."""
-        folder = from_root(folder)
-        for name in (CONFIG, MANIFEST, WEIGHTS):
-            if not (folder / name).is_file():
-                raise InputError(
-                    f"{shown(folder / name)} is missing; an encoder folder holds {CONFIG}, "
-                    f"{MANIFEST} and {WEIGHTS} (make base-models builds the miniature one, "
-                    "rnagpt convert-encoder one of RNA-FM's published weights)"
-                )
+        folder = folder_of(folder)
         digest = sha256(folder / WEIGHTS)
         recorded = read_json(folder / MANIFEST)["files"][WEIGHTS]
         if digest != recorded:
@@ -180,6 +173,19 @@ class Encoder:
         nowhere = torch.zeros_like(tokens, dtype=torch.bool)  # no letters are to be predicted
         out = self.model(tokens, repr_layers=[last], masked_tokens=nowhere)
         return out["representations"][last].cpu()
+
+
+def folder_of(encoder: str | Path) -> Path:
+    """The folder of an encoder. Raises InputError where one of its files is missing."""
+    folder = from_root(encoder)
+    for name in (CONFIG, MANIFEST, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{shown(folder / name)} is missing; an encoder folder holds {CONFIG}, "
+                f"{MANIFEST} and {WEIGHTS} (make base-models builds the miniature one, "
+                "rnagpt convert-encoder one of RNA-FM's published weights)"
+            )
+    return folder
 
 
 def _fused(

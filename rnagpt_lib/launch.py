@@ -41,10 +41,10 @@ def train_stage(
     machine = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     opened = [None]
     if machine.is_main_process:
-        if machine.num_processes > 1:
-            _refuse_missing(stage, run, profile)
+        _refuse_missing(stage, run, profile)
         opened = [Run.open(stage, run=run, profile=profile, seed=seed, **overrides)]
         opened[0].show()
+        print(f"processes: {machine.num_processes}", flush=True)
     [opened] = broadcast_object_list(opened)
     model, trees = _prepared(opened, machine)
     log = train(model, trees["train"], trees["val"], opened.params, opened.folder, seed=seed)
@@ -52,7 +52,8 @@ def train_stage(
 
 
 def _refuse_missing(stage: str, run: str, profile: str) -> None:
-    """Notebooks that would first be run here would be run inside of this many processes."""
+    """Notebooks that would first be run here would be run inside of the launched processes, and
+    for a run whose name was mistyped."""
     for parent in PARENTS[stage]:
         if reason := is_fresh(run, parent):
             todo = command(run, parent, profile)

@@ -67,7 +67,8 @@ class Run:
         ``overrides`` are the notebook's other parameters in lower case; None means "as in
         the profile", and so it does for ``on_finished`` (``archive`` or ``refuse``).
         Parents that are missing or stale are run first where the profile says so.
-        Raises InputError for bad parameters, missing parents, or a stage in use.
+        Raises InputError for bad parameters, missing parents or base models, or a stage in use;
+        what is there stays as it is then.
         """
         folder = stage_folder(run, stage)
         loaded = profiles.load(profile)
@@ -75,6 +76,7 @@ class Run:
             raise InputError(f"ON_FINISHED is {on_finished!r}; it can be archive or refuse")
         chosen = {name: value for name, value in overrides.items() if value is not None}
         opened = cls(stage, run, loaded, seed, loaded.stage(stage, **chosen), folder)
+        opened._see_to_weights()
         opened._see_to_parents()
         locks.acquire(_lock(folder), f"{stage} of run {run}")
         try:
@@ -154,6 +156,14 @@ class Run:
     def manifest(self) -> dict:
         """What ``manifest.json`` says now."""
         return read_json(self.folder / MANIFEST)
+
+    def _see_to_weights(self) -> None:
+        """A mistyped name is told before an earlier training is moved aside for it."""
+        if isinstance(self.params, profiles.Train):
+            from rnagpt_lib import base_llm, encoder  # slow to import, and needed here alone
+
+            encoder.folder_of(self.params.encoder)
+            base_llm.folder_of(self.params.llm)
 
     def _see_to_parents(self) -> None:
         if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):

@@ -112,6 +112,12 @@ def test_parameter_files_that_are_no_mapping_are_refused(rnagpt, calls, tmp_path
     assert code == 2 and "my.yaml" in err and "Traceback" not in err and not calls
 
 
+def test_a_training_runs_no_notebook_before_it(rnagpt, own_runs):
+    code, _, err = rnagpt("train", "05", "--run", "mistyped")
+    assert code == 2 and "05_train_stage2 of run mistyped needs 03_decompose_qa" in err
+    assert "rnagpt run 03_decompose_qa" in err and not (own_runs / "mistyped").exists()
+
+
 def test_list_shows_what_the_profile_fills_in(rnagpt):
     code, out, _ = rnagpt("run", "05", "--profile", "mini", "--list")
     wanted = str(profiles.load("mini").stage("05_train_stage2").epochs)

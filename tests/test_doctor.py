@@ -11,8 +11,8 @@ from rnagpt_lib.cli import commands
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from tests import llama3
-from tests.test_encoder import TINY
 from tests.test_memory import LLAMA_3_8B
+from tests.tiny_model import TINY
 
 
 def examined(*given: str, profile: str = "paper_5k") -> tuple[int, dict[str, str]]:
@@ -38,6 +38,16 @@ def test_the_miniature_lacks_nothing():
     assert "128 wide" in said["04_train_stage1: encoder"] and len(said) == 7
 
 
+def test_what_the_encoder_and_the_machine_do_not_have(weights):
+    layers = ["-p", "ENCODER_LAYERS", "3", "-p", "CACHE", "live"]
+    code, said = examined(*weights, *layers)
+    assert code == 1 and "has 2 layers; ENCODER_LAYERS is 3" in said["05_train_stage2: encoder"]
+    assert examined(*weights, "-p", "ENCODER_LAYERS", "2", "-p", "CACHE", "live")[0] == 0
+    if not torch.cuda.is_available():
+        code, said = examined(*weights, "-p", "ATTENTION", "flex")
+        assert code == 1 and "choose sdpa" in said["04_train_stage1: memory"]
+
+
 def test_null_is_as_in_the_profile():
     assert examined("-p", "LLM", "null", profile="mini") == examined(profile="mini")
 
@@ -48,7 +58,7 @@ def test_a_fresh_clone_lacks_the_papers_weights():
     assert said["04_train_stage1: encoder"].startswith("MISSING")
     assert "rnagpt convert-encoder" in said["04_train_stage1: encoder"]
     assert "hf:OWNER/NAME" in said["05_train_stage2: LLM"]
-    assert not any("memory" in about for about in said)
+    assert "not known before" in said["04_train_stage1: memory"]
 
 
 def test_weights_that_are_there_will_do(weights, monkeypatch):

@@ -156,6 +156,16 @@ def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())
 
 
+@pytest.mark.parametrize("name", ["llm", "encoder"])
+def test_a_mistyped_model_moves_no_training_aside(tiny, own_runs, tmp_path, name):
+    given = tiny | {"train": "lora", "recipe": "packed"}
+    kept = snapshot(own_runs / "w" / TUNED)
+    with pytest.raises(InputError, match="nowhere.*is missing"):
+        Run.open(TUNED, run="w", **given | {name: str(tmp_path / "nowhere")})
+    assert snapshot(own_runs / "w" / TUNED) == kept
+    assert not (own_runs / "w" / ".previous").exists()
+
+
 def test_layers_of_the_encoder_that_trained_go_along(tiny, base, tmp_path):
     trained("w", base / "models", encoder_layers=1, cache="live")
     about = export_model.export_model("w", tmp_path / "out")
