@@ -4,15 +4,16 @@ Answers are kept model by model (``.answers/`` in the stage's folder), so an eva
 stopped goes on where it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from rnagpt_lib import floors, scores, tables, world_probes
+from rnagpt_lib import floors, rouge, scores, tables, world_probes
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.generate import Answer, Chat, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
+from rnagpt_lib.semantic import Scorer
 
 MODELS = ("vanilla", "MA", "IT")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
@@ -28,7 +29,8 @@ PRIMARY = (
     ("IT", "control.swapped", "fact.all"),
     ("IT", "floor.nearest", "fact.local"),
 )
-SECONDARY = ("rougeL", "S_MiniLM.f1", "fact.all", "fact.local", "fact.literature", "fact.closed")
+SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
+SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
 
 
 def comparisons() -> list[tuple[str, str, str]]:
@@ -103,27 +105,24 @@ def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) ->
 
 
 def score(
-    answers: pd.DataFrame, asked: pd.DataFrame, pairs: pd.DataFrame, semantic: Sequence[str]
+    answers: pd.DataFrame, asked: pd.DataFrame, pairs: pd.DataFrame, semantic: Iterable[Scorer]
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, dict]]:
     """The contract's ``samples``, metric → definition id, and definition id → definition.
 
-    ``semantic`` names scorers; those whose package is missing are left out.
+    The answers of all models are scored together, so each scorer reads a text once.
     """
     predictions, references = list(answers.prediction), list(answers.reference)
-    definitions = scores.definitions()
-    rouge, fact = definitions
-    columns = [scores.rouge(predictions, references)]
-    ids = dict.fromkeys(scores.ROUGE, rouge)
-    for name in semantic:
-        scorer = scores.semantic(name)
-        if scorer is not None:
-            columns.append(scorer.score(predictions, references))
-            definitions[scorer.id] = scorer.definition
-            ids |= dict.fromkeys(scorer.columns, scorer.id)
+    definitions = {rouge.ID: rouge.DEFINITION, scores.ID: scores.DEFINITION}
+    columns = [rouge.score(predictions, references)]
+    ids = dict.fromkeys(rouge.METRICS, rouge.ID)
+    for scorer in semantic:
+        columns.append(scorer.score(predictions, references))
+        definitions[scorer.id] = scorer.definition
+        ids |= dict.fromkeys(columns[-1], scorer.id)
     wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
     long = wide.melt(KEYS, var_name="metric", value_name="value")
     facts = _facts(answers, asked, scores.lexicon(pairs))
-    ids |= {metric: fact for metric in ("fact.all", *facts.metric.unique())}
+    ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), scores.ID)
     return pd.concat([long, facts], ignore_index=True), ids, definitions
 
 

@@ -4,6 +4,7 @@ A folder in Hugging Face's layout, or a model of its hub as ``hf:OWNER/NAME`` wi
 behind it where wanted. Only that prefix ever leads to the network; a folder is read where it is.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def folder_of(llm: str | Path) -> Path:
     """
     name = str(llm)
     if name.startswith(HUB):
-        return _fetched(name.removeprefix(HUB))
+        return fetched(name.removeprefix(HUB), FETCHED)
     folder = paths.from_root(llm)
     if not (folder / "config.json").is_file():
         raise InputError(
@@ -99,10 +100,16 @@ def ends_of(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int
     return frozenset(i for ids in listed for i in ids if i is not None)
 
 
-def _fetched(name: str) -> Path:
+def fetched(name: str, patterns: Sequence[str]) -> Path:
+    """The files of the hub's ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, in its cache.
+
+    Raises InputError when the hub cannot be reached or refuses.
+    """
     repository, _, revision = name.partition("@")
     try:
-        found = snapshot_download(repository, revision=revision or None, allow_patterns=FETCHED)
+        found = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(patterns)
+        )
     except hub.GatedRepoError:
         reason = (
             "its licence must be accepted on its page first, and HF_TOKEN in the environment must "

@@ -3,6 +3,8 @@
 import json
 import re
 from dataclasses import dataclass
+from itertools import chain
+from math import isfinite
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
@@ -58,14 +60,16 @@ def usage(body: str) -> tuple[int, int] | None:
 
 
 def vectors(body: str) -> list[list[float]] | None:
-    """The embeddings in the order of their texts; None when it is no such answer."""
+    """The embeddings in the order of their texts, finite numbers and equally many in each; None
+    when it is no such answer."""
     try:
         rows = sorted(_parsed(body)["data"], key=lambda row: row["index"])
         found = [[float(x) for x in row["embedding"]] for row in rows]
     except (KeyError, TypeError, ValueError):
         return None
-    whole = [row["index"] for row in rows] == list(range(len(rows))) and all(found)
-    return found if whole else None
+    in_order = [row["index"] for row in rows] == list(range(len(rows)))
+    alike = len({len(row) for row in found}) == 1 and all(found)
+    return found if in_order and alike and all(map(isfinite, chain(*found))) else None
 
 
 def _parsed(body: str) -> object:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rnagpt_lib import bodies, cost
+import numpy as np
+
+from rnagpt_lib import bodies, cost, journal_file, paths
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.journal import Asked
-from rnagpt_lib.profiles import Price
+from rnagpt_lib.profiles import Calls, Price
 from rnagpt_lib.retries import persistently
 
 if TYPE_CHECKING:
@@ -19,9 +22,29 @@ PATH = "/embeddings"
 TEXTS, BYTES = 64, 200_000  # in one request
 
 
-def embed(client: Client, texts: Sequence[str], model: str) -> list[list[float]]:
-    """One vector for each text. Raises InputError as `llm.Client` does."""
-    keys = [digest({"model": model, "embedding": text}) for text in texts]
+def told(texts: Sequence[str], settings: Calls) -> str:
+    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing.
+
+    At most: a token for each byte, and what a server may add, which a cap has to allow.
+    """
+    wanted = {_key(settings.model, text): text for text in texts}
+    known = journal_file.held(journal_file.file(), list(wanted))
+    missing = [text for key, text in wanted.items() if key not in known]
+    tokens = sum(len(text) // cost.CHARACTERS + 1 for text in missing)
+    line = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; "
+    line += f"to embed the others takes about {tokens:,} tokens"
+    price = settings.prices.get(settings.model)
+    if price is None:
+        return f"{line} (the profile has no price of {settings.model!r})"
+    likely = cost.microdollars(price, tokens, 0)
+    most = sum(cost.microdollars(price, _most(text), 0) for text in missing)
+    return f"{line}, ${likely / 1e6:.4f}, at most ${most / 1e6:.4f}"
+
+
+def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
+    """One vector for each text, (n, D). Raises InputError as `llm.Client` does, and for vectors
+    of several lengths."""
+    keys = [_key(model, text) for text in texts]
     wanted = dict(zip(keys, texts, strict=True))
     price = cost.price_of(client.settings, model)
     _finish_kept(client, price, list(wanted))
@@ -33,8 +56,24 @@ def embed(client: Client, texts: Sequence[str], model: str) -> list[list[float]]
         ask = partial(_ask, client, price, model)
         client.concurrently(ask, groups, lambda *_: step())
     ended = client.journal.ended(list(wanted))
-    read = {n: bodies.vectors(client.journal.body(n)) for n in {e.body for e in ended.values()}}
-    return [read[ended[key].body][ended[key].position] for key in keys]
+    read = {n: _read(client, n) for n in {end.body for end in ended.values()}}
+    lengths = {rows.shape[1] for rows in read.values()}
+    if len(lengths) > 1:
+        raise InputError(
+            f"{paths.shown(client.journal.path)} holds embeddings by {model!r} of "
+            f"{' and '.join(map(str, sorted(lengths)))} numbers, so by several models of that "
+            "name; set RNAGPT_RUNS to another folder to begin a journal for this one"
+        )
+    found = [read[ended[key].body][ended[key].position] for key in keys]
+    return np.array(found, np.float32)
+
+
+def _read(client: Client, body: int) -> np.ndarray:
+    return np.array(bodies.vectors(client.journal.body(body)), np.float32)
+
+
+def _key(model: str, text: str) -> str:
+    return digest({"model": model, "embedding": text})
 
 
 def _finish_kept(client: Client, price: Price | None, keys: list[str]) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from rnagpt_lib import batches, bodies, cost, embeddings, journal, journal_file, progress
@@ -136,8 +137,9 @@ class Client:
                 self.concurrently(self._ask, missing, ended)
         return [replies[key] for key in keys]
 
-    def embeddings(self, texts: Sequence[str], model: str) -> list[list[float]]:
-        """A vector for each text, in order; equal texts are asked for once, never by batch."""
+    def embeddings(self, texts: Sequence[str], model: str) -> np.ndarray:
+        """A vector for each text, in order, (n, D); equal texts are asked for once, never by
+        batch."""
         return embeddings.embed(self, texts, model)
 
     def _known(self, wanted: Mapping[str, Request]) -> Iterator[tuple[str, Reply]]:

@@ -206,7 +206,7 @@ def _scores(run: Provenance, about: dict, scores: Results | None) -> list[str]:
     asked = scores.answers
     world = " of the generated miniature world" if run.generated else ""
     models = [about["model"], "vanilla", *FLOORS, *(CONTROLS if about["model"] == "IT" else ())]
-    metrics = [*(f"fact.{fact}" for fact in FACTS), "rougeL", *(f"{s}.f1" for s in scores.semantic)]
+    metrics = [*(f"fact.{fact}" for fact in FACTS), "rougeL", *scores.headlines]
     strata = report.strata_table(scores).reindex(models).reset_index()
     return [
         "## Scores",

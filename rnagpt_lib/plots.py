@@ -49,8 +49,9 @@ def rouge(results: Results) -> Figure:
 
 
 def semantic(results: Results) -> Figure:
-    """Semantic precision, recall and F1 of vanilla, MA, IT (paper, Figure 5)."""
+    """Semantic precision, recall and F1 of vanilla, MA, IT (paper, Figure 5), and cosines."""
     metrics = [f"{s}.{part}" for s in results.semantic for part in ("precision", "recall", "f1")]
+    metrics += results.cosines
     return _bars(results, metrics, "semantic score")
 
 
@@ -165,7 +166,7 @@ def _inputs(results: Results, name: str) -> list[Path]:
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
     width = 0.8 / len(MODELS)
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.5, 3.6))
+        figure, axis = plt.subplots(figsize=(max(6.5, 2 + 0.75 * len(metrics)), 3.6))
         for i, model in enumerate(MODELS):
             value, low, high = (
                 [results.value(model, m, column=c) for m in metrics]

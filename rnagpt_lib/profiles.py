@@ -96,26 +96,21 @@ class Price(BaseModel):
     output: Decimal = Field(ge=0)
 
 
-class Calls(Stage):
-    """What 02 and 03 share: which language model answers, how it is asked, what it may cost.
+class Server(Stage):
+    """What 02, 03 and 06 share: where a model's server is, how it is asked, what it may cost.
 
     ``width``: calls at a time; ``deadline``: seconds for one call; ``cap_dollars``: the most that
-    all calls in the journal together may cost; ``requests_per_minute``, ``tokens_per_minute``,
-    ``batch_tokens`` (those enqueued at a time): the limits of the account's tier.
+    all calls in the journal together may cost; ``requests_per_minute``, ``tokens_per_minute``:
+    the limits of the account's tier.
     """
 
-    provider: Literal["offline", "openai"] = "offline"
-    model: str = "gpt-4o-mini"
     base_url: str | None = None
-    temperature: float | None = Field(0, ge=0)  # None: the model's own, some know no other
-    mode: Literal["sync", "batch"] = "sync"
     width: int = Field(8, ge=1, le=256)
     deadline: float = Field(120, gt=0)
     cap_dollars: Decimal | None = Field(None, ge=0)
     prices: dict[str, Price] = {}
     requests_per_minute: int | None = Field(None, ge=1)
     tokens_per_minute: int | None = Field(None, ge=1)
-    batch_tokens: int | None = Field(None, ge=1)
 
     @field_validator("base_url")
     @classmethod
@@ -125,6 +120,19 @@ class Calls(Stage):
                 "it should be http(s)://HOST/PATH, with no name, password or key in it"
             )
         return url
+
+
+class Calls(Server):
+    """What 02 and 03 share: which language model answers.
+
+    ``batch_tokens``: how many may be enqueued at a time, a limit of the account's tier.
+    """
+
+    provider: Literal["offline", "openai"] = "offline"
+    model: str = "gpt-4o-mini"
+    temperature: float | None = Field(0, ge=0)  # None: the model's own, some know no other
+    mode: Literal["sync", "batch"] = "sync"
+    batch_tokens: int | None = Field(None, ge=1)
 
 
 class Summarize(Calls):
@@ -222,11 +230,14 @@ class Stage2(Train):
         return layers
 
 
-class Ablations(Stage):
+class Ablations(Server):
     """06: answers and scores of vanilla, MA and IT (paper, section 4.2).
 
     ``runs``: finished runs whose tables stand beside; ``max_pairs``: 0 asks every test question;
-    ``minimal_pairs``: how many, on the generated world alone.
+    ``minimal_pairs``: how many, on the generated world alone. ``semantic``: the scorers;
+    ``bert``, ``pub``: folders with the weights of two of them, or ``hf:OWNER/NAME``; ``embedder``:
+    the server's model behind ``GPT``, whose scores have its own name where it is another than the
+    paper's.
     """
 
     runs: tuple[str, ...] = ()
@@ -235,7 +246,15 @@ class Ablations(Stage):
     max_new_tokens: int = Field(256, ge=1)
     batch_size: int = Field(64, ge=1)
     bootstrap: int = Field(1000, ge=100)
-    semantic: tuple[str, ...] = ("MiniLM",)
+    semantic: tuple[Literal["MiniLM", "BERT", "Pub", "GPT"], ...] = ("MiniLM", "BERT", "Pub")
+    bert: str = "models/bert-base-uncased"
+    pub: str = "models/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext"
+    embedder: str = "text-embedding-3-large"
+
+    def calls(self) -> Calls:
+        """How ``embedder`` is asked."""
+        shared = {name: getattr(self, name) for name in Server.model_fields}
+        return Calls(provider="openai", model=self.embedder, **shared)
 
 
 class CaseStudies(Stage):

@@ -42,7 +42,7 @@ def findings(results: Results) -> list[str]:
     """What the numbers say, in sentences that are computed from them."""
     return [
         _order(results, "rougeL"),
-        *(_order(results, f"{s}.f1") for s in results.semantic),
+        *(_order(results, metric) for metric in results.headlines),
         _order(results, "fact.all"),
         *_against(results, "floor.most_common"),
         *_against(results, "floor.nearest", "fact.local"),
@@ -134,11 +134,12 @@ def readme(run: str = "reference") -> str:
     if not (stage_folder(run, STAGE) / "scores.parquet").is_file():
         return NOTHING_YET
     results = load(run)
+    cosines = ", or cosines where they are called so" if results.cosines else ""
     parts = [
         f"Test questions of run `{run}`: {results.answers.pair_id.nunique()} about "
         f"{results.answers.rna_id.nunique()} RNAs in {results.answers.unit.nunique()} units that "
         "training never saw. Facts are the share of answers that name the right entity and no "
-        "other; ROUGE-L and the semantic score are F1.",
+        f"other; ROUGE-L and the semantic score are F1{cosines}.",
         LEGEND,
         markdown(facts_table(results)),
         *_figure(run, "facts", "Facts by family seen or held out, with floors and controls"),

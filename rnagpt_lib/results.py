@@ -3,6 +3,7 @@ the paper's values beside, facts, strata, differences. Loads no model.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,8 +41,19 @@ class Results:
 
     @property
     def semantic(self) -> list[str]:
-        """Semantic scorers of this run, such as ``S_MiniLM``."""
-        return sorted({m.split(".")[0] for m in self.scores.metric if m.startswith("S_")})
+        """What has precision, recall and F1 in this run, such as ``S_BERT``, ``S_GPT.words``."""
+        found = {m.removesuffix(".f1") for m in self.scores.metric if m.endswith(".f1")}
+        return sorted(name for name in found if name.startswith("S_"))
+
+    @property
+    def cosines(self) -> list[str]:
+        """The metrics that compare whole texts, such as ``S_GPT.cos``."""
+        return sorted({m for m in self.scores.metric if re.fullmatch(r"S_.*\.cos", m)})
+
+    @property
+    def headlines(self) -> list[str]:
+        """One metric of each semantic scorer: F1, and the cosine where there is one."""
+        return [f"{s}.f1" for s in self.semantic if not s.endswith(".words")] + self.cosines
 
     def value(
         self,
@@ -92,7 +104,8 @@ def rouge_table(results: Results) -> pd.DataFrame:
 
 
 def semantic_table(results: Results) -> pd.DataFrame:
-    """Layout of the paper's Tables 1 and 3: precision / recall / F1 of each semantic score.
+    """Layout of the paper's Tables 1 and 3: precision / recall / F1 of each semantic score, and
+    cosines of whole texts.
 
     The columns have their real names: S_MiniLM stands for none of the paper's three.
     """
@@ -102,6 +115,7 @@ def semantic_table(results: Results) -> pd.DataFrame:
     for model in MODELS:
         ours = {s: _triple([results.value(model, f"{s}.{p}") for p in paper.PARTS])
                 for s in results.semantic}  # fmt: skip
+        ours |= {title(m): number(results.value(model, m)) for m in results.cosines}
         theirs = {f"{s} (paper)": _triple([published[model, f"{s}.{p}"] for p in paper.PARTS])
                   for s in paper.SEMANTIC}  # fmt: skip
         rows[model] = ours | theirs
@@ -111,7 +125,7 @@ def semantic_table(results: Results) -> pd.DataFrame:
 def facts_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
     """Share of right facts for models, floors and controls; the last columns for comparison."""
     metrics = {f: f"fact.{f}" for f in FACTS} | {"ROUGE-L": "rougeL"}
-    metrics |= {f"{s} F1": f"{s}.f1" for s in results.semantic}
+    metrics |= {title(m): m for m in results.headlines}
     rows = {
         model: {name: number(results.value(model, m, stratum=stratum), 2)
                 for name, m in metrics.items()}
@@ -135,7 +149,7 @@ def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
 def place_table(results: Results) -> pd.DataFrame:
     """Where a score lies between the random answer's (0) and a perfect one (1); – where the
     random answer is perfect."""
-    metrics = ["rouge1", "rouge2", "rougeL", *(f"{s}.f1" for s in results.semantic), "fact.all"]
+    metrics = ["rouge1", "rouge2", "rougeL", *results.headlines, "fact.all"]
     rows = {}
     for model in _models(results):
         floors = {m: results.value("floor.random", m) for m in metrics}
@@ -194,7 +208,7 @@ def _published(results: Results, metrics: Sequence[str]) -> dict[tuple[str, str]
 
 
 def title(metric: str) -> str:
-    return metric.replace("rouge", "ROUGE-").replace(".f1", " F1")
+    return metric.replace("rouge", "ROUGE-").replace(".f1", " F1").replace(".cos", " cosine")
 
 
 def number(value: float, digits: int = 4) -> str:

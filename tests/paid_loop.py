@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import wraps
 from itertools import count
 from pathlib import Path
 from pkgutil import resolve_name
 
+import numpy as np
 from pydantic import BaseModel
 
 from rnagpt_lib import profiles, retries, wire
@@ -46,27 +48,37 @@ def ask(texts: list[str], url: str, **changes: object) -> list[Reply]:
         return client.answers([request(text) for text in texts])
 
 
+def embed(texts: list[str], url: str, **changes: object) -> np.ndarray:
+    """The vectors of ``texts``."""
+    with Client(settings(url, **changes)) as client:
+        return client.embeddings(texts, MODEL)
+
+
 def start(
     runs: Path,
     texts: list[str],
     url: str,
     die: tuple[str, str, int] | None = None,
+    job: Callable = ask,
     **changes: object,
 ) -> multiprocessing.Process:
-    """A process that asks ``texts``; with ``die`` = (function, "before" or "after", n) it kills
+    """A process that does ``job`` (`ask` or `embed`) with ``texts``; with ``die`` = (function, "before" or "after", n) it kills
     itself around the n-th call of that function."""
-    process = _context.Process(target=_run, args=(str(runs), texts, url, die, changes), daemon=True)
+    given = (str(runs), texts, url, die, job, changes)
+    process = _context.Process(target=_run, args=given, daemon=True)
     process.start()
     return process
 
 
-def _run(runs: str, texts: list[str], url: str, die: tuple | None, changes: dict) -> None:
+def _run(
+    runs: str, texts: list[str], url: str, die: tuple | None, job: Callable, changes: dict
+) -> None:
     os.environ |= {"RNAGPT_RUNS": runs, wire.KEY: "sk-loop"}
     retries.pause = lambda seconds: time.sleep(min(seconds, 0.01))
     if die:
         _arm(*die)
     try:
-        ask(texts, url, **changes)
+        job(texts, url, **changes)
     except InputError as error:
         os.write(2, f"{error}\n".encode())
         os._exit(2)

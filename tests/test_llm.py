@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import threading
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
@@ -337,11 +338,11 @@ def test_embeddings_are_asked_once_for_each_text_and_come_in_order(world):
     with world.client(prices={"embed": PRICE}) as client:
         first = client.embeddings(texts, "embed")
     assert len(world.faults.asked("/embeddings")) == 3 and len(first[0]) == 32
-    assert first[:150] == first[150:] and len({tuple(vector) for vector in first}) == 150
+    assert (first[:150] == first[150:]).all() and len(np.unique(first, axis=0)) == 150
     with world.client(prices={"embed": PRICE}) as client:
         again = client.embeddings([*texts, "new"], "embed")
         assert client.totals.cached == 150
-    assert again[:300] == first and len(world.faults.asked("/embeddings")) == 4
+    assert (again[:300] == first).all() and len(world.faults.asked("/embeddings")) == 4
     assert world.app.bill <= spent() <= world.app.bill + 4
 
 
@@ -349,10 +350,31 @@ def test_embeddings_that_are_none_are_asked_again(world):
     def short(body):
         return body | {"data": body["data"][:-1]}
 
-    world.faults.add(faults.changed(short), faults.html)
+    def ragged(body):
+        return body | {
+            "data": [{**row, "embedding": [0.5] * (row["index"] + 1)} for row in body["data"]]
+        }
+
+    def no_number(body):
+        return body | {"data": [{**row, "embedding": [float("nan")]} for row in body["data"]]}
+
+    world.faults.add(*map(faults.changed, (short, ragged, no_number)), faults.html)
     with world.client() as client:
-        assert len(client.embeddings(["a", "b"], "embed")) == 2
-    assert len(world.faults.asked("/embeddings")) == 3
+        assert client.embeddings(["a", "b"], "embed").shape == (2, 32)
+    assert len(world.faults.asked("/embeddings")) == 5
+
+
+def test_embeddings_of_two_models_under_one_name_are_refused(world):
+    def shorter(body):
+        return body | {"data": [{**row, "embedding": [0.5] * 8} for row in body["data"]]}
+
+    world.faults.add(faults.changed(shorter))
+    with world.client() as client:
+        assert client.embeddings(["a"], "embed").shape == (1, 8)
+        assert client.embeddings(["b"], "embed").shape == (1, 32)
+        assert client.embeddings([], "embed").size == 0
+        with pytest.raises(InputError, match="by 'embed' of 8 and 32 numbers.*RNAGPT_RUNS"):
+            client.embeddings(["a", "b"], "embed")
 
 
 def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, monkeypatch):
@@ -361,5 +383,5 @@ def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, 
     with sqlite3.connect(journal_file.file()) as db:
         db.execute("UPDATE calls SET state = NULL, body = NULL")
     with world.client() as client:
-        assert client.embeddings(["b", "a"], "embed") == [first[1], first[0]]
+        assert (client.embeddings(["b", "a"], "embed") == first[[1, 0]]).all()
     assert len(world.faults.asked("/embeddings")) == 1
