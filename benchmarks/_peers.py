@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 NAMES = (
     "training_steps", "processes", "curation_client", "embedding_cache", "encoding",
-    "encoding_short", "encoding_full_size", "filter_join", "lda_pool",
+    "encoding_short", "encoding_full_size", "filter_join", "lda_pool", "rouge", "bertscore",
 )  # fmt: skip
 
 

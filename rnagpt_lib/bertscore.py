@@ -86,13 +86,14 @@ class BertScore:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.tokenizer.model_max_length = MAX_TOKENS
         self.columns = [f"S_{name}.{part}" for part in PARTS]
-        self.id = f"S_{name}-layer{weights.layer}-{found[:8]}"
+        self.id = f"S_{name}-layer{weights.layer}-{found[:8]}-unpadded"
         self.definition = {
             "model": weights.model,
             "layer": weights.layer,
             "sha256": found,
             "bert_score": get_hash(weights.model, weights.layer, False, False, False, True),
             "rescaled": False,
+            "padding": "none, as with batch_size=1",
             "max_tokens": MAX_TOKENS,
             "empty_texts": 0,
             "cut_texts": 0,

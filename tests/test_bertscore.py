@@ -121,7 +121,9 @@ def test_it_is_greedy_matching(bert, caplog, capfd, monkeypatch):
     said = scorer.definition
     assert (said["empty_texts"], said["cut_texts"], said["layer"]) == (3, 1, 2)
     assert said["bert_score"].startswith("tiny_L2_no-idf") and len(said["sha256"]) == 64
-    assert scorer.id == f"S_tiny-layer2-{said['sha256'][:8]}" and str(bert) not in str(said)
+    assert scorer.id == f"S_tiny-layer2-{said['sha256'][:8]}-unpadded" and str(bert) not in str(
+        said
+    )
 
 
 def test_a_score_does_not_depend_on_the_other_texts(bert):

@@ -1,9 +1,11 @@
 """Which semantic scorers a run has: absent without weights, never filled by others."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
-from huggingface_hub import constants
 
 from rnagpt_lib import bertscore, paths, semantic
 from rnagpt_lib.bertscore import Weights
@@ -57,18 +59,33 @@ def test_relative_paths_are_the_project_s(tiny, monkeypatch):
     assert len(list(scorers(Ablations(semantic=("BERT",), bert="tiny")))) == 1
 
 
+FETCH = """
+from rnagpt_lib import semantic
+from rnagpt_lib.profiles import Ablations
+folder = semantic._folder("Pub", Ablations(pub="hf:some/bert"))
+print(*(path.name for path in folder.iterdir()))
+"""
+
+
+def fetch(url: str, cache) -> str:
+    """The files' names; in a process of its own, as the hub's client reads settings on import."""
+    settings = {"HF_ENDPOINT": url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", FETCH]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_a_hub_id_fetches_the_weights_and_nothing_else(tiny, tmp_path, monkeypatch, name):
+def test_a_hub_id_fetches_the_weights_and_nothing_else(tiny, tmp_path, name):
     there = shutil.copytree(tiny, tmp_path / "hub/some/bert")
     (there / "tf_model.h5").write_bytes(b"not read")
     (there / "pytorch_model.bin").write_bytes(b"not read, but where nothing else is there")
     if name == "pytorch_model.bin":
         (there / "model.safetensors").unlink()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     hub = Hub(tmp_path / "hub")
     with serve(hub) as url:
-        monkeypatch.setattr(constants, "ENDPOINT", url)
-        found = semantic._folder("Pub", Ablations(pub="hf:some/bert"))
-    assert (found / name).is_file() and (found / "vocab.txt").is_file()
+        said = fetch(url, tmp_path)
+    assert {name, "vocab.txt", "config.json"} <= set(said.split())
     fetched = {path.rsplit("/", 1)[1] for path in hub.asked if "/resolve/" in path}
     assert {"model.safetensors", "pytorch_model.bin", "tf_model.h5"} & fetched == {name}
