@@ -27,7 +27,7 @@ def words_of(text: str) -> list[str]:
     """The words that are matched, in lower case, as often as they stand there.
 
     >>> words_of("miR-21's target is PTEN (5'-UTR).")
-    ["mir-21's", 'target', 'is', 'pten', "5'", 'utr']
+    ["mir-21's", 'target', 'is', 'pten', '5', 'utr']
     """
     return WORD.findall(text.lower())
 

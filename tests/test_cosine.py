@@ -83,6 +83,7 @@ def test_texts_and_words_are_asked_once_together_and_counted():
     [
         ("The miR-21/PTEN axis.", ["the", "mir-21/pten", "axis"]),
         ("5.8S rRNA's 3′ end, (β-actin)", ["5.8s", "rrna's", "3", "end", "β-actin"]),
+        ("miR-21's target is PTEN (5'-UTR).", ["mir-21's", "target", "is", "pten", "5", "utr"]),
         ("— … !", []),
     ],
 )
