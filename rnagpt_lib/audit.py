@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import audit_baselines, audit_files, relatives, scores
+from rnagpt_lib import audit_baselines, audit_files, relatives, rouge
 from rnagpt_lib.audit_files import Side
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.units import nearest_identity
@@ -186,7 +186,7 @@ def _values(given: list[str], wanted: pd.Series, balanced: bool) -> dict[str, np
     if balanced:
         values["balanced"] = values["exact"]
     if wanted.str.split().str.len().median() >= WORDS:
-        values["rougeL"] = scores.rouge(given, list(wanted))["rougeL"].to_numpy()
+        values["rougeL"] = rouge.score(given, list(wanted))["rougeL"].to_numpy()
     return values
 
 

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 import pandas as pd
 
 from rnagpt_lib import relations
+from rnagpt_lib.phrases import NEGATION
 from rnagpt_lib.relations import NONE, UNKNOWN
 
 OPEN_FACTS = ("rna_type", "family", "local", "literature")  # the kinds that fact.all averages
-ID = "fact-1"
+ID = "fact-2"  # 1 did not notice that a fact was denied
 DEFINITION = {
     "fact.<kind>": "the answer names the reference's one entity and no other one of that "
-    "relation: whole words, longest first, case ignored",
+    "relation: whole words, longest first, case ignored; and says so in a sentence without a "
+    "negation",
     "fact.all": "micro average of fact.rna_type, family, local and literature over open "
     "questions that the sequence can answer; literature and family of held-out families "
     "and of decoys are left out, and so is the species",
@@ -25,6 +27,7 @@ DEFINITION = {
     "fact.abstention": "where the reference is unknown or the sequence cannot tell: the "
     "answer says that it is not known and names no entity",
 }
+SENTENCES = re.compile(r"(?<=[.!?;])\s+")
 NOT_KNOWN = re.compile(
     r"\b(unknown|not (?:yet )?known|no \w[\w ]* (?:is|are|was|were) (?:yet )?known|no known"
     r"|cannot be (?:told|said|determined)|not (?:been )?(?:reported|described|studied))\b",
@@ -60,11 +63,18 @@ def _pattern(longest_first: tuple[str, ...]) -> re.Pattern:
 
 
 def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) -> bool:
-    """Whether the answer names this entity and no other one of the relation; for the entity
-    ``none``, whether it says so in the relation's own words and names none."""
+    """Whether the answer names this entity and no other one of the relation, in a sentence that
+    does not deny it; for the entity ``none``, whether it says so in the relation's own words and
+    names none."""
     if entity == NONE:
         return relations.entities(question, prediction) == [NONE]
-    return named(prediction, {entity, *known}) == {entity.casefold()}
+    if named(prediction, {entity, *known}) != {entity.casefold()}:
+        return False
+    said = [s for s in SENTENCES.split(prediction) if named(s, {entity})]
+    return any(
+        not NEGATION.search(_pattern((entity.casefold(),)).sub("", s.casefold()))
+        for s in said or [prediction]  # an entity may hold a full stop itself
+    )
 
 
 def abstains(prediction: str, known: Iterable[str]) -> bool:

@@ -124,3 +124,28 @@ def test_lexicon_holds_what_open_references_name():
         columns=["question", "answer", "form"],
     )
     assert scores.lexicon(pairs) == {"disease": ["asthma", "glioma", "sepsis"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("The RNA binds HuR.", True),
+        ("The RNA does not bind HuR.", False),
+        ("It never binds HuR; it is a tRNA.", False),
+        ("It is not a tRNA. It binds HuR.", True),
+        ("It does not bind HuR. HuR is its partner.", True),
+        ("It cannot be told", False),
+        ("It binds Not1 kinase.", False),
+    ],
+)
+def test_an_answer_that_denies_the_fact_is_not_right(said, right):
+    question = "Which protein does the RNA bind?"
+    assert scores.is_right(question, said, "HuR", ["HuR", "La"]) == right
+
+
+def test_an_entity_may_hold_a_negation_or_a_full_stop():
+    question = "Which protein does the RNA bind?"
+    assert scores.is_right(question, "It binds never in mitosis A.", "never in mitosis A", [])
+    species = "What species does this RNA belong to?"
+    assert scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
+    assert not scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
