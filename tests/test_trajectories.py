@@ -92,14 +92,14 @@ def test_a_campaign_that_was_killed_goes_on(ground, monkeypatch):
 
     def dies(*arguments):
         calls.append(arguments)
-        if len(calls) > 18:  # in the accumulation, once packed has its scores
+        if len(calls) > 32:  # in the accumulation, once packed has its scores
             raise KeyboardInterrupt
         return update(*arguments)
 
     monkeypatch.setattr(Trainer, "update", dies)
     with pytest.raises(KeyboardInterrupt):
         campaign.campaign(ground)
-    assert len(list(ground.folder.glob("packed-*/scores/*"))) == 2
+    assert len(list(ground.folder.glob("packed-*/scores/*"))) == 2 * 2  # and the longer ones
     assert len(list(ground.folder.glob("accumulation-*/steps.jsonl"))) == 1
     monkeypatch.undo()
     monkeypatch.setattr(campaign, "POINTS", 2)
@@ -120,10 +120,12 @@ def _is_whole(points: pd.DataFrame) -> None:
     assert tried.to_dict() == {
         "packed": [*campaign.RATES],
         "batch 1": [*campaign.RATES],
+        "packed longer": [best],
         "accumulation": [best],
     }
-    for _, own in points.groupby(["mode", "learning_rate"]):
-        assert own["pairs"].iloc[-1] == 5 * 2 and own["seconds"].is_monotonic_increasing
+    for (mode, _), own in points.groupby(["mode", "learning_rate"]):
+        epochs = 2 if mode == "packed longer" else 1
+        assert own["pairs"].iloc[-1] == 5 * 2 * epochs and own["seconds"].is_monotonic_increasing
     assert (points["fact_all"].notna() == points["chosen"]).all()
     assert (points.dropna()["questions"] == 4).all()
     for _, own in points.groupby("mode"):
@@ -134,7 +136,8 @@ def _is_whole(points: pd.DataFrame) -> None:
 def made_up(packed: list[float], each: float = 1.0) -> trajectories.Measured:
     """Batch 1 reaches 0.5 [0.4, 0.6] at 100 s and is within these bounds at 80 s."""
     quality = {"batch 1": [0.1, 0.3, 0.35, 0.45, 0.5], "packed": packed, "accumulation": packed}
-    speed = {"batch 1": 20.0, "packed": each, "accumulation": 15.0}
+    quality["packed longer"] = [*packed, packed[-1]]
+    speed = {"batch 1": 20.0, "packed": each, "packed longer": each, "accumulation": 15.0}
     points = [
         {"mode": mode, "learning_rate": 1e-3, "chosen": True, "step": i, "pairs": 100 * i,
          "seconds": speed[mode] * i, "cpu_seconds": speed[mode] * i / 2, "val_loss": 1 / i,
@@ -147,7 +150,7 @@ def made_up(packed: list[float], each: float = 1.0) -> trajectories.Measured:
 
 
 def test_findings_where_packed_is_faster():
-    rates, target, packed, end, slow, _, same = trajectories.findings(
+    rates, target, packed, end, _, longer, slow, _, same = trajectories.findings(
         made_up([0.1, 0.2, 0.3, 0.42, 0.49], each=5.0)
     )
     assert "of 0.001, 0.003: batch 1 0.001, packed 0.001" in rates
@@ -158,6 +161,8 @@ def test_findings_where_packed_is_faster():
     assert "20% of batch 1's processor time" in packed
     assert packed.endswith("; all of these are at most half.") and "25% of the wall time" in end
     assert "ended at 0.49 [0.39, 0.59] against 0.50 [0.40, 0.60]" in end
+    assert end.startswith("For the same 500 pairs packed took")
+    assert longer.startswith("For 600 pairs against 500 packed longer took 30% of the wall time")
     assert "60% of batch 1's wall time" in slow
     assert slow.endswith("; not all of these are at most half.")
     assert same.endswith("differ by 0 at most.")
