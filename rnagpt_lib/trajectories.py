@@ -73,7 +73,7 @@ def figure(measured: Measured) -> Figure:
             _panel(axis, measured, column)
             axis.set(xlabel=label, xlim=(0, None))
         axes[0].set_ylabel("fact.all, test questions")
-        drawn.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4)
+        drawn.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5)
         drawn.suptitle(f"miniature world; {measured.where}", fontsize=8)
         drawn.tight_layout(rect=(0, 0.07, 1, 1))
         plt.close(drawn)
