@@ -21,6 +21,7 @@ DIFFER = {
     "03_decompose_qa": {"base_url"},
     "04_train_stage1": {"encoder", "llm"},
     "05_train_stage2": {"encoder", "llm"},
+    "06_ablations": {"base_url"},  # of embeddings, which it asks for only where SEMANTIC names GPT
 }
 
 
