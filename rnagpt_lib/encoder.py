@@ -21,7 +21,7 @@ from rnagpt_lib.sequences import normalise, windows
 
 MIN_LENGTH = 10  # below it RNA-FM's vectors say little
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
-# which 8,192 tokens do not: those are no faster there than one sequence after the other
+# which 4,096 tokens of RNA-FM's width do not: those are slower there than one by one
 GPU_TOKENS, CPU_TOKENS = 8192, 1024
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once

@@ -19,7 +19,7 @@ from rnagpt_lib.scores import OPEN_FACTS, lexicon
 FACTS = tuple(f"fact.{kind}" for kind in OPEN_FACTS)
 SEEN = ("rna_id", "unit", "relation", "entity", "reference")
 PARAPHRASE = "paraphrase"
-WORDS = {
+WORDS = {  # of the paraphrase
     "rna_type": "This molecule is a kind of {}.",
     "species": "This molecule comes from {}.",
     "family": "This molecule is a member of {}.",
@@ -33,7 +33,7 @@ WORDS = {
     "site": "This molecule directs the modification of {}.",
     "ligand": "This molecule responds to {}.",
 }
-SYNONYMS = {  # of one word of the reference's own sentence
+SYNONYMS = {  # the reference's own sentence with another verb, or another noun
     "rna_type": "The RNA is of the class {}.",
     "species": "The RNA stems from the species {}.",
     "family": "The RNA is of the family {}.",
@@ -91,14 +91,18 @@ def noticed(samples: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame
 
 
 def findings(table: pd.DataFrame) -> list[str]:
-    """What ``noticed`` found, in sentences: for each way to spoil, who notices it and who not."""
+    """What ``noticed`` found, in sentences: for each way to spoil, who notices it, who does not,
+    and who prefers it to the paraphrase."""
     said = []
     for rung, own in table[table["rung"] != "synonym"].groupby("rung", sort=False):
         own = own.sort_values("value", ascending=False)
         best = ", ".join(f"{m} {v:.2f}" for m, v in zip(own["metric"], own["value"], strict=True))
-        blind = own.loc[own["low"] <= 0.5, "metric"].tolist()
-        told = f"; not told from a paraphrase by {', '.join(blind)}" if blind else ""
-        said.append(f"{rung[0].upper()}{rung[1:]}, AUROC against the paraphrase: {best}{told}.")
+        told = f"{rung[0].upper()}{rung[1:]}, AUROC against the paraphrase: {best}"
+        low, high = own["low"] <= 0.5, own["high"] >= 0.5
+        for what, chosen in (("not told from", low & high), ("preferred to", low & ~high)):
+            names = ", ".join(own.loc[chosen, "metric"])
+            told += f"; {what} the paraphrase by {names}" if names else ""
+        said.append(f"{told}.")
     return said
 
 

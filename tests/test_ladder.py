@@ -126,6 +126,10 @@ def test_a_perfect_and_a_blind_metric(climbed):
     table = noticed(samples, n=100).set_index(["metric", "rung"])["value"]
     assert (table["blind"] == 0.5).all() and table["perfect", "synonym"] == 0.5
     assert (table["perfect"].drop("synonym") == 1).all()
+    said = ladder.findings(noticed(samples, n=100))
+    assert all(
+        "perfect 1.00, blind 0.50; not told from the paraphrase by blind." in s for s in said
+    )
 
 
 def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
@@ -143,4 +147,5 @@ def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
     assert len(said) == 4 and said[0].startswith(
         "Entity swapped, AUROC against the paraphrase: fact"
     )
-    assert "not told from a paraphrase by" in said[0] and "rougeL" in said[0].split(";")[1]
+    assert "rougeL" in said[0].partition("preferred to the paraphrase by ")[2]
+    assert "not told from" not in said[0]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,6 +268,18 @@ def test_a_crash_while_moving_files_aside_loses_nothing(monkeypatch, own_runs):
     Run.open(FIRST)
     kept = {file.name for file in (own_runs / "mini" / ".previous").rglob("*") if file.is_file()}
     assert kept == {"a", "b", "c", "note.txt", "manifest.json", "params.json"}
+
+
+def test_what_was_moved_aside_unfinished_goes_on_when_it_is_moved_back(own_runs):
+    run = Run.open(FIRST, world_size=40)
+    (run.folder / "half.txt").write_text("half")
+    other = Run.open(FIRST, world_size=50)
+    assert not other.resuming and not (other.folder / "half.txt").exists()
+    [aside] = (own_runs / "mini" / ".previous").iterdir()
+    shutil.rmtree(other.folder)
+    aside.rename(other.folder)
+    again = Run.open(FIRST, world_size=40)
+    assert again.resuming and (again.folder / "half.txt").read_text() == "half"
 
 
 def test_a_damaged_manifest_is_named():
