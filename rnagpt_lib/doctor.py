@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 
 from rnagpt_lib import base_llm, llm, memory, paths
-from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.encoder import Encoder, check_layers
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Calls, Profile, Train
 
@@ -70,8 +70,7 @@ def _language_model(params: Calls) -> str:
 
 def _encoder(params: Train) -> str:
     encoder = Encoder.load(params.encoder)
-    if layers := getattr(params, "encoder_layers", 0):
-        encoder.unfreeze(layers)
+    check_layers(encoder.config, getattr(params, "encoder_layers", 0))
     return f"{params.encoder}: {encoder.config['layers']} layers, {encoder.dim} wide"
 
 

@@ -108,9 +108,8 @@ class Encoder:
 
         Raises InputError for more layers than there are.
         """
+        check_layers(self.config, layers)
         total = self.config["layers"]
-        if not 1 <= layers <= total:
-            raise InputError(f"the encoder has {total} layers; ENCODER_LAYERS is {layers}")
         chosen = {str(n): self.model.layers[n] for n in range(total - layers, total)}
         norm = self.model.emb_layer_norm_after
         last = {"layers": torch.nn.ModuleDict(chosen), "emb_layer_norm_after": norm}
@@ -186,6 +185,12 @@ def folder_of(encoder: str | Path) -> Path:
                 "rnagpt convert-encoder one of RNA-FM's published weights)"
             )
     return folder
+
+
+def check_layers(config: dict, layers: int) -> None:
+    """Raises InputError where an encoder of this config has fewer layers to train."""
+    if layers > config["layers"]:
+        raise InputError(f"the encoder has {config['layers']} layers; ENCODER_LAYERS is {layers}")
 
 
 def _fused(

@@ -158,11 +158,13 @@ class Run:
         return read_json(self.folder / MANIFEST)
 
     def _see_to_weights(self) -> None:
-        """A mistyped name is told before an earlier training is moved aside for it."""
+        """What the base models cannot do is told before an earlier training is moved aside."""
         if isinstance(self.params, profiles.Train):
             from rnagpt_lib import base_llm, encoder  # slow to import, and needed here alone
 
-            encoder.folder_of(self.params.encoder)
+            folder = encoder.folder_of(self.params.encoder)
+            layers = getattr(self.params, "encoder_layers", 0)  # stage 2 has them
+            encoder.check_layers(read_json(folder / encoder.CONFIG), layers)
             base_llm.folder_of(self.params.llm)
 
     def _see_to_parents(self) -> None:

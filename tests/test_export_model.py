@@ -156,12 +156,19 @@ def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["llm", "encoder"])
-def test_a_mistyped_model_moves_no_training_aside(tiny, own_runs, tmp_path, name):
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"llm": "build/nowhere"}, "nowhere.*is missing"),
+        ({"encoder": "build/nowhere"}, "nowhere.*is missing"),
+        ({"encoder_layers": 2, "cache": "live"}, "has 1 layers; ENCODER_LAYERS is 2"),
+    ],
+)
+def test_what_cannot_be_trained_moves_no_training_aside(tiny, own_runs, asked, said):
     given = tiny | {"train": "lora", "recipe": "packed"}
     kept = snapshot(own_runs / "w" / TUNED)
-    with pytest.raises(InputError, match="nowhere.*is missing"):
-        Run.open(TUNED, run="w", **given | {name: str(tmp_path / "nowhere")})
+    with pytest.raises(InputError, match=said):
+        Run.open(TUNED, run="w", **given | asked)
     assert snapshot(own_runs / "w" / TUNED) == kept
     assert not (own_runs / "w" / ".previous").exists()
 
