@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 RUN ?= reference
 
-.PHONY: setup demo test test-slow reference rehearse figures bench base-models lint
+.PHONY: setup demo test test-slow reference reference-ablations rehearse figures bench base-models lint
 setup: $(READY)
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.11')"
@@ -18,6 +18,9 @@ test-slow: setup
 	$(PY) -m pytest -q -m slow
 reference: setup
 	$(PY) -m rnagpt_lib demo --profile reference
+reference-ablations: setup
+	$(PY) -m rnagpt_lib train-variants --run $(RUN)
+	$(PY) -m rnagpt_lib run 06 --profile $(RUN) --run $(RUN)
 rehearse: setup
 	$(PY) -m tests.rehearsal
 figures: setup

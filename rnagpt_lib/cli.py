@@ -1,5 +1,6 @@
 """The command ``rnagpt``, also ``python -m rnagpt_lib``."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,48 @@ def train(notebook: str, profile: str, run_id: str | None, given: Pairs, file: P
     if log is not None:
         click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
         click.echo(f"  {stages.command(run_id or profile, path.stem)}")
+
+
+@commands.command(short_help="Train IT without stage 1, soft tokens, RNA, ...: what each is worth.")
+@click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
+@click.option(
+    "--only",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="IT (other seeds of it), it.no_ma, it.blind, it.text or it.random_encoder; repeat for "
+    "more. All by default.",
+)
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Seeds 0, 1, ..."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Trainings at a time, each on one thread. By default one for each core.",
+)
+def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int | None) -> None:
+    """Train what the IT of RUN is compared with: the same pairs, steps and settings, but
+
+    \b
+    it.no_ma           without stage 1
+    it.blind           without the RNA: question and answer alone
+    it.text            the RNA as letters instead of soft tokens
+    it.random_encoder  an encoder of the same shape with random weights
+    IT                 nothing taken away, with another seed
+
+    each with each seed, in runs/RUN/variants/. Notebooks 04 and 05 of RUN have to be finished.
+    What is trained already stays; a training that was stopped goes on when the command is given
+    again. Then run notebook 06: it asks and compares those that it finds.
+    """
+    from rnagpt_lib import stages, variants
+
+    workers = workers or len(os.sched_getaffinity(0))
+    chosen = names or tuple(variants.VARIANTS)
+    with _going_on_later():
+        trained = variants.train_all(run_id, chosen, range(seeds), workers)
+    click.echo(f"{len(trained)} trainings stand. Notebook 06 compares them:")
+    click.echo(f"  {stages.command(run_id, '06_ablations', run_id)}")
 
 
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")

@@ -204,11 +204,14 @@ class Chat:
     def answers(
         self, sequences: Sequence[str], questions: Sequence[str], batch_size: int = 64
     ) -> list[Answer]:
-        """``questions[i]`` about ``sequences[i]``; vanilla reads letters, the others embeddings."""
+        """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
+        encoder, or as letters (vanilla, too), or not at all."""
         distinct = sorted(set(sequences))
-        rnas: dict[str, Rna] = dict(zip(distinct, distinct, strict=True))
-        if self.name != "vanilla":
-            rnas = dict(zip(distinct, self.encoder.encode(distinct), strict=True))
+        reads = "letters" if self.name == "vanilla" else self.model.config.reads
+        read: Sequence[Rna] = distinct if reads == "letters" else [None] * len(distinct)
+        if reads == "vectors":
+            read = self.encoder.encode(distinct)
+        rnas = dict(zip(distinct, read, strict=True))
         options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size}
         return answers(self.model, [rnas[s] for s in sequences], questions, **options)
 
@@ -237,7 +240,19 @@ def load_model(
     else:
         folder = _exported(model)
         name, llm = exported.check(folder), llm or exported.llm_of(folder)
-    loaded = checkpoints.assemble(folder, llm=llm, encoder=encoder)
+    return chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
+
+
+def chat_of(
+    name: str,
+    checkpoint: Path,
+    max_new_tokens: int = 256,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+) -> Chat:
+    """The model of a checkpoint's folder under a name; as `load_model`."""
+    loaded = checkpoints.assemble(checkpoint, llm=llm, encoder=encoder)
     if isinstance(loaded.llm, PeftModel):
         loaded.llm.merge_adapter()  # the same function, with half of the matrix products
     return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens)

@@ -21,7 +21,7 @@ from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.runs import Run
 from rnagpt_lib.stages import PARENTS, command, is_fresh
 from rnagpt_lib.train import train
-from rnagpt_lib.trees import Trees, annotation_texts, stage1_trees, stage2_trees
+from rnagpt_lib.trees import Trees, stage1_sides, stage2_sides, trained_on
 from rnagpt_lib.vector_cache import encode_all
 
 TRAININGS = ("04_train_stage1", "05_train_stage2")
@@ -78,14 +78,10 @@ def _prepared(run: Run, machine: PartialState) -> tuple[RnaGpt, dict[str, Trees]
     if machine.is_main_process:
         run.use(params.encoder)
         run.use(base_llm.folder_of(params.llm))
-    sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
     if second:
         checkpoints.load_projection(model, run.parent("04_train_stage1"))
-        made = {s: stage2_trees(model, rows, pairs, embeddings) for s, rows in sides.items()}
-        return model, made
+        return model, stage2_sides(model, rnas, pairs, embeddings)
     if params.whiten:
-        model.projection.whiten(embeddings[s] for s in sides["train"]["sequence"])
+        model.projection.whiten(embeddings[s] for s in trained_on(rnas))
     annotations = run.read("02_summarize", "annotations")
-    texts = annotation_texts(annotations[annotations["source"] == pairs["source"].iloc[0]], pairs)
-    made = {s: stage1_trees(model, rows, texts, embeddings) for s, rows in sides.items()}
-    return model, made
+    return model, stage1_sides(model, rnas, pairs, annotations, embeddings)

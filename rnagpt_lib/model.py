@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -26,6 +27,8 @@ from rnagpt_lib.packing import Batch, weighted_loss
 from rnagpt_lib.profiles import Train
 from rnagpt_lib.template import Template
 
+Reads = Literal["vectors", "letters", "nothing"]
+
 
 @dataclass(frozen=True)
 class Config:
@@ -33,7 +36,8 @@ class Config:
 
     ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
     besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only); ``encoder_layers``, how
-    many of the encoder's last layers besides.
+    many of the encoder's last layers besides. ``reads``: what stands where the RNA is; letters or
+    nothing for those that were trained so to be compared with (`variants`).
     """
 
     encoder: str
@@ -46,6 +50,7 @@ class Config:
     lora_alpha: int = 32
     precision: str = "fp32"
     encoder_layers: int = 0
+    reads: Reads = "vectors"
 
     @classmethod
     def of(cls, params: Train, encoder: Encoder) -> "Config":

@@ -218,7 +218,7 @@ class Run:
                 f"profile {self.profile.name} refuses to replace them; choose another run id, or "
                 f"move that folder away and give the same command again"
             )
-        target = _new_folder(self.folder.parent / PREVIOUS, self.stage)
+        target = new_folder(self.folder.parent / PREVIOUS, self.stage)
         for file in sorted(old, key=lambda file: file.name != MANIFEST):
             os.rename(file, target / file.name)
         print(f"{self.stage}: earlier files moved to {paths.shown(target)}")
@@ -265,7 +265,8 @@ def _stays(file: Path) -> bool:
     return metadata.get("papermill", {"end_time": ""}).get("end_time") is None
 
 
-def _new_folder(parent: Path, stage: str) -> Path:
+def new_folder(parent: Path, stage: str) -> Path:
+    """A folder of ``parent`` named after the stage and the time, for what is moved aside."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     parent.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):

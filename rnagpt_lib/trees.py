@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Branch, Tree
 from rnagpt_lib.relations import CATEGORICAL
-from rnagpt_lib.template import bos_ids
+from rnagpt_lib.template import bos_ids, ids
 
 TEXTS = ("kind", "question", "answer")
 
@@ -40,7 +41,8 @@ class Trees(Sequence[Tree]):
     """N RNAs, each with the rows of ``texts`` that are its own; ``trees[i]`` makes a tree.
 
     rna_ids, sequences (N,) str · starts (N + 1,): RNA i has rows[starts[i]:starts[i + 1]] of
-    ``texts``, a table of kind, question and answer · chosen: the RNAs of this selection, by
+    ``texts``, a table of kind, question and answer · rna: a sequence → the ids that stand before
+    the branches, and the vectors (L, D) behind these · chosen: the RNAs of this selection, by
     number. A slice, and a list of numbers in ``only``, gives a selection.
     """
 
@@ -49,8 +51,7 @@ class Trees(Sequence[Tree]):
     starts: np.ndarray
     rows: np.ndarray
     texts: pa.Table
-    embeddings: Mapping[str, Tensor]
-    before: list[int]
+    rna: Callable[[str], tuple[list[int], Tensor]]
     branch: Callable[[dict[str, str]], Branch]
     chosen: np.ndarray
 
@@ -77,8 +78,7 @@ class Trees(Sequence[Tree]):
         # one by one: of a column in chunks, Arrow's take copies all of it
         branches = [self.branch({n: c[row].as_py() for n, c in columns.items()}) for row in rows]
         place = self.chosen[number]
-        vectors = self.embeddings[self.sequences[place]]
-        return Tree(self.rna_ids[place], self.before, vectors, branches)
+        return Tree(self.rna_ids[place], *self.rna(self.sequences[place]), branches)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -129,11 +129,11 @@ def stage1_trees(
     """
     template, tokenizer = model.template, model.tokenizer
     answers = pd.Series(texts, name="answer", dtype=str).rename_axis("rna_id").reset_index()
+    before = bos_ids(tokenizer)
     return _trees(
         rnas,
         answers.assign(kind="annotation", question=""),
-        embeddings,
-        bos_ids(tokenizer),
+        lambda sequence: (before, embeddings[sequence]),
         lambda row: Branch([], template.annotation_ids(tokenizer, row["answer"]), row["kind"]),
     )
 
@@ -141,21 +141,60 @@ def stage1_trees(
 def stage2_trees(
     model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, embeddings: Mapping[str, Tensor]
 ) -> Trees:
-    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair."""
+    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair.
+
+    Where the model reads letters, or nothing (``Config.reads``), no vectors are asked for.
+    """
     template, tokenizer = model.template, model.tokenizer
+    before, nothing = template.prefix_ids(tokenizer), torch.zeros(0, model.config.encoder_dim)
+
+    def rna(sequence: str) -> tuple[list[int], Tensor]:
+        if model.config.reads == "vectors":
+            return before, embeddings[sequence]
+        letters = ids(tokenizer, sequence) if model.config.reads == "letters" else []
+        return before + letters, nothing
 
     def branch(row: dict[str, str]) -> Branch:
         prompt = template.question_ids(tokenizer, row["question"])
         return Branch(prompt, template.answer_ids(tokenizer, row["answer"]), row["kind"])
 
-    return _trees(rnas, pairs, embeddings, template.prefix_ids(tokenizer), branch)
+    return _trees(rnas, pairs, rna, branch)
+
+
+def trained_on(rnas: pd.DataFrame) -> list[str]:
+    """The sequences of the training side."""
+    return rnas.loc[rnas["split"] == "train", "sequence"].tolist()
+
+
+def stage1_sides(
+    model: RnaGpt,
+    rnas: pd.DataFrame,
+    pairs: pd.DataFrame,
+    annotations: pd.DataFrame,
+    embeddings: Mapping[str, Tensor],
+) -> dict[str, Trees]:
+    """What stage 1 trains on and what it validates on, out of whole tables; the annotations are
+    those of the pairs' source."""
+    own = annotations[annotations["source"] == pairs["source"].iloc[0]]
+    texts = annotation_texts(own, pairs)
+    return {s: stage1_trees(model, rows, texts, embeddings) for s, rows in _sides(rnas)}
+
+
+def stage2_sides(
+    model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, embeddings: Mapping[str, Tensor]
+) -> dict[str, Trees]:
+    """The same of stage 2."""
+    return {s: stage2_trees(model, rows, pairs, embeddings) for s, rows in _sides(rnas)}
+
+
+def _sides(rnas: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(side, rnas[rnas["split"] == side]) for side in ("train", "val")]
 
 
 def _trees(
     rnas: pd.DataFrame,
     pairs: pd.DataFrame,
-    embeddings: Mapping[str, Tensor],
-    before: list[int],
+    rna: Callable[[str], tuple[list[int], Tensor]],
     branch: Callable[[dict[str, str]], Branch],
 ) -> Trees:
     """RNAs in their table's order, without those that have no pair."""
@@ -172,8 +211,7 @@ def _trees(
         starts,
         rows,
         pa.table(columns),
-        embeddings,
-        before,
+        rna,
         branch,
         np.arange(len(with_pairs)),
     )

@@ -327,8 +327,12 @@ def test_not_finite_embeddings_are_named_and_the_last_state_is_intact(build, tre
     params = PARAMS.model_copy(update={"validate_every": 1})
     last = trees.rna_ids[visits_of(trees, params)[-1][-1].rna]
     sequence = trees.sequences[list(trees.rna_ids).index(last)]
-    nans = torch.full_like(trees.embeddings[sequence], torch.nan)
-    bad = replace(trees, embeddings={**trees.embeddings, sequence: nans})
+
+    def damaged(asked):
+        before, vectors = trees.rna(asked)
+        return before, torch.full_like(vectors, torch.nan) if asked == sequence else vectors
+
+    bad = replace(trees, rna=damaged)
     with pytest.raises(InputError, match=rf"step 4 \(epoch 1\).*embeddings of {last} .*00003\."):
         train(build(), bad, trees[:0], params, tmp_path)
     whole, resumed = build(), build()
@@ -354,11 +358,7 @@ def test_nothing_to_train_on(build, trees, tmp_path):
 def test_a_text_too_long_for_the_llm_is_named(build, trees, tmp_path):
     sequences = trees.sequences.copy()
     sequences[2] = "A" * 2048
-    long = replace(
-        trees,
-        sequences=sequences,
-        embeddings={**trees.embeddings, "A" * 2048: torch.zeros(2048, 8)},
-    )
+    long = replace(trees, sequences=sequences, rna=lambda s: ([], torch.zeros(len(s), 8)))
     with pytest.raises(InputError, match="R2: the RNA and its longest text are .* reads 2048"):
         train(build(), long, trees[:0], PARAMS, tmp_path)
 
