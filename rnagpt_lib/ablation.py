@@ -4,16 +4,17 @@ Answers are kept model by model (``.answers/`` in the stage's folder), so an eva
 stopped goes on where it was.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from rnagpt_lib import floors, rouge, scores, tables, world_probes
+from rnagpt_lib import floors, rouge, scores, tables, variant_training, variants, world_probes
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.generate import Answer, Chat, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
 from rnagpt_lib.semantic import Scorer
+from rnagpt_lib.stages import MANIFEST
 
 MODELS = ("vanilla", "MA", "IT")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
@@ -28,6 +29,7 @@ PRIMARY = (
     ("IT", "floor.random", "fact.all"),
     ("IT", "control.swapped", "fact.all"),
     ("IT", "floor.nearest", "fact.local"),
+    *(("IT", name, "fact.local") for name in variants.TAKEN),
 )
 SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
 SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
@@ -35,7 +37,8 @@ SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
 
 def comparisons() -> list[tuple[str, str, str]]:
     """The primary comparisons, then IT with everything else by the headline metrics."""
-    others = [name for name in (*MODELS, *floors.FLOORS, *CONTROLS) if name != "IT"]
+    others = [*MODELS, *variants.TAKEN, *floors.FLOORS, *CONTROLS]
+    others.remove("IT")
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
     return list(dict.fromkeys([*PRIMARY, *more]))
 
@@ -53,7 +56,7 @@ def sample(asked: pd.DataFrame, max_pairs: int, seed: int = 0) -> pd.DataFrame:
 def answer_all(
     run: Run, asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame
 ) -> pd.DataFrame:
-    """The contract's ``answers`` of all models, floors and controls to ``asked``."""
+    """The contract's ``answers`` of all models, floors, controls and variants to ``asked``."""
     found = []
     for name in MODELS:
         chat = load_model(run.id, name, run.params.max_new_tokens)
@@ -62,7 +65,16 @@ def answer_all(
         found.append(_kept(run, asked, name, lambda name=name: _control(run, chat, asked, name)))
     for name, texts in floors.floor_answers(asked, rnas, pairs, run.seed).items():
         found.append(_frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat([*found, *_of_variants(run, asked)], ignore_index=True)
+
+
+def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The answers of each training that `rnagpt train-variants` has finished beside the run."""
+    for training in variants.found(run.id):
+        run.use(training.folder / MANIFEST)
+        chat = variant_training.load(training, run.params.max_new_tokens)
+        frame = _kept(run, asked, training.folder.name, lambda chat=chat: _ask(run, chat, asked))
+        yield frame.assign(model=training.name, seed=training.seed)
 
 
 def _ask(run: Run, chat: Chat, asked: pd.DataFrame) -> list[Answer]:

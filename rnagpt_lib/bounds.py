@@ -1,7 +1,8 @@
 """From samples to tables: means, 95 % bootstrap bounds over units, paired differences.
 
 Units are resampled, not answers: the answers about one RNA, and about RNAs alike, stand or
-fall together. The same draws serve every score of a call, so that differences are paired.
+fall together. Where a model was trained with several seeds, its trainings are resampled, too.
+The same draws serve every score of a call, so that differences are paired.
 """
 
 from collections.abc import Iterator
@@ -26,44 +27,62 @@ class Bootstrap:
     def __init__(self, units, n: int = 1000, seed: int = 0):
         self.units = pd.Index(sorted(set(units)))
         size = len(self.units)
-        rng = np.random.default_rng(seed)
-        self.counts = rng.multinomial(size, np.full(size, 1 / size), n).astype(float)
+        self.counts = _drawn(size, n, seed)
 
-    def bounds(self, values, units, classes=None) -> tuple[float, float, float]:
+    def bounds(self, values, units, classes=None, trainings=None) -> tuple[float, float, float]:
         """Mean of ``values`` with its lower and upper bound; with ``classes`` (one label each)
-        the mean of the classes' means. A draw without any of a class leaves that class out."""
+        the mean of the classes' means. A draw without any of a class leaves that class out.
+        With ``trainings`` (one label each) a draw takes as many of these, with replacement."""
         values, where = np.asarray(values, float), self.units.get_indexer(units)
-        one = np.zeros(len(values), int)
-        labels = one if classes is None else np.unique(list(classes), return_inverse=True)[1]
+        labels, seeds = (_numbered(given, len(values)) for given in (classes, trainings))
+        several = seeds.max() + 1
+        weights = _drawn(several, len(self.counts), several)  # as often as each training is drawn
+        cells, shape = where * several + seeds, (len(self.units), several)
         means, drawn = [], []
         for label in range(labels.max() + 1):
             chosen = labels == label
-            sums = np.bincount(where[chosen], values[chosen], len(self.units))
-            numbers = np.bincount(where[chosen], minlength=len(self.units))
+            sums = np.bincount(cells[chosen], values[chosen], shape[0] * shape[1])
+            numbers = np.bincount(cells[chosen], minlength=shape[0] * shape[1])
+            total, count = (
+                ((self.counts @ table.reshape(shape)) * weights).sum(1) for table in (sums, numbers)
+            )
             with np.errstate(invalid="ignore"):
-                drawn.append((self.counts @ sums) / (self.counts @ numbers))
+                drawn.append(total / count)
             means.append(sums.sum() / numbers.sum())
         kept = np.ma.masked_invalid(drawn).mean(axis=0).compressed()
         low, high = np.percentile(kept, OUTER)
         return float(np.mean(means)), float(low), float(high)
 
 
+def _drawn(size: int, n: int, seed: int) -> np.ndarray:
+    """``n`` draws of ``size`` things out of as many, as counts (n, size)."""
+    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n).astype(float)
+
+
+def _numbered(labels, size: int) -> np.ndarray:
+    """The place of each label among all of them, sorted; without labels all are one."""
+    return np.zeros(size, int) if labels is None else np.unique(labels, return_inverse=True)[1]
+
+
 def score_table(
     samples: pd.DataFrame, asked: pd.DataFrame, definitions: dict[str, str], n: int, seed: int
 ) -> pd.DataFrame:
-    """The contract's ``scores``: every metric of every model, for all questions and by kind,
-    form and stratum. ``definitions`` maps metrics to the ids of their definitions."""
+    """The contract's ``scores``: every metric of every model, over all of its trainings, for all
+    questions and by kind, form and stratum. ``definitions`` maps metrics to the ids of their
+    definitions."""
     draws = Bootstrap(asked.unit, n, seed)
     rows = []
     table = _with_strata(samples, asked)
     for keys, of_metric in table.groupby(["run", "source", "model", "metric"], sort=True):
         metric = keys[-1]
         values, units = of_metric.value.to_numpy(), of_metric.unit.to_numpy()
-        classes = _classes(of_metric, metric)
+        classes, seeds = _classes(of_metric, metric), of_metric.seed.to_numpy()
+        questions = pd.factorize(of_metric.pair_id)[0]
         for where, chosen in _slices(of_metric):
             within = None if classes is None else classes[chosen]
-            bounds = draws.bounds(values[chosen], units[chosen], within)
-            rows.append((*keys[:3], *where, metric, definitions[metric], *bounds, chosen.sum()))
+            bounds = draws.bounds(values[chosen], units[chosen], within, seeds[chosen])
+            number = len(np.unique(questions[chosen]))
+            rows.append((*keys[:3], *where, metric, definitions[metric], *bounds, number))
     columns = ["run", "source", "model", "kind", "form", "stratum", "metric", "definition"]
     return pd.DataFrame(rows, columns=[*columns, "value", "low", "high", "n"])
 
@@ -72,20 +91,41 @@ def differences(
     samples: pd.DataFrame, asked: pd.DataFrame, pairs: list[tuple[str, str, str]], n: int, seed: int
 ) -> pd.DataFrame:
     """Paired differences ``model_a`` - ``model_b`` for each (model_a, model_b, metric), over
-    the questions that both answered; triples without any are left out."""
+    the questions that both answered; triples without any are left out. Where both were trained
+    with several seeds, trainings with the same seed are a pair; else all of the one stand against
+    the other."""
     draws = Bootstrap(asked.unit, n, seed)
     groups = dict(list(_with_strata(samples, asked).groupby(["model", "metric"])))
     rows = []
     for a, b, metric in pairs:
         if (a, metric) not in groups or (b, metric) not in groups:
             continue
-        theirs = groups[b, metric][["pair_id", "value"]]
-        both = groups[a, metric].merge(theirs, on="pair_id", suffixes=("", "_b"))
+        both = _side_by_side(groups[a, metric], groups[b, metric])
         if len(both):
             values = both["value"] - both["value_b"]
-            bounds = draws.bounds(values, both.unit, _classes(both, metric))
+            bounds = draws.bounds(values, both.unit, _classes(both, metric), both.training)
             rows.append((a, b, metric, *bounds))
     return pd.DataFrame(rows, columns=["model_a", "model_b", "metric", "value", "low", "high"])
+
+
+def _side_by_side(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """The answers of two models to the same questions; ``training`` tells the pairs of trainings."""
+    many = [rows for rows in (ours, theirs) if rows.seed.nunique() > 1]
+    keys = ["pair_id", "seed"] if len(many) == 2 else ["pair_id"]
+    both = ours.merge(theirs[["pair_id", "seed", "value"]], on=keys, suffixes=("", "_b"))
+    column = "seed_b" if many and many[0] is theirs else "seed"
+    return both.assign(training=both[column])
+
+
+def by_training(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """The contract's ``trainings``: every metric of every single training, over all questions."""
+    rows = []
+    names = ["run", "model", "seed", "metric"]
+    for keys, of_metric in _with_strata(samples, asked).groupby(names, sort=True):
+        classes = _classes(of_metric, keys[-1])
+        labels = _numbered(classes, len(of_metric))
+        rows.append((*keys, of_metric.value.groupby(labels).mean().mean()))
+    return pd.DataFrame(rows, columns=[*names, "value"])
 
 
 def _with_strata(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:

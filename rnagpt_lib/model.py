@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import pandas as pd
 import torch
@@ -24,10 +23,8 @@ from rnagpt_lib import base_llm
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.packing import Batch, weighted_loss
-from rnagpt_lib.profiles import Train
+from rnagpt_lib.profiles import Reads, Train
 from rnagpt_lib.template import Template
-
-Reads = Literal["vectors", "letters", "nothing"]
 
 
 @dataclass(frozen=True)

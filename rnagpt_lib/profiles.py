@@ -24,6 +24,7 @@ from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
+Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
               "track"}  # fmt: skip

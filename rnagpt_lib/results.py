@@ -15,6 +15,7 @@ from rnagpt_lib import paper, paths, tables
 from rnagpt_lib.bounds import ALL
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
+from rnagpt_lib.variants import TAKEN as VARIANTS
 
 STAGE = "06_ablations"
 MODELS = ("vanilla", "MA", "IT")
@@ -192,7 +193,7 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
 
 def _models(results: Results) -> list[str]:
     there = set(results.scores.model)
-    return [model for model in (*MODELS, *FLOORS, *CONTROLS) if model in there]
+    return [model for model in (*MODELS, *VARIANTS, *FLOORS, *CONTROLS) if model in there]
 
 
 def _strata(results: Results) -> list[str]:

@@ -105,6 +105,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "high": REAL,
         "n": WHOLE,
     },
+    "trainings": {"run": TEXT, "model": TEXT, "seed": WHOLE, "metric": TEXT, "value": REAL},
     "differences": {
         "model_a": TEXT,
         "model_b": TEXT,

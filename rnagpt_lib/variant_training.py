@@ -20,8 +20,9 @@ from rnagpt_lib.encoder import CONFIG, Encoder, folder_of
 from rnagpt_lib.encoder import MANIFEST as SAVED
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
+from rnagpt_lib.generate import Chat, chat_of
 from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.profiles import Stage1, Stage2
+from rnagpt_lib.profiles import Reads, Stage1, Stage2
 from rnagpt_lib.runs import PREVIOUS, new_folder
 from rnagpt_lib.stages import MANIFEST, stage_folder
 from rnagpt_lib.train import train as loop
@@ -68,6 +69,13 @@ def _opened(training: Training) -> dict:
     return manifest
 
 
+def load(training: Training, max_new_tokens: int = 256) -> Chat:
+    """A finished training's model, ready to be asked."""
+    encoder = training.folder / "encoder"  # where it is now, if the run's folder was moved
+    where = {"encoder": str(encoder)} if training.variant.random_encoder else {}
+    return chat_of(training.name, checkpoints.find(training.folder), max_new_tokens, **where)
+
+
 class _Work:
     """Tables, settings and encoder of one training."""
 
@@ -112,7 +120,7 @@ class _Work:
         seed = self.training.seed
         return loop(model, sides["train"], sides["val"], params, folder, seed=seed)
 
-    def _model(self, params: Stage1 | Stage2, reads: str = "vectors") -> RnaGpt:
+    def _model(self, params: Stage1 | Stage2, reads: Reads = "vectors") -> RnaGpt:
         config = replace(Config.of(params, Encoder.load(params.encoder)), reads=reads)
         return RnaGpt.build(config, seed=self.training.seed, attention=params.attention)
 

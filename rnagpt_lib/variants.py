@@ -20,8 +20,7 @@ from subprocess import PIPE, STDOUT, Popen
 from rnagpt_lib import paths, progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
-from rnagpt_lib.model import Reads
-from rnagpt_lib.profiles import Stage1, Stage2
+from rnagpt_lib.profiles import Reads, Stage1, Stage2
 from rnagpt_lib.stages import MANIFEST, PARAMS, is_fresh, stage_folder, stage_hash
 
 FIRST, SECOND, DATA, TEXTS = (
@@ -45,10 +44,11 @@ class Variant:
 VARIANTS = {
     "IT": Variant(),
     "it.no_ma": Variant(aligned=False),
-    "it.blind": Variant("nothing", aligned=False),
-    "it.text": Variant("letters", aligned=False),
     "it.random_encoder": Variant(random_encoder=True),
+    "it.text": Variant("letters", aligned=False),
+    "it.blind": Variant("nothing", aligned=False),
 }
+TAKEN = tuple(name for name in VARIANTS if name != "IT")  # those with something taken away
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,19 @@ def params_of(run: str) -> tuple[Stage1, Stage2]:
 
 
 def found(run: str) -> list[Training]:
-    """The finished trainings of a run, variant by variant, without its own IT."""
+    """The finished trainings of a run, variant by variant, without its own IT; a line for those
+    whose weights are not here."""
     folder = paths.runs() / run / "variants"
     made = (path.name.rpartition("-seed") for path in folder.glob("*-seed*"))
     there = [Training(run, name, int(seed)) for name, _, seed in made if name in VARIANTS]
     order = list(VARIANTS)
     there.sort(key=lambda training: (order.index(training.name), training.seed))
-    return [training for training in there if training.is_finished()]
+    finished = [training for training in there if training.is_finished()]
+    here = [t for t in finished if (t.folder / "checkpoints").is_dir()]
+    for training in finished:
+        if training not in here:
+            print(f"{paths.shown(training.folder)}: trained, but its weights are not here")
+    return here
 
 
 def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int) -> list[Training]:
