@@ -31,6 +31,10 @@ COLOURS = {
     "control.shuffled": "#CC79A7",
     "control.swapped": "#882255",
     "control.none": "#000000",
+    "it.no_ma": "#56B4E9",
+    "it.random_encoder": "#E69F00",
+    "it.text": "#009E73",
+    "it.blind": "#CC79A7",
 }
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
@@ -68,7 +72,7 @@ def facts(results: Results) -> Figure:
         handles, labels = _legend_of(axes)
         figure.legend(handles, labels, loc="lower center", ncols=3, title="test RNAs of")
         figure.tight_layout(rect=(0, 0.12, 1, 1))
-        return _closed(figure)
+        return closed(figure)
 
 
 def learning(results: Results) -> Figure:
@@ -80,7 +84,7 @@ def learning(results: Results) -> Figure:
         for column, (stage, name) in zip(axes.T, STAGES.items(), strict=True):
             _curves(column, read_steps(results.run, stage), name)
         figure.tight_layout()
-        return _closed(figure)
+        return closed(figure)
 
 
 def ladder(results: Results) -> Figure:
@@ -99,7 +103,7 @@ def ladder(results: Results) -> Figure:
         axis.spines[:].set_visible(False)
         figure.colorbar(image, label="AUROC against the paraphrase")
         figure.tight_layout()
-        return _closed(figure)
+        return closed(figure)
 
 
 FIGURES: dict[str, Callable[[Results], Figure]] = {
@@ -187,7 +191,7 @@ def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
         axis.set(ylabel=label, ylim=(0, 1.02))
         axis.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
         figure.tight_layout()
-        return _closed(figure)
+        return closed(figure)
 
 
 def _dots(axis: Axes, results: Results, models: Sequence[str], metric: str) -> None:
@@ -236,7 +240,7 @@ def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
 
 
-def _closed(figure: Figure) -> Figure:
+def closed(figure: Figure) -> Figure:
     """Out of pyplot's hands, so that a notebook shows it once and memory is freed."""
     plt.close(figure)
     return figure

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import paths
+from rnagpt_lib import paths, variant_report
 from rnagpt_lib.blocks import write_block
 from rnagpt_lib.results import (
     FACTS,
@@ -46,6 +46,7 @@ def findings(results: Results) -> list[str]:
         _order(results, "fact.all"),
         *_against(results, "floor.most_common"),
         *_against(results, "floor.nearest", "fact.local"),
+        *variant_report.findings(results),
         _kept(results),
         *_below(results),
         *_minimal(results),

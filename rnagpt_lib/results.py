@@ -18,6 +18,7 @@ from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
 from rnagpt_lib.variants import TAKEN as VARIANTS
 
 STAGE = "06_ablations"
+TRAININGS = "trainings.parquet"
 MODELS = ("vanilla", "MA", "IT")
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
@@ -35,6 +36,7 @@ class Results:
     scores: pd.DataFrame
     differences: pd.DataFrame
     metrics: dict
+    trainings: pd.DataFrame | None = None  # runs of earlier versions have none
 
     @property
     def source(self) -> str:
@@ -83,9 +85,11 @@ def load(run: str) -> Results:
         raise InputError(f"{paths.shown(folder)} has no scores; {is_fresh(run, STAGE)}")
     read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
     read["differences"] = tables.read(folder / "differences.parquet", "differences")
+    each = folder / TRAININGS
+    trainings = tables.read(each, "trainings") if each.is_file() else None
     metrics = folder / METRICS
     logged = json.loads(metrics.read_text("utf-8")) if metrics.is_file() else {}
-    return Results(run, folder, metrics=logged, **read)
+    return Results(run, folder, metrics=logged, trainings=trainings, **read)
 
 
 def figure_folder(run: str) -> Path:

@@ -12,7 +12,8 @@ from rnagpt_lib.floors import FLOORS
 from rnagpt_lib.ladder import PARAPHRASE, RUNGS
 from rnagpt_lib.stages import stage_folder
 
-SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25}
+SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, "it.text": 0.7}
+SEEDS = {"IT": 3, "it.text": 3, "it.blind": 1}  # trainings; of all others one
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum", "S_MiniLM.precision", "S_MiniLM.recall")
 METRICS += ("S_MiniLM.f1",)
 KINDS = ("rna_type", "family", "local", "literature")
@@ -54,6 +55,7 @@ def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
         "answers": answers,
         "scores": bounds.score_table(samples, asked, ids, 200, seed),
         "differences": bounds.differences(samples, asked, comparisons(), 200, seed),
+        "trainings": bounds.by_training(samples, asked),
     }
 
 
@@ -63,8 +65,9 @@ def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         kind, stratum = KINDS[i % 4], "held_out" if i % 8 < 2 else "seen"
         pair, unit = f"P{i:03d}", f"U{i // 8:02d}"
         asked.append({"pair_id": pair, "unit": unit, "stratum": stratum, "reference": "x"})
-        for model in (*MODELS, *FLOORS, *CONTROLS):
-            key = {"run": run, "source": "dnc", "model": model, "seed": 0, "pair_id": pair,
+        models = (*MODELS, *FLOORS, *CONTROLS, "it.text", "it.blind")
+        for model, training in ((m, s) for m in models for s in range(SEEDS.get(m, 1))):
+            key = {"run": run, "source": "dnc", "model": model, "seed": training, "pair_id": pair,
                    "rna_id": f"R{i // 4}", "unit": unit, "kind": kind, "form": "open"}  # fmt: skip
             skill = SKILL.get(model, 0.15)
             answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": "x",

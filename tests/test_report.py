@@ -42,7 +42,7 @@ def test_a_missing_scorer_is_an_absent_column(found):
 
 def test_facts_table_lists_models_floors_and_controls(found):
     table = results.facts_table(found)
-    assert len(table) == 10 and table.loc["IT", "all"] == f"{found.value('IT', 'fact.all'):.2f}"
+    assert len(table) == 12 and table.loc["IT", "all"] == f"{found.value('IT', 'fact.all'):.2f}"
     assert table.loc["IT", "species"] == "–"
     seen = results.facts_table(found, stratum="seen")
     assert seen.loc["IT", "rna_type"] == f"{found.value('IT', 'fact.rna_type', stratum='seen'):.2f}"

@@ -1,0 +1,73 @@
+"""What stage 1, the encoder, the soft tokens and the RNA are worth: IT beside its variants.
+
+Read from a run's scores; loads no model.
+"""
+
+import pandas as pd
+
+from rnagpt_lib.results import Results, number
+from rnagpt_lib.variants import TAKEN
+
+METRICS = ("fact.local", "fact.all", "rougeL")
+TAKES = {
+    "it.no_ma": "stage 1",
+    "it.random_encoder": "the encoder's training",
+    "it.text": "soft tokens",
+    "it.blind": "the RNA",
+}
+
+
+def there(results: Results) -> list[str]:
+    """The variants that the run has scores of."""
+    return [name for name in TAKEN if name in set(results.scores.model)]
+
+
+def trainings(results: Results) -> dict[str, int]:
+    """How often IT and each variant were trained."""
+    counted = results.answers.groupby("model").seed.nunique()
+    return {name: int(counted[name]) for name in ("IT", *there(results))}
+
+
+def table(results: Results) -> pd.DataFrame:
+    """One row for each variant: what it lacks, its trainings, IT − variant with 95 % bounds."""
+    often, rows = trainings(results), {}
+    for name in there(results):
+        row = {"lacks": TAKES[name], "trainings": often[name]}
+        for metric in METRICS:
+            row[metric] = number(results.value(name, metric), 2)
+            row[f"IT − it, {metric}"] = _told(results, name, metric)
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def findings(results: Results) -> list[str]:
+    """Whether local facts need what each variant lacks, in sentences; none without variants."""
+    often, sentences = trainings(results), []
+    for name in there(results):
+        mine, its = (results.value(model, "fact.local") for model in (name, "IT"))
+        if pd.isna([mine, its]).any():
+            continue  # no such question was asked
+        low, high = _difference(results, name, "fact.local")[1:]
+        verdict = "IT is better" if low > 0 else "no difference is shown"
+        verdict = f"{name} is better" if high < 0 else verdict
+        seeds = min(often["IT"], often[name])
+        once = "one training of each, which says nothing of other seeds"
+        sentences.append(
+            f"Without {TAKES[name]} ({name}) fact.local is {mine:.2f}, IT's {its:.2f}: difference "
+            f"{_told(results, name, 'fact.local')}, {verdict} "
+            f"({once if seeds == 1 else f'{seeds} trainings of each'})."
+        )
+    return sentences
+
+
+def _difference(results: Results, name: str, metric: str) -> tuple[float, float, float]:
+    """IT − variant: value, low and high; NaN where they were not compared."""
+    for row in results.differences.itertuples():
+        if (row.model_a, row.model_b, row.metric) == ("IT", name, metric):
+            return row.value, row.low, row.high
+    return (float("nan"),) * 3
+
+
+def _told(results: Results, name: str, metric: str) -> str:
+    value, low, high = _difference(results, name, metric)
+    return "–" if pd.isna(value) else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
