@@ -113,3 +113,66 @@ def test_differences_are_paired(tables):
 def test_the_same_model_twice_differs_by_nothing(tables):
     table = bounds.differences(*tables, [("IT", "IT", "rouge1")], n=100, seed=0)
     assert table[["value", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+
+
+def test_several_trainings_are_drawn_with_the_units():
+    """Against the loop over draws: weighted means over units and trainings."""
+    rng = np.random.default_rng(4)
+    units, trainings = rng.choice(list("abcde"), 60), rng.integers(0, 3, 60)
+    values, draws = rng.random(60), Bootstrap(list("abcde"), 50, seed=1)
+    value, low, high = draws.bounds(values, units, trainings=trainings)
+    times = np.random.default_rng(3).multinomial(3, [1 / 3] * 3, 50)
+    means = []
+    for of_units, of_trainings in zip(draws.counts, times, strict=True):
+        weights = [of_units["abcde".index(u)] * of_trainings[t]
+                   for u, t in zip(units, trainings, strict=True)]  # fmt: skip
+        means.append(np.average(values, weights=weights))
+    assert value == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+
+
+def test_trainings_that_agree_change_nothing_and_those_that_do_not_widen_the_bounds():
+    units = [f"U{i}" for i in range(30)]
+    values, draws = np.arange(30) % 2, Bootstrap(units, 500)
+    once = draws.bounds(values, units)
+    seeds = np.repeat([0, 1, 2], 30)
+    assert draws.bounds(np.tile(values, 3), units * 3, trainings=seeds) == pytest.approx(once)
+    apart = np.concatenate([values * 0, values, values * 0 + 1])
+    value, low, high = draws.bounds(apart, units * 3, trainings=seeds)
+    assert value == once[0] and low < once[1] and high > once[2]
+
+
+def test_a_score_of_several_trainings_counts_each_question_once(tables):
+    samples, asked = tables
+    again = samples[samples.model == "IT"].assign(seed=1)
+    both = bounds.score_table(pd.concat([samples, again]), asked, IDS, 50, 0)
+    one = bounds.score_table(samples, asked, IDS, 50, 0)
+    for column in ("value", "n"):
+        assert both[column].tolist() == one[column].tolist()
+
+
+@pytest.mark.parametrize("seeds, expected", [((0, 1), 0.5), ((0,), 0.75)])
+def test_differences_pair_trainings_of_one_seed(tables, seeds, expected):
+    """IT is right in its first training and wrong in its second; the other one never."""
+    samples, asked = tables
+    rows = samples[samples.metric == "fact.local"]
+    it = rows[rows.model == "IT"]
+    made = [it.assign(value=1.0), it.assign(value=0.5, seed=1)]
+    made += [it.assign(model="it.text", value=0.5 * s, seed=s) for s in seeds]
+    table = bounds.differences(
+        pd.concat(made), asked, [("IT", "it.text", "fact.local")], n=50, seed=0
+    )
+    assert table.value.item() == pytest.approx(expected)
+    assert (table.low.item() < table.high.item()) and table.high.item() == pytest.approx(1.0)
+
+
+def test_single_trainings_stand_beside_each_other(tables):
+    samples, asked = tables
+    again = samples[samples.model == "IT"].assign(seed=1, value=0.0)
+    each = bounds.by_training(pd.concat([samples, again]), asked)
+    both = each[(each.model == "IT") & (each.metric == "fact.closed")]
+    assert both.seed.tolist() == [0, 1]
+    assert both.value.tolist() == [0.75, 0.0]  # both Yes right, two of four No
+    one = bounds.score_table(samples, asked, IDS, 50, 0)
+    for row in each[each.model == "vanilla"].itertuples():
+        assert row.value == pytest.approx(score(one, "vanilla", row.metric).value)
