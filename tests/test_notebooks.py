@@ -15,7 +15,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rnagpt_lib import checkpoints, cost, execute, foreseen, paths, profiles, prompts, runs
+from rnagpt_lib import (
+    checkpoints,
+    cost,
+    execute,
+    foreseen,
+    paths,
+    profiles,
+    prompts,
+    results,
+    runs,
+    variants,
+)
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
 from tests.rendered import unwanted
@@ -109,6 +120,29 @@ def test_the_notebook_reads_what_two_processes_trained(small_path, stage, tmp_pa
     assert (folder / "steps.jsonl").read_bytes() == steps
     together = load_file(checkpoints.find(folder) / checkpoints.PROJECTION)
     assert all(torch.allclose(together[n], alone[n], atol=1e-3, rtol=1e-2) for n in alone)
+
+
+@pytest.mark.slow
+def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, monkeypatch):
+    """It is blind, so that no answer of its changes with the RNA."""
+    stage = "06_ablations"
+    small_path.executed(stage)
+    shutil.copytree(small_path.runs, tmp_path / "runs")
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+    variants.train_all("mini", ["it.blind", "IT"], [0, 1], workers=2)
+    executed = execute.run_notebook(stage, parameters=SMALL[stage])
+    read = results.load("mini")
+    trained = read.answers.groupby("model").seed.unique().map(list)
+    assert trained["it.blind"] == trained["IT"] == [0, 1]
+    blind = read.answers[(read.answers.model == "it.blind") & (read.answers.seed == 0)]
+    questions = pd.read_parquet(runs.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
+    said = blind.merge(questions[["pair_id", "question"]], on="pair_id")
+    assert (said.groupby("question").prediction.nunique() == 1).all()
+    assert ("IT", "it.blind") in set(
+        zip(read.differences.model_a, read.differences.model_b, strict=True)
+    )
+    assert len(read.trainings.query("model == 'IT' and metric == 'rougeL'")) == 2
+    assert list(unwanted(executed)) == [] and runs.is_fresh("mini", stage) is None
 
 
 def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monkeypatch):
