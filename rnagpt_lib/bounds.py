@@ -4,7 +4,7 @@ Units are resampled, not answers: the answers about one RNA, and about RNAs alik
 fall together. The same draws serve every score of a call, so that differences are paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -23,7 +23,7 @@ class Bootstrap:
     (1.0, 1.0, 1.0)
     """
 
-    def __init__(self, units, n: int = 1000, seed: int = 0):
+    def __init__(self, units, n: int = 1000, seed: int | Sequence[int] = 0):
         self.units = pd.Index(sorted(set(units)))
         size = len(self.units)
         rng = np.random.default_rng(seed)
@@ -32,6 +32,12 @@ class Bootstrap:
     def bounds(self, values, units, classes=None) -> tuple[float, float, float]:
         """Mean of ``values`` with its lower and upper bound; with ``classes`` (one label each)
         the mean of the classes' means. A draw without any of a class leaves that class out."""
+        mean, drawn = self.means(values, units, classes)
+        low, high = np.percentile(drawn.compressed(), OUTER)
+        return mean, float(low), float(high)
+
+    def means(self, values, units, classes=None) -> tuple[float, np.ma.MaskedArray]:
+        """The same mean, and that of every draw, (n,); masked where a draw has no value."""
         values, where = np.asarray(values, float), self.units.get_indexer(units)
         one = np.zeros(len(values), int)
         labels = one if classes is None else np.unique(list(classes), return_inverse=True)[1]
@@ -43,9 +49,7 @@ class Bootstrap:
             with np.errstate(invalid="ignore"):
                 drawn.append((self.counts @ sums) / (self.counts @ numbers))
             means.append(sums.sum() / numbers.sum())
-        kept = np.ma.masked_invalid(drawn).mean(axis=0).compressed()
-        low, high = np.percentile(kept, OUTER)
-        return float(np.mean(means)), float(low), float(high)
+        return float(np.mean(means)), np.ma.masked_invalid(drawn).mean(axis=0)
 
 
 def score_table(

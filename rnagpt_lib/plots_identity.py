@@ -21,7 +21,11 @@ def identity(results: Results) -> Figure:
             _lines(axis, table[table["metric"] == metric])
             axis.set(title=metric, ylim=(-0.03, 1.03))
         names = table.drop_duplicates("bin").sort_values("bin")
-        axes[0].set_xticks(names["bin"], [f"{r.label}\n{r.rnas} RNAs" for r in names.itertuples()])
+        axes[0].set_xticks(
+            names["bin"],
+            [f"{r.label}\n{r.rnas} RNAs" for r in names.itertuples()],
+            fontsize="x-small",
+        )
         axes[0].set_ylabel("share right")
         figure.supxlabel("identity to the nearest training RNA", fontsize="medium")
         axes[-1].legend(bbox_to_anchor=(1.01, 1), loc="upper left")
