@@ -15,7 +15,6 @@ from rnagpt_lib import floors, paths, rouge, scores, tables, units
 from rnagpt_lib.bounds import OUTER, OVERALL, Bootstrap
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
-from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.results import Results
 from rnagpt_lib.stages import PARAMS, stage_folder
 
@@ -63,27 +62,36 @@ def scored(found: Mapping[str, Results], n: int = 1000, seed: int = 0) -> pd.Dat
 
 
 def copied(
-    rnas: pd.DataFrame, pairs: pd.DataFrame, params: Decompose, n: int = 1000, seed: int = 0
+    rnas: pd.DataFrame,
+    pairs: pd.DataFrame,
+    *,
+    val_share: float = 0.1,
+    test_share: float = 0.2,
+    n: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """`compared` of the floor alone, each split drawn anew over all RNAs of 03; trains nothing.
 
     No RNA has a preset side here, so that the splits differ in nothing but what stays together.
     A split that leaves a side without questions (one family alone) is left out.
     """
-    shares = {"val_share": params.val_share, "test_share": params.test_share}
-    samples = {}
+    shares = {"val_share": val_share, "test_share": test_share}
+    known, samples = scores.lexicon(pairs), {}
     for how in SPLITS:
         side = units.split(rnas.assign(split=""), how, seed=seed, **shares)
         if {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
-            samples[how] = _copied(rnas.assign(split=side), pairs, seed)
+            samples[how] = _copied(rnas.assign(split=side), pairs, known, seed)
     return compared(samples, n, seed)
 
 
-def _copied(rnas: pd.DataFrame, pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _copied(
+    rnas: pd.DataFrame, pairs: pd.DataFrame, known: dict[str, list[str]], seed: int
+) -> pd.DataFrame:
     """The floor's samples: model, unit, metric, value."""
-    asked = floors.questions(rnas, pairs)
-    asked = asked.sample(min(len(asked), COPIED), random_state=seed).sort_index()
-    given, known = floors.floor_answers(asked, rnas, pairs, seed)[FLOOR], scores.lexicon(pairs)
+    of_test = pairs[pairs.rna_id.isin(rnas[rnas.split == "test"].rna_id)]
+    chosen = of_test.sample(min(len(of_test), COPIED), random_state=seed)
+    asked = floors.questions(rnas, chosen)
+    given = floors.floor_answers(asked, rnas, pairs, seed)[FLOOR]
     rows = zip(asked.itertuples(), given, strict=True)
     facts = [(row.unit, *fact) for row, text in rows if (fact := scores.fact(row, text, known))]
     overlap = rouge.score(given, list(asked.reference)).rougeL

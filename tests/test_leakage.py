@@ -10,7 +10,6 @@ import pytest
 
 from rnagpt_lib import leakage, results, stages, tables
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.profiles import Decompose
 from rnagpt_lib.relations import RELATIONS
 
 TYPE, DISEASE = RELATIONS["rna_type"], RELATIONS["disease"]
@@ -118,17 +117,17 @@ def twins() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_the_floor_that_copies_gains_what_a_split_leaks(twins):
-    found = leakage.copied(*twins, Decompose(), 200).set_index(["metric", "what"])
+    found = leakage.copied(*twins, n=200).set_index(["metric", "what"])
     assert set(found.model) == {"floor.nearest"}
     assert found.value["fact.all", "random"] > 0.95, "a twin was trained on"
     assert found.value["fact.all", "cluster"] < 0.5, "no relative was"
     tax = found.loc[("fact.all", "random − cluster")]
     assert tax.low > 0.3 and tax.low < tax.value < tax.high
     rnas, pairs = twins
-    of_one = leakage.copied(rnas.assign(family="f", rna_type="tRNA"), pairs, Decompose(), 200)
+    of_one = leakage.copied(rnas.assign(family="f", rna_type="tRNA"), pairs, n=200)
     assert set(of_one.what) == {"random", "cluster", "random − cluster"}
 
 
 def test_the_same_seed_draws_the_same(twins):
-    one, other = (leakage.copied(*twins, Decompose(), 100, seed=3) for _ in range(2))
+    one, other = (leakage.copied(*twins, n=100, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
