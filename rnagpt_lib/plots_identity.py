@@ -20,12 +20,10 @@ def identity(results: Results) -> Figure:
         for axis, metric in zip(axes, FACTS, strict=True):
             _lines(axis, table[table["metric"] == metric])
             axis.set(title=metric, ylim=(-0.03, 1.03))
+            axis.tick_params(axis="x", labelsize="x-small")
         names = table.drop_duplicates("bin").sort_values("bin")
-        axes[0].set_xticks(
-            names["bin"],
-            [f"{r.label}\n{r.rnas} RNAs" for r in names.itertuples()],
-            fontsize="x-small",
-        )
+        labels = [f"{row.label}\n{row.rnas} RNAs" for row in names.itertuples()]
+        axes[0].set_xticks(names["bin"], labels)
         axes[0].set_ylabel("share right")
         figure.supxlabel("identity to the nearest training RNA", fontsize="medium")
         axes[-1].legend(bbox_to_anchor=(1.01, 1), loc="upper left")

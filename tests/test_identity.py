@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib import bounds, identity, results, units
+from rnagpt_lib import bounds, identity, plots_identity, results, units
 from rnagpt_lib.errors import InputError
 
 
@@ -117,3 +117,15 @@ def test_a_table_of_the_run_has_bounds_and_numbers(scored, tmp_path):
     (tmp_path / results.IDENTITY).unlink()
     with pytest.raises(InputError, match="identity.parquet is not there; run notebooks/06"):
         results.identity_table(found)
+
+
+def test_the_figure_shows_the_values_by_bin(scored, tmp_path):
+    table = identity.score_table(*scored, n=50, seed=0)
+    table.to_parquet(tmp_path / results.IDENTITY)
+    found = results.Results("r", tmp_path, *[pd.DataFrame()] * 3, {})
+    figure = plots_identity.identity(found)
+    floor = table.query("model == 'floor.nearest' and metric == 'fact.all' and bin >= 0")
+    lines = {c.get_label(): c.lines[0] for c in figure.axes[0].containers}
+    assert lines["floor.nearest"].get_ydata().tolist() == floor.sort_values("bin").value.to_list()
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert ticks[0] == "< 40 %\n1 RNAs" and len(ticks) == 4
