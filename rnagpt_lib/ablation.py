@@ -1,23 +1,36 @@
 """The ablation of notebook 06: every model, floor and control answers the same questions.
 
-Answers are kept model by model (``.answers/`` in the stage's folder), so an evaluation that was
-stopped goes on where it was.
+Answers are kept batch by batch (`answer_log`), so an evaluation that was killed goes on where it
+was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from rnagpt_lib import floors, rouge, scores, tables, variant_training, variants, world_probes
+from rnagpt_lib import (
+    answer_log,
+    floors,
+    rouge,
+    scores,
+    tables,
+    variant_training,
+    variants,
+    world_probes,
+)
 from rnagpt_lib.bounds import Bootstrap
-from rnagpt_lib.generate import Answer, Chat, load_model
+from rnagpt_lib.generate import Answer, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
 from rnagpt_lib.semantic import Scorer
 from rnagpt_lib.stages import MANIFEST
 
 MODELS = ("vanilla", "MA", "IT")
-CONTROLS = ("control.shuffled", "control.swapped", "control.none")
+CONTROLS = {  # what stands in each question's place of the sequence
+    "control.shuffled": floors.shuffled,
+    "control.swapped": floors.swapped,
+    "control.none": lambda asked, seed: [None] * len(asked),
+}
 KEYS = ["run", "source", "model", "seed", "pair_id", "rna_id", "unit", "kind", "form"]
 
 # What this project claims, fixed before any score is read: (model_a, model_b, metric).
@@ -59,10 +72,11 @@ def answer_all(
     """The contract's ``answers`` of all models, floors, controls and variants to ``asked``."""
     found = []
     for name in MODELS:
-        chat = load_model(run.id, name, run.params.max_new_tokens)
-        found.append(_kept(run, asked, name, lambda chat=chat: _ask(run, chat, asked)))
-    for name in CONTROLS:  # ``chat`` is IT by now
-        found.append(_kept(run, asked, name, lambda name=name: _control(run, chat, asked, name)))
+        ask = answer_log.Asking(load_model(run.id, name, run.params.max_new_tokens), run)
+        found.append(_frame(run, asked, name, ask(name, asked.sequence, asked.question)))
+    for name, change in CONTROLS.items():  # ``ask`` asks IT by now
+        answers = ask(name, change(asked, run.seed), asked.question)
+        found.append(_frame(run, asked, name, answers))
     for name, texts in floors.floor_answers(asked, rnas, pairs, run.seed).items():
         found.append(_frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
     return pd.concat([*found, *_of_variants(run, asked)], ignore_index=True)
@@ -73,35 +87,8 @@ def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for training in variants.found(run.id):
         run.use(training.folder / MANIFEST)
         chat = variant_training.load(training, run.params.max_new_tokens)
-        frame = _kept(run, asked, training.folder.name, lambda chat=chat: _ask(run, chat, asked))
-        yield frame.assign(model=training.name, seed=training.seed)
-
-
-def _ask(run: Run, chat: Chat, asked: pd.DataFrame) -> list[Answer]:
-    return chat.answers(list(asked.sequence), list(asked.question), run.params.batch_size)
-
-
-def _control(run: Run, chat: Chat, asked: pd.DataFrame, name: str) -> list[Answer]:
-    if name == "control.none":
-        return chat.blind(list(asked.question), run.params.batch_size)
-    change = floors.shuffled if name == "control.shuffled" else floors.swapped
-    return _ask(run, chat, asked.assign(sequence=change(asked, run.seed)))
-
-
-def _kept(
-    run: Run, asked: pd.DataFrame, name: str, ask: Callable[[], list[Answer]]
-) -> pd.DataFrame:
-    """A model's answers, from an earlier attempt at this stage where it had finished them."""
-    path = run.path(".answers") / f"{name}.parquet"
-    if run.resuming and path.is_file():
-        earlier = tables.read(path, "answers")
-        if list(earlier.pair_id) == list(asked.pair_id):
-            print(f"{name}: {len(earlier)} answers kept from the earlier attempt")
-            return earlier
-    path.parent.mkdir(exist_ok=True)
-    frame = _frame(run, asked, name, ask())
-    tables.write(path, "answers", frame)
-    return frame
+        found = answer_log.Asking(chat, run)(training.folder.name, asked.sequence, asked.question)
+        yield _frame(run, asked, training.name, found).assign(seed=training.seed)
 
 
 def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
@@ -156,12 +143,12 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
     minimal = world_probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
     if not len(minimal):
         return pd.DataFrame(columns=["relation", "followed", "flipped"])
-    chat = load_model(run.id, "IT", run.params.max_new_tokens)
-    return follow(chat, minimal, scores.lexicon(pairs), run.params.batch_size)
+    ask = answer_log.Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
+    return follow(ask, minimal, scores.lexicon(pairs))
 
 
 def follow(
-    chat: Chat, minimal: pd.DataFrame, known: dict[str, list[str]], batch_size: int = 64
+    ask: answer_log.Asking, minimal: pd.DataFrame, known: dict[str, list[str]]
 ) -> pd.DataFrame:
     """Ask about minimal pairs (``world_probes``): does the answer follow one nucleotide?
 
@@ -171,7 +158,7 @@ def follow(
     questions = [RELATIONS[relation].questions[0] for relation in minimal.relation]
     table = minimal.reset_index(drop=True)
     for column in ("sequence", "mutant", "neutral"):
-        found = chat.answers(list(table[column]), questions, batch_size)
+        found = ask(f"minimal pairs, {column}", table[column], questions)
         table[f"{column}_answer"] = [answer.text for answer in found]
     table["followed"] = [
         scores.is_right(q, r.sequence_answer, r.entity, known.get(r.relation, []))

@@ -5,7 +5,7 @@ fall together. Where a model was trained with several seeds, its trainings are r
 The same draws serve every score of a call, so that differences are paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -24,7 +24,7 @@ class Bootstrap:
     (1.0, 1.0, 1.0)
     """
 
-    def __init__(self, units, n: int = 1000, seed: int = 0):
+    def __init__(self, units, n: int = 1000, seed: int | Sequence[int] = 0):
         self.units = pd.Index(sorted(set(units)))
         size = len(self.units)
         self.counts = _drawn(size, n, seed)
@@ -33,6 +33,12 @@ class Bootstrap:
         """Mean of ``values`` with its lower and upper bound; with ``classes`` (one label each)
         the mean of the classes' means. A draw without any of a class leaves that class out.
         With ``trainings`` (one label each) a draw takes as many of these, with replacement."""
+        mean, drawn = self.means(values, units, classes, trainings)
+        low, high = np.percentile(drawn.compressed(), OUTER)
+        return mean, float(low), float(high)
+
+    def means(self, values, units, classes=None, trainings=None) -> tuple[float, np.ma.MaskedArray]:
+        """The same mean, and that of every draw, (n,); masked where a draw has no value."""
         values, where = np.asarray(values, float), self.units.get_indexer(units)
         labels, seeds = (_numbered(given, len(values)) for given in (classes, trainings))
         several = seeds.max() + 1
@@ -49,9 +55,7 @@ class Bootstrap:
             with np.errstate(invalid="ignore"):
                 drawn.append(total / count)
             means.append(sums.sum() / numbers.sum())
-        kept = np.ma.masked_invalid(drawn).mean(axis=0).compressed()
-        low, high = np.percentile(kept, OUTER)
-        return float(np.mean(means)), float(low), float(high)
+        return float(np.mean(means)), np.ma.masked_invalid(drawn).mean(axis=0)
 
 
 def _drawn(size: int, n: int, seed: int) -> np.ndarray:

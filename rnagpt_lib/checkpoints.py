@@ -106,6 +106,12 @@ def is_valid(checkpoint: Path) -> bool:
     return whole and recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
 
 
+def identity(checkpoint: Path) -> str:
+    """A hash of what a checkpoint's answers depend on: weights, template, and the config, which
+    has the hashes of the frozen models; not of the state that training goes on from."""
+    return digest({name: found for name, found in _hashes(checkpoint).items() if name != STATE})
+
+
 def newest(folder: Path) -> Path | None:
     """The last checkpoint of a stage's folder to go on from; None when there is none."""
     whole = filter(is_valid, reversed(_all(folder / "checkpoints")))

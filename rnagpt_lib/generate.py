@@ -4,7 +4,7 @@ Prompts come from the model's own ``Template``, the one that it was trained with
 read once; its questions go on from a copy of its prefix cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train
 TAIL = 16  # tokens in which the stop string is looked for; a token is a letter at least
 
 Rna = Tensor | str | None  # encoder embeddings (L, D), or letters, or no RNA at all
+Batch = list[int]  # the places of the requests that are answered together
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Answer:
     stop_reason: str
 
 
+Make = Callable[[Iterable[Batch]], Iterator[list[Answer]]]
+Keep = Callable[[list[Batch], Make], Iterable[list[Answer]]]
+
+
 @torch.inference_mode()
 def answers(
     model: RnaGpt,
@@ -46,26 +51,46 @@ def answers(
     *,
     max_new_tokens: int = 256,
     batch_size: int = 64,
+    keep: Keep | None = None,
 ) -> list[Answer]:
     """The greedy answer to ``questions[i]`` about ``rnas[i]``, in order, in fp32 as one by one.
 
     Give the same object for the same RNA: it is then read once for all of its questions, and
-    a question that is asked twice is answered once. Raises InputError where prompt and answer
-    do not fit into the LLM's context.
+    a question that is asked twice is answered once. ``keep(batches, make)`` sees the answers of
+    each batch as it finishes, and may have some already: it gives those of all batches in turn
+    and asks ``make`` for what it lacks. The batches are the same whatever it has. Raises
+    InputError where prompt and answer do not fit into the LLM's context.
     """
     _check_room(model, rnas, questions, max_new_tokens)
-    found: dict[tuple[int, str], Answer] = {}
     keys = [(id(rna), question) for rna, question in zip(rnas, questions, strict=True)]
-    for batch in _batches(rnas, keys, batch_size):
-        distinct = list({id(rnas[i]): rnas[i] for i in batch}.values())
-        rows = {id(rna): row for row, rna in enumerate(distinct)}
-        state = _State.read(model, [_prefix(model, rna) for rna in distinct])
-        state.select([rows[id(rnas[i])] for i in batch])
-        asked = [model.template.question_ids(model.tokenizer, questions[i]) for i in batch]
-        logits = state.extend([model.embed(question) for question in asked])
-        replies = _decode(model, state, logits, max_new_tokens)
+    batches = list(_batches(rnas, keys, batch_size))
+
+    def make(missing: Iterable[Batch]) -> Iterator[list[Answer]]:
+        for batch in missing:
+            yield _together(model, rnas, questions, batch, max_new_tokens)
+
+    replied = keep(batches, make) if keep else make(batches)
+    found: dict[tuple[int, str], Answer] = {}
+    for batch, replies in zip(batches, replied, strict=True):
         found |= {keys[i]: reply for i, reply in zip(batch, replies, strict=True)}
     return [found[key] for key in keys]
+
+
+def _together(
+    model: RnaGpt,
+    rnas: Sequence[Rna],
+    questions: Sequence[str],
+    batch: Batch,
+    max_new_tokens: int,
+) -> list[Answer]:
+    """The answers of one batch, each of its RNAs read once."""
+    distinct = list({id(rnas[i]): rnas[i] for i in batch}.values())
+    rows = {id(rna): row for row, rna in enumerate(distinct)}
+    state = _State.read(model, [_prefix(model, rna) for rna in distinct])
+    state.select([rows[id(rnas[i])] for i in batch])
+    asked = [model.template.question_ids(model.tokenizer, questions[i]) for i in batch]
+    logits = state.extend([model.embed(question) for question in asked])
+    return _decode(model, state, logits, max_new_tokens)
 
 
 def _check_room(
@@ -86,7 +111,7 @@ def _check_room(
 
 def _batches(
     rnas: Sequence[Rna], keys: Sequence[tuple[int, str]], batch_size: int
-) -> Iterator[list[int]]:
+) -> Iterator[Batch]:
     """Where each distinct request stands, an RNA's together, short RNAs first: little padding."""
     once = {key: i for i, key in reversed(list(enumerate(keys)))}
     first = {id(rna): i for i, rna in reversed(list(enumerate(rnas)))}
@@ -182,6 +207,8 @@ def _answer(model: RnaGpt, tokens: list[int], reason: str) -> Answer:
 class Chat:
     """A model of a run that is ready to be asked; ``load_model`` makes it.
 
+    ``hash``: of the files that it was loaded from.
+
     >>> chat = load_model("mini", "IT")
     >>> chat.ask("GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUC", "What type of RNA is the RNA?")
     """
@@ -190,6 +217,13 @@ class Chat:
     model: RnaGpt
     encoder: Encoder
     max_new_tokens: int = 256
+    hash: str = ""
+
+    @property
+    def device(self) -> str:
+        """What it answers on: ``cpu``, or the GPU's name."""
+        device = self.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     def ask(self, sequence: str, question: str) -> str:
         """One answer about one RNA; notes on how the sequence was read are printed.
@@ -202,23 +236,25 @@ class Chat:
         return self.answers([rna], [question], batch_size=1)[0].text
 
     def answers(
-        self, sequences: Sequence[str], questions: Sequence[str], batch_size: int = 64
+        self,
+        sequences: Sequence[str | None],
+        questions: Sequence[str],
+        batch_size: int = 64,
+        keep: Keep | None = None,
     ) -> list[Answer]:
         """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
-        encoder, or as letters (vanilla, too), or not at all."""
-        distinct = sorted(set(sequences))
+        encoder, or as letters (vanilla, too), or not at all.
+
+        None puts no RNA between the tags: what the words alone tell. ``keep`` as of `answers`.
+        """
+        distinct = sorted({s for s in sequences if s is not None})
         reads = "letters" if self.name == "vanilla" else self.model.config.reads
         read: Sequence[Rna] = distinct if reads == "letters" else [None] * len(distinct)
         if reads == "vectors":
             read = self.encoder.encode(distinct)
-        rnas = dict(zip(distinct, read, strict=True))
-        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size}
+        rnas: dict[str | None, Rna] = {None: None, **dict(zip(distinct, read, strict=True))}
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
         return answers(self.model, [rnas[s] for s in sequences], questions, **options)
-
-    def blind(self, questions: Sequence[str], batch_size: int = 64) -> list[Answer]:
-        """The same questions with no RNA between the tags: what the words alone tell."""
-        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size}
-        return answers(self.model, [None] * len(questions), questions, **options)
 
 
 def load_model(
@@ -255,7 +291,8 @@ def chat_of(
     loaded = checkpoints.assemble(checkpoint, llm=llm, encoder=encoder)
     if isinstance(loaded.llm, PeftModel):
         loaded.llm.merge_adapter()  # the same function, with half of the matrix products
-    return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens)
+    identity = checkpoints.identity(checkpoint)
+    return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
 
 
 def _exported(model: str) -> Path:

@@ -1,7 +1,6 @@
 """Figures out of a run's files, the same bytes for the same files; loads no model.
 
-The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5. Colours are Okabe
-and Ito's, told apart by colour-blind readers.
+The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5.
 """
 
 import json
@@ -15,36 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from rnagpt_lib import paths, report
+from rnagpt_lib import paths, plots_identity, report
 from rnagpt_lib.files import sha256, write_json
-from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, Results, figure_folder, load
+from rnagpt_lib.plot_style import COLOURS, STYLE, closed
+from rnagpt_lib.results import CONTROLS, FLOORS, IDENTITY, MODELS, Results, figure_folder, load
 from rnagpt_lib.stages import stage_folder
 
-COLOURS = {
-    "vanilla": "#999999",
-    "MA": "#56B4E9",
-    "IT": "#0072B2",
-    "floor.most_common": "#D55E00",
-    "floor.random": "#E69F00",
-    "floor.nearest": "#009E73",
-    "floor.length": "#A6761D",
-    "control.shuffled": "#CC79A7",
-    "control.swapped": "#882255",
-    "control.none": "#000000",
-    "it.no_ma": "#56B4E9",
-    "it.random_encoder": "#E69F00",
-    "it.text": "#009E73",
-    "it.blind": "#CC79A7",
-}
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
 FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
-LADDER = "ladder.parquet"
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-         "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
-         "legend.frameon": False}  # fmt: skip
+TABLES = {"ladder": "ladder.parquet", "identity": IDENTITY}  # figures with a table of their own
 
 
 def rouge(results: Results) -> Figure:
@@ -89,7 +70,7 @@ def learning(results: Results) -> Figure:
 
 def ladder(results: Results) -> Figure:
     """Which metric notices what: AUROC of every rung of spoilt answers against the paraphrase."""
-    table = pd.read_parquet(results.folder / LADDER)
+    table = pd.read_parquet(results.folder / TABLES["ladder"])
     shown = table.pivot(index="metric", columns="rung", values="value")
     shown = shown.loc[table["metric"].unique(), table["rung"].unique()]
     with plt.rc_context(STYLE):
@@ -112,13 +93,14 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "facts": facts,
     "learning": learning,
     "ladder": ladder,
+    "identity": plots_identity.identity,
 }
 
 
 def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     """Those of ``FIGURES`` that the run has values for."""
     lacks = set() if results.semantic else {"semantic"}
-    lacks |= set() if (results.folder / LADDER).is_file() else {"ladder"}
+    lacks |= {name for name, file in TABLES.items() if not (results.folder / file).is_file()}
     return {name: make for name, make in FIGURES.items() if name not in lacks}
 
 
@@ -164,7 +146,7 @@ def _steps(run: str, stage: str) -> Path:
 def _inputs(results: Results, name: str) -> list[Path]:
     if name == "learning":
         return [_steps(results.run, stage) for stage in STAGES]
-    return [results.folder / (LADDER if name == "ladder" else "scores.parquet")]
+    return [results.folder / TABLES.get(name, "scores.parquet")]
 
 
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
@@ -238,9 +220,3 @@ def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
     loss.legend()
     rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-
-
-def closed(figure: Figure) -> Figure:
-    """Out of pyplot's hands, so that a notebook shows it once and memory is freed."""
-    plt.close(figure)
-    return figure

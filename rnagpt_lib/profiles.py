@@ -238,7 +238,7 @@ class Ablations(Server):
     ``minimal_pairs``: how many, on the generated world alone. ``semantic``: the scorers;
     ``bert``, ``pub``: folders with the weights of two of them, or ``hf:OWNER/NAME``; ``embedder``:
     the server's model behind ``GPT``, whose scores have its own name where it is another than the
-    paper's.
+    paper's. ``rated``: the two filled sheets of ``ratings/``, copied out of an earlier attempt.
     """
 
     runs: tuple[str, ...] = ()
@@ -251,6 +251,14 @@ class Ablations(Server):
     bert: str = "models/bert-base-uncased"
     pub: str = "models/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext"
     embedder: str = "text-embedding-3-large"
+    rated: tuple[str, ...] = ()
+
+    @field_validator("rated")
+    @classmethod
+    def _of_two_raters(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        if len(files) not in (0, 2):
+            raise ValueError("ratings come in two files, one of each rater")
+        return files
 
     def calls(self) -> Calls:
         """How ``embedder`` is asked."""

@@ -19,6 +19,7 @@ from rnagpt_lib.variants import TAKEN as VARIANTS
 
 STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"
+IDENTITY = "identity.parquet"
 MODELS = ("vanilla", "MA", "IT")
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
@@ -151,6 +152,21 @@ def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
+def identity_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
+    """A metric by identity to the nearest training RNA (`identity.score_table`), with its bounds
+    and the number of answers. Raises InputError where the run has not been scored so."""
+    path = results.folder / IDENTITY
+    if not path.is_file():
+        raise InputError(f"{paths.shown(path)} is not there; run notebooks/{STAGE}.ipynb again")
+    table = pd.read_parquet(path)
+    table = table[table["metric"] == metric].sort_values("bin")
+    heads = [f"{row.label} ({row.rnas} RNAs)" for row in table.itertuples()]
+    shown = table.assign(head=heads, cell=[_with_bounds(*row) for row in
+                         table[["value", "low", "high", "n"]].itertuples(index=False)])  # fmt: skip
+    columns = list(dict.fromkeys(heads))
+    return shown.pivot(index="model", columns="head", values="cell")[columns].fillna("–")
+
+
 def place_table(results: Results) -> pd.DataFrame:
     """Where a score lies between the random answer's (0) and a perfect one (1); – where the
     random answer is perfect."""
@@ -230,4 +246,8 @@ def bounded(results: Results, model: str, metric: str, stratum: str = ALL) -> st
         results.value(model, metric, stratum=stratum, column=c)
         for c in ("value", "low", "high", "n")
     )
-    return "–" if pd.isna(value) else f"{value:.2f} [{low:.2f}, {high:.2f}] n={n:.0f}"
+    return "–" if pd.isna(value) else _with_bounds(value, low, high, n)
+
+
+def _with_bounds(value: float, low: float, high: float, n: float) -> str:
+    return f"{value:.2f} [{low:.2f}, {high:.2f}] n={n:.0f}"

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import bounds, tables
+from rnagpt_lib import bounds, identity, tables
 from rnagpt_lib.ablation import CONTROLS, MODELS, comparisons
 from rnagpt_lib.floors import FLOORS
 from rnagpt_lib.ladder import PARAPHRASE, RUNGS
@@ -20,12 +20,13 @@ KINDS = ("rna_type", "family", "local", "literature")
 
 
 def write(run: str, seed: int = 0) -> None:
-    """``answers``, ``scores``, ``differences``, ``ladder``, ``metrics.json`` and both stages' steps."""
+    """``answers``, ``scores``, ``differences``, ``ladder``, ``identity``, ``metrics.json``, both stages' steps."""
     folder = stage_folder(run, "06_ablations")
     folder.mkdir(parents=True)
     for name, frame in _frames(run, seed).items():
         tables.write(folder / f"{name}.parquet", name, frame)
     _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
+    _by_identity(run, seed).to_parquet(folder / "identity.parquet")
     pairs = {"n": 40, "followed": 0.925, "flipped": 0.05}
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
@@ -45,6 +46,16 @@ def _rungs(rng) -> pd.DataFrame:
         if rung != PARAPHRASE
     ]
     return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
+
+
+@functools.cache
+def _by_identity(run: str, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    _, samples, asked = _rows(run, rng)
+    asked = asked.assign(rna_id=samples.drop_duplicates("pair_id").rna_id.to_numpy())
+    ids = asked.rna_id.unique()
+    nearest = pd.Series(rng.uniform(0.3, 0.7, len(ids)), ids)
+    return identity.score_table(samples, asked, nearest, 200, seed)
 
 
 @functools.cache

@@ -16,19 +16,29 @@ from rnagpt_lib.scores import lexicon
 class Parrot:
     """In place of a model: says of every sequence what ``facts`` hold, else that it is unknown."""
 
+    hash, device, max_new_tokens = "0", "cpu", 9
+
     def __init__(self, name: str, facts: dict[str, dict[str, str]]):
         self.name, self.facts, self.asked = name, facts, 0
 
-    def answers(self, sequences, questions, batch_size=64):
-        self.asked += len(questions)
-        return [
-            Answer(self._say(s, q), 7, "eos") for s, q in zip(sequences, questions, strict=True)
-        ]
+    def answers(self, sequences, questions, batch_size=64, keep=None):
+        requests = list(zip(sequences, questions, strict=True))
 
-    def blind(self, questions, batch_size=64):
-        return [Answer("The RNA is known.", 5, "eos") for _ in questions]
+        def make(missing):
+            for batch in missing:
+                self.asked += len(batch)
+                yield [Answer(self._say(*requests[i]), 7, "eos") for i in batch]
 
-    def _say(self, sequence: str, question: str) -> str:
+        whole = [list(range(len(requests)))]
+        [found] = keep(whole, make) if keep else make(whole)
+        return found
+
+    def ask(self, name, sequences, questions):
+        return self.answers(sequences, questions)
+
+    def _say(self, sequence: str | None, question: str) -> str:
+        if sequence is None:
+            return "The RNA is known."
         relation = RELATIONS[ablation.scores.relations.relation_of(question)]
         entity = self.facts.get(sequence, {}).get(relation.name)
         if question not in relation.questions:
@@ -44,9 +54,7 @@ def world(_tables, tmp_path, monkeypatch):  # noqa: F811
     facts = {row.sequence: truth.get(row.rna_id, {}) for row in rnas.itertuples()}
     chats = {name: Parrot(name, facts if name == "IT" else {}) for name in ablation.MODELS}
     monkeypatch.setattr(ablation, "load_model", lambda run, name, tokens: chats[name])
-    run = SimpleNamespace(
-        id="r", seed=0, params=Ablations(), resuming=False, path=lambda name: tmp_path / name
-    )
+    run = SimpleNamespace(id="r", seed=0, params=Ablations(), folder=tmp_path)
     return SimpleNamespace(rnas=rnas, pairs=pairs, asked=asked, chats=chats, run=run, facts=facts)
 
 
@@ -64,7 +72,6 @@ def test_every_model_floor_and_control_answers_every_question(world):
 def test_an_evaluation_that_was_stopped_goes_on(world, capsys):
     first = all_answers(world)
     asked = world.chats["vanilla"].asked
-    world.run.resuming = True
     pd.testing.assert_frame_equal(all_answers(world), first)
     assert world.chats["vanilla"].asked == asked and "kept" in capsys.readouterr().out
     world.asked = world.asked.head(3)  # other questions: nothing is kept
@@ -104,7 +111,7 @@ def test_minimal_pairs_follow_or_flip(world):
     )  # fmt: skip
     says = {"AAAA": "A27", "AAAC": "G159", "AAAG": "A27", "CCCC": "A27", "CCCG": "G159"}
     chat = Parrot("IT", {s: {"site": e} for s, e in says.items()})
-    table = ablation.follow(chat, minimal, {"site": ["A27", "G159"]})
+    table = ablation.follow(chat.ask, minimal, {"site": ["A27", "G159"]})
     assert table.sequence_answer[0] == site.say(["A27"])
     assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
     shares = ablation.shares(table, n=100)
