@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from rnagpt_lib import floors, rouge, scores, tables, world_probes
+from rnagpt_lib import evidence, floors, rouge, scores, tables, world_probes
 from rnagpt_lib.bounds import Bootstrap
+from rnagpt_lib.evidence import Evidence
 from rnagpt_lib.generate import Answer, Chat, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
@@ -31,6 +32,7 @@ PRIMARY = (
 )
 SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
 SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
+SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")
 
 
 def comparisons() -> list[tuple[str, str, str]]:
@@ -105,11 +107,16 @@ def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) ->
 
 
 def score(
-    answers: pd.DataFrame, asked: pd.DataFrame, pairs: pd.DataFrame, semantic: Iterable[Scorer]
+    answers: pd.DataFrame,
+    asked: pd.DataFrame,
+    pairs: pd.DataFrame,
+    semantic: Iterable[Scorer],
+    told: Evidence | None = None,
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, dict]]:
     """The contract's ``samples``, metric → definition id, and definition id → definition.
 
-    The answers of all models are scored together, so each scorer reads a text once.
+    The answers of all models are scored together, so each scorer reads a text once. Without
+    the evidence ``told`` its metrics are left out.
     """
     predictions, references = list(answers.prediction), list(answers.reference)
     definitions = {rouge.ID: rouge.DEFINITION, scores.ID: scores.DEFINITION}
@@ -119,11 +126,20 @@ def score(
         columns.append(scorer.score(predictions, references))
         definitions[scorer.id] = scorer.definition
         ids |= dict.fromkeys(columns[-1], scorer.id)
-    wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
-    long = wide.melt(KEYS, var_name="metric", value_name="value")
     facts = _facts(answers, asked, scores.lexicon(pairs))
     ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), scores.ID)
-    return pd.concat([long, facts], ignore_index=True), ids, definitions
+    found = [_long(answers, columns), facts]
+    if told:  # a share of nothing is no sample
+        found.append(_long(answers, [told.score(answers)]).dropna(subset="value"))
+        definitions[told.id] = told.definition
+        ids |= dict.fromkeys(evidence.METRICS, told.id)
+    return pd.concat(found, ignore_index=True), ids, definitions
+
+
+def _long(answers: pd.DataFrame, columns: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Metrics in columns, a row for each answer → a row for each answer and metric."""
+    wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
+    return wide.melt(KEYS, var_name="metric", value_name="value")
 
 
 def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import paper, paths, tables
+from rnagpt_lib import evidence, paper, paths, tables
 from rnagpt_lib.bounds import ALL
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
@@ -143,6 +143,17 @@ def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
     for model in _models(results):
         cells = {s: bounded(results, model, metric, s) for s in (ALL, *_strata(results))}
         rows[model] = cells
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def evidence_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
+    """Entities that answers name against the evidence, with bounds; ``n`` of the precision is
+    the number of answers that name any, that of the recall those whose reference does."""
+    shown = {metric.removeprefix("evidence."): metric for metric in evidence.METRICS}
+    rows = {
+        model: {name: bounded(results, model, m, stratum) for name, m in shown.items()}
+        for model in _models(results)
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
