@@ -59,11 +59,11 @@ def answer_all(
     found = []
     for name in MODELS:
         chat = load_model(run.id, name, run.params.max_new_tokens)
-        found.append(_kept(run, asked, name, lambda chat=chat: _ask(run, chat, asked)))
+        found.append(kept(run, asked, name, lambda chat=chat: _ask(run, chat, asked)))
     for name in CONTROLS:  # ``chat`` is IT by now
-        found.append(_kept(run, asked, name, lambda name=name: _control(run, chat, asked, name)))
+        found.append(kept(run, asked, name, lambda name=name: _control(run, chat, asked, name)))
     for name, texts in floors.floor_answers(asked, rnas, pairs, run.seed).items():
-        found.append(_frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
+        found.append(frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
     return pd.concat(found, ignore_index=True)
 
 
@@ -78,23 +78,28 @@ def _control(run: Run, chat: Chat, asked: pd.DataFrame, name: str) -> list[Answe
     return _ask(run, chat, asked.assign(sequence=change(asked, run.seed)))
 
 
-def _kept(
-    run: Run, asked: pd.DataFrame, name: str, ask: Callable[[], list[Answer]]
+def kept(
+    run: Run,
+    asked: pd.DataFrame,
+    name: str,
+    ask: Callable[[], list[Answer]],
+    folder: str = ".answers",
 ) -> pd.DataFrame:
     """A model's answers, from an earlier attempt at this stage where it had finished them."""
-    path = run.path(".answers") / f"{name}.parquet"
+    path = run.path(folder) / f"{name}.parquet"
     if run.resuming and path.is_file():
         earlier = tables.read(path, "answers")
         if list(earlier.pair_id) == list(asked.pair_id):
             print(f"{name}: {len(earlier)} answers kept from the earlier attempt")
             return earlier
     path.parent.mkdir(exist_ok=True)
-    frame = _frame(run, asked, name, ask())
-    tables.write(path, "answers", frame)
-    return frame
+    answers = frame(run, asked, name, ask())
+    tables.write(path, "answers", answers)
+    return answers
 
 
-def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
+def frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
+    """One model's answers to ``asked``, as the contract's ``answers``."""
     about = asked[["source", "pair_id", "rna_id", "unit", "kind", "form", "reference"]]
     return about.assign(
         run=run.id,

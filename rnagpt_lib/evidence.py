@@ -42,6 +42,12 @@ def claimed(text: str, find: Finder) -> set[str]:
     return set().union(*map(find, sentences))
 
 
+def finder(pairs: pd.DataFrame) -> Finder:
+    """Finds the entities of the lexicon of ``pairs``, of whatever relation."""
+    known = sorted(set().union(*lexicon(pairs).values()))
+    return lambda sentence: named(sentence, known)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What may be said in answer to each question: ``of[pair_id]``, in lower case."""
@@ -57,6 +63,7 @@ class Evidence:
     @classmethod
     def gather(
         cls,
+        find: Finder,
         asked: pd.DataFrame,
         rnas: pd.DataFrame,
         pairs: pd.DataFrame,
@@ -67,11 +74,6 @@ class Evidence:
 
         An article that ``articles`` lacks counts as one without a text.
         """
-        known = sorted(set().union(*lexicon(pairs).values()))
-
-        def find(sentence: str) -> set[str]:
-            return named(sentence, known)
-
         fields = _fields(rnas[rnas.rna_id.isin(asked.rna_id)])
         told = _annotated(asked, annotations, find)
         cites = pairs[pairs.pair_id.isin(asked.pair_id)].set_index("pair_id").article_ids

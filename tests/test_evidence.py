@@ -8,7 +8,7 @@ from test_floors import tables  # noqa: F401  (the small table of RNAs and pairs
 
 from rnagpt_lib import ablation, bounds, evidence, floors, scores
 from rnagpt_lib import tables as contracts
-from rnagpt_lib.evidence import Evidence, claimed, shares
+from rnagpt_lib.evidence import Evidence, claimed, finder, shares
 from rnagpt_lib.stages import PARENTS, stage_folder
 from tests import finished
 
@@ -72,18 +72,21 @@ def gathered(tables):  # noqa: F811
 
 def test_evidence_is_fields_annotation_and_cited_articles(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    of = Evidence.gather(asked, rnas, pairs, annotations, articles).of
+    of = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles).of
     fields = {"minia tertia"}
     assert set(of) == set(asked.pair_id)
     assert of["P31"] == fields | {"trna", "f1", "glioma"}  # neither denied nor of another source
     assert of["P41"] == of["P42"] == fields | {"snrna", "f9", "sepsis", "asthma"}
     assert of["P40"] == fields | {"snrna", "f9"}  # this pair cites nothing
-    assert Evidence.gather(asked, rnas, pairs, annotations, articles[:0]).of["P41"] == of["P40"]
+    assert (
+        Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles[:0]).of["P41"]
+        == of["P40"]
+    )
 
 
 def test_scores_are_absent_where_there_is_nothing_to_share(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    told = Evidence.gather(asked, rnas, pairs, annotations, articles)
+    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles)
     says = {
         "P31": "The RNA is associated with glioma, sepsis and asthma.",
         "P32": "Yes.",
@@ -102,7 +105,7 @@ def test_scores_are_absent_where_there_is_nothing_to_share(gathered):
 
 def test_samples_have_a_definition_of_their_own_and_no_missing_values(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    told = Evidence.gather(asked, rnas, pairs, annotations, articles)
+    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles)
     answers = pd.concat(
         asked.assign(run="r", seed=0, model=model, prediction=text or asked.reference)
         for model, text in (("IT", None), ("vanilla", "Yes."))
@@ -126,7 +129,7 @@ def test_references_stand_in_evidence_that_is_true_of_the_world():
         for name, stage in folders.items()
     )
     asked = floors.questions(rnas, pairs)
-    told = Evidence.gather(asked, rnas, pairs, annotations, data.articles)
+    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, data.articles)
     values = told.score(asked.assign(prediction=asked.reference))
     assert (values["evidence.unsupported"] == 0).all()
     shared = values[["evidence.precision", "evidence.recall"]].dropna()
