@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rnagpt_lib import dictionary
 from rnagpt_lib.phrases import NEGATION
 from rnagpt_lib.relations import CATEGORICAL
 from rnagpt_lib.scores import SENTENCES, lexicon, named
+from rnagpt_lib.world_entries import WORLD_IDS
 
 METRICS = ("evidence.precision", "evidence.recall", "evidence.unsupported")
 ID = "evidence-1"
 DEFINITION = {
-    "claimed": "an entity of the lexicon (all that open references name, of every relation) that "
-    "stands in a sentence of the text without a negation: whole words, longest first, case ignored",
+    "claimed": "an entity that stands in a sentence of the text without a negation: whole words, "
+    "longest first, case ignored",
     "evidence": "of one question: the RNA's own fields (type, species, family), what its "
     "annotation claims, and what title and abstract of the articles that the pair cites claim",
     "evidence.precision": "claimed entities of the answer that stand in the evidence, as a share; "
@@ -28,6 +30,9 @@ DEFINITION = {
     "evidence.unsupported": "number of claimed entities that the evidence lacks; 0 for an answer "
     "that claims none",
 }
+
+LEXICON = "all that open references name, of every relation and split"
+FIELDS = "the types, species and families that open references name"
 
 Finder = Callable[[str], set[str]]  # one sentence -> the entities that it names, in lower case
 
@@ -42,28 +47,49 @@ def claimed(text: str, find: Finder) -> set[str]:
     return set().union(*map(find, sentences))
 
 
-def finder(pairs: pd.DataFrame) -> Finder:
-    """Finds the entities of the lexicon of ``pairs``, of whatever relation."""
-    known = sorted(set().union(*lexicon(pairs).values()))
-    return lambda sentence: named(sentence, known)
+@dataclass(frozen=True)
+class Entities:
+    """What counts as an entity: ``id`` and ``about`` are of the scores that come of it."""
+
+    id: str
+    about: str
+    find: Finder
+
+    @classmethod
+    def of(cls, rnas: pd.DataFrame, pairs: pd.DataFrame) -> "Entities":
+        """Of the generated world those of the lexicon, which are all that there are; of other
+        RNAs those of the dictionary, since what references happen to name is a part of them."""
+        relations = lexicon(pairs)
+        if rnas.rna_id.str.startswith(WORLD_IDS).all():
+            known = sorted(set().union(*relations.values()))
+            return cls(f"{ID}-lexicon", LEXICON, lambda sentence: named(sentence, known))
+        fields = sorted(set().union(*(relations.get(name, ()) for name in CATEGORICAL)))
+        return cls(
+            f"{ID}-{dictionary.ID}",
+            f"{dictionary.ID}, and {FIELDS}",
+            lambda sentence: dictionary.find(sentence) | named(sentence, fields),
+        )
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What may be said in answer to each question: ``of[pair_id]``, in lower case."""
 
-    find: Finder
+    entities: Entities
     of: Mapping[str, set[str]]
-    id: str = ID
+
+    @property
+    def id(self) -> str:
+        return self.entities.id
 
     @property
     def definition(self) -> dict[str, str]:
-        return DEFINITION
+        return {"entities": self.entities.about} | DEFINITION
 
     @classmethod
     def gather(
         cls,
-        find: Finder,
+        entities: Entities,
         asked: pd.DataFrame,
         rnas: pd.DataFrame,
         pairs: pd.DataFrame,
@@ -74,12 +100,13 @@ class Evidence:
 
         An article that ``articles`` lacks counts as one without a text.
         """
+        find = entities.find
         fields = _fields(rnas[rnas.rna_id.isin(asked.rna_id)])
         told = _annotated(asked, annotations, find)
         cites = pairs[pairs.pair_id.isin(asked.pair_id)].set_index("pair_id").article_ids
         texts = _articles(articles, cites, find)
         return cls(
-            find,
+            entities,
             {
                 row.pair_id: set().union(
                     fields[row.rna_id],
@@ -94,7 +121,7 @@ class Evidence:
         """`METRICS` as columns, a row for each of ``answers`` (pair_id, prediction, reference);
         NaN where a share has nothing to be a share of."""
         texts = pd.concat([answers.prediction, answers.reference]).unique()
-        says = {text: claimed(text, self.find) for text in texts}
+        says = {text: claimed(text, self.entities.find) for text in texts}
         rows = [
             shares(says[row.prediction], says[row.reference], self.of[row.pair_id])
             for row in answers.itertuples()

@@ -87,10 +87,10 @@ def test_writing_that_was_stopped_goes_on(world, written, capsys):
 
 
 def test_a_copy_of_the_reference_is_perfect_and_the_table_has_the_floors(world, written, tmp_path):
-    find = evidence.finder(world.pairs)
+    entities = evidence.Entities.of(world.rnas, world.pairs)
     articles = contracts.frame("articles", [])
     told = evidence.Evidence.gather(
-        find, world.asked, world.rnas, world.targets, world.annotations, articles
+        entities, world.asked, world.rnas, world.targets, world.annotations, articles
     )
     samples, ids, _ = ablation.score(written, world.asked, world.pairs, (), told)
     assert not samples.metric.str.startswith("fact").any()

@@ -8,7 +8,7 @@ from test_floors import tables  # noqa: F401  (the small table of RNAs and pairs
 
 from rnagpt_lib import ablation, bounds, evidence, floors, scores
 from rnagpt_lib import tables as contracts
-from rnagpt_lib.evidence import Evidence, claimed, finder, shares
+from rnagpt_lib.evidence import Entities, Evidence, claimed, shares
 from rnagpt_lib.stages import PARENTS, stage_folder
 from tests import finished
 
@@ -70,23 +70,37 @@ def gathered(tables):  # noqa: F811
     return rnas, pairs, asked, annotations, articles
 
 
+def gather(rnas, pairs, asked, annotations, articles) -> Evidence:
+    entities = Entities.of(rnas, pairs)
+    return Evidence.gather(entities, asked, rnas, pairs, annotations, articles)
+
+
 def test_evidence_is_fields_annotation_and_cited_articles(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    of = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles).of
+    of = gather(*gathered).of
     fields = {"minia tertia"}
     assert set(of) == set(asked.pair_id)
     assert of["P31"] == fields | {"trna", "f1", "glioma"}  # neither denied nor of another source
     assert of["P41"] == of["P42"] == fields | {"snrna", "f9", "sepsis", "asthma"}
     assert of["P40"] == fields | {"snrna", "f9"}  # this pair cites nothing
-    assert (
-        Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles[:0]).of["P41"]
-        == of["P40"]
-    )
+    without = gather(rnas, pairs, asked, annotations, articles[:0])
+    assert without.of["P41"] == of["P40"]
+
+
+@pytest.mark.parametrize("of_world", [True, False])
+def test_the_worlds_entities_are_known_and_those_of_nature_are_looked_up(gathered, of_world):
+    rnas, pairs, *_ = gathered
+    rnas = rnas.assign(rna_id=("MINI-" if of_world else "") + rnas.rna_id.str[-2:])
+    entities = Entities.of(rnas, pairs)
+    assert entities.id == f"evidence-1-{'lexicon' if of_world else 'dictionary-1'}"
+    # the references name glioma and the type snRNA, and never a protein
+    found = entities.find("This snRNA binds TP53 in glioma.")
+    assert found == {"snrna", "glioma"} | (set() if of_world else {"tp53"})
 
 
 def test_scores_are_absent_where_there_is_nothing_to_share(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles)
+    told = gather(rnas, pairs, asked, annotations, articles)
     says = {
         "P31": "The RNA is associated with glioma, sepsis and asthma.",
         "P32": "Yes.",
@@ -105,13 +119,13 @@ def test_scores_are_absent_where_there_is_nothing_to_share(gathered):
 
 def test_samples_have_a_definition_of_their_own_and_no_missing_values(gathered):
     rnas, pairs, asked, annotations, articles = gathered
-    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, articles)
+    told = gather(rnas, pairs, asked, annotations, articles)
     answers = pd.concat(
         asked.assign(run="r", seed=0, model=model, prediction=text or asked.reference)
         for model, text in (("IT", None), ("vanilla", "Yes."))
     )
     samples, ids, definitions = ablation.score(answers, asked, pairs, (), told)
-    assert samples.value.notna().all() and definitions[told.id] == evidence.DEFINITION
+    assert samples.value.notna().all() and definitions[told.id] == told.definition
     table = bounds.score_table(samples, asked, ids, 100, 0)
     overall = table[(table[["kind", "form", "stratum"]] == "all").all(axis=1)]
     value = overall.set_index(["model", "metric"]).value
@@ -129,7 +143,7 @@ def test_references_stand_in_evidence_that_is_true_of_the_world():
         for name, stage in folders.items()
     )
     asked = floors.questions(rnas, pairs)
-    told = Evidence.gather(finder(pairs), asked, rnas, pairs, annotations, data.articles)
+    told = gather(rnas, pairs, asked, annotations, data.articles)
     values = told.score(asked.assign(prediction=asked.reference))
     assert (values["evidence.unsupported"] == 0).all()
     shared = values[["evidence.precision", "evidence.recall"]].dropna()
