@@ -10,6 +10,7 @@ import pandas as pd
 
 from rnagpt_lib import (
     answer_log,
+    evidence,
     floors,
     rouge,
     scores,
@@ -19,6 +20,7 @@ from rnagpt_lib import (
     world_probes,
 )
 from rnagpt_lib.bounds import Bootstrap
+from rnagpt_lib.evidence import Evidence
 from rnagpt_lib.generate import Answer, load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.runs import Run
@@ -46,6 +48,7 @@ PRIMARY = (
 )
 SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
 SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
+SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")
 
 
 def comparisons() -> list[tuple[str, str, str]]:
@@ -73,12 +76,12 @@ def answer_all(
     found = []
     for name in MODELS:
         ask = answer_log.Asking(load_model(run.id, name, run.params.max_new_tokens), run)
-        found.append(_frame(run, asked, name, ask(name, asked.sequence, asked.question)))
+        found.append(frame(run, asked, name, ask(name, asked.sequence, asked.question)))
     for name, change in CONTROLS.items():  # ``ask`` asks IT by now
         answers = ask(name, change(asked, run.seed), asked.question)
-        found.append(_frame(run, asked, name, answers))
+        found.append(frame(run, asked, name, answers))
     for name, texts in floors.floor_answers(asked, rnas, pairs, run.seed).items():
-        found.append(_frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
+        found.append(frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
     return pd.concat([*found, *_of_variants(run, asked)], ignore_index=True)
 
 
@@ -88,10 +91,11 @@ def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
         run.use(training.folder / MANIFEST)
         chat = variant_training.load(training, run.params.max_new_tokens)
         found = answer_log.Asking(chat, run)(training.folder.name, asked.sequence, asked.question)
-        yield _frame(run, asked, training.name, found).assign(seed=training.seed)
+        yield frame(run, asked, training.name, found).assign(seed=training.seed)
 
 
-def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
+def frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:
+    """One model's answers to ``asked``, as the contract's ``answers``."""
     about = asked[["source", "pair_id", "rna_id", "unit", "kind", "form", "reference"]]
     return about.assign(
         run=run.id,
@@ -104,11 +108,16 @@ def _frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) ->
 
 
 def score(
-    answers: pd.DataFrame, asked: pd.DataFrame, pairs: pd.DataFrame, semantic: Iterable[Scorer]
+    answers: pd.DataFrame,
+    asked: pd.DataFrame,
+    pairs: pd.DataFrame,
+    semantic: Iterable[Scorer],
+    told: Evidence | None = None,
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, dict]]:
     """The contract's ``samples``, metric → definition id, and definition id → definition.
 
-    The answers of all models are scored together, so each scorer reads a text once.
+    The answers of all models are scored together, so each scorer reads a text once. Without
+    the evidence ``told`` its metrics are left out.
     """
     predictions, references = list(answers.prediction), list(answers.reference)
     definitions = {rouge.ID: rouge.DEFINITION, scores.ID: scores.DEFINITION}
@@ -118,11 +127,20 @@ def score(
         columns.append(scorer.score(predictions, references))
         definitions[scorer.id] = scorer.definition
         ids |= dict.fromkeys(columns[-1], scorer.id)
-    wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
-    long = wide.melt(KEYS, var_name="metric", value_name="value")
     facts = _facts(answers, asked, scores.lexicon(pairs))
     ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), scores.ID)
-    return pd.concat([long, facts], ignore_index=True), ids, definitions
+    found = [_long(answers, columns), facts]
+    if told:  # a share of nothing is no sample
+        found.append(_long(answers, [told.score(answers)]).dropna(subset="value"))
+        definitions[told.id] = told.definition
+        ids |= dict.fromkeys(evidence.METRICS, told.id)
+    return pd.concat(found, ignore_index=True), ids, definitions
+
+
+def _long(answers: pd.DataFrame, columns: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Metrics in columns, a row for each answer → a row for each answer and metric."""
+    wide = pd.concat([answers[KEYS].reset_index(drop=True), *columns], axis=1)
+    return wide.melt(KEYS, var_name="metric", value_name="value")
 
 
 def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFrame:

@@ -29,33 +29,35 @@ class Asking:
         self.chat, self.run = chat, run
 
     def __call__(
-        self, name: str, sequences: Sequence[str | None], questions: Sequence[str]
+        self, name: str, sequences: Sequence[str | None], questions: Sequence[str] | None = None
     ) -> list[Answer]:
-        """``Chat.answers``; ``name`` is what the bar, and a line about kept answers, call it."""
-        about = (list(sequences), list(questions), self.run.params.batch_size)
-        key = self._key(*about)
+        """``Chat.answers``, or without questions ``Chat.annotations``; ``name`` is what the bar,
+        and a line about kept answers, call it."""
+        requests = [list(column) for column in (sequences, questions) if column is not None]
+        reply = self.chat.annotations if questions is None else self.chat.answers
+        key = self._key(requests)
         with Spool(self.run.folder) as spool:
             kept = _Kept(spool, key, name)
 
             def ask(tasks: Iterator) -> Iterator[list[tuple]]:
                 """All answers, which spare the encoder its pass once they are complete."""
                 for _ in tasks:
-                    yield _plain(self.chat.answers(*about, keep=kept))
+                    yield _plain(reply(*requests, self.run.params.batch_size, keep=kept))
 
             [found] = spool.results([("all answers", key)], ask)
-        distinct = len(set(zip(*about[:2], strict=True)))
+        distinct = len(set(zip(*requests, strict=True)))
         if kept.made < distinct:
             print(f"{name}: {distinct - kept.made} answers kept from the earlier attempt")
         return _answers(found)
 
-    def _key(self, sequences: list[str | None], questions: list[str], batch_size: int) -> str:
+    def _key(self, requests: list[list]) -> str:
         """A hash of all that the answers depend on, but for the code, which the spool adds."""
-        requests = hashlib.sha256()
-        for request in zip(sequences, questions, strict=True):
-            requests.update(repr(request).encode("utf-8", "surrogatepass"))
+        told = hashlib.sha256()
+        for request in zip(*requests, strict=True):
+            told.update(repr(request).encode("utf-8", "surrogatepass"))
         chat = self.chat
-        made_by = [chat.name, chat.hash, chat.max_new_tokens, batch_size]
-        return digest([*made_by, chat.device, torch.__version__, requests.hexdigest()])
+        made_by = [chat.name, chat.hash, chat.max_new_tokens, self.run.params.batch_size]
+        return digest([*made_by, chat.device, torch.__version__, told.hexdigest()])
 
 
 class _Kept:

@@ -20,7 +20,7 @@ from rnagpt_lib.kvcache import roomy_cache
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.sequences import WINDOW, normalise
 from rnagpt_lib.stages import stage_folder
-from rnagpt_lib.template import ids
+from rnagpt_lib.template import bos_ids, ids
 
 # model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
 MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
@@ -90,21 +90,58 @@ def _together(
     state.select([rows[id(rnas[i])] for i in batch])
     asked = [model.template.question_ids(model.tokenizer, questions[i]) for i in batch]
     logits = state.extend([model.embed(question) for question in asked])
-    return _decode(model, state, logits, max_new_tokens)
+    return _decode(model, state, logits, max_new_tokens, model.template.stop)
+
+
+@torch.inference_mode()
+def annotations(
+    model: RnaGpt,
+    rnas: Sequence[Tensor],
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 64,
+    keep: Keep | None = None,
+) -> list[Answer]:
+    """What the model writes about each RNA (L, D) behind the prompt of stage 1: BOS, soft tokens
+    and no text. Greedy, in fp32 as one by one; only EOS ends it, as in training.
+
+    ``keep`` as of `answers`. Raises InputError where RNA and annotation do not fit into the LLM's
+    context.
+    """
+    before = bos_ids(model.tokenizer)
+    _fits(model, rnas, len(before) + max_new_tokens, "annotation")
+    order = sorted(range(len(rnas)), key=lambda i: len(rnas[i]))  # little padding
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def make(missing: Iterable[Batch]) -> Iterator[list[Answer]]:
+        for batch in missing:
+            state = _State(model, len(batch))
+            logits = state.extend([model.splice(before, rnas[i], []) for i in batch])
+            yield _decode(model, state, logits, max_new_tokens)
+
+    found: dict[int, Answer] = {}
+    for batch, replies in zip(batches, keep(batches, make) if keep else make(batches), strict=True):
+        found |= dict(zip(batch, replies, strict=True))
+    return [found[i] for i in range(len(rnas))]
 
 
 def _check_room(
     model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], max_new_tokens: int
 ) -> None:
     """A soft token or letter for each nucleotide, then the question and room for the answer."""
-    longest = max((0 if rna is None else len(rna) for rna in rnas), default=0)
     before = len(model.template.prefix_ids(model.tokenizer))
     asked = [len(model.template.question_ids(model.tokenizer, q)) for q in set(questions)]
-    needed = before + longest + max(asked, default=0) + max_new_tokens
-    room = model.llm.config.max_position_embeddings
+    needed = before + max(asked, default=0) + max_new_tokens
+    _fits(model, rnas, needed, "question and answer")
+
+
+def _fits(model: RnaGpt, rnas: Sequence[Rna], beside: int, texts: str) -> None:
+    """``beside``: the tokens that ``texts`` take beside those of the RNA."""
+    longest = max((0 if rna is None else len(rna) for rna in rnas), default=0)
+    needed, room = beside + longest, model.llm.config.max_position_embeddings
     if needed > room:
         raise InputError(
-            f"an RNA of {longest:,} nt with question and answer takes {needed:,} tokens, and the "
+            f"an RNA of {longest:,} nt with {texts} takes {needed:,} tokens, and the "
             f"LLM reads {room:,}; give a shorter sequence or question, or fewer MAX_NEW_TOKENS"
         )
 
@@ -170,7 +207,9 @@ class _State:
         return out.logits[:, -1]
 
 
-def _decode(model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int) -> list[Answer]:
+def _decode(
+    model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int, stop: str | None = None
+) -> list[Answer]:
     """The most likely token again and again; rows that have stopped leave the batch."""
     tokens: list[list[int]] = [[] for _ in logits]
     reasons = ["length"] * len(tokens)
@@ -179,7 +218,7 @@ def _decode(model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int) -
         chosen = logits.argmax(dim=-1)
         for row, token in zip(rows, chosen.tolist(), strict=True):
             tokens[row].append(token)
-            reasons[row] = _stopped(model, tokens[row]) or "length"
+            reasons[row] = _stopped(model, tokens[row], stop) or "length"
         going = [place for place, row in enumerate(rows) if reasons[row] == "length"]
         if not going or not left:
             break
@@ -187,20 +226,20 @@ def _decode(model: RnaGpt, state: _State, logits: Tensor, max_new_tokens: int) -
             state.select(going)
             rows = [rows[place] for place in going]
         logits = state.extend(list(model.embed(chosen[going, None])))
-    return [_answer(model, *row) for row in zip(tokens, reasons, strict=True)]
+    return [_answer(model, *row, stop) for row in zip(tokens, reasons, strict=True)]
 
 
-def _stopped(model: RnaGpt, tokens: list[int]) -> str | None:
+def _stopped(model: RnaGpt, tokens: list[int], stop: str | None) -> str | None:
     """Why decoding stops here: both reasons come from the LLM and tokenizer in use, and ``###``
     may well be several of its tokens, or a part of one."""
     if tokens[-1] in model.ends:
         return "eos"
-    return "stop" if model.template.stop in model.tokenizer.decode(tokens[-TAIL:]) else None
+    return "stop" if stop and stop in model.tokenizer.decode(tokens[-TAIL:]) else None
 
 
-def _answer(model: RnaGpt, tokens: list[int], reason: str) -> Answer:
-    text = model.template.clean(model.tokenizer.decode(tokens, skip_special_tokens=True))
-    return Answer(text, len(tokens), reason)
+def _answer(model: RnaGpt, tokens: list[int], reason: str, stop: str | None) -> Answer:
+    text = model.tokenizer.decode(tokens, skip_special_tokens=True)
+    return Answer(model.template.clean(text) if stop else text.strip(), len(tokens), reason)
 
 
 @dataclass(frozen=True)
@@ -255,6 +294,17 @@ class Chat:
         rnas: dict[str | None, Rna] = {None: None, **dict(zip(distinct, read, strict=True))}
         options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
         return answers(self.model, [rnas[s] for s in sequences], questions, **options)
+
+    def annotations(
+        self, sequences: Sequence[str], batch_size: int = 64, keep: Keep | None = None
+    ) -> list[Answer]:
+        """What the model writes about each sequence behind the prompt of stage 1; ``keep`` as of
+        `answers`."""
+        distinct = sorted(set(sequences))
+        rnas = self.encoder.encode(distinct)
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
+        found = dict(zip(distinct, annotations(self.model, rnas, **options), strict=True))
+        return [found[sequence] for sequence in sequences]
 
 
 def load_model(

@@ -5,13 +5,13 @@ the paper's values beside, facts, strata, differences. Loads no model.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import paper, paths, tables
+from rnagpt_lib import evidence, paper, paths, tables
 from rnagpt_lib.bounds import ALL
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
@@ -93,6 +93,27 @@ def load(run: str) -> Results:
     return Results(run, folder, metrics=logged, trainings=trainings, **read)
 
 
+def load_annotations(results: Results) -> Results:
+    """The same of the annotations that MA wrote (notebook 06, ``annotations_*.parquet``): its
+    models are MA and the floors, its questions RNAs. Raises InputError where there are none."""
+    read = {
+        name: tables.read(results.folder / f"annotations_{file}.parquet", name)
+        for name, file in (("answers", "written"), ("scores", "scored"))
+    }
+    return replace(results, **read, differences=results.differences[:0])
+
+
+def annotations_table(results: Results) -> pd.DataFrame:
+    """The annotations of MA and of the floors by every headline metric, with bounds over units."""
+    found = load_annotations(results)
+    metrics = ("rouge1", "rouge2", "rougeL", *found.headlines, *evidence.METRICS)
+    rows = {
+        model: {title(m): bounded(found, model, m) for m in metrics} for model in _models(found)
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    return table.assign(words=[f"{_words(found)[model]:.0f}" for model in table.index])
+
+
 def figure_folder(run: str) -> Path:
     """Where a run's figures are: ``figures/`` for the reference run, else its own folder."""
     return paths.figures() if run == "reference" else stage_folder(run, STAGE) / "figures"
@@ -138,9 +159,7 @@ def facts_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
         for model in _models(results)
     }  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-    words = results.answers.assign(words=results.answers.prediction.str.split().str.len())
-    mean = words.groupby("model").words.mean()
-    return table.assign(words=[f"{mean[model]:.0f}" for model in table.index])
+    return table.assign(words=[f"{_words(results)[model]:.0f}" for model in table.index])
 
 
 def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
@@ -165,6 +184,17 @@ def identity_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
                          table[["value", "low", "high", "n"]].itertuples(index=False)])  # fmt: skip
     columns = list(dict.fromkeys(heads))
     return shown.pivot(index="model", columns="head", values="cell")[columns].fillna("–")
+
+
+def evidence_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
+    """Entities that answers name against the evidence, with bounds; ``n`` of the precision is
+    the number of answers that name any, that of the recall those whose reference does."""
+    shown = {metric.removeprefix("evidence."): metric for metric in evidence.METRICS}
+    rows = {
+        model: {name: bounded(results, model, m, stratum) for name, m in shown.items()}
+        for model in _models(results)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def place_table(results: Results) -> pd.DataFrame:
@@ -209,6 +239,11 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     for row in overall.itertuples():
         found.setdefault(row.model, {})[row.metric] = row.value
     return found
+
+
+def _words(results: Results) -> pd.Series:
+    """Mean number of words of an answer, by model."""
+    return results.answers.prediction.str.split().str.len().groupby(results.answers.model).mean()
 
 
 def _models(results: Results) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import (
     _peers,
+    dictionary,
     gpu,
     nrc,
     real_data,
@@ -20,7 +21,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu, nrc]
+MEASURED += [scale_training, trajectories, gpu, nrc, dictionary]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

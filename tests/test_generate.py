@@ -1,5 +1,6 @@
 """Decoding: batched as one by one, the training prompt, stops from the tokenizer, sequences."""
 
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -9,6 +10,7 @@ from rnagpt_lib import generate, kvcache
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.generate import Chat, answers, read_sequence
 from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.trees import stage1_trees
 
 DIM = 6
 TEXTS = ["###Human: <RNA></RNA> What type of RNA is the RNA? ###Assistant: The RNA is a tRNA."]
@@ -61,6 +63,11 @@ def naive(model: RnaGpt, rna, question: str, n: int) -> list[int]:
     else:
         ids = model.template.vanilla_ids(model.tokenizer, rna or "", question)
         inputs = model.embed(ids)
+    return greedy(model, inputs, n)
+
+
+def greedy(model: RnaGpt, inputs: torch.Tensor, n: int) -> list[int]:
+    """Token by token behind a prompt (T, H)."""
     found: list[int] = []
     for _ in range(n):
         logits = model.llm(inputs_embeds=inputs[None]).logits[0, -1]
@@ -108,11 +115,39 @@ def test_the_prompt_is_the_one_of_training(tiny):
     assert torch.equal(torch.cat(seen), tiny.splice(before, rna, after))
 
 
-class Script:
-    """In place of an LLM: says the given tokens, whatever it reads."""
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_annotations_are_the_naive_ones_behind_the_prompt_of_stage_1(tiny, batch_size):
+    sequences = ["ACGUACGU", "GG" * 16, "CCAACC", "ACGUUGCAACGU", "GGGG"]
+    rnas = pd.DataFrame({"rna_id": [f"R{i}" for i in range(5)], "sequence": sequences})
+    vectors = dict(zip(sequences, Letters().encode(sequences), strict=True))
+    trees = stage1_trees(tiny, rnas, dict.fromkeys(rnas.rna_id, "Any."), vectors)
+    expected = []
+    with torch.inference_mode():
+        for tree in trees:
+            [branch] = tree.branches
+            prompt = tiny.splice(tree.before, tree.embeddings, branch.prompt)
+            expected.append(greedy(tiny, prompt, 9))
+    chat = Chat("MA", tiny, Letters(), max_new_tokens=9)
+    found = chat.annotations(sequences, batch_size)
+    for answer, tokens in zip(found, expected, strict=True):
+        assert answer.text == tiny.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        assert answer.n_tokens == len(tokens)
+    assert len({answer.text for answer in found}) > 2  # the RNA matters
+    assert found == chat.annotations(sequences, 2)
 
-    def __init__(self, model: RnaGpt, tokens: list[int]):
-        self.size, self.tokens, self.said = len(model.tokenizer), tokens, -2
+
+def test_an_annotation_ends_by_eos_alone(tiny, monkeypatch):
+    said = say(tiny, monkeypatch, " a ### b", [tiny.tokenizer.eos_token_id, 5], annotate=True)
+    assert (said.text, said.stop_reason) == ("a ### b", "eos")
+    cut = say(tiny, monkeypatch, " no end" * 20, [], annotate=True)
+    assert (cut.n_tokens, cut.stop_reason) == (12, "length")
+
+
+class Script:
+    """In place of an LLM: says the given tokens, whatever it reads; the prompt comes in pieces."""
+
+    def __init__(self, model: RnaGpt, tokens: list[int], pieces: int):
+        self.size, self.tokens, self.said = len(model.tokenizer), tokens, -pieces
         self.config = model.llm.config
 
     def __call__(self, *, inputs_embeds, past_key_values, **options):
@@ -125,12 +160,15 @@ class Script:
         return type("Out", (), {"logits": logits})
 
 
-def say(tiny, monkeypatch, text: str, end: list[int]) -> generate.Answer:
+def say(tiny, monkeypatch, text: str, end: list[int], annotate: bool = False) -> generate.Answer:
     tokens = tiny.tokenizer(text, add_special_tokens=False)["input_ids"] + end
-    monkeypatch.setitem(tiny._modules, "llm", Script(tiny, tokens))
+    monkeypatch.setitem(tiny._modules, "llm", Script(tiny, tokens, 2 - annotate))
     monkeypatch.setattr(
         RnaGpt, "embed", lambda self, ids: torch.zeros(*torch.as_tensor(ids).shape, 1)
     )
+    if annotate:
+        monkeypatch.setattr(RnaGpt, "soft", lambda self, vectors: torch.zeros(len(vectors), 1))
+        return generate.annotations(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
     return answers(tiny, ["ACGU"], ["Why?"], max_new_tokens=12)[0]
 
 
@@ -157,6 +195,9 @@ def test_what_does_not_fit_into_the_context_is_refused(tiny):
     room = tiny.llm.config.max_position_embeddings
     with pytest.raises(InputError, match=f"an RNA of {room:,} nt .* the LLM reads {room:,}"):
         answers(tiny, [torch.zeros(room, DIM)], ["Why?"], max_new_tokens=1)
+    long = torch.zeros(room - 1, DIM)  # with BOS, no token is left to write
+    with pytest.raises(InputError, match=f"with annotation takes {room + 1:,} tokens"):
+        generate.annotations(tiny, [long], max_new_tokens=1)
 
 
 def test_stops_at_the_limit(tiny, monkeypatch):

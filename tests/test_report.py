@@ -48,6 +48,17 @@ def test_facts_table_lists_models_floors_and_controls(found):
     assert seen.loc["IT", "rna_type"] == f"{found.value('IT', 'fact.rna_type', stratum='seen'):.2f}"
 
 
+def test_evidence_has_its_own_number_of_answers(found):
+    assert set(results.evidence_table(found).to_numpy().ravel()) == {"–"}  # a run without it
+    scores = found.scores.replace({"metric": {"rouge1": "evidence.precision"}})
+    with_it = results.Results("r", found.folder, found.answers, scores, found.differences, {})
+    table, seen = (results.evidence_table(with_it, s) for s in ("all", "seen"))
+    assert list(table.columns) == ["precision", "recall", "unsupported"] and len(table) == 10
+    assert table.precision["IT"] == results.bounded(found, "IT", "rouge1")
+    assert seen.precision["IT"] == results.bounded(found, "IT", "rouge1", "seen")
+    assert set(table.unsupported) == {"–"}
+
+
 def test_place_is_zero_at_the_random_floor(found):
     table = results.place_table(found)
     assert set(table.loc["floor.random"]) == {"0.00"}
