@@ -53,7 +53,7 @@ def test_evidence_has_its_own_number_of_answers(found):
     scores = found.scores.replace({"metric": {"rouge1": "evidence.precision"}})
     with_it = results.Results("r", found.folder, found.answers, scores, found.differences, {})
     table, seen = (results.evidence_table(with_it, s) for s in ("all", "seen"))
-    assert list(table.columns) == ["precision", "recall", "unsupported"] and len(table) == 10
+    assert list(table.columns) == ["precision", "recall", "unsupported"] and len(table) == 12
     assert table.precision["IT"] == results.bounded(found, "IT", "rouge1")
     assert seen.precision["IT"] == results.bounded(found, "IT", "rouge1", "seen")
     assert set(table.unsupported) == {"–"}
