@@ -9,6 +9,7 @@ from benchmarks import (
     _peers,
     gpu,
     nrc,
+    nrc_asking,
     real_data,
     reliability_curation,
     reliability_training,
@@ -20,7 +21,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu, nrc]
+MEASURED += [scale_training, trajectories, gpu, nrc, nrc_asking]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
