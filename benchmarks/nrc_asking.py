@@ -39,6 +39,7 @@ from rnagpt_lib.visits import steps_per_epoch
 
 RESULTS = Path(__file__).parent / "results" / "nrc_asking.json"
 README = Path(__file__).parent / "README.md"
+START = paths.root() / "runs" / "reference" / "05_train_stage2"
 TYPE = RELATIONS["rna_type"]
 QUESTION = TYPE.questions[0]
 # Of the miniature LLM's 1,861 tokens 1,190 stand in no text that it has read: their embeddings are
@@ -65,9 +66,9 @@ PARAMS = Stage2(
     encoder_layers=4,
     cache="live",
     epochs=EPOCHS,
-    learning_rate=2e-3,
-    final_rate=1e-4,
-    warmup_steps=800,
+    learning_rate=1e-3,
+    final_rate=5e-5,
+    warmup_steps=400,
     rnas_per_step=8,
     row_tokens=1024,
     keep=POINTS,
@@ -108,16 +109,16 @@ def main(
         if kept.get(how, {}).get(str(n), {}).get("made_of") == made_of:
             print(f"{how}, seed {n}: measured already")
             continue
-        run = measure(rnas, sides[how][n], how, n) | {"made_of": made_of}
+        run = measure(rnas, sides[how][n], how, n, made_of) | {"made_of": made_of}
         kept.setdefault(how, {})[str(n)] = run
         write_json(RESULTS, kept)
         print(blocks.write_block(README, "nrc_asking", render()))
 
 
-def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) -> dict:
+def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: str) -> dict:
     """One split: as ``nrc.measure``, with the answers and what the training took."""
-    three = with_validation(rnas, side, how, seed)
-    model, told = trained(rnas.assign(split=three), paths.runs() / f"nrc-{how}-{seed}", seed)
+    split = rnas.assign(split=with_validation(rnas, side, how, seed))
+    model, told = trained(split, paths.runs() / f"nrc-{how}-{seed}", seed, made_of)
     here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
     test, classes = rnas[here], sorted(set(rnas.rna_type))
     found = nrc.embeddings(sequences, model.encoder)
@@ -140,17 +141,27 @@ def with_validation(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) ->
     return units.split(preset, how, seed=seed, val_share=VAL_SHARE, test_share=0.0)
 
 
-def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
+def begun(seed: int) -> RnaGpt:
+    """The model before its training: ``START``'s, whose encoder can train from now on.
+
+    That one can read an RNA and answer already, of the miniature world: a new one takes thousands
+    of RNAs to learn it. RNAs of nature it has not read.
+    """
+    config = Config.of(PARAMS, Encoder.load(PARAMS.encoder))
+    model = RnaGpt.build(config, seed=seed, device="cpu")
+    model.load_state_dict(checkpoints.load(START).state_dict(), strict=False)
+    return model
+
+
+def trained(rnas: pd.DataFrame, folder: Path, seed: int, made_of: str) -> tuple[RnaGpt, dict]:
     """The model after its training in ``folder``, which goes on where it is not there whole, at the
     checkpoint with the lowest validation loss; and what is told about it."""
-    params = PARAMS
-    model = RnaGpt.build(Config.of(params, Encoder.load(params.encoder)), seed=seed, device="cpu")
+    params, model = PARAMS, begun(seed)
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
-    model.projection.whiten(model.encoder.read(s).detach() for s in sides["train"]["sequence"])
     trees = {side: _trees(model, rows, folder) for side, rows in sides.items()}
     steps = steps_per_epoch(trees["train"], params) * params.epochs
     params = params.model_copy(update={"validate_every": math.ceil(steps / POINTS)})
-    folder.mkdir(parents=True, exist_ok=True)
+    _mark(folder, made_of)
     print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
     with patch.object(training, "Trainer", Clocked):
         log = training.train(model, trees["train"], trees["val"], params, folder, seed=seed)
@@ -163,6 +174,15 @@ def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
         "points": points(model, sides["val"], log, folder),
     }
     return checkpoints.load(folder), told
+
+
+def _mark(folder: Path, made_of: str) -> None:
+    """Raises InputError where the folder holds a training of other data, start or parameters."""
+    kept, mark = folder / "made_of.json", {"made_of": made_of}
+    if read_json(kept) not in ({}, mark):
+        raise InputError(f"{paths.shown(folder)} is of another training; remove or rename it")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(kept, mark)
 
 
 def points(model: RnaGpt, val: pd.DataFrame, log: pd.DataFrame, folder: Path) -> list[dict]:
@@ -231,7 +251,8 @@ def _trees(model: RnaGpt, rnas: pd.DataFrame, folder: Path) -> Trees:
 def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:
     """Hash of all that decides a measurement."""
     data = [rnas["sequence"].tolist(), rnas["rna_type"].tolist(), side.tolist()]
-    return digest([data, seed, PARAMS.key(), SAID, VAL_SHARE, POINTS])[:16]
+    start = read_json(checkpoints.find(START) / checkpoints.MANIFEST)["files"]
+    return digest([data, start, seed, PARAMS.key(), SAID, VAL_SHARE, POINTS])[:16]
 
 
 def _minutes(seconds: float) -> float:
@@ -252,10 +273,17 @@ def _where() -> str:
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     kept = read_json(RESULTS)
-    titles = {how: title for how, title in TITLES.items() if how in kept}
-    if not titles:
+    if not kept:
         return "Not measured yet."
-    return "\n\n".join(part for how, title in titles.items() for part in _split(title, kept[how]))
+    parts = [
+        "The answers call the classes " + ", ".join(f"*{n}* ({c})" for c, n in SAID.items()) + "."
+    ]
+    for how, title in TITLES.items():
+        if how in kept:
+            parts += _split(title, kept[how])
+        elif how in nrc.SPLITS:
+            parts.append(f"**Split: {title}.** Not measured yet.")
+    return "\n\n".join(parts)
 
 
 def _split(title: str, by_seed: dict[str, dict]) -> list[str]:

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from test_nrc import fasta
 from tiny_model import TINY, interrupted_after, write_llm
 
 from benchmarks import nrc, nrc_asking
-from rnagpt_lib import paths
+from rnagpt_lib import base_llm, checkpoints, paths
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
 from rnagpt_lib.generate import Answer
+from rnagpt_lib.model import Config, RnaGpt, trainable
 from rnagpt_lib.step_log import read_log
 
 CLASSES = ["5S_rRNA", "5_8S_rRNA", "CD-box", "HACA-box", "IRES", "Intron_gpI", "Intron_gpII"]
@@ -23,8 +25,19 @@ def tiny(tmp_path, monkeypatch):
     encoder = Encoder.fresh(TINY, seed=0)
     encoder.save(tmp_path / "encoder", {})
     changed = {"encoder": str(tmp_path / "encoder"), "llm": str(write_llm(tmp_path / "llm"))}
-    changed |= {"encoder_layers": 2, "epochs": 2, "warmup_steps": 4, "learning_rate": 1e-2}
+    changed |= {
+        "lora_rank": 4,
+        "encoder_layers": 2,
+        "epochs": 2,
+        "warmup_steps": 4,
+        "learning_rate": 1e-2,
+    }
     monkeypatch.setattr(nrc_asking, "PARAMS", nrc_asking.PARAMS.model_copy(update=changed))
+    model = RnaGpt.build(
+        Config.of(nrc_asking.PARAMS.model_copy(update={"encoder_layers": 0}), encoder)
+    )
+    checkpoints.save(model, tmp_path / "start", 0, {}, val_loss=None)
+    monkeypatch.setattr(nrc_asking, "START", tmp_path / "start")
     monkeypatch.setattr(nrc_asking, "POINTS", 2)
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "asking.json")
     monkeypatch.setattr(nrc_asking, "README", tmp_path / "README.md")
@@ -34,12 +47,27 @@ def tiny(tmp_path, monkeypatch):
 
 def test_an_answer_counts_where_it_names_one_class():
     for name in CLASSES:
-        said = nrc_asking.TYPE.say([name])
-        assert nrc_asking.one_class(said, CLASSES) == name
-        assert nrc_asking.one_class(said.upper(), CLASSES) == name
-    for text in ("", "The RNA is of the type tRNA and miRNA.", "an IRESx", "The RNA is an RNA."):
+        told = nrc_asking.TYPE.say([nrc_asking.said(name)])
+        assert nrc_asking.one_class(told, CLASSES) == name
+        assert nrc_asking.one_class(told.upper(), CLASSES) == name
+    for text in ("", "The RNA is of the type tRNA and microRNA.", "tRNAs", "The RNA is an RNA."):
         assert nrc_asking.one_class(text, CLASSES) == ""
     assert nrc_asking.one_class("tRNA, surely a tRNA", CLASSES) == "tRNA"
+
+
+def test_answers_are_spelt_with_tokens_that_the_llm_has_read():
+    """The others' embeddings are one heap, in which each has hundreds of near neighbours."""
+    llm = nrc_asking.PARAMS.llm
+    tokenizer = base_llm.tokenizer_of(llm)
+    vectors = base_llm.load(llm, "fp32").get_input_embeddings().weight.detach()
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+
+    def heaped(text):
+        near = vectors[tokenizer(" " + text, add_special_tokens=False).input_ids] @ vectors.T
+        return bool(((near > 0.8).sum(dim=1) > 50).any())
+
+    assert not any(heaped(nrc_asking.TYPE.say([nrc_asking.said(name)])) for name in CLASSES)
+    assert all(map(heaped, ("ribozyme", "leader", "IRES", "miRNA", "Intron_gpI", "scaRNA")))
 
 
 def test_answers_are_those_about_each_rna_in_order(monkeypatch):
@@ -83,7 +111,8 @@ def test_a_training_is_asked_and_stands_in_results_and_page(tiny, capsys):
     ]
     page = nrc_asking.README.read_text()
     assert nrc_asking.render() in page and "missing: 1, 2." in page
-    assert "whole families" not in page and "3 seeds (1)" in page
+    assert "**Split: whole families held out.** Not measured yet." in page
+    assert "**Not reached**: 3 seeds (1)" in page
     capsys.readouterr()
     nrc_asking.main(tiny, split="random", seed=0)
     assert "random, seed 0: measured already" in capsys.readouterr().out
@@ -113,6 +142,22 @@ def test_copies_are_left_out_of_the_second_column(tiny, tmp_path):
     assert run["test"] == {"all": 14, "new": 12, "unrelated": 12}
     assert set(run["scores"]["asking"]) == {"all", "new", "unrelated"}
     assert "(2 of them copies of train RNAs)" in nrc_asking.README.read_text()
+
+
+def test_a_training_begins_with_the_reference_models_weights_and_a_fresh_encoder():
+    model, start = nrc_asking.begun(0), checkpoints.load(nrc_asking.START)
+    own = model.state_dict()
+    assert start.state_dict().keys() <= own.keys()
+    assert all(torch.equal(own[name], value) for name, value in start.state_dict().items())
+    trained = trainable(model).trained
+    assert (trained > 0).sum() == 3 and trained["encoder's last layers"] > 700_000
+
+
+def test_a_folder_of_another_training_is_refused(tiny, monkeypatch):
+    nrc_asking.main(tiny, split="random", seed=0)
+    monkeypatch.setattr(nrc_asking, "VAL_SHARE", 0.1)
+    with pytest.raises(InputError, match="nrc-random-0 is of another training; remove or rename"):
+        nrc_asking.main(tiny, split="random", seed=0)
 
 
 def test_a_split_or_seed_that_is_none_is_told(tiny):
