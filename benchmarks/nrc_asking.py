@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import nrc
+from benchmarks import _nrc_asking_page, nrc
+from benchmarks._nrc_asking_page import METHODS
 from benchmarks.trajectories import Clocked
-from rnagpt_lib import blocks, checkpoints, kmer_models, paths, report, units
+from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
 from rnagpt_lib import train as training
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
@@ -73,16 +74,6 @@ PARAMS = Stage2(
     row_tokens=1024,
     keep=POINTS,
 )
-TITLES = nrc.SPLITS | {nrc.GIVEN: nrc.HALVES}
-MINUTES, CORES = 60, 2  # that a training may take
-ABOVE, WITHIN = 0.03, 0.02  # the bar: over the regression, of the linear head on the same encoder
-METHODS = {
-    "asking": "**by asking**",
-    "asking.linear": "linear head, encoder as trained by asking",
-    "kmers.logistic": nrc.METHODS["kmers.logistic"],
-    "encoder.linear": nrc.METHODS["encoder.linear"],
-    "floor.nearest": nrc.METHODS["floor.nearest"],
-}
 
 
 def main(
@@ -105,11 +96,12 @@ def main(
             + ", ".join(f"{how} {n}" for how, n in todo)
         )
     for how, n in chosen:
-        kept, made_of = read_json(RESULTS), _made_of(rnas, sides[how][n], n)
-        if kept.get(how, {}).get(str(n), {}).get("made_of") == made_of:
+        made_of = _made_of(rnas, sides[how][n], n)
+        if read_json(RESULTS).get(how, {}).get(str(n), {}).get("made_of") == made_of:
             print(f"{how}, seed {n}: measured already")
             continue
         run = measure(rnas, sides[how][n], how, n, made_of) | {"made_of": made_of}
+        kept = read_json(RESULTS)  # a process beside this one may have measured another seed
         kept.setdefault(how, {})[str(n)] = run
         write_json(RESULTS, kept)
         print(blocks.write_block(README, "nrc_asking", render()))
@@ -267,99 +259,9 @@ def _where() -> str:
     )
 
 
-# --- the page
-
-
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
-    kept = read_json(RESULTS)
-    if not kept:
-        return "Not measured yet."
-    parts = [
-        "The answers call the classes " + ", ".join(f"*{n}* ({c})" for c, n in SAID.items()) + "."
-    ]
-    for how, title in TITLES.items():
-        if how in kept:
-            parts += _split(title, kept[how])
-        elif how in nrc.SPLITS:
-            parts.append(f"**Split: {title}.** Not measured yet.")
-    return "\n\n".join(parts)
-
-
-def _split(title: str, by_seed: dict[str, dict]) -> list[str]:
-    runs = [by_seed[seed] for seed in sorted(by_seed, key=int)]
-    common = sorted(set.intersection(*(set(run["classes"]) for run in runs)))
-    rows = nrc.score_table(runs, METHODS, common)
-    return [
-        f"**Split: {title}.** {_measured(by_seed)} {_taken(runs)}",
-        report.markdown(rows),
-        "\n".join(f"- {sentence}" for sentence in _bar(runs)),
-        report.markdown(nrc.f1_table(runs, METHODS)),
-        "Along the first of these trainings, on the validation RNAs:",
-        report.markdown(_curve(runs[0])),
-    ]
-
-
-def _measured(by_seed: dict[str, dict]) -> str:
-    missing = [str(seed) for seed in nrc.SEEDS if str(seed) not in by_seed]
-    told = f"Measured: seed{'s' * (len(by_seed) > 1)} {', '.join(sorted(by_seed, key=int))}"
-    return f"{told}; missing: {', '.join(missing)}." if missing else f"{told}."
-
-
-def _taken(runs: list[dict]) -> str:
-    """How many RNAs there were, and what the trainings took."""
-    return " ".join(
-        f"{run['fitted']:,} RNAs trained, {run['validated']:,} chose the checkpoint, "
-        f"{run['test']['all']:,} were asked about ({run['test']['all'] - run['test']['new']:,} of "
-        f"them copies of train RNAs): {run['minutes']:,.1f} minutes of training "
-        f"({run['cpu_minutes']:,.1f} of a processor) on {run['where']}; "
-        f"{run['unclear']:.1%} of the answers name no class or several."
-        for run in runs
-    )
-
-
-def _bar(runs: list[dict]) -> list[str]:
-    """What was to be reached, and whether it was."""
-    asking, head, regression = (
-        float(np.mean([run["scores"][method]["all"]["accuracy"] for run in runs]))
-        for method in ("asking", "asking.linear", "kmers.logistic")
-    )
-    most = max(run["cpu_minutes"] for run in runs)
-    return [
-        _held(
-            asking >= regression + ABOVE,
-            f"at least {ABOVE} above the logistic regression",
-            f"{asking:.3f} against {regression:.3f}, {asking - regression:+.3f}",
-        ),
-        _held(
-            asking >= head - WITHIN,
-            f"at most {WITHIN} below the linear head on the same encoder",
-            f"{asking:.3f} against {head:.3f}, {asking - head:+.3f}",
-        ),
-        _held(
-            most <= MINUTES * CORES,
-            f"at most {MINUTES} minutes of training on {CORES} cores",
-            f"{most:,.1f} of {MINUTES * CORES} minutes of a processor",
-        ),
-        _held(len(runs) == len(nrc.SEEDS), f"{len(nrc.SEEDS)} seeds", f"{len(runs)}"),
-    ]
-
-
-def _held(reached: bool, wanted: str, found: str) -> str:
-    return f"{'Reached' if reached else '**Not reached**'}: {wanted} ({found})."
-
-
-def _curve(run: dict) -> pd.DataFrame:
-    return pd.DataFrame([
-        {
-            "minutes": f"{point['minutes']:,.1f}",
-            "of a processor": f"{point['cpu_minutes']:,.1f}",
-            "RNAs seen": f"{point['pairs']:,}",
-            "validation loss": f"{point['val_loss']:.3f}",
-            "accuracy": f"{point['val_accuracy']:.2f}",
-        }
-        for point in run["points"]
-    ]).set_index("minutes")  # fmt: skip
+    return _nrc_asking_page.render(read_json(RESULTS), SAID)
 
 
 if __name__ == "__main__":
