@@ -9,10 +9,12 @@ are kept.
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from rnagpt_lib import (
@@ -38,6 +40,7 @@ ENCODER = "models/mini-encoder"
 SEEDS = (0, 1, 2)  # of the splits; the methods themselves draw nothing
 SPLITS = {"random": "random", "family": "whole families held out"}
 GIVEN = "given"
+HALVES = "nRC's own halves"
 METHODS = {
     "floor.most_common": "most common class",
     "floor.length": "nearest in length",
@@ -56,27 +59,31 @@ PUBLISHED = (
 
 def main(train: Path | None = None, test: Path | None = None) -> None:
     """Measure the splits of ``train`` or, with ``test``, the two files; write results and README."""
-    train = train or paths.shared() / FASTA
-    if not train.is_file():
-        raise InputError(f"the data are missing: {train}; give nRC's file with --train")
-    rnas = _rnas(train, "train")
-    if test:
-        rnas = pd.concat([rnas, _rnas(test, "test")], ignore_index=True)
-        sides = {GIVEN: [rnas["split"]]}
-    else:
-        rnas["unit"] = [f"U{n:05d}" for n in relatives.clusters(rnas.sequence.tolist())]
-        sides = {
-            how: [
-                units.split(rnas, how, seed=seed, val_share=0.0, test_share=0.2) for seed in SEEDS
-            ]
-            for how in SPLITS
-        }
+    rnas, sides = read(train, test)
     pooled = embeddings(rnas.sequence.tolist())
     found = {how: [measure(rnas, side, pooled) for side in of] for how, of in sides.items()}
     for how, of in sides.items():
         found[how][0]["findings"] = audited(rnas, of[0])
     write_json(RESULTS, read_json(RESULTS) | found)
     print(blocks.write_block(README, "nrc", render()))
+
+
+def read(
+    train: Path | None = None, test: Path | None = None
+) -> tuple[pd.DataFrame, dict[str, list[pd.Series]]]:
+    """The RNAs, and for each split the side (train or test) of every one, seed by seed."""
+    train = train or paths.shared() / FASTA
+    if not train.is_file():
+        raise InputError(f"the data are missing: {train}; give nRC's file with --train")
+    rnas = _rnas(train, "train")
+    if test:
+        rnas = pd.concat([rnas, _rnas(test, "test")], ignore_index=True)
+        return rnas, {GIVEN: [rnas["split"]]}
+    rnas["unit"] = [f"U{n:05d}" for n in relatives.clusters(rnas.sequence.tolist())]
+    return rnas, {
+        how: [units.split(rnas, how, seed=seed, val_share=0.0, test_share=0.2) for seed in SEEDS]
+        for how in SPLITS
+    }
 
 
 def _rnas(path: Path, side: str) -> pd.DataFrame:
@@ -92,9 +99,10 @@ def _rnas(path: Path, side: str) -> pd.DataFrame:
     return named.assign(family=family, split=side if side == "test" else "", unit="")
 
 
-def embeddings(sequences: list[str]) -> np.ndarray:
-    """Mean of the encoder's vectors over each sequence, (n, dim)."""
-    encoder = Encoder.load(ENCODER)
+@torch.no_grad()
+def embeddings(sequences: list[str], encoder: Encoder | None = None) -> np.ndarray:
+    """Mean of the encoder's vectors over each sequence, (n, dim); by default the miniature's."""
+    encoder = encoder or Encoder.load(ENCODER)
     pooled = np.zeros((len(sequences), encoder.dim), dtype=np.float32)
     for done in encoder.in_batches(sequences):
         for place, vectors in done:
@@ -110,22 +118,27 @@ def measure(rnas: pd.DataFrame, side: pd.Series, pooled: np.ndarray) -> dict:
     train, test = table[~here], table[here]
     found = audit_baselines.answers(train, test)
     found["encoder.linear"] = kmer_models.logistic(pooled[~here], train.answer, pooled[here])
-    copies, related = overlap(train.sequence, test.sequence)
-    kept = {"all": np.ones(len(test), dtype=bool), "new": ~copies, "unrelated": ~related}
+    kept = columns(*overlap(train.sequence, test.sequence))
     return {
         "train": len(train),
         "test": {name: int(rows.sum()) for name, rows in kept.items()},
         "classes": {name: int(n) for name, n in test.answer.value_counts().sort_index().items()},
         "families_on_both_sides": len(set(rnas.family[here]) & set(rnas.family[~here])),
         "scores": {
-            method: {
-                name: scored(test.answer.to_numpy(str)[rows], np.array(found[method], str)[rows])
-                for name, rows in kept.items()
-                if rows.any()
-            }
-            for method in METHODS
+            method: by_column(test.answer.to_numpy(str), found[method], kept) for method in METHODS
         },
     }
+
+
+def columns(copies: np.ndarray, related: np.ndarray) -> dict[str, np.ndarray]:
+    """Which test RNAs each of `COLUMNS` is about, out of what ``overlap`` found."""
+    return {"all": np.ones(len(copies), dtype=bool), "new": ~copies, "unrelated": ~related}
+
+
+def by_column(wanted: np.ndarray, given: Sequence[str], kept: dict[str, np.ndarray]) -> dict:
+    """``scored`` for each of the columns that holds an RNA."""
+    given = np.array(given, str)
+    return {name: scored(wanted[rows], given[rows]) for name, rows in kept.items() if rows.any()}
 
 
 def audited(rnas: pd.DataFrame, side: pd.Series) -> list[str]:
@@ -166,7 +179,7 @@ def render() -> str:
     kept = read_json(RESULTS)
     if not kept:
         return "Not measured yet."
-    titles = SPLITS | {GIVEN: "nRC's own halves"}
+    titles = SPLITS | {GIVEN: HALVES}
     runs = [run for how in kept.values() for run in how]
     common = sorted(set.intersection(*(set(run["classes"]) for run in runs)))
     parts = [
@@ -176,6 +189,17 @@ def render() -> str:
 
 
 def _split(title: str, runs: list[dict], common: list[str]) -> list[str]:
+    return [
+        f"**Split: {title}.** {_sizes(runs)}",
+        report.markdown(score_table(runs, METHODS, common)),
+        report.markdown(f1_table(runs, METHODS)),
+        f"What `rnagpt audit` says of {'its first seed' if len(runs) > 1 else 'it'}:",
+        "\n".join(f"- {sentence}" for sentence in runs[0]["findings"]),
+    ]
+
+
+def score_table(runs: list[dict], methods: Mapping[str, str], common: list[str]) -> pd.DataFrame:
+    """One row for each of ``methods`` (name → what it is called): means over the seeds."""
     scores = [
         {"method": told}
         | {
@@ -188,19 +212,18 @@ def _split(title: str, runs: list[dict], common: list[str]) -> list[str]:
                 runs, method, common
             )
         }
-        for method, told in METHODS.items()
+        for method, told in methods.items()
     ]
+    return pd.DataFrame(scores).set_index("method")
+
+
+def f1_table(runs: list[dict], methods: Mapping[str, str]) -> pd.DataFrame:
+    """One row for each class that a seed asks about, one column for each of ``methods``."""
     f1 = [
-        {"F1, all": name} | {told: _f1(runs, method, [name]) for method, told in METHODS.items()}
+        {"F1, all": name} | {told: _f1(runs, method, [name]) for method, told in methods.items()}
         for name in sorted({name for run in runs for name in run["classes"]})
     ]
-    return [
-        f"**Split: {title}.** {_sizes(runs)}",
-        report.markdown(pd.DataFrame(scores).set_index("method")),
-        report.markdown(pd.DataFrame(f1).set_index("F1, all")),
-        f"What `rnagpt audit` says of {'its first seed' if len(runs) > 1 else 'it'}:",
-        "\n".join(f"- {sentence}" for sentence in runs[0]["findings"]),
-    ]
+    return pd.DataFrame(f1).set_index("F1, all")
 
 
 def _sizes(runs: list[dict]) -> str:

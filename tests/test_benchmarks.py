@@ -10,6 +10,7 @@ from benchmarks import (
     dictionary,
     gpu,
     nrc,
+    nrc_asking,
     real_data,
     reliability_curation,
     reliability_training,
@@ -21,7 +22,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu, nrc, dictionary]
+MEASURED += [scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

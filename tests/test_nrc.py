@@ -39,10 +39,10 @@ def test_overlap_is_that_of_all_pairs():
     assert related.sum() == 9
 
 
-def fasta(path, n=40, seed=0):
+def fasta(path, n=40, seed=0, families=4):
     rng = random.Random(seed)
     rows = (
-        (f"RF0000{i % 4}_{seed}_{i}", "tRNA" if i % 2 else "miRNA", letters(rng, 60))
+        (f"RF{i % families:05d}_{seed}_{i}", "tRNA" if i % 2 else "miRNA", letters(rng, 60))
         for i in range(n)
     )
     path.write_text("".join(f">{name} {kind}\n{sequence}\n" for name, kind, sequence in rows))

@@ -1,0 +1,112 @@
+"""The page of ``nrc_asking``: scores beside the baselines', the bar, and the curve over training."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import nrc
+from rnagpt_lib import report
+
+TITLES = nrc.SPLITS | {nrc.GIVEN: nrc.HALVES}
+MINUTES, CORES = 60, 2  # that a training may take
+ABOVE, WITHIN = 0.03, 0.02  # the bar: over the regression, of the linear head on the same encoder
+METHODS = {
+    "asking": "**by asking**",
+    "asking.linear": "linear head, encoder as trained by asking",
+    "kmers.logistic": nrc.METHODS["kmers.logistic"],
+    "encoder.linear": nrc.METHODS["encoder.linear"],
+    "floor.nearest": nrc.METHODS["floor.nearest"],
+}
+
+
+def render(kept: dict[str, dict[str, dict]], said: Mapping[str, str]) -> str:
+    """The block of ``benchmarks/README.md``: ``kept`` holds split → seed → what was measured,
+    ``said`` what the answers call a class."""
+    if not kept:
+        return "Not measured yet."
+    parts = [
+        "The answers call the classes " + ", ".join(f"*{n}* ({c})" for c, n in said.items()) + "."
+    ]
+    for how, title in TITLES.items():
+        if how in kept:
+            parts += _split(title, kept[how])
+        elif how in nrc.SPLITS:
+            parts.append(f"**Split: {title}.** Not measured yet.")
+    return "\n\n".join(parts)
+
+
+def _split(title: str, by_seed: dict[str, dict]) -> list[str]:
+    runs = [by_seed[seed] for seed in sorted(by_seed, key=int)]
+    common = sorted(set.intersection(*(set(run["classes"]) for run in runs)))
+    rows = nrc.score_table(runs, METHODS, common)
+    return [
+        f"**Split: {title}.** {_measured(by_seed)} {_taken(runs)}",
+        report.markdown(rows),
+        "\n".join(f"- {sentence}" for sentence in _bar(runs)),
+        report.markdown(nrc.f1_table(runs, METHODS)),
+        "Along the first of these trainings, on the validation RNAs:",
+        report.markdown(_curve(runs[0])),
+    ]
+
+
+def _measured(by_seed: dict[str, dict]) -> str:
+    missing = [str(seed) for seed in nrc.SEEDS if str(seed) not in by_seed]
+    told = f"Measured: seed{'s' * (len(by_seed) > 1)} {', '.join(sorted(by_seed, key=int))}"
+    return f"{told}; missing: {', '.join(missing)}." if missing else f"{told}."
+
+
+def _taken(runs: list[dict]) -> str:
+    """How many RNAs there were, and what the trainings took."""
+    return " ".join(
+        f"{run['fitted']:,} RNAs trained, {run['validated']:,} chose the checkpoint, "
+        f"{run['test']['all']:,} were asked about ({run['test']['all'] - run['test']['new']:,} of "
+        f"them copies of train RNAs): {run['minutes']:,.1f} minutes of training "
+        f"({run['cpu_minutes']:,.1f} of a processor) on {run['where']}; "
+        f"{run['unclear']:.1%} of the answers name no class or several."
+        for run in runs
+    )
+
+
+def _bar(runs: list[dict]) -> list[str]:
+    """What was to be reached, and whether it was."""
+    asking, head, regression = (
+        float(np.mean([run["scores"][method]["all"]["accuracy"] for run in runs]))
+        for method in ("asking", "asking.linear", "kmers.logistic")
+    )
+    most = max(run["cpu_minutes"] for run in runs)
+    return [
+        _held(
+            asking >= regression + ABOVE,
+            f"at least {ABOVE} above the logistic regression",
+            f"{asking:.3f} against {regression:.3f}, {asking - regression:+.3f}",
+        ),
+        _held(
+            asking >= head - WITHIN,
+            f"at most {WITHIN} below the linear head on the same encoder",
+            f"{asking:.3f} against {head:.3f}, {asking - head:+.3f}",
+        ),
+        _held(
+            most <= MINUTES * CORES,
+            f"at most {MINUTES} minutes of training on {CORES} cores",
+            f"{most:,.1f} of {MINUTES * CORES} minutes of a processor",
+        ),
+        _held(len(runs) == len(nrc.SEEDS), f"{len(nrc.SEEDS)} seeds", f"{len(runs)}"),
+    ]
+
+
+def _held(reached: bool, wanted: str, found: str) -> str:
+    return f"{'Reached' if reached else '**Not reached**'}: {wanted} ({found})."
+
+
+def _curve(run: dict) -> pd.DataFrame:
+    return pd.DataFrame([
+        {
+            "minutes": f"{point['minutes']:,.1f}",
+            "of a processor": f"{point['cpu_minutes']:,.1f}",
+            "RNAs seen": f"{point['pairs']:,}",
+            "validation loss": f"{point['val_loss']:.3f}",
+            "accuracy": f"{point['val_accuracy']:.2f}",
+        }
+        for point in run["points"]
+    ]).set_index("minutes")  # fmt: skip

@@ -1,0 +1,277 @@
+"""Classes of ncRNAs (nRC's benchmark) by asking: our own model, trained on the train RNAs.
+
+``python -m benchmarks nrc_asking`` trains the miniature's model in stage 2's way, the layers of its
+encoder with it, on each split and seed of ``nrc``: one question, and an answer that names the class.
+Then every test RNA is asked. A training that was killed goes on (``runs/nrc-SPLIT-SEED``), and what
+stands in the results is not measured again. ``python -m benchmarks.nrc_asking --split random --seed
+0`` measures one of them; ``--train FASTA --test FASTA`` takes nRC's two halves.
+"""
+
+import argparse
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks import _nrc_asking_page, nrc
+from benchmarks._nrc_asking_page import METHODS
+from benchmarks.trajectories import Clocked
+from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
+from rnagpt_lib import train as training
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import digest, read_json, write_json
+from rnagpt_lib.generate import answers
+from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.profiles import Stage2
+from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.scores import named
+from rnagpt_lib.trees import Trees, stage2_trees
+from rnagpt_lib.vector_cache import encode_all
+from rnagpt_lib.visits import steps_per_epoch
+
+RESULTS = Path(__file__).parent / "results" / "nrc_asking.json"
+README = Path(__file__).parent / "README.md"
+START = paths.root() / "runs" / "reference" / "05_train_stage2"
+TYPE = RELATIONS["rna_type"]
+QUESTION = TYPE.questions[0]
+# Of the miniature LLM's 1,861 tokens 1,190 stand in no text that it has read: their embeddings are
+# one heap (cosines of 0.98), and so is what a frozen head makes of them. It cannot be taught to
+# spell "ribozyme", so the answers name the classes in words that it has read.
+SAID = {
+    "5S_rRNA": "5S rRNA",
+    "5_8S_rRNA": "5.8S rRNA",
+    "CD-box": "C/D box",
+    "HACA-box": "H/ACA box",
+    "IRES": "site of translation",
+    "Intron_gpI": "group 1 intron",
+    "Intron_gpII": "group 2 intron",
+    "leader": "early transcript",
+    "miRNA": "microRNA",
+    "ribozyme": "RNA with activity",
+    "scaRNA": "small Cajal body RNA",
+}
+LONGEST = 24  # tokens of an answer; the longest takes 15
+VAL_SHARE = 0.05  # of the train RNAs: chooses the checkpoint, gives the curve
+POINTS = 12
+EPOCHS = 12
+PARAMS = Stage2(
+    encoder_layers=4,
+    cache="live",
+    epochs=EPOCHS,
+    learning_rate=1e-3,
+    final_rate=5e-5,
+    warmup_steps=400,
+    rnas_per_step=8,
+    row_tokens=1024,
+    keep=POINTS,
+)
+
+
+def main(
+    train: Path | None = None,
+    test: Path | None = None,
+    split: str | None = None,
+    seed: int | None = None,
+) -> None:
+    """Measure what is missing of the splits of ``train`` or, with ``test``, of the two files, or
+    one ``split`` and ``seed`` of it; write each result, and the README, as it comes.
+
+    Raises InputError as ``nrc.read`` does, and for a split or seed that there is none of.
+    """
+    rnas, sides = nrc.read(train, test)
+    todo = [(how, n) for n in nrc.SEEDS for how, of in sides.items() if n < len(of)]
+    chosen = [(how, n) for how, n in todo if split in (None, how) and seed in (None, n)]
+    if not chosen:
+        raise InputError(
+            f"there is no split {split} with seed {seed}; there are "
+            + ", ".join(f"{how} {n}" for how, n in todo)
+        )
+    for how, n in chosen:
+        made_of = _made_of(rnas, sides[how][n], n)
+        if read_json(RESULTS).get(how, {}).get(str(n), {}).get("made_of") == made_of:
+            print(f"{how}, seed {n}: measured already")
+            continue
+        run = measure(rnas, sides[how][n], how, n, made_of) | {"made_of": made_of}
+        kept = read_json(RESULTS)  # a process beside this one may have measured another seed
+        kept.setdefault(how, {})[str(n)] = run
+        write_json(RESULTS, kept)
+        print(blocks.write_block(README, "nrc_asking", render()))
+
+
+def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: str) -> dict:
+    """One split: as ``nrc.measure``, with the answers and what the training took."""
+    split = rnas.assign(split=with_validation(rnas, side, how, seed))
+    model, told = trained(split, paths.runs() / f"nrc-{how}-{seed}", seed, made_of)
+    here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
+    test, classes = rnas[here], sorted(set(rnas.rna_type))
+    found = nrc.embeddings(sequences, model.encoder)
+    given = {
+        "asking": asked(model, test.sequence.tolist(), classes),
+        "asking.linear": kmer_models.logistic(found[~here], rnas.rna_type[~here], found[here]),
+    }
+    run = nrc.measure(rnas, side, nrc.embeddings(sequences))
+    kept = nrc.columns(*nrc.overlap(rnas.sequence[~here], test.sequence))
+    for method, labels in given.items():
+        run["scores"][method] = nrc.by_column(test.rna_type.to_numpy(str), labels, kept)
+    run["scores"] = {method: run["scores"][method] for method in METHODS}
+    return run | told | {"unclear": round(float((given["asking"] == "").mean()), 4)}
+
+
+def with_validation(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) -> pd.Series:
+    """The sides with a part of train as ``val``, drawn as the split itself was."""
+    preset = rnas.assign(split=side.where(side == "test", ""))
+    how = "random" if how == nrc.GIVEN else how
+    return units.split(preset, how, seed=seed, val_share=VAL_SHARE, test_share=0.0)
+
+
+def begun(seed: int) -> RnaGpt:
+    """The model before its training: ``START``'s, whose encoder can train from now on.
+
+    That one can read an RNA and answer already, of the miniature world: a new one takes thousands
+    of RNAs to learn it. RNAs of nature it has not read.
+    """
+    config = Config.of(PARAMS, Encoder.load(PARAMS.encoder))
+    model = RnaGpt.build(config, seed=seed, device="cpu")
+    model.load_state_dict(checkpoints.load(START).state_dict(), strict=False)
+    return model
+
+
+def trained(rnas: pd.DataFrame, folder: Path, seed: int, made_of: str) -> tuple[RnaGpt, dict]:
+    """The model after its training in ``folder``, which goes on where it is not there whole, at the
+    checkpoint with the lowest validation loss; and what is told about it."""
+    params, model = PARAMS, begun(seed)
+    sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
+    trees = {side: _trees(model, rows, folder) for side, rows in sides.items()}
+    steps = steps_per_epoch(trees["train"], params) * params.epochs
+    params = params.model_copy(update={"validate_every": math.ceil(steps / POINTS)})
+    _mark(folder, made_of)
+    print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
+    with patch.object(training, "Trainer", Clocked):
+        log = training.train(model, trees["train"], trees["val"], params, folder, seed=seed)
+    told = {
+        "fitted": len(trees["train"]),
+        "validated": len(trees["val"]),
+        "minutes": _minutes(log["seconds"].sum()),
+        "cpu_minutes": _minutes(log["cpu_seconds"].sum()),
+        "where": _where(),
+        "points": points(model, sides["val"], log, folder),
+    }
+    return checkpoints.load(folder), told
+
+
+def _mark(folder: Path, made_of: str) -> None:
+    """Raises InputError where the folder holds a training of other data, start or parameters."""
+    kept, mark = folder / "made_of.json", {"made_of": made_of}
+    if read_json(kept) not in ({}, mark):
+        raise InputError(f"{paths.shown(folder)} is of another training; remove or rename it")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(kept, mark)
+
+
+def points(model: RnaGpt, val: pd.DataFrame, log: pd.DataFrame, folder: Path) -> list[dict]:
+    """What each checkpoint of a training took so far, its validation loss and its accuracy on the
+    validation RNAs; the accuracy is kept beside the checkpoints."""
+    taken = log[["pairs", "seconds", "cpu_seconds"]].cumsum()
+    rows = log[["step", "val_loss"]].join(taken).dropna()
+    return [
+        {
+            "pairs": int(row.pairs),
+            "minutes": _minutes(row.seconds),
+            "cpu_minutes": _minutes(row.cpu_seconds),
+            "val_loss": round(float(row.val_loss), 4),
+            "val_accuracy": _val_accuracy(model, val, folder, int(row.step)),
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def _val_accuracy(model: RnaGpt, val: pd.DataFrame, folder: Path, step: int) -> float:
+    kept = folder / "scores" / f"step-{step:08d}.json"
+    if not kept.is_file():
+        checkpoints.restore(model, folder / "checkpoints" / kept.stem)
+        found = asked(model, val.sequence.tolist(), sorted(set(val.rna_type)))
+        kept.parent.mkdir(exist_ok=True)
+        right = (found == val.rna_type.to_numpy(str)).mean()
+        write_json(kept, {"accuracy": round(float(right), 4)})
+    return read_json(kept)["accuracy"]
+
+
+def asked(model: RnaGpt, sequences: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """The class that the model's answer about each RNA names, (n,) str; "" where it names none of
+    ``classes``, or several."""
+    vectors = model.encoder.encode(sequences)
+    replies = answers(model, vectors, [QUESTION] * len(vectors), max_new_tokens=LONGEST)
+    return np.array([one_class(reply.text, classes) for reply in replies], dtype=str)
+
+
+def one_class(text: str, classes: Sequence[str]) -> str:
+    """The one of ``classes`` that ``text`` names, in whole words; "" for none or several.
+
+    >>> one_class("The RNA is of the type group 2 intron.", ["Intron_gpI", "Intron_gpII"])
+    'Intron_gpII'
+    """
+    called = {said(name).casefold(): name for name in classes}
+    found = named(text, called)
+    return called[found.pop()] if len(found) == 1 else ""
+
+
+def said(name: str) -> str:
+    """What the answers call a class."""
+    return SAID.get(name, name)
+
+
+def _trees(model: RnaGpt, rnas: pd.DataFrame, folder: Path) -> Trees:
+    pairs = pd.DataFrame({
+        "rna_id": rnas["rna_id"],
+        "kind": TYPE.kind,
+        "question": QUESTION,
+        "answer": [TYPE.say([said(name)]) for name in rnas["rna_type"]],
+    })  # fmt: skip
+    vectors = encode_all(model.encoder, rnas["sequence"].tolist(), folder, "live")
+    return stage2_trees(model, rnas, pairs, vectors)
+
+
+def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:
+    """Hash of all that decides a measurement."""
+    data = [rnas["sequence"].tolist(), rnas["rna_type"].tolist(), side.tolist()]
+    start = read_json(checkpoints.find(START) / checkpoints.MANIFEST)["files"]
+    return digest([data, start, seed, PARAMS.key(), SAID, VAL_SHARE, POINTS])[:16]
+
+
+def _minutes(seconds: float) -> float:
+    return round(float(seconds) / 60, 1)
+
+
+def _where() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{platform.machine()}, {min(cores, torch.get_num_threads())} of {os.cpu_count()} cores, "
+        f"torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC).date().isoformat()}"
+    )
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    return _nrc_asking_page.render(read_json(RESULTS), SAID)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", type=Path, metavar="FASTA", help="nRC's training half")
+    parser.add_argument("--test", type=Path, metavar="FASTA", help="its test half")
+    parser.add_argument("--split", help="measure this split alone")
+    parser.add_argument("--seed", type=int, help="and this seed")
+    given = parser.parse_args()
+    try:
+        main(given.train, given.test, given.split, given.seed)
+    except InputError as error:
+        sys.exit(f"nrc_asking: {error}")
