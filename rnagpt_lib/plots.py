@@ -1,9 +1,10 @@
 """Figures out of a run's files, the same bytes for the same files; loads no model.
 
-The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5. Colours are Okabe
-and Ito's, told apart by colour-blind readers.
+The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5; ``plots_kinds`` has
+the figures by kind, length and type.
 """
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,36 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from rnagpt_lib import paths, report
+from rnagpt_lib import breakdowns, paths, plots_kinds, report
 from rnagpt_lib.files import sha256, write_json
-from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, Results, figure_folder, load
+from rnagpt_lib.plot_style import COLOURS, STYLE, closed
+from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, STAGE, Results, figure_folder, load
 from rnagpt_lib.stages import stage_folder
 
-COLOURS = {
-    "vanilla": "#999999",
-    "MA": "#56B4E9",
-    "IT": "#0072B2",
-    "floor.most_common": "#D55E00",
-    "floor.random": "#E69F00",
-    "floor.nearest": "#009E73",
-    "floor.length": "#A6761D",
-    "control.shuffled": "#CC79A7",
-    "control.swapped": "#882255",
-    "control.none": "#000000",
-    "it.no_ma": "#56B4E9",
-    "it.random_encoder": "#E69F00",
-    "it.text": "#009E73",
-    "it.blind": "#CC79A7",
-}
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
 FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
+FINE = (0.03, 0.07, 0.15, 0.3, 0.7, 1.5, 3, 7)  # between them, where the loss falls by little
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
 LADDER = "ladder.parquet"
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-         "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
-         "legend.frameon": False}  # fmt: skip
 
 
 def rouge(results: Results) -> Figure:
@@ -98,7 +82,7 @@ def ladder(results: Results) -> Figure:
         for (y, x), value in np.ndenumerate(shown.to_numpy()):
             colour = "white" if abs(value - 0.5) > 0.35 else "black"
             axis.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour)
-        axis.set_xticks(range(shown.shape[1]), shown.columns)
+        axis.set_xticks(range(shown.shape[1]), [rung.replace(" ", "\n") for rung in shown])
         axis.set_yticks(range(len(shown)), shown.index)
         axis.spines[:].set_visible(False)
         figure.colorbar(image, label="AUROC against the paraphrase")
@@ -110,16 +94,29 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "rouge": rouge,
     "semantic": semantic,
     "facts": facts,
+    "kinds": plots_kinds.kinds,
+    "lengths": plots_kinds.lengths,
+    "confusion": plots_kinds.confusion,
     "learning": learning,
     "ladder": ladder,
+}
+INPUTS = {  # files in the run's folder; of any other figure the scores
+    "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{breakdowns.SAMPLES}"),
+    "confusion": (f"{STAGE}/answers.parquet", breakdowns.PAIRS),
+    "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
+    "ladder": (f"{STAGE}/{LADDER}",),
 }
 
 
 def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     """Those of ``FIGURES`` that the run has values for."""
     lacks = set() if results.semantic else {"semantic"}
-    lacks |= set() if (results.folder / LADDER).is_file() else {"ladder"}
-    return {name: make for name, make in FIGURES.items() if name not in lacks}
+    lacks |= set() if len(breakdowns.type_answers(results)) else {"confusion"}
+    return {
+        name: make
+        for name, make in FIGURES.items()
+        if name not in lacks and all(path.is_file() for path in _inputs(results, name))
+    }
 
 
 def draw(run: str = "reference") -> list[Path]:
@@ -141,8 +138,8 @@ def save(figure: Figure, name: str, results: Results) -> Path:
     folder = figure_folder(results.run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
+    path.write_bytes(png(figure))
     with plt.rc_context(STYLE):
-        figure.savefig(path, metadata={"Software": None})
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     root = paths.runs()
     inputs = {p.relative_to(root).as_posix(): sha256(p) for p in _inputs(results, name)}
@@ -151,20 +148,22 @@ def save(figure: Figure, name: str, results: Results) -> Path:
     return path
 
 
+def png(figure: Figure) -> bytes:
+    """The figure as a picture."""
+    held = io.BytesIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(held, format="png", metadata={"Software": None})
+    return held.getvalue()
+
+
 def read_steps(run: str, stage: str) -> pd.DataFrame:
     """``steps.jsonl`` of a training stage: step, epoch, loss, lr, … and sometimes val_loss."""
-    lines = _steps(run, stage).read_text("utf-8").splitlines()
+    lines = (stage_folder(run, stage) / "steps.jsonl").read_text("utf-8").splitlines()
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def _steps(run: str, stage: str) -> Path:
-    return stage_folder(run, stage) / "steps.jsonl"
-
-
 def _inputs(results: Results, name: str) -> list[Path]:
-    if name == "learning":
-        return [_steps(results.run, stage) for stage in STAGES]
-    return [results.folder / (LADDER if name == "ladder" else "scores.parquet")]
+    return [results.folder.parent / file for file in INPUTS.get(name, (f"{STAGE}/scores.parquet",))]
 
 
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
@@ -234,13 +233,9 @@ def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
     loss.set(title=name, ylabel="loss (log scale)", yscale="log")
     loss.yaxis.set_major_formatter(ScalarFormatter())
     loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set_yticks([t for t in TICKS if steps.loss.min() / 1.5 < t < steps.loss.max() * 1.5])
+    low, high = steps.loss.min() / 1.5, steps.loss.max() * 1.5
+    ticks = TICKS if high > 15 * low else sorted((*TICKS, *FINE))
+    loss.set_yticks([tick for tick in ticks if low < tick < high])
     loss.legend()
     rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-
-
-def closed(figure: Figure) -> Figure:
-    """Out of pyplot's hands, so that a notebook shows it once and memory is freed."""
-    plt.close(figure)
-    return figure

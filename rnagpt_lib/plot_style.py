@@ -1,0 +1,40 @@
+"""How all figures look. Colours are Okabe and Ito's, told apart by colour-blind readers, and marks
+tell the models apart without colour."""
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+COLOURS = {
+    "vanilla": "#999999",
+    "MA": "#56B4E9",
+    "IT": "#0072B2",
+    "floor.most_common": "#D55E00",
+    "floor.random": "#E69F00",
+    "floor.nearest": "#009E73",
+    "floor.length": "#A6761D",
+    "control.shuffled": "#CC79A7",
+    "control.swapped": "#882255",
+    "control.none": "#000000",
+    "it.no_ma": "#56B4E9",
+    "it.random_encoder": "#E69F00",
+    "it.text": "#009E73",
+    "it.blind": "#CC79A7",
+}
+MARKS = {  # floors are hollow
+    "vanilla": "o",
+    "MA": "s",
+    "IT": "D",
+    "floor.most_common": "^",
+    "floor.random": "v",
+    "floor.nearest": "o",
+    "floor.length": "s",
+}
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+         "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
+         "legend.frameon": False}  # fmt: skip
+
+
+def closed(figure: Figure) -> Figure:
+    """Out of pyplot's hands, so that a notebook shows it once and memory is freed."""
+    plt.close(figure)
+    return figure
