@@ -10,7 +10,6 @@ from rnagpt_lib import scores
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.relations import RELATIONS, entity
 from rnagpt_lib.results import MODELS, Results
-from rnagpt_lib.stages import STAGES, stage_folder
 
 PAIRS = "03_decompose_qa/pairs.parquet"
 SAMPLES = "samples.parquet"
@@ -96,7 +95,7 @@ def type_answers(results: Results) -> pd.DataFrame:
 def _types(results: Results) -> set[str]:
     """The lexicon of RNA types, out of 03's pairs."""
     pairs = pd.read_parquet(
-        stage_folder(results.run, STAGES[3]).parent / PAIRS,
+        results.folder.parent / PAIRS,
         columns=["form", "question", "answer"],
         filters=[("kind", "==", "rna_type"), ("form", "==", "open")],
     )

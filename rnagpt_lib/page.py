@@ -60,10 +60,11 @@ def findings(sentences: Iterable[str]) -> str:
     return f'<ul class="findings">{"".join(f"<li>{escape(said)}</li>" for said in sentences)}</ul>'
 
 
-def image(data: bytes, kind: str, alt: str) -> str:
-    """A picture within the page; ``kind`` as in ``image/png``."""
+def image(data: bytes, kind: str, alt: str, width: int | None = None) -> str:
+    """A picture within the page; ``kind`` as in ``image/png``, ``width`` in pixels of the page."""
     encoded = base64.b64encode(data).decode()
-    return f'<p><img alt="{escape(alt)}" src="data:image/{kind};base64,{encoded}"></p>'
+    wide = f' width="{width}"' if width else ""
+    return f'<p><img alt="{escape(alt)}"{wide} src="data:image/{kind};base64,{encoded}"></p>'
 
 
 def _cut(text: str) -> str:

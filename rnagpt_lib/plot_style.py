@@ -31,7 +31,8 @@ MARKS = {  # floors are hollow
 }
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
-         "legend.frameon": False}  # fmt: skip
+         "legend.frameon": False,
+         "text.parse_math": False}  # a name from outside may hold a dollar sign  # fmt: skip
 
 
 def closed(figure: Figure) -> Figure:

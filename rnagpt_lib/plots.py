@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from rnagpt_lib import breakdowns, paths, plots_kinds, report
 from rnagpt_lib.files import sha256, write_json
 from rnagpt_lib.plot_style import COLOURS, STYLE, closed
-from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, STAGE, Results, figure_folder, load
+from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, SCORES, STAGE, Results, figure_folder, load
 from rnagpt_lib.stages import stage_folder
 
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
@@ -163,7 +163,7 @@ def read_steps(run: str, stage: str) -> pd.DataFrame:
 
 
 def _inputs(results: Results, name: str) -> list[Path]:
-    return [results.folder.parent / file for file in INPUTS.get(name, (f"{STAGE}/scores.parquet",))]
+    return [results.folder.parent / file for file in INPUTS.get(name, (f"{STAGE}/{SCORES}",))]
 
 
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:

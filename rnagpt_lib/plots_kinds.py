@@ -15,6 +15,7 @@ from rnagpt_lib.plot_style import COLOURS, MARKS, STYLE, closed
 from rnagpt_lib.results import FACTS, MODELS, Results
 
 KINDS = ("rna_type", "family", "local", "literature", "species")  # in this order, others after
+LONGEST = 30  # characters of a type's name
 WIDTH = 0.7  # of the slot that the models of one kind share
 
 
@@ -71,9 +72,10 @@ def confusion(results: Results) -> Figure:
             if share:
                 axis.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=8,
                           color="white" if share > 0.6 else "black")  # fmt: skip
-        axis.set_xticks(range(width), shares.columns, rotation=45, ha="right",
+        names = [_cut(name) for name in shares]
+        axis.set_xticks(range(width), names, rotation=45, ha="right",
                         rotation_mode="anchor")  # fmt: skip
-        rows = [f"{name} ({n})" for name, n in counts.sum(axis=1).items()]
+        rows = [f"{_cut(name)} ({n})" for name, n in counts.sum(axis=1).items()]
         axis.set_yticks(range(height), rows)
         axis.set_xticks(np.arange(width + 1) - 0.5, minor=True)
         axis.set_yticks(np.arange(height + 1) - 0.5, minor=True)
@@ -88,6 +90,10 @@ def confusion(results: Results) -> Figure:
 
 
 # --- parts
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _dots(

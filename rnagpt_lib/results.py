@@ -19,6 +19,7 @@ from rnagpt_lib.variants import TAKEN as VARIANTS
 
 STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"
+SCORES = "scores.parquet"
 MODELS = ("vanilla", "MA", "IT")
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
@@ -92,7 +93,7 @@ class Results:
 def load(run: str) -> Results:
     """The files of ``runs/<run>/06_ablations``. Raises InputError when it is not finished."""
     folder = stage_folder(run, STAGE)
-    if not (folder / "scores.parquet").is_file():
+    if not (folder / SCORES).is_file():
         raise InputError(f"{paths.shown(folder)} has no scores; {is_fresh(run, STAGE)}")
     read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
     read["differences"] = tables.read(folder / "differences.parquet", "differences")
