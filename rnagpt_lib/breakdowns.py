@@ -22,7 +22,7 @@ DRAWS = 1000
 
 
 def lengths(results: Results, metric: str = "rougeL") -> pd.DataFrame:
-    """Every model's answers: model, unit, kind, form, words (of the answer) and the metric's value."""
+    """Every model's answers: model, unit, kind, form, words of the answer, the metric's value."""
     samples = pd.read_parquet(
         results.folder / SAMPLES,
         columns=["model", "pair_id", "value"],

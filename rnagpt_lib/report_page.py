@@ -46,6 +46,7 @@ td { overflow-wrap: break-word; } td:first-child { min-width: 0; white-space: no
 """
 SCALE = plots.STYLE["figure.dpi"] / plots.STYLE["savefig.dpi"]  # texts of one size in all figures
 EXAMPLES = 2  # of each kind and form
+RECORDED = {"git": 12, "device": 40, "hash": 64}  # of a manifest, and how many characters
 SHOWN = (*MODELS, "floor.nearest")
 
 
@@ -155,7 +156,7 @@ def _provenance(found: Results) -> Iterator[str]:
         return
     rows = [
         [stage, str(about.get("key", {}).get("seed", "–")), about.get("finished", "–")]
-        + [str(about.get("git") or "–")[:12], str(about.get("device", "–")), about.get("hash", "–")]
+        + [str(about.get(what) or "–")[:longest] for what, longest in RECORDED.items()]
         for stage, about in read.items()
     ]
     versions = read.get(STAGE, {}).get("versions", {})
@@ -164,7 +165,7 @@ def _provenance(found: Results) -> Iterator[str]:
         f"<p>Run {escape(found.run)}; the hash of a stage is over its parameters and outputs. "
         f"Written by <code>rnagpt report --run {escape(found.run)}</code> from the run's files.</p>"
     )
-    yield page.table(["stage", "seed", "finished", "code (git)", "device", "hash"], rows, ())
+    yield page.table(["stage", "seed", "finished (UTC)", *RECORDED], rows, ())
     yield f'<p class="small">{escape(", ".join(f"{k} {v}" for k, v in versions.items()))}</p>'
 
 

@@ -44,7 +44,7 @@ def table_sets(many: Sequence[Results]) -> list[TableSet]:
 
 def side_by_side(many: Sequence[Results]) -> pd.DataFrame:
     """All runs in one table, a row for each run and model: RNAs and questions, ROUGE-L, the
-    headlines of the semantic scores that any run has, and ``fact.all``; – where one is lacking."""
+    headlines of the semantic scores that any run has, and ``fact.all``; – where one lacks."""
     found = dict.fromkeys(metric for r in many for metric in r.headlines)
     rows = [
         {"run": r.run, "source": shown(r), "model": model}

@@ -1,5 +1,5 @@
-"""What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), a page
-as chromium shows it, and what an executed notebook shows and should not."""
+"""What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), a
+page as chromium shows it, and what an executed notebook shows and should not."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The report: one inert page and LaTeX tables, out of a run's files, the same for the same files."""
+"""The report: an inert page and LaTeX tables, out of a run's files, the same for the same files."""
 
 import json
 import re
