@@ -13,6 +13,7 @@ from rnagpt_lib.results import MODELS, Results
 
 PAIRS = "03_decompose_qa/pairs.parquet"
 SAMPLES = "samples.parquet"
+KEY = ["model", "seed", "pair_id"]  # of an answer; a model may have been trained several times
 OWN_BIN = 16  # up to so many distinct lengths each stands alone, beyond there are BINS
 BINS = 10
 LEAST = 5  # units behind a bin
@@ -22,16 +23,16 @@ DRAWS = 1000
 
 
 def lengths(results: Results, metric: str = "rougeL") -> pd.DataFrame:
-    """Every model's answers: model, unit, kind, form, words of the answer, the metric's value."""
+    """Every model's answers: model, seed, unit, kind, form, words of the answer, the metric's value."""
     samples = pd.read_parquet(
         results.folder / SAMPLES,
-        columns=["model", "pair_id", "value"],
+        columns=[*KEY, "value"],
         filters=[("metric", "==", metric), ("model", "in", MODELS)],
     )
     answers = results.answers[results.answers.model.isin(MODELS)]
     words = answers.prediction.str.split().str.len()
-    about = answers[["model", "pair_id", "unit", "kind", "form"]].assign(words=words)
-    return about.merge(samples, on=["model", "pair_id"], validate="one_to_one")
+    about = answers[[*KEY, "unit", "kind", "form"]].assign(words=words)
+    return about.merge(samples, on=KEY, validate="one_to_one")
 
 
 def by_length(answers: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

@@ -29,6 +29,7 @@ MARKS = {  # floors are hollow
     "floor.nearest": "o",
     "floor.length": "s",
 }
+FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")  # a panel for each
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
          "legend.frameon": False,

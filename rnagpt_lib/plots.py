@@ -16,15 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from rnagpt_lib import breakdowns, paths, plots_kinds, report
+from rnagpt_lib import breakdowns, paths, plots_kinds, plots_variants, report, variant_report
 from rnagpt_lib.files import sha256, write_json
-from rnagpt_lib.plot_style import COLOURS, STYLE, closed
+from rnagpt_lib.plot_style import COLOURS, FACTS, STYLE, closed
 from rnagpt_lib.results import CONTROLS, FLOORS, MODELS, SCORES, STAGE, Results, figure_folder, load
 from rnagpt_lib.stages import stage_folder
 
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
-FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
 FINE = (0.03, 0.07, 0.15, 0.3, 0.7, 1.5, 3, 7)  # between them, where the loss falls by little
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
@@ -97,6 +96,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "kinds": plots_kinds.kinds,
     "lengths": plots_kinds.lengths,
     "confusion": plots_kinds.confusion,
+    "variants": plots_variants.variants,
     "learning": learning,
     "ladder": ladder,
 }
@@ -111,6 +111,7 @@ INPUTS = {  # files in the run's folder; of any other figure the scores
 def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     """Those of ``FIGURES`` that the run has values for."""
     lacks = set() if results.semantic else {"semantic"}
+    lacks |= set() if variant_report.there(results) else {"variants"}
     lacks |= set() if len(breakdowns.type_answers(results)) else {"confusion"}
     return {
         name: make

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnagpt_lib import variant_report
-from rnagpt_lib.plot_style import COLOURS, STYLE, closed
-from rnagpt_lib.plots import FACTS
+from rnagpt_lib.plot_style import COLOURS, FACTS, STYLE, closed
 from rnagpt_lib.results import Results
 
 BESIDE = ("floor.nearest", "floor.most_common")

@@ -22,6 +22,7 @@ SECTIONS = (  # title, why, tables, figures
     ("Seen and held out", "", ("strata",), ()),
     ("How much of a score is earned", "", ("place",), ()),
     ("Comparisons", "", ("differences",), ()),
+    ("What each part is worth", "", ("variants",), ("variants",)),
     ("In the paper's layout", "", ("rouge", "semantic"), ("rouge", "semantic")),
     ("RNA types", "", (), ("confusion",)),
     ("Which metric notices a wrong answer", "", (), ("ladder",)),
@@ -37,6 +38,7 @@ ALT = {
     "confusion": "Which RNA type IT names of RNAs of each type, as shares of the row",
     "ladder": "AUROC of each metric for each way to spoil an answer",
     "lengths": "ROUGE-L by the number of words of the answer, and how many answers have it",
+    "variants": "Facts of IT, of IT with one thing taken away, and of two floors; a dot a training",
     "learning": "Losses of both stages, and learning rates",
 }
 CSS = """
@@ -125,7 +127,8 @@ def _examples(found: Results) -> Iterator[str]:
     """The first questions of each kind and form by pair_id, which is a hash: as good as drawn."""
     asked = found.answers.drop_duplicates("pair_id").sort_values(["kind", "form", "pair_id"])
     chosen = asked.groupby(["kind", "form"]).head(EXAMPLES)
-    said = found.answers.set_index(["pair_id", "model"]).prediction
+    first = found.answers.drop_duplicates(["pair_id", "model"])  # the run's own training
+    said = first.set_index(["pair_id", "model"]).prediction
     questions = _questions(found.run, list(chosen.pair_id))
     models = [model for model in SHOWN if model in set(found.answers.model)]
     rows = [

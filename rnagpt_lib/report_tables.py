@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rnagpt_lib import breakdowns, plots, results, source_tables
+from rnagpt_lib import breakdowns, plots, results, source_tables, variant_report
 from rnagpt_lib.results import PRIMARY, Results, number
 
 MINIMAL = "minimal_pairs.parquet"
@@ -32,7 +32,8 @@ class Table:
 
 def tables(found: Results, others: Sequence[Results] = ()) -> dict[str, Table]:
     """All tables by name; with ``others`` those of every source, too."""
-    made = [*_facts(found), *_paper(found), *_answers(found), *_sources([found, *others])]
+    parts = (_facts(found), _variants(found), _paper(found), _answers(found))
+    made = [table for part in (*parts, _sources([found, *others])) for table in part]
     return {table.name: table for table in made}
 
 
@@ -63,6 +64,18 @@ def _facts(found: Results) -> Iterator[Table]:
         results.differences_table(found, PRIMARY),
         labels=3,
     )
+
+
+def _variants(found: Results) -> Iterator[Table]:
+    if variant_report.there(found):
+        yield Table(
+            "variants",
+            "IT with one thing taken away",
+            "Each variant with what it lacks, its trainings, its scores, and IT's lead over it with "
+            "95 % bounds over units and trainings.",
+            variant_report.table(found).astype(str).reset_index(),
+            labels=2,
+        )
 
 
 def _paper(found: Results) -> Iterator[Table]:

@@ -16,7 +16,7 @@ SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, 
 SEEDS = {"IT": 3, "it.text": 3, "it.blind": 1}  # trainings; of all others one
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum", "S_MiniLM.precision", "S_MiniLM.recall")
 METRICS += ("S_MiniLM.f1",)
-SCORED = ("answers", "samples", "scores", "differences")
+SCORED = ("answers", "samples", "scores", "differences", "trainings")
 TYPED = "The RNA is of the type {}."
 KINDS = ("rna_type", "family", "local", "literature")
 
