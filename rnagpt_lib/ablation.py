@@ -23,6 +23,7 @@ from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.evidence import Evidence
 from rnagpt_lib.generate import Answer, load_model
 from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.results import PRIMARY
 from rnagpt_lib.runs import Run
 from rnagpt_lib.semantic import Scorer
 from rnagpt_lib.stages import MANIFEST
@@ -35,17 +36,6 @@ CONTROLS = {  # what stands in each question's place of the sequence
 }
 KEYS = ["run", "source", "model", "seed", "pair_id", "rna_id", "unit", "kind", "form"]
 
-# What this project claims, fixed before any score is read: (model_a, model_b, metric).
-PRIMARY = (
-    ("IT", "vanilla", "rougeL"),
-    ("IT", "MA", "rougeL"),
-    ("IT", "vanilla", "fact.all"),
-    ("IT", "floor.most_common", "fact.all"),
-    ("IT", "floor.random", "fact.all"),
-    ("IT", "control.swapped", "fact.all"),
-    ("IT", "floor.nearest", "fact.local"),
-    *(("IT", name, "fact.local") for name in variants.TAKEN),
-)
 SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
 SECONDARY += ("fact.all", "fact.local", "fact.literature", "fact.closed")
 SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")

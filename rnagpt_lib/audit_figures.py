@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rnagpt_lib.audit import SIDES, STRATA
 from rnagpt_lib.audit_baselines import NAMES
 from rnagpt_lib.audit_findings import of, strata
-from rnagpt_lib.plots import COLOURS, STYLE
+from rnagpt_lib.plot_style import COLOURS, STYLE
 
 LOOKS = {  # stratum: colour and marker, told apart without colour, too
     "all": (COLOURS["IT"], "o"),

@@ -4,11 +4,9 @@ Everything comes from the audit's numbers. Whatever a data set brings (names, id
 `html.escape`; figures hold texts of our own alone, and the page forbids scripts and requests.
 """
 
-import base64
-from collections.abc import Iterable
 from html import escape
 
-from rnagpt_lib import audit_figures
+from rnagpt_lib import audit_figures, page
 from rnagpt_lib.audit import SIDES, STRATA
 from rnagpt_lib.audit_baselines import CLASSES, LEAST, NAMES
 from rnagpt_lib.audit_findings import findings, of, strata
@@ -19,6 +17,7 @@ METRICS = {
     "balanced": "the same, mean over the classes",
     "rougeL": "ROUGE-L",
 }
+SVG = "svg+xml"
 COUNTS = {
     "records": "records (RNA, question, answer)",
     "rnas": "RNAs: distinct sequences, T read as U",
@@ -31,47 +30,23 @@ COUNTS = {
     "rnas_with_relative": "RNAs with a relative on the same side",
     "rnas_with_ambiguous_letters": "RNAs with letters other than A, C, G, U or T",
 }
-LONGEST = 300  # characters of a cell
-NUMBER = ' class="n"'
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-CSS = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
-       padding: 0 1rem; background: #fff; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: .9rem; margin: .8rem 0; }
-th, td { border-bottom: 1px solid #ddd; padding: .3rem .7rem; text-align: left;
-         vertical-align: top; }
-td { overflow-wrap: anywhere; } td:first-child { min-width: 11rem; }
-td.n { white-space: nowrap; } td.n, th.n { text-align: right; }
-.findings li { margin: .5rem 0; } .small { color: #555; font-size: .9rem; }
-img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
-"""
 
 
 def render(found: dict) -> str:
     """The page of an audit (`audit.audit`)."""
-    names = " and ".join(escape(found["files"][side]["name"]) for side in SIDES)
+    names = " and ".join(found["files"][side]["name"] for side in SIDES)
     body = [
         "<h1>Audit of a data set</h1>",
-        f"<p>Train and test: <b>{names}</b>. What the test side shares with the train side, and "
-        "what it takes no language model to answer.</p>",
+        f"<p>Train and test: <b>{escape(names)}</b>. What the test side shares with the train "
+        "side, and what it takes no language model to answer.</p>",
         "<h2>Findings</h2>",
-        f'<ul class="findings">{"".join(f"<li>{escape(said)}</li>" for said in findings(found))}'
-        "</ul>",
+        page.findings(findings(found)),
         *_scores(found),
         *_shared(found),
         *_counts(found),
         *_how(found),
     ]
-    head = (
-        '<meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Audit: {names}</title><style>{CSS}</style>"
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(
-        [*body, "</body></html>\n"]
-    )
+    return page.document(f"Audit: {names}", body)
 
 
 # --- sections
@@ -82,8 +57,9 @@ def _scores(found: dict) -> list[str]:
         "<h2>What needs no language model</h2>",
         "<p>Each answers the test questions from the train records alone. A model says something "
         "of its own where it is above all of these, on the same records.</p>",
-        _image(
+        page.image(
             audit_figures.scores(found),
+            SVG,
             "Scores of the baselines with 95 % bounds; the table has the numbers",
         ),
     ]
@@ -100,7 +76,7 @@ def _scores(found: dict) -> list[str]:
             f"{STRATA[stratum]} (n = {row['records']:,} in {row['groups']:,} groups)"
             for stratum, row in zip(shown, sizes, strict=True)
         ]
-        parts += [f"<h3>{title[0].upper()}{title[1:]}</h3>", _table([title, *header], rows)]
+        parts += [f"<h3>{title[0].upper()}{title[1:]}</h3>", page.table([title, *header], rows)]
     return parts
 
 
@@ -138,10 +114,10 @@ def _shared(found: dict) -> list[str]:
     ]
     return [
         "<h2>What test shares with train</h2>",
-        _table(["in train, too", "of test"], rows),
+        page.table(["in train, too", "of test"], rows),
         *(
             ["<p>Some of these RNAs, the first of the file (all are in the JSON, "
-             "<code>overlapping</code>):</p>", _table(header, shown, numbers=(2, 3))]
+             "<code>overlapping</code>):</p>", page.table(header, shown, numbers=(2, 3))]
             if shown
             else []
         ),
@@ -157,12 +133,12 @@ def _counts(found: dict) -> list[str]:
     number = sum(found["files"][side]["left_out"] for side in SIDES)
     return [
         "<h2>The two sides</h2>",
-        _table(["", *SIDES], rows),
-        _image(audit_figures.lengths(found), "How long the RNAs of both sides are"),
+        page.table(["", *SIDES], rows),
+        page.image(audit_figures.lengths(found), SVG, "How long the RNAs of both sides are"),
         *(
             [
                 f"<h3>Records left out: {number:,}</h3>",
-                _table(["side", "record", "why"], left, numbers=()),
+                page.table(["side", "record", "why"], left, numbers=()),
             ]
             if number
             else []
@@ -178,7 +154,7 @@ def _how(found: dict) -> list[str]:
     ]  # fmt: skip
     return [
         "<h2>How this was counted</h2>",
-        _table(["side", "file", "read as", "sha256"], files, numbers=()),
+        page.table(["side", "file", "read as", "sha256"], files, numbers=()),
         f'<p class="small">Sequences are compared in upper case, with U for T; other IUPAC letters '
         "stay, and match themselves alone. Two RNAs are relatives when an alignment spans "
         f"{found['coverage']:.0%} of the shorter one at {found['identity']:.0%} identity, gaps "
@@ -196,37 +172,9 @@ def _how(found: dict) -> list[str]:
 # --- pieces
 
 
-def _table(header: list[str], rows: list[list[str]], numbers: Iterable[int] | None = None) -> str:
-    """A table of texts, all escaped; columns of ``numbers`` stand to the right (None: all but the
-    first)."""
-    right = set(range(1, len(header)) if numbers is None else numbers)
-
-    def line(cells: list[str], tag: str) -> str:
-        made = (
-            f"<{tag}{NUMBER if i in right else ''}>{escape(_cut(cell))}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-        return f"<tr>{''.join(made)}</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="wide"><table><thead>{line(header, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
 def _bounded(row: dict | None) -> str:
     return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–"
 
 
 def _share(number: int, total: int) -> str:
     return f"{number:,} of {total:,} ({number / total:.1%})"
-
-
-def _image(svg: bytes, alt: str) -> str:
-    data = base64.b64encode(svg).decode()
-    return f'<p><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></p>'

@@ -20,6 +20,7 @@ def commands() -> None:
     \b
     rnagpt demo                                  the whole path on the miniature world
     rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
+    rnagpt report --run mini                     its results as one page and as LaTeX tables
     rnagpt export-dataset mini rna-qa            its questions and answers, to share
     rnagpt export-model mini my-model            its model, to share
     rnagpt audit train.tsv test.tsv              what a test set of anybody's proves
@@ -209,6 +210,22 @@ def figures(run_id: str) -> None:
     from rnagpt_lib import plots
 
     plots.draw(run_id)
+
+
+@commands.command(short_help="Write a run's report: one page, and LaTeX tables.")
+@click.option("--run", "run_id", default="mini", show_default=True, help="Run id.")
+def report(run_id: str) -> None:
+    """Write the report of a run's notebook 06 again, from its files; loads no model.
+
+    \b
+    runs/RUN/06_ablations/report.html   tables, findings, figures, answers, provenance: one page
+                                        that needs no network and has no script
+    runs/RUN/06_ablations/tables/       the tables for a manuscript (LaTeX, booktabs), one file
+                                        each, and all_tables.tex, a document that holds them
+    """
+    from rnagpt_lib import report_files
+
+    report_files.say(run_id)
 
 
 @commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")

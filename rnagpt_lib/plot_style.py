@@ -1,4 +1,5 @@
-"""What all figures share. Colours are Okabe and Ito's, told apart by colour-blind readers."""
+"""How all figures look. Colours are Okabe and Ito's, told apart by colour-blind readers, and marks
+tell the models apart without colour."""
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -19,9 +20,20 @@ COLOURS = {
     "it.text": "#009E73",
     "it.blind": "#CC79A7",
 }
+MARKS = {  # floors are hollow
+    "vanilla": "o",
+    "MA": "s",
+    "IT": "D",
+    "floor.most_common": "^",
+    "floor.random": "v",
+    "floor.nearest": "o",
+    "floor.length": "s",
+}
+FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")  # a panel for each
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "svg.hashsalt": "rnagpt", "figure.dpi": 100, "savefig.dpi": 150,
-         "legend.frameon": False}  # fmt: skip
+         "legend.frameon": False,
+         "text.parse_math": False}  # a name from outside may hold a dollar sign  # fmt: skip
 
 
 def closed(figure: Figure) -> Figure:

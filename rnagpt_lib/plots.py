@@ -1,8 +1,10 @@
 """Figures out of a run's files, the same bytes for the same files; loads no model.
 
-The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5.
+The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5; ``plots_kinds`` has
+the figures by kind, length and type.
 """
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,18 +16,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from rnagpt_lib import paths, plots_identity, report
+from rnagpt_lib import (
+    breakdowns,
+    paths,
+    plots_identity,
+    plots_kinds,
+    plots_variants,
+    report,
+    variant_report,
+)
 from rnagpt_lib.files import sha256, write_json
-from rnagpt_lib.plot_style import COLOURS, STYLE, closed
-from rnagpt_lib.results import CONTROLS, FLOORS, IDENTITY, MODELS, Results, figure_folder, load
+from rnagpt_lib.plot_style import COLOURS, FACTS, STYLE, closed
+from rnagpt_lib.results import (
+    CONTROLS,
+    FLOORS,
+    IDENTITY,
+    MODELS,
+    SCORES,
+    STAGE,
+    Results,
+    figure_folder,
+    load,
+)
 from rnagpt_lib.stages import stage_folder
 
 LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
 MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
-FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
+FINE = (0.03, 0.07, 0.15, 0.3, 0.7, 1.5, 3, 7)  # between them, where the loss falls by little
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
-TABLES = {"ladder": "ladder.parquet", "identity": IDENTITY}  # figures with a table of their own
+LADDER = "ladder.parquet"
 
 
 def rouge(results: Results) -> Figure:
@@ -70,7 +90,7 @@ def learning(results: Results) -> Figure:
 
 def ladder(results: Results) -> Figure:
     """Which metric notices what: AUROC of every rung of spoilt answers against the paraphrase."""
-    table = pd.read_parquet(results.folder / TABLES["ladder"])
+    table = pd.read_parquet(results.folder / LADDER)
     shown = table.pivot(index="metric", columns="rung", values="value")
     shown = shown.loc[table["metric"].unique(), table["rung"].unique()]
     with plt.rc_context(STYLE):
@@ -79,7 +99,7 @@ def ladder(results: Results) -> Figure:
         for (y, x), value in np.ndenumerate(shown.to_numpy()):
             colour = "white" if abs(value - 0.5) > 0.35 else "black"
             axis.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour)
-        axis.set_xticks(range(shown.shape[1]), shown.columns)
+        axis.set_xticks(range(shown.shape[1]), [rung.replace(" ", "\n") for rung in shown])
         axis.set_yticks(range(len(shown)), shown.index)
         axis.spines[:].set_visible(False)
         figure.colorbar(image, label="AUROC against the paraphrase")
@@ -91,17 +111,33 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "rouge": rouge,
     "semantic": semantic,
     "facts": facts,
+    "kinds": plots_kinds.kinds,
+    "lengths": plots_kinds.lengths,
+    "confusion": plots_kinds.confusion,
+    "variants": plots_variants.variants,
     "learning": learning,
     "ladder": ladder,
     "identity": plots_identity.identity,
+}
+INPUTS = {  # files in the run's folder; of any other figure the scores
+    "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{breakdowns.SAMPLES}"),
+    "confusion": (f"{STAGE}/answers.parquet", breakdowns.PAIRS),
+    "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
+    "ladder": (f"{STAGE}/{LADDER}",),
+    "identity": (f"{STAGE}/{IDENTITY}",),
 }
 
 
 def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     """Those of ``FIGURES`` that the run has values for."""
     lacks = set() if results.semantic else {"semantic"}
-    lacks |= {name for name, file in TABLES.items() if not (results.folder / file).is_file()}
-    return {name: make for name, make in FIGURES.items() if name not in lacks}
+    lacks |= set() if variant_report.there(results) else {"variants"}
+    lacks |= set() if len(breakdowns.type_answers(results)) else {"confusion"}
+    return {
+        name: make
+        for name, make in FIGURES.items()
+        if name not in lacks and all(path.is_file() for path in _inputs(results, name))
+    }
 
 
 def draw(run: str = "reference") -> list[Path]:
@@ -123,8 +159,8 @@ def save(figure: Figure, name: str, results: Results) -> Path:
     folder = figure_folder(results.run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
+    path.write_bytes(png(figure))
     with plt.rc_context(STYLE):
-        figure.savefig(path, metadata={"Software": None})
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     root = paths.runs()
     inputs = {p.relative_to(root).as_posix(): sha256(p) for p in _inputs(results, name)}
@@ -133,20 +169,22 @@ def save(figure: Figure, name: str, results: Results) -> Path:
     return path
 
 
+def png(figure: Figure) -> bytes:
+    """The figure as a picture."""
+    held = io.BytesIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(held, format="png", metadata={"Software": None})
+    return held.getvalue()
+
+
 def read_steps(run: str, stage: str) -> pd.DataFrame:
     """``steps.jsonl`` of a training stage: step, epoch, loss, lr, … and sometimes val_loss."""
-    lines = _steps(run, stage).read_text("utf-8").splitlines()
+    lines = (stage_folder(run, stage) / "steps.jsonl").read_text("utf-8").splitlines()
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def _steps(run: str, stage: str) -> Path:
-    return stage_folder(run, stage) / "steps.jsonl"
-
-
 def _inputs(results: Results, name: str) -> list[Path]:
-    if name == "learning":
-        return [_steps(results.run, stage) for stage in STAGES]
-    return [results.folder / TABLES.get(name, "scores.parquet")]
+    return [results.folder.parent / file for file in INPUTS.get(name, (f"{STAGE}/{SCORES}",))]
 
 
 def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
@@ -216,7 +254,9 @@ def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
     loss.set(title=name, ylabel="loss (log scale)", yscale="log")
     loss.yaxis.set_major_formatter(ScalarFormatter())
     loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set_yticks([t for t in TICKS if steps.loss.min() / 1.5 < t < steps.loss.max() * 1.5])
+    low, high = steps.loss.min() / 1.5, steps.loss.max() * 1.5
+    ticks = TICKS if high > 15 * low else sorted((*TICKS, *FINE))
+    loss.set_yticks([tick for tick in ticks if low < tick < high])
     loss.legend()
     rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))

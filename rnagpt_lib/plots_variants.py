@@ -6,10 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnagpt_lib import variant_report
-from rnagpt_lib.plot_style import COLOURS, STYLE, closed
+from rnagpt_lib.plot_style import COLOURS, FACTS, STYLE, closed
 from rnagpt_lib.results import Results
 
-FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")
 BESIDE = ("floor.nearest", "floor.most_common")
 OFF = 0.22  # how far below its mean a training's dot lies
 

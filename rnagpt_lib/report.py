@@ -13,6 +13,7 @@ from rnagpt_lib.results import (
     FACTS,
     FLOORS,
     MODELS,
+    SCORES,
     STAGE,
     Results,
     facts_table,
@@ -132,7 +133,7 @@ def ablation(run: str) -> str:
 
 def readme(run: str = "reference") -> str:
     """What stands between the README's markers, rendered from the run's files alone."""
-    if not (stage_folder(run, STAGE) / "scores.parquet").is_file():
+    if not (stage_folder(run, STAGE) / SCORES).is_file():
         return NOTHING_YET
     results = load(run)
     cosines = ", or cosines where they are called so" if results.cosines else ""

@@ -20,10 +20,23 @@ from rnagpt_lib.variants import TAKEN as VARIANTS
 STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"
 IDENTITY = "identity.parquet"
+ANNOTATIONS = {"answers": "annotations_written.parquet", "scores": "annotations_scored.parquet"}
+SCORES = "scores.parquet"
 MODELS = ("vanilla", "MA", "IT")
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
 FACTS = ("rna_type", "family", "local", "literature", "all", "closed", "species", "abstention")
+# What this project claims, fixed before any score is read: (model_a, model_b, metric).
+PRIMARY = (
+    ("IT", "vanilla", "rougeL"),
+    ("IT", "MA", "rougeL"),
+    ("IT", "vanilla", "fact.all"),
+    ("IT", "floor.most_common", "fact.all"),
+    ("IT", "floor.random", "fact.all"),
+    ("IT", "control.swapped", "fact.all"),
+    ("IT", "floor.nearest", "fact.local"),
+    *(("IT", name, "fact.local") for name in VARIANTS),
+)
 PAPER_SOURCE = {"dnc": "D&C", "single_pass": "D&C", "given": "AIS"}
 
 
@@ -82,7 +95,7 @@ class Results:
 def load(run: str) -> Results:
     """The files of ``runs/<run>/06_ablations``. Raises InputError when it is not finished."""
     folder = stage_folder(run, STAGE)
-    if not (folder / "scores.parquet").is_file():
+    if not (folder / SCORES).is_file():
         raise InputError(f"{paths.shown(folder)} has no scores; {is_fresh(run, STAGE)}")
     read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
     read["differences"] = tables.read(folder / "differences.parquet", "differences")
@@ -96,10 +109,7 @@ def load(run: str) -> Results:
 def load_annotations(results: Results) -> Results:
     """The same of the annotations that MA wrote (notebook 06, ``annotations_*.parquet``): its
     models are MA and the floors, its questions RNAs. Raises InputError where there are none."""
-    read = {
-        name: tables.read(results.folder / f"annotations_{file}.parquet", name)
-        for name, file in (("answers", "written"), ("scores", "scored"))
-    }
+    read = {name: tables.read(results.folder / file, name) for name, file in ANNOTATIONS.items()}
     return replace(results, **read, differences=results.differences[:0])
 
 
@@ -219,17 +229,6 @@ def differences_table(results: Results, primary: Sequence[tuple] = ()) -> pd.Dat
     bounds = [f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
     clear = ["yes" if row.low > 0 or row.high < 0 else "no" for row in table.itertuples()]
     return table.assign(difference=bounds, clear=clear)[["difference", "clear"]].reset_index()
-
-
-def side_by_side(many: Sequence[Results], metrics: Sequence[str]) -> pd.DataFrame:
-    """Runs (such as sources of annotations) beside each other: one row per run and model."""
-    rows = [
-        {"run": r.run, "source": r.source, "model": model}
-        | {title(m): number(r.value(model, m)) for m in metrics}
-        for r in many
-        for model in MODELS
-    ]
-    return pd.DataFrame(rows).set_index(["run", "source", "model"])
 
 
 def headline(results: Results) -> dict[str, dict[str, float]]:

@@ -2,7 +2,8 @@
 
 A stage's outputs are all files of its folder but for the executed notebook, the manifest,
 ``params.json`` (its hash counts the parameters themselves), names with a leading dot,
-training ``state/`` and ``figures/``, which are redrawn from the rest: those may come and go.
+training ``state/``, and what is redrawn from the rest (``figures/``, ``report.html``, ``tables/``):
+those may come and go.
 """
 
 import json
@@ -32,7 +33,8 @@ NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "params.json",
     "metrics.json",
 )
-NO_RESULTS = {"state", "figures", "rnagpt"}
+REPORT, TABLES = "report.html", "tables"
+NO_RESULTS = {"state", "figures", REPORT, TABLES, "rnagpt"}
 
 
 def stage_folder(run_id: str, stage: str) -> Path:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from rnagpt_lib import paths
 from rnagpt_lib.files import read_json
-from rnagpt_lib.plots import STYLE
+from rnagpt_lib.plot_style import STYLE
 
 AGAINST = "batch 1"  # the paper's recipe, which the others are held against
 LOOKS = {

@@ -16,17 +16,23 @@ SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, 
 SEEDS = {"IT": 3, "it.text": 3, "it.blind": 1}  # trainings; of all others one
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum", "S_MiniLM.precision", "S_MiniLM.recall")
 METRICS += ("S_MiniLM.f1",)
+SCORED = ("answers", "samples", "scores", "differences", "trainings")
+TYPED = "The RNA is of the type {}."
 KINDS = ("rna_type", "family", "local", "literature")
 
 
 def write(run: str, seed: int = 0) -> None:
-    """``answers``, ``scores``, ``differences``, ``ladder``, ``identity``, ``metrics.json``, both stages' steps."""
+    """06's ``answers``, ``samples``, ``scores``, ``differences``, ``ladder``, ``identity``, ``minimal_pairs`` and
+    ``metrics.json``, 03's ``rnas`` and ``pairs``, and both trainings' steps."""
     folder = stage_folder(run, "06_ablations")
-    folder.mkdir(parents=True)
-    for name, frame in _frames(run, seed).items():
-        tables.write(folder / f"{name}.parquet", name, frame)
+    frames = _frames(run, seed)
+    for stage, names in {"06_ablations": SCORED, "03_decompose_qa": ("rnas", "pairs")}.items():
+        stage_folder(run, stage).mkdir(parents=True)
+        for name in names:
+            tables.write(stage_folder(run, stage) / f"{name}.parquet", name, frames[name])
     _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
     _by_identity(run, seed).to_parquet(folder / "identity.parquet")
+    _minimal().to_parquet(folder / "minimal_pairs.parquet")
     pairs = {"n": 40, "followed": 0.925, "flipped": 0.05}
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
@@ -48,6 +54,14 @@ def _rungs(rng) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
 
 
+def _minimal() -> pd.DataFrame:
+    """40 pairs, of which 37 are followed and 2 flipped."""
+    order = range(40)
+    return pd.DataFrame({"relation": [("isotype", "target")[i % 2] for i in order],
+                         "followed": [i < 37 for i in order],
+                         "flipped": [i < 2 for i in order]})  # fmt: skip
+
+
 @functools.cache
 def _by_identity(run: str, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
@@ -63,11 +77,30 @@ def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
     answers, samples, asked = _rows(run, np.random.default_rng(seed))
     ids = dict.fromkeys([*samples.metric.unique(), "fact.all"], "fake")
     return {
+        "rnas": _rnas(answers.rna_id.unique()),
+        "pairs": _pairs(answers),
         "answers": answers,
+        "samples": samples,
         "scores": bounds.score_table(samples, asked, ids, 200, seed),
         "differences": bounds.differences(samples, asked, comparisons(), 200, seed),
         "trainings": bounds.by_training(samples, asked),
     }
+
+
+def _rnas(ids) -> pd.DataFrame:
+    texts = dict.fromkeys(("rna_type", "species", "taxid", "family", "description", "unit"), "")
+    return tables.frame("rnas", ({"rna_id": i, "sequence": "ACGU", "length": 4, "split": "test"}
+                                 | texts for i in ids))  # fmt: skip
+
+
+def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
+    asked = answers.drop_duplicates("pair_id").rename(columns={"reference": "answer"})
+    questions = {"rna_type": "What type of RNA is the RNA?"}
+    return asked.assign(
+        question=[questions.get(kind, f"What of {kind}?") for kind in asked.kind],
+        article_ids=[[] for _ in range(len(asked))],
+        prompt_version="fake",
+    )[[*tables.COLUMNS["pairs"]]]
 
 
 def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -81,7 +114,8 @@ def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             key = {"run": run, "source": "dnc", "model": model, "seed": training, "pair_id": pair,
                    "rna_id": f"R{i // 4}", "unit": unit, "kind": kind, "form": "open"}  # fmt: skip
             skill = SKILL.get(model, 0.15)
-            answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": "x",
+            told = TYPED.format(("tRNA", "rRNA")[i % 3 == 0]) if kind == "rna_type" else "x"
+            answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": told,
                                   "n_tokens": 6, "stop_reason": "eos"})  # fmt: skip
             values = {m: float(np.clip(rng.normal(skill, 0.1), 0, 1)) for m in METRICS}
             values |= {f"fact.{kind}": float(rng.random() < skill)}

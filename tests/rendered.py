@@ -1,8 +1,9 @@
-"""What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), and
-what an executed notebook shows and should not."""
+"""What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), a
+page as chromium shows it, and what an executed notebook shows and should not."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from rnagpt_lib import paths
 
@@ -36,6 +38,36 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+class Tags(HTMLParser):
+    """Which tags a page has, their attributes, and the text that a reader sees."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text = set(), [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def shown(page: Path) -> str:
+    """What chromium makes of a page, without a network; the test is skipped without chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-sync",
+        f"--user-data-dir={page.parent}/user", "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
 def pages(texts: list[str]) -> list[Page]:

@@ -3,9 +3,6 @@
 import json
 import random
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -22,6 +19,7 @@ from rnagpt_lib import (
     relatives,
 )
 from rnagpt_lib.sequences import kmers
+from tests.rendered import Tags, shown
 from tests.test_relatives import edited
 
 PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -275,20 +273,6 @@ def test_shares_are_never_rounded_to_none_or_all():
 # --- page and command
 
 
-class Tags(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.text = set(), [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """An audit of a set that brings a payload wherever it can."""
@@ -335,17 +319,9 @@ def test_one_audit_is_one_page(hostile):
 
 
 def test_chromium_shows_the_page_without_a_network(hostile, tmp_path):
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("chromium is not installed")
     path = tmp_path / "audit.html"
     path.write_text(audit_page.render(hostile), "utf-8")
-    command = [
-        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-sync", f"--user-data-dir={tmp_path}/user",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    dom = shown(path)
     assert dom.count("<img ") == 2 and "<script" not in dom
 
 

@@ -76,7 +76,7 @@ def scored() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     near = pd.Series([0.3, 0.5, 0.7, 0.9], [f"R{i}" for i in range(4)])
     knows = {"IT": lambda i: 1, "MA": lambda i: 0, "floor.nearest": lambda i: i // 2, "x": int}
     samples = pd.DataFrame(
-        {"run": "r", "source": "dnc", "model": model, "pair_id": row.pair_id, "unit": row.unit,
+        {"run": "r", "source": "dnc", "model": model, "seed": 0, "pair_id": row.pair_id, "unit": row.unit,
          "kind": row.kind, "form": "open", "metric": metric,
          "value": float(right(int(row.rna_id[1])))}
         for model, right in knows.items() for row in asked.itertuples()

@@ -9,6 +9,7 @@ import pytest
 
 from rnagpt_lib import paths, plots, report, results
 from rnagpt_lib.files import sha256
+from rnagpt_lib.stages import stage_folder
 
 
 @pytest.fixture
@@ -52,6 +53,31 @@ def test_bars_show_the_values(found):
     metrics = ("rouge1", "rouge2", "rougeL")
     expected = [found.value(m, metric) for m in ("vanilla", "MA", "IT") for metric in metrics]
     assert heights == expected
+
+
+def test_kinds_show_facts_and_rouge_of_models_and_floors(found):
+    figure = plots.FIGURES["kinds"](found)
+    facts, rouge = figure.axes
+    assert [t.get_text() for t in facts.get_xticklabels()] == list(fake_results.KINDS)
+    shown = [line.get_ydata() for line in rouge.lines if line.get_label() in ("IT", "_nolegend_")]
+    expected = [found.value("IT", "rougeL", kind=kind) for kind in fake_results.KINDS]
+    assert any(list(heights) == expected for heights in shown)
+
+
+def test_confusion_is_drawn_where_the_type_was_asked(found):
+    figure = plots.FIGURES["confusion"](found)
+    rows = figure.axes[0].images[0].get_array()
+    assert rows.shape == (2, 4) and rows.sum(axis=1).tolist() == [1, 1]
+    (stage_folder("fake", "03_decompose_qa") / "pairs.parquet").unlink()
+    assert "confusion" not in plots.drawable(found)
+    other = found.answers[found.answers.kind != "rna_type"]
+    without = results.Results("fake", found.folder, other, found.scores, found.differences, {})
+    assert "confusion" not in plots.drawable(without)
+
+
+def test_a_run_of_an_older_version_is_drawn_as_far_as_it_goes(found):
+    (found.folder / plots.LADDER).unlink()
+    assert set(plots.FIGURES) - set(plots.drawable(found)) == {"ladder"}
 
 
 def test_learning_curves_without_validation(found):

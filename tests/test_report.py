@@ -75,11 +75,6 @@ def test_differences_say_which_are_clear(found):
     assert len(results.differences_table(found)) > 20
 
 
-def test_runs_stand_side_by_side(found):
-    table = results.side_by_side([found, found], ["rougeL", "fact.all"])
-    assert table.shape == (6, 2)
-
-
 def test_findings_are_computed(found):
     text = " ".join(report.findings(found))
     assert "IT 0." in text and "do not overlap" in text and "loses" in text

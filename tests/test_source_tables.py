@@ -1,0 +1,99 @@
+"""Runs beside each other: the paper's layout for each source, and what cannot be compared."""
+
+import dataclasses
+
+import fake_results
+import pandas as pd
+import pytest
+
+from rnagpt_lib import paper, results, source_tables
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.stages import stage_folder
+
+
+@pytest.fixture
+def found(own_runs) -> results.Results:
+    fake_results.write("fake")
+    return results.load("fake")
+
+
+def made(name: str, source: str, **columns) -> results.Results:
+    """A second finished run of another source."""
+    fake_results.write(name, seed=1)
+    other = results.load(name)
+    return dataclasses.replace(other, scores=other.scores.assign(source=source, **columns))
+
+
+def change(name: str, **columns) -> None:
+    """Other columns in a run's table of RNAs."""
+    path = stage_folder(name, "03_decompose_qa") / "rnas.parquet"
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+
+
+def test_each_source_has_its_set_with_its_own_values_of_the_paper(found):
+    many = [made("single", "single_pass"), found, made("ai", "given")]
+    sets = source_tables.table_sets(many)
+    assert [(s.run, s.source) for s in sets] == [
+        ("ai", "litsumm"), ("fake", "dnc"), ("single", "single_pass"),
+    ]  # fmt: skip
+    published = paper.scores().set_index(["table", "model", "metric"]).value
+    for tables, number in zip(sets, (1, 3, 3), strict=True):
+        beside = tables.rouge.loc["IT", "ROUGE-2 (paper)"]
+        assert beside == f"{published[number + 1, 'IT', 'rouge2']:.4f}"
+        triple = [f"{published[number, 'MA', f'S_Pub.{part}']:.4f}" for part in paper.PARTS]
+        assert tables.semantic.loc["MA", "S_Pub (paper)"] == " / ".join(triple)
+        assert f"Tables {number} and {number + 1}" in tables.beside
+        assert "S_Pub" not in tables.semantic and "S_MiniLM" in tables.semantic
+    assert "no table of a single pass" in sets[2].beside
+
+
+def test_all_runs_in_one_table(found):
+    other = made("ai", "given")
+    lacking = dataclasses.replace(
+        other, scores=other.scores[~other.scores.metric.str.startswith("S_")]
+    )
+    table = source_tables.side_by_side([found, lacking])
+    assert list(table.index.get_level_values("source").unique()) == ["dnc", "litsumm"]
+    assert table.loc[("fake", "dnc", "IT"), "ROUGE-L"] == f"{found.value('IT', 'rougeL'):.4f}"
+    assert set(table.xs("ai")["S_MiniLM F1"]) == {"–"}
+    assert set(table.questions) == {160} and set(table.RNAs) == {40}
+
+
+def test_runs_about_the_same_rnas_compare(found):
+    assert source_tables.notes(found, [made("ai", "given")]) == []
+    assert source_tables.notes(found, []) == []
+
+
+def test_other_test_rnas_are_said_and_counted(found):
+    other = made("ai", "given")
+    fewer = other.answers[other.answers.rna_id.isin(["R0", "R1", "R2"])]
+    [said] = source_tables.notes(found, [dataclasses.replace(other, answers=fewer)])
+    assert said.startswith("Run ai was asked about 3 RNAs and run fake about 40, of which 3 are")
+
+
+def test_other_definitions_are_said(found):
+    [said] = source_tables.notes(found, [made("old", "dnc", definition="fact-1")])
+    assert ", fact.all, " in said and "as fact-1, run fake as fake" in said
+
+
+@pytest.mark.parametrize(
+    "columns, words",
+    [
+        ({"sequence": "GGGG"}, "R0 is another sequence there"),
+        ({"rna_id": [f"X{i}" for i in range(40)]}, "no RNA in common"),
+    ],
+)
+def test_runs_about_others_are_refused(found, columns, words):
+    other = made("ai", "given")
+    change("ai", **columns)
+    ids = {f"R{i}": f"X{i}" for i in range(40)} if "rna_id" in columns else {}
+    answers = other.answers.assign(rna_id=other.answers.rna_id.replace(ids))
+    with pytest.raises(InputError, match=f"run ai cannot stand beside run fake: .*{words}"):
+        source_tables.notes(found, [dataclasses.replace(other, answers=answers)])
+
+
+def test_a_run_without_its_rnas_is_told_what_to_run(found):
+    other = made("ai", "given")
+    (stage_folder("ai", "03_decompose_qa") / "rnas.parquet").unlink()
+    with pytest.raises(InputError, match="run ai has no 03_decompose_qa/rnas.parquet"):
+        source_tables.notes(found, [other])
