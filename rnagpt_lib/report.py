@@ -147,6 +147,7 @@ def readme(run: str = "reference") -> str:
         *_figure(run, "facts", "Facts by family seen or held out, with floors and controls"),
         "`fact.all` by stratum, with 95 % bootstrap bounds over units:",
         markdown(strata_table(results)),
+        *_variants(results),
         "In the layout of the paper's tables; its values are labelled, come from other data, "
         "and are no target:",
         markdown(rouge_table(results)),
@@ -155,6 +156,19 @@ def readme(run: str = "reference") -> str:
         *_figure(run, "learning", "Losses of both stages, and learning rates"),
     ]
     return "\n\n".join(parts)
+
+
+def _variants(results: Results) -> list[str]:
+    if not variant_report.there(results):
+        return []
+    often = set(variant_report.trainings(results).values())
+    seeds = "with one seed" if often == {1} else "with several seeds, which the bounds cover too"
+    return [
+        "IT trained again on the same pairs, in as many steps, with one thing taken away, "
+        f"{seeds}; differences are IT minus the variant, with 95 % bounds:",
+        markdown(variant_report.table(results)),
+        *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
+    ]
 
 
 def _figure(run: str, name: str, alt: str) -> list[str]:

@@ -1,0 +1,71 @@
+"""What the variants show: rows and sentences are the scores', and say only what bounds allow."""
+
+from dataclasses import replace
+
+import fake_results
+import pytest
+
+from rnagpt_lib import plots_variants, report, results, variant_report
+
+
+@pytest.fixture
+def found(own_runs) -> results.Results:
+    fake_results.write("fake")
+    return results.load("fake")
+
+
+def with_difference(found, value, low, high):
+    """IT − it.text on local facts, as if it had been measured so."""
+    table = found.differences.copy()
+    row = (table.model_a == "IT") & (table.model_b == "it.text") & (table.metric == "fact.local")
+    assert row.sum() == 1
+    table.loc[row, ["value", "low", "high"]] = value, low, high
+    return replace(found, differences=table)
+
+
+def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
+    table = variant_report.table(found)
+    assert list(table.index) == ["it.text", "it.blind"]
+    assert table.trainings.tolist() == [3, 1]
+    row = found.differences.query(
+        "model_a == 'IT' and model_b == 'it.blind' and metric == 'fact.all'"
+    ).iloc[0]
+    told = f"{row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+    assert table.loc["it.blind", "IT − it, fact.all"] == told
+    assert table.loc["it.text", "rougeL"] == f"{found.value('it.text', 'rougeL'):.2f}"
+
+
+@pytest.mark.parametrize(
+    "bounds, verdict",
+    [
+        ((0.2, 0.1, 0.3), "IT is better (3 trainings of each)"),
+        ((-0.2, -0.3, -0.1), "it.text is better (3 trainings of each)"),
+        ((0.1, -0.1, 0.3), "no difference is shown (3 trainings of each)"),
+    ],
+)
+def test_sentences_say_what_the_bounds_allow(found, bounds, verdict):
+    text, blind = variant_report.findings(with_difference(found, *bounds))
+    assert text.startswith("Without soft tokens (it.text) fact.local is ") and verdict in text
+    assert "(one training of each, which says nothing of other seeds)" in blind
+    assert set(variant_report.findings(found)) <= set(report.findings(found))
+
+
+def test_without_variants_nothing_is_said(found):
+    scores = found.scores[~found.scores.model.str.startswith("it.")]
+    without = replace(found, scores=scores)
+    assert variant_report.findings(without) == [] and variant_report.table(without).empty
+    assert variant_report.there(without) == []
+
+
+def test_the_readme_has_them(found):
+    text = report.readme("fake")
+    assert "with several seeds, which the bounds cover too" in text
+    assert report.markdown(variant_report.table(found)) in text
+
+
+def test_the_figure_shows_every_training(found):
+    axis = plots_variants.variants(found).axes[-1]  # fact.local
+    shown = {round(x, 9) for line in axis.lines for x in line.get_xdata()}
+    each = found.trainings.query("model == 'IT' and metric == 'fact.local'").value
+    assert len(each) == 3 and {round(value, 9) for value in each} <= shown
+    assert round(found.value("IT", "fact.local"), 9) in shown
