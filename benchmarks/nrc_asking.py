@@ -26,10 +26,10 @@ from benchmarks._nrc_asking_page import METHODS
 from benchmarks.trajectories import Clocked
 from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
 from rnagpt_lib import train as training
+from rnagpt_lib.decoding import answers
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.generate import answers
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.profiles import Stage2
 from rnagpt_lib.relations import RELATIONS

@@ -37,9 +37,9 @@ from rnagpt_lib import (
     trajectories,
 )
 from rnagpt_lib import train as training
+from rnagpt_lib.decoding import answers
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.generate import answers
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.packing import Tree
 from rnagpt_lib.pretrain import read_before

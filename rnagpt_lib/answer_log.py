@@ -12,8 +12,9 @@ from dataclasses import astuple
 import torch
 
 from rnagpt_lib import progress
+from rnagpt_lib.decoding import Answer, Batch, Make
 from rnagpt_lib.files import digest
-from rnagpt_lib.generate import Answer, Batch, Chat, Make
+from rnagpt_lib.generate import Chat
 from rnagpt_lib.runs import Run
 from rnagpt_lib.spool import Spool
 
@@ -61,7 +62,7 @@ class Asking:
 
 
 class _Kept:
-    """``keep`` of ``generate.answers``; ``made``: how many answers were not there yet."""
+    """``keep`` of ``decoding.answers``; ``made``: how many answers were not there yet."""
 
     def __init__(self, spool: Spool, key: str, name: str):
         self.spool, self.key, self.name, self.made = spool, key, name, 0

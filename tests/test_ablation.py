@@ -7,7 +7,7 @@ import pytest
 from test_floors import tables as _tables  # noqa: F401  (the small table of RNAs and pairs)
 
 from rnagpt_lib import ablation, bounds, cases, floors
-from rnagpt_lib.generate import Answer
+from rnagpt_lib.decoding import Answer
 from rnagpt_lib.profiles import Ablations
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.scores import lexicon

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rnagpt_lib import ablation, answer_log, floors, generate, paths
+from rnagpt_lib import ablation, answer_log, decoding, floors, generate, paths
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Ablations
 from rnagpt_lib.runs import Run
@@ -49,13 +49,13 @@ def run(tmp_path):
 @pytest.fixture
 def together(monkeypatch) -> list[list[int]]:
     """The batches that were answered since the list was last cleared."""
-    asked, answer = [], generate._together
+    asked, answer = [], decoding._together
 
     def noted(model, rnas, questions, batch, *rest):
         asked.append(batch)
         return answer(model, rnas, questions, batch, *rest)
 
-    monkeypatch.setattr(generate, "_together", noted)
+    monkeypatch.setattr(decoding, "_together", noted)
     return asked
 
 
@@ -83,7 +83,7 @@ def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkey
     expected = chat.answers(sequences, questions, 2)
     batches = together.copy()
     together.clear()
-    answer = generate._together
+    answer = decoding._together
     calls = count()
 
     def stops(*given):
@@ -91,7 +91,7 @@ def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkey
             raise KeyboardInterrupt
         return answer(*given)
 
-    monkeypatch.setattr(generate, "_together", stops)
+    monkeypatch.setattr(decoding, "_together", stops)
     if stop < len(batches):
         with pytest.raises(KeyboardInterrupt):
             answer_log.Asking(chat, run)("IT", sequences, questions)
@@ -141,15 +141,15 @@ def evaluated(run: Run) -> pd.DataFrame:
 KILLED = """
 import os, signal, sys
 from itertools import count
-from rnagpt_lib import generate
+from rnagpt_lib import decoding
 from rnagpt_lib.runs import Run
 from tests.test_answer_log import OPENED, evaluated
-answer, calls = generate._decode, count()
+answer, calls = decoding._decode, count()
 def dies(*given):
     if next(calls) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer(*given)
-generate._decode = dies
+decoding._decode = dies
 evaluated(Run.open("06_ablations", **OPENED))
 """
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from rnagpt_lib import base_llm
+from rnagpt_lib.decoding import answers
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.generate import answers
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import collate
 from rnagpt_lib.template import ids

@@ -6,9 +6,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rnagpt_lib import generate, kvcache
+from rnagpt_lib import decoding, generate, kvcache
+from rnagpt_lib.decoding import answers
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.generate import Chat, answers, read_sequence
+from rnagpt_lib.generate import Chat, read_sequence
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.trees import stage1_trees
 
@@ -94,7 +95,7 @@ def test_batched_answers_are_the_naive_ones(tiny, batch_size):
 def test_a_question_asked_twice_is_answered_once(tiny):
     rnas, questions = requests()
     twice = [*zip(rnas, questions, strict=True)] * 2
-    order = [i for batch in generate._batches(
+    order = [i for batch in decoding._batches(
         [rna for rna, _ in twice], [(id(rna), q) for rna, q in twice], 4
     ) for i in batch]  # fmt: skip
     assert len(order) == len({(id(rna), q) for rna, q in twice})
@@ -168,7 +169,7 @@ def say(tiny, monkeypatch, text: str, end: list[int], annotate: bool = False) ->
     )
     if annotate:
         monkeypatch.setattr(RnaGpt, "soft", lambda self, vectors: torch.zeros(len(vectors), 1))
-        return generate.annotations(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
+        return decoding.annotations(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
     return answers(tiny, ["ACGU"], ["Why?"], max_new_tokens=12)[0]
 
 
@@ -197,7 +198,7 @@ def test_what_does_not_fit_into_the_context_is_refused(tiny):
         answers(tiny, [torch.zeros(room, DIM)], ["Why?"], max_new_tokens=1)
     long = torch.zeros(room - 1, DIM)  # with BOS, no token is left to write
     with pytest.raises(InputError, match=f"with annotation takes {room + 1:,} tokens"):
-        generate.annotations(tiny, [long], max_new_tokens=1)
+        decoding.annotations(tiny, [long], max_new_tokens=1)
 
 
 def test_stops_at_the_limit(tiny, monkeypatch):

@@ -8,10 +8,10 @@ from tiny_model import TINY, interrupted_after, write_llm
 
 from benchmarks import nrc, nrc_asking
 from rnagpt_lib import base_llm, checkpoints, paths
+from rnagpt_lib.decoding import Answer
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.generate import Answer
 from rnagpt_lib.model import Config, RnaGpt, trainable
 from rnagpt_lib.step_log import read_log
 

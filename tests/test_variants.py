@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from tiny_model import TINY, config_of, make_trees, rna_tables, write_llm
 
 from rnagpt_lib import checkpoints, tables, variant_training, variants
+from rnagpt_lib.decoding import answers
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.generate import answers
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Stage1, Stage2
 from rnagpt_lib.stages import outputs, stage_folder
