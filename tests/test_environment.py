@@ -120,7 +120,7 @@ def test_every_import_is_a_declared_dependency(folder):
 def test_make_has_the_targets_that_people_are_told_of():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", text, re.M))
-    named = "setup demo test test-slow reference rehearse figures bench base-models lint".split()
+    named = "setup demo test test-slow reference reference-ablations rehearse figures bench base-models lint".split()
     assert targets == set(named)
     for name in named[1:]:
         assert re.search(rf"^{name}: setup$", text, re.M), f"{name} sets up first"

@@ -68,7 +68,7 @@ def run_of(name: str, split: str, value: float, source: str = "dnc") -> results.
     """A finished run of one sample, with a 03 that was given ``split``."""
     fake_results.write(name)
     about = stages.stage_folder(name, "03_decompose_qa") / "params.json"
-    about.parent.mkdir(parents=True)
+    about.parent.mkdir(parents=True, exist_ok=True)
     about.write_text(json.dumps({"params": {"split": split}}))
     found = results.load(name)
     key = {"run": name, "source": source, "model": "IT", "seed": 0, "pair_id": "P", "rna_id": "R",
