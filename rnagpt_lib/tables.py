@@ -176,7 +176,7 @@ def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     """
     arrow = _checked(path, table, frame)
     with replacing(path) as temporary:
-        pq.write_table(arrow, temporary, row_group_size=GROUP)
+        pq.write_table(arrow, temporary, row_group_size=GROUP, compression="zstd")
     return path
 
 
