@@ -84,6 +84,7 @@ def by_metric(rated: pd.DataFrame, samples: pd.DataFrame, draws: Bootstrap) -> p
     facts = samples.metric.isin([f"fact.{kind}" for kind in OVERALL])
     samples = samples[facts | ~samples.metric.str.startswith("fact.")]
     samples = samples.assign(metric=samples.metric.mask(facts, "fact.all"))
+    samples = samples.drop_duplicates(["model", "pair_id", "metric"])  # of the rated training
     mean = rated.assign(rating=(rated.one + rated.other) / 2)
     both = mean.merge(samples[["model", "pair_id", "metric", "value"]], on=["model", "pair_id"])
     rows = {}

@@ -44,7 +44,8 @@ def draw(
     rng.shuffle(dealt)
     key = told.loc[[place for place, _ in dealt], ["pair_id", "unit", "question", "reference"]]
     key = key.assign(model=[model for _, model in dealt], item=range(1, len(dealt) + 1))
-    given = answers[["model", "pair_id", "prediction"]].rename(columns={"prediction": "answer"})
+    first = answers.drop_duplicates(["model", "pair_id"])  # the run's own training stands first
+    given = first[["model", "pair_id", "prediction"]].rename(columns={"prediction": "answer"})
     whole = key.merge(given, on=["model", "pair_id"], how="left", validate="one_to_one")
     return whole[["item", *TEXTS]], whole[["item", "model", "pair_id", "unit"]]
 

@@ -45,6 +45,14 @@ def test_only_what_a_sequence_can_answer_is_asked():
     assert first.pair_id.is_unique, "no question comes twice before all have come"
 
 
+def test_of_a_model_with_several_trainings_the_first_is_rated():
+    answers, asked = tables()
+    again = answers[answers.model == "IT"].assign(prediction="of another seed")
+    both = ratings.draw(pd.concat([answers, again], ignore_index=True), asked, n=20, seed=1)
+    for one, alone in zip(both, ratings.draw(answers, asked, n=20, seed=1), strict=True):
+        pd.testing.assert_frame_equal(one, alone)
+
+
 def test_the_seed_alone_decides():
     one, other, third = (ratings.draw(*tables(), n=20, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one[0], other[0])
