@@ -19,8 +19,8 @@ test-slow: setup
 reference: setup
 	$(PY) -m rnagpt_lib demo --profile reference
 reference-ablations: setup
-	$(PY) -m rnagpt_lib train-variants --run $(RUN)
-	$(PY) -m rnagpt_lib run 06 --profile $(RUN) --run $(RUN)
+	$(PY) -m rnagpt_lib train-variants --run reference
+	$(PY) -m rnagpt_lib run 06 --profile reference
 rehearse: setup
 	$(PY) -m tests.rehearsal
 figures: setup

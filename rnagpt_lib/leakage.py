@@ -56,9 +56,11 @@ def missing(found: Mapping[str, Results], run: str) -> list[str]:
 
 
 def scored(found: Mapping[str, Results], n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """`compared` of IT and the floor in finished runs, by their files."""
+    """`compared` of IT and the floor in finished runs, by their files; of each run's own training,
+    whatever other seeds stand beside it."""
     samples = {s: tables.read(r.folder / "samples.parquet", "samples") for s, r in found.items()}
-    return compared(samples, n, seed)
+    first = ["model", "pair_id", "metric"]
+    return compared({s: own.drop_duplicates(first) for s, own in samples.items()}, n, seed)
 
 
 def copied(

@@ -11,7 +11,7 @@ Notebook 06 asks those that it finds finished.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +93,10 @@ class Training:
         manifest = read_json(self.folder / MANIFEST)
         return manifest.get("status") == "finished" and manifest["key"] == self.key()
 
+    def has_weights(self) -> bool:
+        """Whether its checkpoints are here: of a published run only the manifests are."""
+        return (self.folder / "checkpoints").is_dir()
+
 
 def seed_of(run: str) -> int:
     """The seed of a run's own stage 2."""
@@ -110,24 +114,27 @@ def found(run: str) -> list[Training]:
     whose weights are not here."""
     folder = paths.runs() / run / "variants"
     made = (path.name.rpartition("-seed") for path in folder.glob("*-seed*"))
-    there = [Training(run, name, int(seed)) for name, _, seed in made if name in VARIANTS]
+    there = [
+        Training(run, name, int(seed))
+        for name, _, seed in made
+        if name in VARIANTS and seed.isdecimal()
+    ]
     order = list(VARIANTS)
     there.sort(key=lambda training: (order.index(training.name), training.seed))
     finished = [training for training in there if training.is_finished()]
-    here = [t for t in finished if (t.folder / "checkpoints").is_dir()]
     for training in finished:
-        if training not in here:
+        if not training.has_weights():
             print(f"{paths.shown(training.folder)}: trained, but its weights are not here")
-    return here
+    return [training for training in finished if training.has_weights()]
 
 
 def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int) -> list[Training]:
-    """Train what is not finished yet of ``names`` with ``seeds``, ``workers`` at a time, each in
-    a process of its own on one thread; all that were asked for, in order.
+    """Train what of ``names`` with ``seeds`` is not finished yet, or not here, ``workers`` at a
+    time, each in a process of its own on one thread; all that were asked for, in order.
 
-    A training that was stopped goes on from its newest checkpoint. Raises InputError for an
-    unknown name, for a run whose 04 or 05 is not finished, and, once the others have ended, where
-    a training failed.
+    A training that was stopped goes on from its newest checkpoint; where this is interrupted, its
+    trainings end, too. Raises InputError for an unknown name, for a run whose 04 or 05 is not
+    finished, and, once the others have ended, where a training failed.
     """
     for stage in (FIRST, SECOND):
         if reason := is_fresh(run, stage):
@@ -137,12 +144,11 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
             raise InputError(f"variant {name!r} is unknown; variants are {', '.join(VARIANTS)}")
     asked = [Training(run, name, seed) for seed in seeds for name in names]
     asked = [training for training in asked if not training.is_the_runs_own]
-    todo = [training for training in asked if not training.is_finished()]
+    todo = [t for t in asked if not (t.is_finished() and t.has_weights())]
     print(f"{len(asked) - len(todo)} of {len(asked)} trainings stand already", flush=True)
     failed = []
-    with ThreadPoolExecutor(workers) as pool, progress.bar(total=len(todo), unit="training") as bar:
-        for done in as_completed([pool.submit(_in_a_process, training) for training in todo]):
-            training, problem = done.result()
+    with _Processes(workers) as processes, progress.bar(total=len(todo), unit="training") as bar:
+        for training, problem in processes.train(todo):
             bar.update()
             told = f"{training.name}, seed {training.seed}: {problem or 'trained'}"
             print(f"{told} ({paths.shown(training.folder)})", flush=True)
@@ -152,21 +158,37 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
     return asked
 
 
-def _in_a_process(training: Training) -> tuple[Training, str | None]:
-    """Train in a child; None, or the last thing that it said before it failed."""
-    training.folder.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "rnagpt_lib.variant_training",
-        *map(str, vars(training).values()),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    last = ""
-    with Popen(command, env=environment, stdout=PIPE, stderr=STDOUT, text=True) as child:
-        with (training.folder / "train.log").open("a", encoding="utf-8") as log:
-            for line in child.stdout:
-                log.write(line)
-                log.flush()
-                last = line.strip() or last
-    return training, None if child.returncode == 0 else last or f"exit code {child.returncode}"
+class _Processes:
+    """Trainings in children, some at a time; none is left when the block ends."""
+
+    def __init__(self, workers: int) -> None:
+        self.pool, self.children = ThreadPoolExecutor(workers), set()
+
+    def __enter__(self) -> "_Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for child in list(self.children):
+            child.terminate()
+        self.pool.shutdown()
+
+    def train(self, todo: Sequence[Training]) -> Iterator[tuple[Training, str | None]]:
+        """Each training as it ends; None, or the last thing that it said before it failed."""
+        for done in as_completed([self.pool.submit(self._one, training) for training in todo]):
+            yield done.result()
+
+    def _one(self, training: Training) -> tuple[Training, str | None]:
+        training.folder.mkdir(parents=True, exist_ok=True)
+        given = (training.run, training.name, str(training.seed))
+        command = [sys.executable, "-m", "rnagpt_lib.variant_training", *given]
+        environment, last = os.environ | {"OMP_NUM_THREADS": "1"}, ""
+        with Popen(command, env=environment, stdout=PIPE, stderr=STDOUT, text=True) as child:
+            self.children.add(child)
+            with (training.folder / "train.log").open("a", encoding="utf-8") as log:
+                for line in child.stdout:
+                    log.write(line)
+                    log.flush()
+                    last = line.strip() or last
+        self.children.discard(child)
+        return training, None if child.returncode == 0 else last or f"exit code {child.returncode}"

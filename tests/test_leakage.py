@@ -131,3 +131,12 @@ def test_the_floor_that_copies_gains_what_a_split_leaks(twins):
 def test_the_same_seed_draws_the_same(twins):
     one, other = (leakage.copied(*twins, n=100, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_of_a_run_with_several_seeds_its_own_training_counts():
+    found = leakage.of_runs([run_of("a", "random", 1.0), run_of("b", "cluster", 0.0)])
+    alone = leakage.scored(found, 50)
+    path = found["random"].folder / "samples.parquet"
+    samples = tables.read(path, "samples")
+    tables.write(path, "samples", pd.concat([samples, samples.assign(seed=1, value=0.0)]))
+    pd.testing.assert_frame_equal(leakage.scored(found, 50), alone)

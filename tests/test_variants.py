@@ -173,7 +173,7 @@ def test_only_what_is_taken_away_differs(run):
     assert logs[0].loss.tolist() != logs[1].loss.tolist()
 
 
-def test_a_random_encoder_is_the_seeds_and_comes_along(run, tmp_path):
+def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     training = Training(run, "it.random_encoder", 1)
     variant_training.train(training)
     fresh = Encoder.fresh(TINY, seed=1)
@@ -240,6 +240,58 @@ def test_a_training_without_its_weights_is_told_and_left_out(run, capsys):
     os.rename(folder / "checkpoints", folder / "elsewhere")
     assert variants.found(run) == []
     assert "it.blind-seed0: trained, but its weights are not here" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_published_training_without_its_weights_is_made_again(run, capsys):
+    """A clone has the manifest alone: it is not taken for a training that can be asked."""
+    whole = trained("it.blind")
+    folder = Training(run, "it.blind", 0).folder
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "steps.jsonl").unlink()
+    variants.train_all(run, ["it.blind"], [0], 1)
+    assert "0 of 1 trainings stand already" in capsys.readouterr().out
+    assert same(weights(Training(run, "it.blind", 0)), whole)
+    assert len(variants.found(run)) == 1
+
+
+def test_other_folders_are_no_trainings(run):
+    trained("it.blind")
+    folder = Training(run, "it.blind", 0).folder
+    shutil.copytree(folder, folder.with_name("it.blind-seed0-old"))
+    shutil.copytree(folder, folder.with_name("it.other-seed0"))
+    assert [t.folder for t in variants.found(run)] == [folder]
+
+
+@pytest.mark.slow
+def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_runs):
+    """SIGINT to the command alone, once the first of two trainings has begun."""
+    told = 'print("begun", flush=True); [*sys.stdin]'  # what the child does instead of training
+    program = (
+        "import os, sys\n"
+        "from rnagpt_lib import variants\n"
+        "real = variants.Popen\n"
+        "def child(command, **named):\n"
+        f"    made = real([command[0], '-c', {('import sys; ' + told)!r}], stdin=-1, **named)\n"
+        "    print(made.pid, flush=True)\n"
+        "    return made\n"
+        "variants.Popen = child\n"
+        "variants.train_all('tiny', ['it.blind', 'it.text'], [0], 1)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as command:
+        assert command.stdout.readline() == "0 of 2 trainings stand already\n"
+        child = int(command.stdout.readline())
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) != 0
+        assert command.stdout.read() == ""  # no second child
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not Training(run, "it.text", 0).folder.exists()
 
 
 def test_bad_input_is_named(run):
