@@ -20,11 +20,11 @@ from rnagpt_lib import (
     world_probes,
 )
 from rnagpt_lib.bounds import Bootstrap
-from rnagpt_lib.decoding import Answer
 from rnagpt_lib.evidence import Evidence
 from rnagpt_lib.generate import load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.results import PRIMARY
+from rnagpt_lib.rows import Answer
 from rnagpt_lib.runs import Run
 from rnagpt_lib.semantic import Scorer
 from rnagpt_lib.stages import MANIFEST

@@ -10,8 +10,8 @@ import pandas as pd
 from rnagpt_lib import floors, tables
 from rnagpt_lib.ablation import frame
 from rnagpt_lib.answer_log import Asking
-from rnagpt_lib.decoding import Answer
 from rnagpt_lib.generate import load_model
+from rnagpt_lib.rows import Answer
 from rnagpt_lib.runs import Run
 from rnagpt_lib.trees import annotation_texts
 

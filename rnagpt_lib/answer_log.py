@@ -12,9 +12,10 @@ from dataclasses import astuple
 import torch
 
 from rnagpt_lib import progress
-from rnagpt_lib.decoding import Answer, Batch, Make
+from rnagpt_lib.decoding import Batch, Make
 from rnagpt_lib.files import digest
 from rnagpt_lib.generate import Chat
+from rnagpt_lib.rows import Answer
 from rnagpt_lib.runs import Run
 from rnagpt_lib.spool import Spool
 

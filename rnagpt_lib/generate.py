@@ -8,10 +8,11 @@ import torch
 from peft import PeftModel
 
 from rnagpt_lib import checkpoints, decoding, exported, paths
-from rnagpt_lib.decoding import Answer, Keep, Rna
+from rnagpt_lib.decoding import Keep, Rna
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt
+from rnagpt_lib.rows import GREEDY, Answer, Sampling
 from rnagpt_lib.sequences import WINDOW, normalise
 from rnagpt_lib.stages import stage_folder
 
@@ -57,20 +58,28 @@ class Chat:
         questions: Sequence[str],
         batch_size: int = 64,
         keep: Keep | None = None,
+        sampling: Sampling = GREEDY,
     ) -> list[Answer]:
         """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
         encoder, or as letters (vanilla, too), or not at all.
 
-        None puts no RNA between the tags: what the words alone tell. ``keep`` as of `answers`.
+        None puts no RNA between the tags: what the words alone tell. ``keep`` and ``sampling`` as
+        of ``decoding.answers``.
         """
         distinct = sorted({s for s in sequences if s is not None})
-        reads = "letters" if self.name == "vanilla" else self.model.config.reads
-        read: Sequence[Rna] = distinct if reads == "letters" else [None] * len(distinct)
-        if reads == "vectors":
-            read = self.encoder.encode(distinct)
-        rnas: dict[str | None, Rna] = {None: None, **dict(zip(distinct, read, strict=True))}
+        read = dict(zip(distinct, self.read(distinct), strict=True))
+        rnas: dict[str | None, Rna] = {None: None, **read}
         options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
-        return decoding.answers(self.model, [rnas[s] for s in sequences], questions, **options)
+        drawn = {"sampling": sampling, "names": sequences}
+        asked = [rnas[sequence] for sequence in sequences]
+        return decoding.answers(self.model, asked, questions, **options, **drawn)
+
+    def read(self, sequences: Sequence[str]) -> Sequence[Rna]:
+        """What stands for each RNA in the prompt: its embeddings (L, D), its letters, or None."""
+        reads = "letters" if self.name == "vanilla" else self.model.config.reads
+        if reads == "vectors":
+            return self.encoder.encode(sequences)
+        return sequences if reads == "letters" else [None] * len(sequences)
 
     def annotations(
         self, sequences: Sequence[str], batch_size: int = 64, keep: Keep | None = None

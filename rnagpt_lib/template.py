@@ -15,13 +15,15 @@ class Template:
     The pieces before and after ``placeholder``, and the answer, are tokenised each on its own,
     so that a prompt has the same ids whatever follows it. The space after ``###Assistant:``
     belongs to the answer: LLMs write " The" as one token. Stage 1 has no text at all:
-    BOS, soft tokens, annotation, EOS.
+    BOS, soft tokens, annotation, EOS. ``later`` is a further question of a chat: behind the answer
+    before it and that one's EOS.
     """
 
     prompt: str = "###Human: <RNA><RNAHere></RNA> {question} ###Assistant:"
     answer: str = " {answer}"
     placeholder: str = "<RNAHere>"
     stop: str = "###"
+    later: str = "###Human: {question} ###Assistant:"
 
     def text(self, question: str, rna: str | None = None) -> str:
         """The prompt with the placeholder, or with ``rna`` in its place."""
@@ -35,6 +37,10 @@ class Template:
     def question_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
         """What stands between the RNA and the answer."""
         return ids(tokenizer, self._ask(self.prompt.split(self.placeholder)[1], question))
+
+    def later_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        """A question behind an earlier answer; the RNA stands in the first one's prompt."""
+        return ids(tokenizer, self._ask(self.later, question))
 
     def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
         """The answer and EOS; these carry the loss of stage 2."""

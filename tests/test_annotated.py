@@ -8,9 +8,9 @@ from test_floors import tables  # noqa: F401  (the small table of RNAs and pairs
 
 from rnagpt_lib import ablation, annotated, bounds, evidence, floors, results
 from rnagpt_lib import tables as contracts
-from rnagpt_lib.decoding import Answer
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Ablations
+from rnagpt_lib.rows import Answer
 
 TOLD = [  # the second sentence first: they are joined by their numbers
     ("R0", "dnc", 1, "This RNA is associated with glioma.", ["A0"]),

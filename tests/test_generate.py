@@ -161,12 +161,17 @@ class Script:
         return type("Out", (), {"logits": logits})
 
 
-def say(tiny, monkeypatch, text: str, end: list[int], annotate: bool = False) -> generate.Answer:
+def scripted(tiny, monkeypatch, text: str, end: list[int], pieces: int = 2) -> None:
+    """The model says ``text`` from now on, whatever it is asked."""
     tokens = tiny.tokenizer(text, add_special_tokens=False)["input_ids"] + end
-    monkeypatch.setitem(tiny._modules, "llm", Script(tiny, tokens, 2 - annotate))
+    monkeypatch.setitem(tiny._modules, "llm", Script(tiny, tokens, pieces))
     monkeypatch.setattr(
         RnaGpt, "embed", lambda self, ids: torch.zeros(*torch.as_tensor(ids).shape, 1)
     )
+
+
+def say(tiny, monkeypatch, text: str, end: list[int], annotate: bool = False) -> generate.Answer:
+    scripted(tiny, monkeypatch, text, end, 2 - annotate)
     if annotate:
         monkeypatch.setattr(RnaGpt, "soft", lambda self, vectors: torch.zeros(len(vectors), 1))
         return decoding.annotations(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
