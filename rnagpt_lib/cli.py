@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import yaml
 
+from rnagpt_lib import cli_chat
 from rnagpt_lib.errors import InputError, NotebookFailed
 
 
@@ -20,6 +21,7 @@ def commands() -> None:
     \b
     rnagpt demo                                  the whole path on the miniature world
     rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
+    rnagpt ask --fasta my.fa --question "..."    a model's answers about your RNAs; chat: talk to it
     rnagpt report --run mini                     its results as one page and as LaTeX tables
     rnagpt export-dataset mini rna-qa            its questions and answers, to share
     rnagpt export-model mini my-model            its model, to share
@@ -436,6 +438,10 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     )
     click.echo(f"{source}: sha256 {sha256(source)}")
     click.echo(f"{out}: {size}; sha256 of its weights {encoder.hash}")
+
+
+commands.add_command(cli_chat.ask)
+commands.add_command(cli_chat.chat)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def answers(
     ``sampling`` says otherwise; ``names[i]`` then tells RNAs apart for its draws. Raises InputError
     where prompt and answer do not fit into the LLM's context.
     """
-    _check_room(model, rnas, questions, max_new_tokens)
+    check_room(model, rnas, questions, max_new_tokens)
     keys = [(id(rna), question) for rna, question in zip(rnas, questions, strict=True)]
     batches = list(_batches(rnas, keys, batch_size))
     drawn = [drawn_for(*one) for one in zip(names or repeat(None), questions, strict=False)]
@@ -117,10 +117,13 @@ def annotations(
     return [found[i] for i in range(len(rnas))]
 
 
-def _check_room(
+def check_room(
     model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], max_new_tokens: int
 ) -> None:
-    """A soft token or letter for each nucleotide, then the question and room for the answer."""
+    """A soft token or letter for each nucleotide, then the question and room for the answer.
+
+    Raises InputError where that is more than the LLM reads.
+    """
     before = len(model.template.prefix_ids(model.tokenizer))
     asked = [len(model.template.question_ids(model.tokenizer, q)) for q in set(questions)]
     needed = before + max(asked, default=0) + max_new_tokens

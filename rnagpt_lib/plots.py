@@ -19,6 +19,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from rnagpt_lib import (
     breakdowns,
     paths,
+    plots_cases,
     plots_identity,
     plots_kinds,
     plots_variants,
@@ -119,12 +120,14 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "ladder": ladder,
     "identity": plots_identity.identity,
 }
+CASES = "cases"  # of notebook 07, which comes after the report of 06
 INPUTS = {  # files in the run's folder; of any other figure the scores
     "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{breakdowns.SAMPLES}"),
     "confusion": (f"{STAGE}/answers.parquet", breakdowns.PAIRS),
     "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
     "ladder": (f"{STAGE}/{LADDER}",),
     "identity": (f"{STAGE}/{IDENTITY}",),
+    CASES: (plots_cases.HELD_OUT,),
 }
 
 
@@ -143,7 +146,10 @@ def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
 def draw(run: str = "reference") -> list[Path]:
     """Redraw every figure of a run; for the reference run the README's tables, too."""
     results = load(run)
-    drawn = [save(make(results), name, results) for name, make in drawable(results).items()]
+    figures = drawable(results)
+    if all(path.is_file() for path in _inputs(results, CASES)):
+        figures[CASES] = plots_cases.cases
+    drawn = [save(make(results), name, results) for name, make in figures.items()]
     for path in drawn:
         print(f"{paths.shown(path)} (.pdf, .json)")
     if run == "reference":
@@ -164,7 +170,8 @@ def save(figure: Figure, name: str, results: Results) -> Path:
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     root = paths.runs()
     inputs = {p.relative_to(root).as_posix(): sha256(p) for p in _inputs(results, name)}
-    about = {"run": results.run, "notebook": "06_ablations", "inputs": inputs}
+    notebook = "07_case_studies" if name == CASES else STAGE
+    about = {"run": results.run, "notebook": notebook, "inputs": inputs}
     write_json(path.with_suffix(".json"), about)
     return path
 

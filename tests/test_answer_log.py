@@ -144,12 +144,12 @@ from itertools import count
 from rnagpt_lib import decoding
 from rnagpt_lib.runs import Run
 from tests.test_answer_log import OPENED, evaluated
-answer, calls = decoding._decode, count()
+answer, calls = decoding._decoded, count()
 def dies(*given):
     if next(calls) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer(*given)
-decoding._decode = dies
+decoding._decoded = dies
 evaluated(Run.open("06_ablations", **OPENED))
 """
 

@@ -1,0 +1,124 @@
+"""Answers as a file: JSON lines, a table with tabs, or Markdown. Foreign text acts in none of them."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from rnagpt_lib import markdown
+from rnagpt_lib.errors import InputError
+
+VERSION = 1  # of what a row holds
+ENDINGS = (".jsonl", ".tsv", ".md")
+COLUMNS = (
+    "id",
+    "line",
+    "nt",
+    "question",
+    "answer",
+    "stop_reason",
+    "model",
+    "statements",
+    "nearest",
+)
+COLUMNS += ("identity", "notes", "refused")
+
+
+def ending(out: Path) -> str:
+    """The format of a path. Raises InputError for one that is not written."""
+    if out.suffix not in ENDINGS:
+        raise InputError(f"{out}: answers are written as {', '.join(ENDINGS)}; name it so")
+    return out.suffix
+
+
+def write(rows: Iterable[dict], path: Path, form: str) -> None:
+    """Write rows of ``asking`` in one pass."""
+    lines = {".jsonl": _json_lines, ".tsv": _tsv, ".md": _markdown}[form](rows)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def shown(rows: Iterable[dict]) -> Iterator[str]:
+    """Lines for a terminal."""
+    for row in rows:
+        about = f"{printable(row['id'])}, line {row['line']}"
+        if "refused" in row:
+            yield f"{about}: refused, {printable(row['refused'])}"
+            continue
+        yield f"{about}: {printable(row['question'])}"
+        yield from (f"  note: {printable(note)}" for note in row.get("notes", []))
+        if "answer" in row:
+            yield f"  {row['model']}: {printable(row['answer'])}"
+        found = row.get("retrieved", {})
+        yield from (f"  * {printable(one)}" for one in found.get("statements", []))
+        for near in found.get("neighbours", []):
+            yield "  retrieved, not generated: " + printable(", ".join(_plainly(near)))
+
+
+def printable(text: str) -> str:
+    """One line for a terminal: white space as single spaces, no control characters.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a[31m b'
+    """
+    line = " ".join(text.split())
+    return "".join(c for c in line if unicodedata.category(c)[0] != "C")
+
+
+def _json_lines(rows: Iterable[dict]) -> Iterator[str]:
+    return (json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def _tsv(rows: Iterable[dict]) -> Iterator[str]:
+    yield "\t".join(COLUMNS)
+    for row in rows:
+        found = row.get("retrieved", {})
+        near = next(iter(found.get("neighbours", [])), {})
+        row = row | {
+            "statements": " ".join(found.get("statements", [])),
+            "nearest": next(iter(near.get("rna_ids", [])), ""),
+            "identity": near.get("identity", ""),
+            "notes": " ".join(row.get("notes", [])),
+        }
+        yield "\t".join(_cell(row.get(name, "")) for name in COLUMNS)
+
+
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = printable(str(value))
+    return f"'{text}" if text[:1] in "=+-@" and text[:1] else text
+
+
+def _markdown(rows: Iterable[dict]) -> Iterator[str]:
+    yield "# Answers"
+    for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
+        yield f"\n## {markdown.plain(name)} (line {line})\n"
+        for number, row in enumerate(about):
+            if "refused" in row:
+                yield f"Refused: {markdown.plain(row['refused'])}"
+                continue
+            if not number:
+                yield from (f"Note: {markdown.plain(note)}\n" for note in row.get("notes", []))
+            yield from _answer(row)
+
+
+def _answer(row: dict) -> Iterator[str]:
+    yield f"**{markdown.plain(row['question'], 2000)}**\n"
+    if "answer" in row:
+        cut = {"eos": "", "stop": ""}.get(row["stop_reason"], " *(cut)*")
+        yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{cut}\n"
+    found = row.get("retrieved", {})
+    yield from (f"- {markdown.plain(one, 2000)}" for one in found.get("statements", []))
+    for near in found.get("neighbours", []):
+        yield "- retrieved, not generated: " + ", ".join(_told(near))
+    yield ""
+
+
+def _told(near: dict) -> Iterator[str]:
+    return map(markdown.plain, _plainly(near))
+
+
+def _plainly(near: dict) -> Iterator[str]:
+    yield f"{near['rna_ids'][0]} ({near['identity']:.0%} identical)"
+    yield from (near[name][0] for name in ("rna_type", "family", "species") if near.get(name))

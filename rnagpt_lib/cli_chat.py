@@ -1,0 +1,212 @@
+"""``rnagpt ask`` and ``rnagpt chat``: a trained model at the command line."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from rnagpt_lib.errors import InputError
+
+RETRIEVAL = ("beside", "only", "off")
+_OPTIONS = (
+    click.option("--run", "run_id", default="reference", show_default=True, help="Run id."),
+    click.option(
+        "--model",
+        default="IT",
+        show_default=True,
+        help="vanilla, MA or IT of the run, or the folder of an exported model.",
+    ),
+    click.option(
+        "--retrieval",
+        type=click.Choice(RETRIEVAL),
+        default="beside",
+        show_default=True,
+        help="Show the nearest RNAs of the run's training set beside each answer, show them alone "
+        "and load no LLM, or leave them out.",
+    ),
+    click.option(
+        "--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies answers."
+    ),
+    click.option("--top-p", default=1.0, show_default=True, help="Draw from this share alone."),
+    click.option("--seed", default=0, show_default=True, help="Of the draws."),
+    click.option(
+        "--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1),
+        help="An answer is cut here.",
+    ),
+)  # fmt: skip
+
+
+def _answering(command: Callable) -> Callable:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Ask a model about RNAs: FASTA in, answers out.")
+@click.option("--fasta", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+              help="RNAs (or DNAs) to ask about, plain or .gz; - reads standard input.")  # fmt: skip
+@click.option("--sequence", help="One RNA, typed.")
+@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
+@click.option("--question", "questions", multiple=True, help="Repeat for more.")
+@click.option("--questions", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              metavar="FILE", help="A text file with a question a line.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="answers.jsonl, .tsv or .md; without it answers are shown.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE, and what a stopped call left of it.")
+@_answering
+def ask(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, questions: tuple[str, ...],
+    file: Path | None, out: Path | None, force: bool, run_id: str, model: str, retrieval: str,
+    temperature: float, top_p: float, seed: int, max_new_tokens: int,
+) -> None:  # fmt: skip
+    """Ask a model every question about every RNA.
+
+    \b
+    rnagpt ask --fasta my.fa --question "What type of RNA is the RNA?" --out answers.jsonl
+    rnagpt ask --sequence GGCUAGCUCAAUCGGUAGAGC --question "What type of RNA is the RNA?"
+    zcat all.fa.gz | rnagpt ask --fasta - --questions questions.txt --out answers.tsv
+
+    A record that is no RNA (protein, foreign letters, under 10 nt, an id used twice) gets a row
+    with the reason, and the others are answered. A call that was stopped goes on when it is given
+    again, and writes the file of one that was not. What is retrieved from the training set is
+    marked as such: it is looked up, not generated.
+
+    The run that comes with the repository knows a generated world, and no RNA of nature.
+    """
+    from rnagpt_lib import asking
+
+    asked = _questions(questions, file)
+    given = [value for value in (fasta, sequence, rna_id) if value is not None]
+    if len(given) != 1:
+        raise InputError("give the RNAs as one of --fasta FILE, --sequence ACGU..., --id URS...")
+    if out:
+        asking.check_out(out, force)
+    options = (temperature, top_p, seed, max_new_tokens)
+    with _stopping(out), _fasta(fasta, sequence, rna_id, run_id) as source:
+        asker = _asker(run_id, model, retrieval, asked, *options)
+        if not out:
+            _show(asker, source)
+            return
+        told = asking.ask_file(asker, source, out, force)
+    kept = f", {told['kept']:,} of them kept from an earlier call" if told["kept"] else ""
+    click.echo(f"{out}: {told['rows']:,} rows{kept}; {told['refused']:,} records refused")
+
+
+def _questions(given: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    lines = [*given]
+    if file:
+        try:
+            lines += file.read_text("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{file} is no text; write a question a line, in UTF-8") from None
+    asked = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not asked:
+        raise InputError('give a question: --question "What type of RNA is the RNA?"')
+    return asked
+
+
+@contextmanager
+def _fasta(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, run_id: str
+) -> Iterator[Path]:
+    """What is asked about, as a file."""
+    if fasta and str(fasta) != "-":
+        yield fasta
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard input"
+        with path.open("wb") as file:
+            if fasta:
+                while piece := sys.stdin.buffer.read(1 << 20):
+                    file.write(piece)
+            else:
+                name, letters = _one(sequence, rna_id, run_id)
+                file.write(f">{name}\n{letters}\n".encode("utf-8", "replace"))
+        yield path
+
+
+def _one(sequence: str | None, rna_id: str | None, run_id: str) -> tuple[str, str]:
+    from rnagpt_lib.lookup import look_up
+
+    if rna_id is None:
+        return "sequence", "".join((sequence or "").split())
+    found = look_up(rna_id, run=run_id)
+    return found.rna_id, found.sequence
+
+
+def _asker(
+    run_id: str, model: str, retrieval: str, asked: tuple[str, ...], temperature: float,
+    top_p: float, seed: int, max_new_tokens: int,
+):  # fmt: skip
+    from rnagpt_lib import beside, generate
+    from rnagpt_lib.asking import Asker
+    from rnagpt_lib.retrieval import Retrieval
+    from rnagpt_lib.rows import Sampling
+
+    sampling = Sampling(temperature, top_p, seed)
+    chat = None if retrieval == "only" else generate.load_model(run_id, model, max_new_tokens)
+    if retrieval == "off":
+        return Asker(asked, chat, sampling=sampling)
+    found = Retrieval.of(run_id, chat.encoder if chat else Retrieval.encoder(run_id))
+
+    def evidence(rna_id: str, rna: str, question: str, answer: str) -> dict:
+        if chat:
+            return beside.to_dict(found.beside(rna, question, answer, rna_id))
+        return beside.to_dict(found.only(rna, question))
+
+    return Asker(asked, chat, evidence, sampling, named=f"{retrieval} {found.key}")
+
+
+def _show(asker, source: Path) -> None:
+    """The answers, record by record."""
+    from rnagpt_lib import answer_files
+    from rnagpt_lib.fasta import stream_records
+
+    for record in stream_records(source):
+        for line in answer_files.shown(asker.rows([record])):
+            click.echo(line)
+
+
+@contextmanager
+def _stopping(out: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = (
+            f"; the answers so far are in {out}.partial, and the same call goes on" if out else ""
+        )
+        click.echo(f"rnagpt: stopped{kept}", err=True)
+        sys.exit(130)
+
+
+@click.command(short_help="Talk to a model about an RNA, in the terminal.")
+@click.option("--fasta", type=click.Path(path_type=Path), metavar="FILE",
+              help="RNAs to choose from; /use takes another later.")  # fmt: skip
+@click.option("--sequence", help="One RNA, typed.")
+@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
+@click.option("--memory", is_flag=True, help="Let the model read its earlier answers again.")
+@_answering
+def chat(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, memory: bool, run_id: str,
+    model: str, retrieval: str, temperature: float, top_p: float, seed: int, max_new_tokens: int,
+) -> None:  # fmt: skip
+    """Talk to a model about an RNA. Answers are shown as they come; Ctrl-C stops one.
+
+    \b
+    rnagpt chat --sequence GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGGUUGUGGGUUCGACCCGU
+    rnagpt chat --fasta my.fa
+
+    /help lists what else can be typed: another RNA, another model, the transcript as a file.
+
+    Models are trained on single questions: with --memory, of the reference run, fewer answers are
+    right (benchmarks/README.md).
+    """
+    from rnagpt_lib.rows import Sampling
+    from rnagpt_lib.terminal import Terminal
+
+    sampling = Sampling(temperature, top_p, seed)
+    terminal = Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens)
+    terminal.talk(fasta=fasta, sequence=sequence, rna_id=rna_id)
