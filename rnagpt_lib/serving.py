@@ -244,5 +244,5 @@ def _said(refusal: Refused) -> str:
 def _saved(tensor: Tensor) -> bytes:
     """The tensor alone, in the format of ``torch.save``."""
     buffer = io.BytesIO()
-    torch.save(tensor.detach().cpu().contiguous().clone(), buffer)
+    torch.save(tensor.detach().cpu().clone(memory_format=torch.contiguous_format), buffer)
     return buffer.getvalue()

@@ -23,6 +23,7 @@ from rnagpt_lib.pace import Pace
 from rnagpt_lib.retries import Again, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
+CONNECT = 30.0  # seconds until a host takes the connection
 DOWNLOAD_DEADLINE = 12 * 3600.0
 LARGEST = 200_000_000  # bytes of an answer, decompressed
 LARGEST_DOWNLOAD = 100_000_000_000
@@ -120,7 +121,9 @@ class Site:
 
     def _send(self, method: str, url: str, **request: object) -> requests.Response:
         """One request, with redirects followed within the host alone."""
-        fixed = {"stream": True, "allow_redirects": False, "timeout": self._patience.silence}
+        silence = self._patience.silence
+        timeout = (min(CONNECT, silence), silence)
+        fixed = {"stream": True, "allow_redirects": False, "timeout": timeout}
         for _ in range(4):
             response = self._session.request(method, url, **request, **fixed)
             if not response.is_redirect:
@@ -169,6 +172,8 @@ class Site:
         return b"".join(_pieces(response, self._patience.deadline, LARGEST))
 
     def _in_words(self, fault: Exception) -> str:
+        if isinstance(fault, requests.ConnectTimeout):
+            return "nobody takes the connection"
         if isinstance(fault, requests.Timeout | urllib3.exceptions.TimeoutError):
             return f"no answer for {self._patience.silence:.0f} s"
         return f"the connection broke ({type(fault).__name__})"
