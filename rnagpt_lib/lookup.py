@@ -29,6 +29,7 @@ PASTE = "paste the sequence instead"
 PER_SECOND = 10  # half of what RNAcentral allows
 PATIENCE = Patience(attempts=2, silence=10.0, deadline=20.0, longest=5.0, remedy=PASTE)
 LONGEST = 1_000_000  # nt; RNAcentral's longest have a third of it
+LINE = 500  # characters of a text that are kept
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,15 @@ def _in_paper(wanted: str) -> Found | None:
 
 
 def _line(text: object) -> object:
-    """A text as one printable line without outer spaces; None is none."""
+    """A text as one printable line of bounded length, without outer spaces; None is none."""
     if text is None:
         return ""
     if not isinstance(text, str):
         return text
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LINE]
 
 
-_Text = Annotated[str, BeforeValidator(_line), Field(max_length=1000)]
+_Text = Annotated[str, BeforeValidator(_line)]
 
 
 class _Record(BaseModel):

@@ -6,10 +6,11 @@
 The server holds the LLM and knows nothing of RNAs. What reads them, the encoder, the projection and
 the template, stays here and sends a prompt as the vectors that the LLM would have looked up, so a
 client needs little memory. They are those of training and of ``generate.Chat``: `RnaGpt.prompt`.
-Facts are those of vLLM 0.32 (``/v1/completions``, ``prompt_embeds``).
+Facts are those of vLLM 0.32 (``/v1/completions``, ``prompt_embeds``), against which it was tried.
 
 >>> remote = load("OUT")   # doctest: +SKIP
->>> remote.ask("http://localhost:8000/v1", "GGCUAGCUCAAUCGG", "What type of RNA is the RNA?").text
+>>> remote.ask("http://localhost:8000/v1", "GGCUAGCUCAAUCGG", "What type …?")   # doctest: +SKIP
+Answer(text='The RNA is of the type riboswitch.', n_tokens=9, stop_reason='eos')
 """
 
 import base64
@@ -20,7 +21,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -28,12 +29,12 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from rnagpt_lib import base_llm, checkpoints, exported, paths
-from rnagpt_lib.decoding import Answer
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError, NotThere, Refused
 from rnagpt_lib.files import read_json
 from rnagpt_lib.model import Config, RnaGpt
 from rnagpt_lib.pace import Pace
+from rnagpt_lib.rows import GREEDY, Answer, Sampling
 from rnagpt_lib.web import Patience, Site
 
 KEY = "VLLM_API_KEY"  # vLLM's own name for it
@@ -86,18 +87,24 @@ class Remote:
     encoder: Encoder
     max_new_tokens: int = 256
 
-    def ask(self, url: str, sequence: str, question: str, **sampling: float) -> Answer:
+    def ask(self, url: str, sequence: str, question: str, *, sampling: Sampling = GREEDY) -> Answer:
         """One answer of the server at ``url`` (``http://host:8000/v1``); as `answers`."""
-        return self.answers(url, [sequence], [question], **sampling)[0]
+        return self.answers(url, [sequence], [question], sampling=sampling)[0]
 
     def answers(
-        self, url: str, sequences: Sequence[str], questions: Sequence[str], **sampling: float
+        self,
+        url: str,
+        sequences: Sequence[str],
+        questions: Sequence[str],
+        *,
+        sampling: Sampling = GREEDY,
     ) -> list[Answer]:
-        """``questions[i]`` about ``sequences[i]``, in order; as ``Chat.answers`` does.
+        """``questions[i]`` about ``sequences[i]``, in order: greedy ones are ``Chat.answers``'s.
 
-        ``sampling``: as of `request`. A server's key is read from ``VLLM_API_KEY``. Raises
-        InputError for what is no RNA of at least 10 nt, and where the server is away, is
-        another, refuses, or sends something else than an answer.
+        An answer for which the LLM has less room than ``max_new_tokens`` is cut there (``length``).
+        A server's key is read from ``VLLM_API_KEY``. Raises InputError for what is no RNA of at
+        least 10 nt, and where the server is away, is another, refuses, or sends something else
+        than an answer.
         """
         site = Site(url, Pace(None), PATIENCE, os.environ.get(KEY))
         distinct = sorted(set(sequences))
@@ -105,7 +112,7 @@ class Remote:
 
         def one(sequence: str, question: str) -> Answer:
             prompt = self.prompt(vectors[sequence], question)
-            return self._answer(self._send(site, self.request(prompt, **sampling)), len(prompt))
+            return self._answer(self._send(site, self.request(prompt, sampling)), len(prompt))
 
         pairs = list(zip(sequences, questions, strict=True))
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -116,10 +123,8 @@ class Remote:
         """The prompt of one question about an RNA of vectors (L, D), on the CPU, (T, H)."""
         return self.model.prompt(vectors, question).cpu()
 
-    def request(
-        self, prompt: Tensor, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
-    ) -> dict:
-        """The JSON of a completion after a prompt (T, H); greedy unless ``temperature`` says more.
+    def request(self, prompt: Tensor, sampling: Sampling = GREEDY) -> dict:
+        """The JSON of a completion after a prompt (T, H); draws, by their seed, are the server's.
 
         All that could change an answer is said, as the server takes defaults out of the LLM's
         ``generation_config.json`` (Llama 3 Instruct samples there), and 16 tokens. The tokens and
@@ -138,9 +143,7 @@ class Remote:
             "prompt_embeds": base64.b64encode(raw).decode("ascii"),
             "cache_salt": hashlib.sha256(raw).hexdigest(),
             "max_tokens": self.max_new_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "seed": seed,
+            **asdict(sampling),
             "top_k": 0,
             "min_p": 0.0,
             "repetition_penalty": 1.0,

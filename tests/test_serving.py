@@ -17,6 +17,7 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
 from rnagpt_lib.generate import load_model
 from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.rows import Sampling
 from tests import llama3
 from tests.finished import TUNED, changed, made, trained
 from tests.standin import Faults, faults, serve
@@ -188,7 +189,7 @@ def test_nothing_is_left_to_the_server_s_defaults(remote):
     assert request["temperature"] == 0 and request["max_tokens"] == 64
     assert request["stop"] == ["###"] and set(request["stop_token_ids"]) == remote.model.ends
     assert request["repetition_penalty"] == 1 and request["top_k"] == 0 == request["min_p"]
-    drawn = remote.request(prompt(remote, RNA), temperature=0.7, top_p=0.9, seed=5)
+    drawn = remote.request(prompt(remote, RNA), Sampling(temperature=0.7, top_p=0.9, seed=5))
     assert drawn == request | {"temperature": 0.7, "top_p": 0.9, "seed": 5}
 
 
