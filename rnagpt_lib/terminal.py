@@ -113,7 +113,7 @@ class Terminal:
             self.found, refused = read(Path(given))
             for one in refused:
                 print(f"! {printable(one.id)}, line {one.line}: {printable(one.reason)}")
-        elif lookup.is_id(given):
+        elif any(letter.isdigit() for letter in given):  # as ids have them, and sequences not
             at = lookup.look_up(given, run=self.run)
             self.found = [Chosen.of(at.rna_id, at.description, at.sequence)]
         else:
