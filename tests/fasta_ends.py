@@ -6,7 +6,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,7 +24,7 @@ from rnagpt_lib.fasta_lines import Source
 from rnagpt_lib.sequences import AMBIGUOUS, LETTERS, MIN_LENGTH
 
 Make = Callable[[Path], Source]
-MB, LIMIT_MB = 1 << 20, 100
+MB, LIMIT_MB, PATIENCE = 1 << 20, 100, 600  # seconds after which reading counts as endless
 NOBODY = 65534  # a user without rights, where the tests have all
 
 _context = multiprocessing.get_context("forkserver")
@@ -108,32 +108,40 @@ def _nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def read_apart(source: Source, as_nobody: bool = False, limit_mb: int = LIMIT_MB) -> End:
-    """`read` in a process of its own, which may take ``limit_mb`` more than it has as it starts.
+def read_apart(source: Source, as_nobody: bool = False) -> End:
+    """`read` in a process of its own, which may take LIMIT_MB more than it has as it starts.
 
     InputErrors apart, an end without a result is an error that says how the process ended.
     """
     _context.set_forkserver_preload([__name__])
     receive, send = _context.Pipe(duplex=False)
-    process = _context.Process(target=_read_limited, args=(send, source, as_nobody, limit_mb))
+    process = _context.Process(target=_read_limited, args=(send, source, as_nobody))
     process.start()
     send.close()
-    try:
-        end = receive.recv()
-    except EOFError:
-        end = End()
+    end = None
+    if receive.poll(PATIENCE):
+        with suppress(EOFError):
+            end = receive.recv()
+    else:
+        process.kill()
     process.join()
-    return end if process.exitcode == 0 else End(error=f"the process ended: {process.exitcode}")
+    return end or End(error=f"the process ended without a result: {process.exitcode}")
 
 
-def _read_limited(send: Connection, source: Source, as_nobody: bool, limit_mb: int) -> None:
-    statm, before = Path("/proc/self/statm"), _peak_mb()
-    if statm.is_file():  # on Linux
-        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + limit_mb * MB
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+def _read_limited(send: Connection, source: Source, as_nobody: bool) -> None:
+    before = _peak_mb()
+    limit_memory(LIMIT_MB)
     end = read(source, as_nobody)
     end.peak_mb = _peak_mb() - before
     send.send(end)
+
+
+def limit_memory(more_mb: int) -> None:
+    """Let this process take so much more memory and no more; on Linux alone."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + more_mb * MB
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _peak_mb() -> float:

@@ -3,13 +3,15 @@
 import gzip
 import os
 import re
+import subprocess
+import sys
 import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from rnagpt_lib import fasta, fasta_lines
+from rnagpt_lib import fasta, fasta_lines, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta import Record, stream_records
 from tests import fasta_ends, fasta_inputs
@@ -121,11 +123,18 @@ def test_large_inputs_take_little_memory(case, tmp_path):
     assert fasta_ends.fault(case, fasta_ends.read_apart(case.make(tmp_path))) == ""
 
 
-def test_the_limit_of_memory_holds(tmp_path, capfd):
-    path = fasta_inputs.many(100_000, ">{0}\nACGUACGUAC\n")(tmp_path)
-    assert fasta_ends.read_apart(path).parsed == 100_000
-    assert fasta_ends.read_apart(path, limit_mb=2).error == "the process ended: 1"
-    assert "MemoryError" in capfd.readouterr().err
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+def test_the_campaigns_limit_of_memory_holds():
+    for size, ends in {30: 0, 70: 1}.items():
+        code = f"from tests import fasta_ends; fasta_ends.limit_memory(50); bytearray({size} << 20)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=paths.root(), stderr=subprocess.PIPE
+        )
+        assert done.returncode == ends and (b"MemoryError" in done.stderr) == bool(ends)
+
+
+def test_a_process_without_a_result_is_told():
+    assert "without a result: 1" in fasta_ends.read_apart(object()).error
 
 
 def test_memory_stays_small_whatever_the_length(tmp_path):
