@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnagpt_lib import relations, sequences
+from rnagpt_lib import fasta, relations, sequences
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import sha256
 from rnagpt_lib.user_files import json_lines, parse_description, read_tsv
@@ -86,7 +86,7 @@ def _fasta(path: Path, left_out: list[tuple[str, str]]) -> tuple[list[_Raw], str
     """Records whose answer is the header's RNAcentral type, else all of it behind the id."""
     refused: dict[str, str] = {}
     raw, how = [], Counter()
-    for record in sequences.stream_fasta(path, refused):
+    for record in fasta.stream_fasta(path, refused):
         rna_type = parse_description(record.id, record.description)["rna_type"]
         how["type" if rna_type else "text"] += 1
         fields = {"id": record.id, "sequence": record.sequence, "question": QUESTION}

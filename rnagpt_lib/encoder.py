@@ -17,9 +17,8 @@ from torch.nn import functional
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256, write_json
 from rnagpt_lib.paths import from_root, shown
-from rnagpt_lib.sequences import normalise, windows
+from rnagpt_lib.sequences import MIN_LENGTH, normalise, windows
 
-MIN_LENGTH = 10  # below it RNA-FM's vectors say little
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
 # which 4,096 tokens of RNA-FM's width do not: those are slower there than one by one
 GPU_TOKENS, CPU_TOKENS = 8192, 1024

@@ -17,6 +17,7 @@ import pandas as pd
 from rnagpt_lib import (
     ebisearch,
     europepmc,
+    fasta,
     litscan,
     litsumm,
     rnacentral,
@@ -154,7 +155,7 @@ class _Harvest:
     def _sequences(self, ids: set[str]) -> Iterator[tuple[str, str]]:
         """(rna_id, sequence) of ``ids``, as the source writes it."""
         if self.params.fasta:
-            records = sequences.stream_fasta(self._file(self.params.fasta), {})
+            records = fasta.stream_fasta(self._file(self.params.fasta), {})
             yield from ((r.id, r.sequence) for r in records if r.id in ids)
         elif self.params.sequences == "export":
             url = rnacentral_export.url(self.params.ebi_search, self.query)

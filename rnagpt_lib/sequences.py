@@ -1,15 +1,13 @@
-"""RNA sequences: the alphabet, FASTA files, windows, k-mers. Needs no torch.
+"""RNA sequences: the alphabet, windows, k-mers. Needs no torch.
 
 Sequences are upper-case strings over the IUPAC RNA letters (DNA's T becomes U, as RNA-FM
 reads every other letter as unknown without a word).
 """
 
-import gzip
 import random
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import string
+import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -18,19 +16,17 @@ from rnagpt_lib.errors import InputError
 LETTERS = "ACGU"
 AMBIGUOUS = "RYSWKMBDHVN"  # IUPAC codes for two or more nucleotides
 WINDOW = 1022  # RNA-FM has 1,024 positions, two of them taken by <cls> and <eos>
+MIN_LENGTH = 10  # nt; below it RNA-FM's vectors say little
+_BLANKS = dict.fromkeys([*(c for c in range(0x3001) if chr(c).isspace()), *map(ord, "-.")])
+_CAPITALS = str.maketrans(string.ascii_lowercase + "tT", string.ascii_uppercase + "UU") | _BLANKS
 _COMPLEMENT = str.maketrans("ACGURYSWKMBDHVN", "UGCAYRSWMKVHDBN")
 _ALLOWED = frozenset(LETTERS + AMBIGUOUS)
 _FOREIGN = "it is not an RNA letter"
 
 
-@dataclass(frozen=True)
-class Record:
-    """One FASTA entry; ``line`` is the number of its header line, counted from 1."""
-
-    id: str
-    description: str
-    sequence: str
-    line: int
+def compact(text: str) -> str:
+    """``text`` without white space and alignment gaps: ``"AC-g ."`` → ``"ACg"``."""
+    return text.translate(_BLANKS)
 
 
 def normalise(sequence: str) -> str:
@@ -42,7 +38,7 @@ def normalise(sequence: str) -> str:
     Raises InputError that names the first letter that is no IUPAC RNA letter and its position
     (counted from 1, white space and gaps left out).
     """
-    text = "".join(sequence.split()).replace("-", "").replace(".", "").upper().replace("T", "U")
+    text = sequence.translate(_CAPITALS)  # upper() would make S out of ſ, and SS of ß
     if not text:
         raise InputError("the sequence is empty; give at least one nucleotide")
     if not _ALLOWED.issuperset(text):  # all letters at once, as every visit of an RNA comes by here
@@ -59,98 +55,13 @@ def _why(letter: str) -> str:
         return "X is not an IUPAC nucleotide code"
     if letter in "EFIJLOPQZ":
         return f"{_FOREIGN}, the sequence looks like a protein"
-    return _FOREIGN
-
-
-def read_fasta(source: str | Path, refused: dict[str, str] | None = None) -> list[Record]:
-    """All records of a FASTA file (plain or gzip) or of FASTA text (anything with a ``>``).
-
-    A record that appears twice with the same sequence is kept once. With ``refused``, records
-    that hold a foreign letter, and repeats, are noted there (id → reason) and left out. Raises InputError with
-    the file, the line and the remedy for everything that is not FASTA of RNA.
-    """
-    records: dict[str, Record] = {}
-    for record in stream_fasta(source, refused):
-        known = records.setdefault(record.id, record)
-        if known.sequence != record.sequence:
-            raise InputError(
-                f"{_label(source)}, line {record.line}: id {record.id!r} was used on line"
-                f" {known.line} for another sequence; give each sequence an id of its own"
-            )
-        if known is not record and refused is not None:
-            refused[record.id] = f"line {record.line}: the same record as on line {known.line}"
-    return list(records.values())
-
-
-def stream_fasta(source: str | Path, refused: dict[str, str] | None = None) -> Iterator[Record]:
-    """The records one by one, with normalised sequences; holds one record in memory."""
-    label, header, line, parts = _label(source), None, 0, []
-    for number, text in _lines(source):
-        if text.startswith(">"):
-            if header is not None:
-                yield from _record(label, header, line, parts, refused)
-            header, line, parts = text[1:].strip(), number, []
-        elif text and header is None:
-            raise InputError(
-                f"{label}, line {number}: a FASTA file starts with a header line such as"
-                " '>my_rna', here a line without one comes first; add it"
-            )
-        elif text and not text.startswith(";"):
-            parts.append(text)
-    if header is None:
-        raise InputError(f"{label} is empty; give a FASTA file with at least one record")
-    yield from _record(label, header, line, parts, refused)
-
-
-def _record(
-    label: str, header: str, line: int, parts: list[str], refused: dict[str, str] | None
-) -> Iterator[Record]:
-    name, _, description = header.partition(" ")
-    if not name:
-        raise InputError(f"{label}, line {line}: the header has no id; write '>id' before it")
-    try:
-        sequence = normalise("".join(parts))
-    except InputError as error:
-        if refused is None:
-            raise InputError(f"{label}, record {name!r} (line {line}): {error}") from None
-        refused[name] = f"line {line}: {error}"
-        return
-    yield Record(name, description.strip(), sequence, line)
-
-
-def _is_text(source: str | Path) -> bool:
-    return isinstance(source, str) and (">" in source or "\n" in source)
-
-
-def _label(source: str | Path) -> str:
-    return "the FASTA text" if _is_text(source) else str(source)
-
-
-def _lines(source: str | Path) -> Iterator[tuple[int, str]]:
-    if _is_text(source):
-        yield from ((n, line.strip()) for n, line in enumerate(str(source).splitlines(), 1))
-        return
-    path = Path(source)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; check the path")
-    try:
-        with path.open("rb") as head:
-            zipped = head.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                yield number, _decode(raw, path, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
-
-
-def _decode(raw: bytes, path: Path, number: int) -> str:
-    try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise InputError(f"{path}, line {number}: this is binary, not text; give a FASTA file")
-    return text.strip()
+    if letter == "*":
+        return "a star ends a protein's sequence; take it out if this is an RNA"
+    if letter in "0123456789":
+        return "numbers, as those before the lines of a GenBank file, have to be taken out"
+    if letter.isascii() and letter.isprintable():
+        return _FOREIGN
+    return f"{_FOREIGN} but {unicodedata.name(letter, f'U+{ord(letter):04X}')}"
 
 
 def windows(length: int, size: int = WINDOW) -> list[tuple[int, int]]:

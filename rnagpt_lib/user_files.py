@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import paths, sequences
+from rnagpt_lib import fasta, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.tables import COLUMNS, frame
@@ -33,7 +33,7 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
         raise InputError('INPUT is "files" but FASTA is not given; set FASTA to a FASTA file')
     path = paths.from_root(params.fasta)
     refused: dict[str, str] = {}
-    records = sequences.read_fasta(path, refused)
+    records = fasta.read_fasta(path, refused)
     dropped = [*refused.items()]
     rnas = frame("rnas", [_row(record) for record in records])
     known = {*rnas["rna_id"], *refused}
@@ -53,7 +53,7 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
     }
 
 
-def _row(record: sequences.Record) -> dict:
+def _row(record: fasta.Record) -> dict:
     """The row of one FASTA record; type and species only where the header is RNAcentral's."""
     found = parse_description(record.id, record.description)
     return {

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import (
     _peers,
+    _reliability_chat,
     dictionary,
     gpu,
     nrc,
@@ -22,7 +23,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
+MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
@@ -36,3 +37,9 @@ def test_an_unknown_measurement_is_refused():
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True)
     assert done.returncode == 2 and "there is no nope; choose from" in done.stderr
     assert "real_data" in done.stderr and "synthetic" not in done.stderr
+
+
+def test_a_campaign_leaves_the_rows_of_others_alone():
+    before = [{"name": "a", "tried": 1}, {"name": "b", "tried": 1}]
+    after = _reliability_chat.merged(before, [{"name": "b", "tried": 2}, {"name": "c", "tried": 3}])
+    assert [(row["name"], row["tried"]) for row in after] == [("a", 1), ("b", 2), ("c", 3)]

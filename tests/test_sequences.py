@@ -1,6 +1,5 @@
-"""Alphabet, FASTA faults, windows, k-mers and the dinucleotide shuffle."""
+"""Alphabet, windows, k-mers and the dinucleotide shuffle."""
 
-import gzip
 import random
 from collections import Counter
 
@@ -9,14 +8,6 @@ import pytest
 
 from rnagpt_lib import sequences
 from rnagpt_lib.errors import InputError
-
-FASTA = ">a first one\nacgu\nACGT\n\n>b\r\nGG-GG\r\n"
-
-
-def write(tmp_path, content: bytes, name="in.fasta"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
 
 
 def test_normalise_is_upper_case_rna_without_gaps():
@@ -39,59 +30,15 @@ def test_normalise_names_the_letter_and_the_position(text, words):
     assert all(word in str(error.value) for word in words)
 
 
-def test_reads_text_plain_and_zipped_files_alike(tmp_path):
-    expected = [("a", "first one", "ACGUACGU", 1), ("b", "", "GGGG", 5)]
-    plain = write(tmp_path, FASTA.encode())
-    zipped = write(tmp_path, gzip.compress(FASTA.encode()), "in.fasta.gz")
-    marked = write(tmp_path, b"\xef\xbb\xbf" + FASTA.encode(), "bom.fasta")
-    for source in (FASTA, plain, str(plain), zipped, marked):
-        records = sequences.read_fasta(source)
-        assert [(r.id, r.description, r.sequence, r.line) for r in records] == expected
-
-
-def test_the_reader_streams(tmp_path):
-    path = write(tmp_path, b">good\nACGU\n>bad\nAC!U\n")
-    stream = sequences.stream_fasta(path)
-    assert next(stream).id == "good"
-    with pytest.raises(InputError, match="'bad'"):
-        next(stream)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"ACGU\n>a\nACGU\n", ["line 1", "header"]),
-        (b"", ["empty"]),
-        (b"\n \n", ["empty"]),
-        (b">a\n>b\nACGU\n", ["'a'", "line 1", "empty"]),
-        (b">\nACGU\n", ["line 1", "no id"]),
-        (b">a\nACGU\n>a\nACGG\n", ["'a'", "line 3", "line 1"]),
-        (b">a\nACXU\n", ["'a'", "'X'"]),
-        (b">a\nMKVLAAGEF\n", ["'a'", "protein"]),
-        (b"\x00\x01\x02\xff", ["binary"]),
-        (b">a\nAC\xff\xfe\n", ["line 2", "binary"]),
-        (gzip.compress(b">a\nACGU\n" * 99)[:-12], ["gzip"]),
-        (b"\x1f\x8bnot gzip at all", ["gzip"]),
-    ],
-)
-def test_faults_name_the_file_the_record_and_the_fault(tmp_path, content, words):
-    path = write(tmp_path, content)
-    with pytest.raises(InputError) as error:
-        sequences.read_fasta(path)
-    assert all(word in str(error.value) for word in ["in.fasta", *words])
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere.fa"):
-        sequences.read_fasta(tmp_path / "nowhere.fa")
-
-
-def test_a_space_before_the_id_is_harmless():
-    assert sequences.read_fasta("> a b\nACGU")[0].id == "a"
-
-
-def test_equal_duplicates_are_read_once():
-    assert len(sequences.read_fasta(">a\nACGU\n>a\nacgt\n>b\nACGU\n")) == 2
+def test_letters_that_only_look_like_nucleotides_are_named():
+    for letter, name in {
+        "А": "CYRILLIC",
+        "ſ": "LONG S",
+        "ß": "SHARP S",
+        "\u200b": "ZERO WIDTH",
+    }.items():
+        with pytest.raises(InputError, match=f"position 3: .*{name}"):
+            sequences.normalise(f"AC{letter}GU")
 
 
 @pytest.mark.parametrize("length", [1, 1022, 1023, 1024, 1500, 1789, 2044, 3000, 10_000])
