@@ -6,14 +6,14 @@ nothing is said. How often they are right is measured (`benchmarks/README.md`, n
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
 
 from rnagpt_lib import dictionary, facts, relations
-from rnagpt_lib.beside import Entry, Neighbour, Sentence, listed, percent
+from rnagpt_lib.beside import Entry, Neighbour, listed, percent
 from rnagpt_lib.evidence import Finder, claimed
 from rnagpt_lib.relations import CATEGORICAL, RELATIONS
 from rnagpt_lib.scores import SENTENCES, lexicon, named, yes_or_no
@@ -57,34 +57,33 @@ class Retrieved:
     def near(self) -> list[Neighbour]:
         return [one for one in self.neighbours if one.near]
 
-    @property
-    def sentences(self) -> list[Sentence]:
-        """Of the RNA and of those near it."""
-        entries = [self.same, *self.near] if self.same else self.near
-        return [sentence for entry in entries for sentence in entry.sentences]
-
 
 @dataclass(frozen=True)
 class Checker:
-    """``fields``: the values of each field, in all spellings that are known; ``find``: the other
-    entities of a sentence; ``typed``: the types that it names in other words."""
+    """``fields``: the values of each field, and ``taught`` those of training RNAs; ``find``: the
+    other entities of a sentence; ``typed``: the types that it names in other words; ``spelling``:
+    of what is folded."""
 
     fields: Mapping[str, Sequence[str]]
+    taught: Mapping[str, Sequence[str]]
     find: Finder
     typed: Finder
     spelling: Mapping[str, str]
 
     @classmethod
     def of(cls, rnas: pd.DataFrame, pairs: pd.DataFrame | None) -> "Checker":
-        """``rnas`` of a run. Of the generated world ``pairs`` (form, question, answer) are all that
+        """``rnas`` of a run (split and fields). Of the generated world ``pairs`` (form, question, answer) are all that
         can be named; of other RNAs they are not read, and the dictionary finds entities."""
-        fields = {name: sorted(set(rnas[name]) - {""}) for name in CATEGORICAL}
+        fields, taught = (
+            {name: sorted(set(side[name]) - {""}) for name in CATEGORICAL}
+            for side in (rnas, rnas[rnas["split"] == "train"])
+        )
         if pairs is None:
-            return cls(fields, _other_than_types, _types, _spelling(fields.values()))
+            return cls(fields, taught, _other_than_types, _types, _spelling(fields.values()))
         known = lexicon(pairs)
         others = sorted(set().union(*(known[name] for name in known.keys() - {*CATEGORICAL})))
         spelling = _spelling([*fields.values(), others])
-        return cls(fields, lambda text: named(text, others), lambda text: set(), spelling)
+        return cls(fields, taught, lambda text: named(text, others), lambda text: set(), spelling)
 
     def statements(self, question: str, answer: str, found: Retrieved) -> list[Statement]:
         """What is to be said of an answer, most telling first; empty where nothing is."""
@@ -142,7 +141,10 @@ class Checker:
     def _against_near(
         self, field: str, claim: Claim, near: Sequence[Neighbour]
     ) -> Iterator[Statement]:
-        """Only where all that are near, and have the field, agree on one value."""
+        """Only where all that are near, and have the field, agree on one value, and the answer's
+        is one that training RNAs have: of another none could have been near."""
+        if claim.said and not _any_same(claim.said, self.taught[field]):
+            return
         telling = [one for one in near if one.values[field]]
         agreed = {value for one in telling for value in one.values[field]}
         if len(agreed) == 1 and (but := self._but(claim, tuple(agreed))):
@@ -157,7 +159,7 @@ class Checker:
     def _but(self, claim: Claim, own: Sequence[str]) -> str:
         """In what the answer differs from the values ``own``; "" where it does not."""
         if claim.said:
-            agrees = any(same(one, value) for one in claim.said for value in own)
+            agrees = _any_same(claim.said, own)
             return "" if agrees else f"the answer says {self._spelt(claim.said)}"
         denies = {value.casefold() for value in own} <= claim.denied
         return "the answer denies it" if denies else ""
@@ -167,15 +169,25 @@ class Checker:
             yield Statement(SPECIES, f"The sequence cannot tell the species: {_found_in(found)}.")
 
     def _unfound(self, question: str, answer: str, found: Retrieved) -> Iterator[Statement]:
-        """Entities that neither the annotation of the RNA nor of those near it holds."""
+        """Entities that the annotation of the RNA, or for want of one of those near, does not hold."""
         said = claimed(answer, self.find)
         entity = relations.asked_entity(question)
         if entity and yes_or_no(answer) == "yes":
             said |= self.find(entity)
-        if said and (found.same or found.near):
-            there = set().union(*(claimed(each.text, self.find) for each in found.sentences))
-            if missing := said - there:
-                yield Statement(UNFOUND, f"Not found in the evidence: {self._spelt(missing)}.")
+        own = self._told([found.same] if found.same else [])
+        near = self._told(found.near)
+        if own and said - own:
+            there = "; RNAs near it have it" if said - own <= near else ""
+            text = f"Not found in the evidence of this RNA: {self._spelt(said - own)}{there}."
+            yield Statement(UNFOUND, text)
+        elif not own and found.near and said - near:
+            text = f"Not found in the evidence of the nearest RNAs: {self._spelt(said - near)}."
+            yield Statement(UNFOUND, text)
+
+    def _told(self, entries: Sequence[Entry]) -> set[str]:
+        """What the annotations of some RNAs claim."""
+        sentences = (sentence for entry in entries for sentence in entry.sentences)
+        return set().union(*(claimed(each.text, self.find) for each in sentences))
 
     def _spelt(self, folded: set[str]) -> str:
         return listed(tuple(self.spelling.get(one, one) for one in sorted(folded)))
@@ -208,6 +220,10 @@ def same(one: str, other: str) -> bool:
     if any(" ".join(each) in GENERIC for each in words):
         return True
     return set(words[0]) <= set(words[1]) or set(words[1]) <= set(words[0])
+
+
+def _any_same(some: Iterable[str], others: Iterable[str]) -> bool:
+    return any(same(one, other) for one in some for other in others)
 
 
 def who(rna_id: str) -> str:

@@ -30,7 +30,8 @@ class Retrieval:
     """The tables of a run, ready to be looked up; ``Retrieval.of`` reads them.
 
     ``rnas``: rna_id, sequence, split and the categorical fields, of all sides; only the train side
-    is searched, and of it only RNAs with an annotation or a field.
+    is searched, and of it only RNAs with an annotation or a field. ``row`` (n,): the place of each in
+    ``nearest``, or -1.
 
     >>> retrieval = Retrieval.of("mini", chat.encoder)
     >>> [(one.rna_type, one.identity) for one in retrieval.near("GGCUAGCUCAAUCGGUAGAGCGUG", k=1)]
@@ -44,7 +45,7 @@ class Retrieval:
         self._annotations = _Annotations(annotations)
         of_row = pd.Index(nearest.sequences).get_indexer(rnas["sequence"])
         of_row[(rnas["split"] != "train").to_numpy()] = -1
-        self._row = of_row  # of the index, for each of ``rnas``
+        self.row = of_row
 
     @classmethod
     def of(cls, run: str, encoder: Encoder) -> "Retrieval":
@@ -111,7 +112,7 @@ class Retrieval:
         neighbours = []
         for hit in found.hits:
             near = hit.identity > found.chance or self.nearest.sequences[hit.row] == sequence
-            entry = vars(self._entry(self.rnas[self._row == hit.row]))
+            entry = vars(self._entry(self.rnas[self.row == hit.row]))
             neighbours.append(
                 Neighbour(**entry, identity=hit.identity, cosine=hit.cosine, near=near)
             )
