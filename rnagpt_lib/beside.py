@@ -106,11 +106,17 @@ def to_dict(beside: Beside) -> dict:
 def to_markdown(beside: Beside) -> str:
     """The same for people; whatever the texts say, they are shown and never act."""
     lines = [f"**{HEADING}**", ""]
-    lines += [f"- {plain(statement, LONGEST)}" for statement in beside.statements]
+    lines += [f"- {_line(statement)}" for statement in beside.statements]
     lines += [""] if beside.statements else []
     for number, one in enumerate(beside.neighbours, 1):
         lines += [f"{number}. {_about(one)}", *_sentences(one)]
     return "\n".join(lines if beside.neighbours else [*lines, NOBODY]).rstrip() + "\n"
+
+
+def _line(text: str) -> str:
+    """A text that opens a line: what would begin a heading or a list there is an entity."""
+    shown = plain(text, LONGEST)
+    return f"&#{ord(shown[0])};{shown[1:]}" if shown[:1] in set("#+-=0123456789") else shown
 
 
 def _about(one: Neighbour) -> str:

@@ -5,6 +5,7 @@ Nothing of it goes into the model: it stands beside an answer, or in its place (
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ class Retrieval:
     ):
         self.rnas, self.checker, self.nearest = rnas, checker, nearest
         self._annotations = _Annotations(annotations)
+        self._find = lru_cache(maxsize=64)(nearest.find)  # many questions are about one RNA
         of_row = pd.Index(nearest.sequences).get_indexer(rnas["sequence"])
         of_row[(rnas["split"] != "train").to_numpy()] = -1
         self.row = of_row
@@ -104,7 +106,7 @@ class Retrieval:
         """All that is known of and near a sequence; with ``rna_id`` its own fields are that entry's
         where it has this sequence, else those of all entries that have it."""
         sequence = checked(sequence)
-        found = self.nearest.find(sequence, k)
+        found = self._find(sequence, k)
         same = self.rnas[self.rnas["sequence"] == sequence]
         of_id = self.rnas["rna_id"] == rna_id
         own = same[of_id[same.index]] if rna_id in set(same["rna_id"]) else same
