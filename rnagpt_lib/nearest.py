@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from rnagpt_lib import units
-from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
+from rnagpt_lib.sequences import LETTERS, dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.vector_index import VectorIndex
 
 WEIGHT = 0.2  # of the cosine beside the identity
@@ -23,6 +23,8 @@ ALIGNED, LEAST = 1000, 10  # RNAs aligned with a query: those that share most wo
 CELLS = 2e8  # letters by letters of these alignments at most, beyond the least number of RNAs
 VECTORS = 50  # RNAs aligned besides, since their vectors are the nearest
 BLOCK = 4096  # RNAs whose words are counted at a time
+K = 5  # letters of a word
+WORDS = 4**K
 
 
 class Hit(NamedTuple):
@@ -48,8 +50,7 @@ class Nearest:
     def __init__(self, sequences: Sequence[str], vectors: VectorIndex):
         self.sequences, self.vectors = sequences, vectors
         starts = range(0, len(sequences), BLOCK)
-        profiles = (kmer_profile(sequences[start : start + BLOCK]) for start in starts)
-        self._words = sparse.vstack([sparse.csr_array(each) for each in profiles], "csr")
+        self._words = sparse.vstack([_profile(sequences[i : i + BLOCK]) for i in starts], "csr")
         self._lengths = np.array([len(sequence) for sequence in sequences])
 
     def find(self, sequence: str, k: int) -> Found:
@@ -61,7 +62,7 @@ class Nearest:
         kept, each compared in the same way: as long and as simple as the query, and no relative.
         """
         strangers = shuffles(sequence)
-        shared = self._words @ kmer_profile([sequence, *strangers]).T  # (n, 1 + DRAWS)
+        shared = self._words @ kmer_profile([sequence, *strangers], K).T  # (n, 1 + DRAWS)
         cosine = self.vectors.cosines(sequence)
         rows = np.union1d(self._worth(len(sequence), shared[:, 0]), _top(cosine, VECTORS))
         identity = np.array([self._highest(sequence, [row]) for row in rows])
@@ -87,6 +88,22 @@ def shuffles(sequence: str) -> list[str]:
     """`DRAWS` random sequences with the same dinucleotides, the same for the same sequence."""
     rng = random.Random(sequence)
     return [dinucleotide_shuffle(sequence, rng) for _ in range(DRAWS)]
+
+
+def _profile(sequences: Sequence[str]) -> sparse.csr_array:
+    """`kmer_profile` of many sequences at a time, without its zeros, (n, `WORDS`)."""
+    text = np.frombuffer("\n".join(sequences).encode(), np.uint8)
+    code = np.full(256, -WORDS)
+    code[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(4)
+    digits = code[text]
+    words = sum(digits[i : len(text) - K + 1 + i] * 4 ** (K - 1 - i) for i in range(K))
+    row = np.cumsum(text == ord("\n"))[: len(words)]
+    found, counts = np.unique((row * WORDS + words)[words >= 0], return_counts=True)
+    shape = (len(sequences), WORDS)
+    table = sparse.csr_array((counts.astype(np.float32), divmod(found, WORDS)), shape)
+    norms = np.sqrt(np.add.reduceat(np.append(table.data**2, 0), table.indptr[:-1]))
+    table.data /= np.repeat(norms, np.diff(table.indptr))
+    return table
 
 
 def _top(values: np.ndarray, number: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from benchmarks import (
     _peers,
     dictionary,
     gpu,
+    neighbours,
     nrc,
     nrc_asking,
     real_data,
@@ -22,7 +23,7 @@ from benchmarks import (
 from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
-MEASURED += [scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
+MEASURED += [scale_training, trajectories, gpu, nrc, nrc_asking, dictionary, neighbours]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

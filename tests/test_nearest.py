@@ -8,6 +8,7 @@ import pytest
 from rnagpt_lib import nearest, units
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.nearest import WEIGHT, Nearest, shuffles
+from rnagpt_lib.sequences import kmer_profile
 from rnagpt_lib.vector_index import VectorIndex
 from tests.tiny_model import TINY
 
@@ -84,6 +85,14 @@ def test_of_many_those_with_common_words_are_aligned(index, families, monkeypatc
         aligned.clear()
         assert index.find(sequence, 1).hits[0].row // 6 == number  # of its own family
         assert len(aligned) <= 15 + nearest.DRAWS * 12
+
+
+@pytest.mark.parametrize("letters_of", ["ACGU", "ACGUN", "AN", "N"])
+def test_words_are_counted_as_everywhere(letters_of):
+    rng = random.Random(0)
+    some = ["".join(rng.choices(letters_of, k=n)) for n in (40, 4, 5, 300, 1, 12)]
+    expected = kmer_profile(some, nearest.K)
+    np.testing.assert_allclose(nearest._profile(some).toarray(), expected, atol=1e-6)
 
 
 def test_alignments_of_long_rnas_are_fewer(index, monkeypatch):
