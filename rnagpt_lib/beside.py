@@ -82,7 +82,7 @@ def percent(share: float) -> str:
 
 
 def to_dict(beside: Beside) -> dict:
-    """All of it as JSON can hold it. Texts are as they are: whoever shows them has to escape them."""
+    """All of it as JSON can hold it, the texts as they are: whoever shows them has to escape them."""
     return {
         "about": HEADING,
         "statements": list(beside.statements),
@@ -132,10 +132,10 @@ def _about(one: Neighbour) -> str:
 def _sentences(one: Neighbour) -> list[str]:
     indent = "   - "
     # behind a quotation mark, as "# x" or "1. x" would be a heading or a list at a line's start
-    lines = [
-        f"{indent}“{plain(each.text, LONGEST)}” {', '.join(map(_article, each.article_ids))}".rstrip()
-        for each in one.sentences[:SENTENCES]
-    ]
+    lines = []
+    for each in one.sentences[:SENTENCES]:
+        articles = ", ".join(map(_article, each.article_ids))
+        lines.append(f"{indent}“{plain(each.text, LONGEST)}” {articles}".rstrip())
     more = len(one.sentences) - SENTENCES
     return [*lines, f"{indent}and {more:,} more"] if more > 0 else lines
 

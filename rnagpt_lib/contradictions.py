@@ -72,8 +72,8 @@ class Checker:
 
     @classmethod
     def of(cls, rnas: pd.DataFrame, pairs: pd.DataFrame | None) -> "Checker":
-        """``rnas`` of a run (split and fields). Of the generated world ``pairs`` (form, question, answer) are all that
-        can be named; of other RNAs they are not read, and the dictionary finds entities."""
+        """``rnas`` of a run (split and fields). Of the generated world ``pairs`` (form, question,
+        answer) name all that can be named; of other RNAs, without them, the dictionary does."""
         fields, taught = (
             {name: sorted(set(side[name]) - {""}) for name in CATEGORICAL}
             for side in (rnas, rnas[rnas["split"] == "train"])
@@ -89,8 +89,8 @@ class Checker:
         """What is to be said of an answer, most telling first; empty where nothing is."""
         said = []
         if found.another:
-            text = f"{found.another} has another sequence in the run's tables: its fields do not count."
-            said.append(Statement(OTHER, text))
+            text = f"{found.another} has another sequence in the run's tables"
+            said.append(Statement(OTHER, f"{text}; its fields are not used."))
         for field in CATEGORICAL:
             claim = self.claim(field, question, answer)
             if found.known and found.known.values[field]:
@@ -100,8 +100,8 @@ class Checker:
             else:
                 said += self._against_near(field, claim, found.near)
         if not found.near:
-            guess = f"{nothing_near(found)}; take the answer as a guess."
-            said.append(Statement(FAR, guess))
+            guess = "" if found.known else "; take the answer as a guess"
+            said.append(Statement(FAR, f"{nothing_near(found)}{guess}."))
         against = list(_against_annotation(question, answer, found))
         return [*said, *against] if against else [*said, *self._unfound(question, answer, found)]
 
@@ -169,7 +169,7 @@ class Checker:
             yield Statement(SPECIES, f"The sequence cannot tell the species: {_found_in(found)}.")
 
     def _unfound(self, question: str, answer: str, found: Retrieved) -> Iterator[Statement]:
-        """Entities that the annotation of the RNA, or for want of one of those near, does not hold."""
+        """Entities that the annotation of the RNA lacks, or, where it has none, those of near ones."""
         said = claimed(answer, self.find)
         entity = relations.asked_entity(question)
         if entity and yes_or_no(answer) == "yes":
@@ -235,10 +235,8 @@ def who(rna_id: str) -> str:
 
 def nothing_near(found: Retrieved) -> str:
     """That no alignment is better than chance's."""
-    return (
-        f"No RNA of the training set is similar (the nearest: {percent(found.highest)} identical, and "
-        f"chance reaches {percent(found.chance)})"
-    )
+    numbers = f"{percent(found.highest)} identical, and chance reaches {percent(found.chance)}"
+    return f"No RNA of the training set is similar (the nearest: {numbers})"
 
 
 def _species(found: Retrieved) -> list[str]:

@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 
 class Nearest:
-    """Finds the nearest of distinct ``sequences``, which are those of ``vectors`` in their order."""
+    """Finds the nearest of distinct ``sequences``: those of ``vectors``, in their order."""
 
     def __init__(self, sequences: Sequence[str], vectors: VectorIndex):
         self.sequences, self.vectors = sequences, vectors

@@ -1,4 +1,4 @@
-"""Retrieval: the annotated RNAs of a run's training set that are nearest to one that is asked about.
+"""Retrieval: the annotated RNAs of a run's training set that are nearest to the one asked about.
 
 It reads the tables of 02 and 03, and keeps one vector for each RNA in ``runs/RUN/.nearest/``.
 Nothing of it goes into the model: it stands beside an answer, or in its place (`Retrieval.only`).
@@ -31,8 +31,8 @@ class Retrieval:
     """The tables of a run, ready to be looked up; ``Retrieval.of`` reads them.
 
     ``rnas``: rna_id, sequence, split and the categorical fields, of all sides; only the train side
-    is searched, and of it only RNAs with an annotation or a field. ``row`` (n,): the place of each in
-    ``nearest``, or -1.
+    is searched, and of it only RNAs with an annotation or a field. ``row`` (n,): the place of
+    each in ``nearest``, or -1.
 
     >>> retrieval = Retrieval.of("mini", chat.encoder)
     >>> [(one.rna_type, one.identity) for one in retrieval.near("GGCUAGCUCAAUCGGUAGAGCGUG", k=1)]

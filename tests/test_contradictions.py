@@ -184,6 +184,12 @@ def test_nothing_near_is_said_with_the_numbers(world):
     )
 
 
+def test_what_is_known_is_no_guess(world):
+    given = found(entry(rna_type="tRNA"), near(identity=0.52))
+    [far] = world.statements(TYPE, "A tRNA.", given)
+    assert far.kind == "far" and "guess" not in far.text
+
+
 def test_the_sequence_cannot_tell_the_species(world):
     answer = "The RNA belongs to the species Mus musculus."
     several = near(species=("Danio rerio", "Homo sapiens"), identity=0.9)
