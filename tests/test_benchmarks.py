@@ -10,6 +10,7 @@ from benchmarks import (
     _reliability_chat,
     dictionary,
     gpu,
+    neighbours,
     nrc,
     nrc_asking,
     real_data,
@@ -24,6 +25,7 @@ from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
+MEASURED += [neighbours]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

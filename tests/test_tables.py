@@ -125,3 +125,28 @@ def test_batches_become_one_table_in_the_contracts_columns(tmp_path):
     with pytest.raises((KeyError, pa.ArrowInvalid)):
         tables.write_batches(path, "articles", [turned, odd])
     assert [file.name for file in tmp_path.iterdir()] == ["links.parquet"]
+
+
+def test_a_part_is_what_the_whole_holds(tmp_path):
+    rows = [
+        {"rna_id": f"R{n // 3}", "source": "dnc" if n % 2 else "given", "sentence_no": n,
+         "text": f"t{n}", "article_ids": [f"A{n}"] * (n % 3)} for n in range(12)
+    ]  # fmt: skip
+    path = tables.write(tmp_path / "a.parquet", "annotations", tables.frame("annotations", rows))
+    part = tables.read_part(path, "annotations", ["text", "article_ids"], source="dnc")
+    whole = tables.read(path, "annotations")
+    assert part.column_names == ["text", "article_ids"]
+    for name in part.column_names:
+        assert part[name].to_pylist() == whole[whole.source == "dnc"][name].to_list()
+    assert len(tables.read_part(path, "annotations", ["rna_id"])) == 12
+    assert len(tables.read_part(path, "annotations", ["rna_id"], source="none")) == 0
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path):
+    pq.write_table(pa.table({"rna_id": [1.5], "text": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="a.parquet"):
+        tables.read_part(tmp_path / "a.parquet", "annotations", ["text", "sentence_no"])
+    with pytest.raises(InputError, match="a.parquet"):
+        tables.read_part(tmp_path / "a.parquet", "annotations", ["text"], source="dnc")
+    with pytest.raises(InputError, match="b.parquet is missing"):
+        tables.read_part(tmp_path / "b.parquet", "annotations", ["text"])
