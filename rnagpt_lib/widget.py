@@ -1,0 +1,298 @@
+"""A chat with an RNA as a box in JupyterLab.
+
+Answers are made in a thread of their own, so that the kernel goes on listening: the button that
+stops an answer works while it is written. One answer is made at a time.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import ipywidgets as w
+
+from rnagpt_lib import chat_page, generate, transcript
+from rnagpt_lib.errors import InputError
+from rnagpt_lib.generate import Chat
+from rnagpt_lib.paths import shown
+from rnagpt_lib.relations import RELATIONS, relation_of
+from rnagpt_lib.retrieval import Beside, Retrieval
+from rnagpt_lib.rna_picker import Chosen, RnaPicker
+from rnagpt_lib.rows import Sampling
+from rnagpt_lib.session import Session, Turn
+from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.tables import read as read_table
+from rnagpt_lib.transcript import RETRIEVED_ONLY, Transcript
+
+RETRIEVAL = {"beside": "beside the answer", "only": "alone, no model", "off": "off"}
+ENTER = 0.3  # seconds in which a browser that sent "Enter" sends the text, too, if it has changed
+BUSY = "One thing at a time: stop what is in work, or wait for its end."
+READY = "Give an RNA, then ask. Enter asks."
+
+
+def chat_box(
+    run: str = "mini",
+    model: str = "IT",
+    retrieval: str = "beside",
+    chats: Mapping[str, Chat] | None = None,
+) -> "ChatBox":
+    """A box to talk to an RNA in: the last expression of a notebook's cell shows it.
+
+    ``retrieval``: what stands under an answer, ``beside`` (what is known of the nearest training
+    RNAs), ``only`` (that and no answer) or ``off``. ``chats``: models that are loaded already;
+    others of the run are loaded when they are first asked.
+    """
+    if retrieval not in RETRIEVAL:
+        raise InputError(f"retrieval is {retrieval!r}; it can be {', '.join(RETRIEVAL)}")
+    return ChatBox(run, model, retrieval, chats or {})
+
+
+def suggestions(run: str) -> list[str]:
+    """A question of each kind, as the pairs of a run ask it most; without pairs, as worded here."""
+    try:
+        pairs = read_table(stage_folder(run, "03_decompose_qa") / "pairs.parquet", "pairs")
+    except InputError:
+        return [relation.questions[0] for relation in RELATIONS.values()]
+    counted = pairs[pairs.form == "open"].question.value_counts()
+    kinds = {relation_of(question) or question: question for question in reversed(counted.index)}
+    return [question for question in counted.index if question in kinds.values()][:12]
+
+
+class ChatBox(w.VBox):
+    """The box itself; `chat_box` makes it."""
+
+    def __init__(self, run: str, model: str, retrieval: str, chats: Mapping[str, Chat]) -> None:
+        self.run, self.chats = run, dict(chats)
+        self.transcripts: list[Transcript] = []
+        self._session: Session | None = None
+        self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
+        self._retrievals: dict[str, Retrieval] = {}  # by the encoder's hash
+        self._working, self._stopping = threading.Lock(), threading.Event()
+        self._entered = threading.Timer(0, self._ask)
+        self._make_controls(model, retrieval)
+        self._wire()
+        super().__init__(self._rows())
+        self.add_class("rnagpt")
+        self._rest(False)
+        self._say(READY)
+
+    # What stands in the box.
+
+    def _make_controls(self, model: str, retrieval: str) -> None:
+        self.picker = RnaPicker(self.run, self._in_background)
+        models = list(dict.fromkeys([*generate.MODELS, *self.chats, model]))
+        self.model = w.Dropdown(description="Model", options=models, value=model)
+        self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
+        self.temperature = w.BoundedFloatText(
+            description="Temperature", value=0, min=0, max=5, step=0.1
+        )
+        self.top_p = w.BoundedFloatText(description="Top-p", value=1, min=0.01, max=1, step=0.05)
+        self.seed = w.BoundedIntText(description="Seed", value=0, min=0, max=2**31 - 1)
+        evidence = [(label, name) for name, label in RETRIEVAL.items()]
+        self.retrieval = w.Dropdown(description="Evidence", options=evidence, value=retrieval)
+        asks = [("Suggested questions …", ""), *((one, one) for one in suggestions(self.run))]
+        self.suggested = w.Dropdown(options=asks, layout=w.Layout(width="20rem"))
+        self.question = w.Text(
+            placeholder="Ask about the RNA",
+            continuous_update=False,
+            layout=w.Layout(flex="1 1 auto", width="auto"),
+        )
+        self.ask = _button("Ask", "Ask the question (Enter)", "primary")
+        self.stop = _button(
+            "Stop", "End the answer in work, and keep it as far as it came", "warning"
+        )
+        self.new = _button(
+            "New conversation", "Forget what was said about this RNA, clear the page"
+        )
+        self.export = _button("Export", "Write the conversation as JSON and Markdown")
+        self.page, self.status, self.files = (
+            w.VBox(layout=w.Layout(flex="0 0 auto")),
+            w.HTML(),
+            w.HTML(),
+        )
+        self.page.layout.width = "100%"
+
+    def _wire(self) -> None:
+        self.ask.on_click(lambda button: self._ask())
+        self.stop.on_click(lambda button: self._stop())
+        self.new.on_click(lambda button: self._clear())
+        self.export.on_click(lambda button: self._export())
+        self.question.on_msg(self._told)
+        self.question.observe(lambda change: self._entered_with(), "value")
+        self.suggested.observe(lambda change: self._suggest(), "value")
+
+    def _rows(self) -> list[w.Widget]:
+        options = w.Accordion([w.VBox([
+            w.HBox([self.temperature, self.top_p, self.seed], layout=w.Layout(flex_flow="row wrap")),
+            self.retrieval,
+        ])], titles=["Options"], selected_index=None)  # fmt: skip
+        # turned round, so that it stays scrolled to what was said last
+        scrolled = w.Box([self.page], layout=w.Layout(flex_flow="column-reverse", overflow="auto",
+                                                     max_height="28rem"))  # fmt: skip
+        scrolled.add_class("rnagpt-log")
+        return [
+            w.HTML(chat_page.STYLE + chat_page.title(f"Talk to an RNA · run {self.run}")),
+            self.picker,
+            w.HBox([self.model, self.memory]),
+            options,
+            scrolled,
+            self.suggested,
+            w.HBox([self.question, self.ask, self.stop]),
+            self.status,
+            w.HBox([self.new, self.export]),
+            self.files,
+        ]
+
+    # What happens.
+
+    def _told(self, widget: w.Widget, content: dict, buffers: list) -> None:
+        """Enter: the browser sends it before the text, and the text only where it has changed."""
+        if content.get("event") == "submit":
+            self._entered.cancel()
+            self._entered = threading.Timer(ENTER, self._ask)
+            self._entered.start()
+
+    def _entered_with(self) -> None:
+        if self._entered.is_alive():
+            self._entered.cancel()
+            self._ask()
+
+    def _suggest(self) -> None:
+        if self.suggested.value:
+            self.question.value, self.suggested.value = self.suggested.value, ""
+            self.question.focus()
+
+    def _ask(self) -> None:
+        question, chosen = self.question.value.strip(), self.picker.chosen
+        if self._working.locked():
+            self._say(BUSY)
+        elif chosen is None:
+            self._say("There is no RNA yet: paste a sequence, or upload FASTA.", "error")
+        elif not question:
+            self._say("There is no question yet: type one, or choose a suggested one.", "error")
+        else:
+            self.question.value = ""
+            self._in_background(partial(self._turn, question, chosen), "")
+
+    def _turn(self, question: str, chosen: Chosen) -> None:
+        sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
+        name, line = self.model.value, w.HTML(chat_page.answering(self.model.value, question, ""))
+        try:
+            session = self._session_about(chosen, name)
+            session.sampling, session.memory = sampling, self.memory.value
+            self.page.children += (line,)
+            turn = self._answer(session, question, line)
+            beside, fault = self._beside(session, turn, chosen)
+        except Exception:
+            self.page.children = tuple(one for one in self.page.children if one is not line)
+            self.question.value = self.question.value or question
+            raise
+        said = self.transcripts[-1].add(session, turn, beside)
+        line.value = chat_page.answered(name, said, fault)
+
+    def _session_about(self, chosen: Chosen, name: str) -> Session:
+        """The conversation with this RNA and model, which goes on until one of them changes."""
+        if self._session and self._about == (chosen, name):
+            return self._session
+        self._session, self._about = Session(self._loaded(name), chosen.sequence), (chosen, name)
+        found = Transcript.of(self._session, self.run, chosen.id)
+        found.notes = list(chosen.notes)
+        self.transcripts.append(found)
+        self.page.children += (w.HTML(chat_page.part(name, chosen)),)
+        return self._session
+
+    def _loaded(self, name: str) -> Chat:
+        if name not in self.chats:
+            self._say(f"Loading {name} of run {self.run} …")
+            self.chats[name] = generate.load_model(self.run, name)
+        return self.chats[name]
+
+    def _answer(self, session: Session, question: str, line: w.HTML) -> Turn:
+        if self.retrieval.value == "only":
+            return Turn(question, "", 0, RETRIEVED_ONLY)
+        name, text = self.model.value, ""
+        line.value = chat_page.answering(name, question, text)
+        self._say("Answering …")
+        pieces = session.stream(question)
+        if self._stopping.is_set():  # while the model was loaded
+            session.stop()
+        for piece in pieces:
+            text += piece
+            line.value = chat_page.answering(name, question, text)
+        return session.turns[-1]
+
+    def _beside(self, session: Session, turn: Turn, chosen: Chosen) -> tuple[Beside | None, str]:
+        """What is retrieved beside an answer, or why nothing is."""
+        if self.retrieval.value == "off":
+            return None, ""
+        self._say("Looking at what is known of the nearest training RNAs …")
+        try:
+            encoder = session.chat.encoder
+            if encoder.hash not in self._retrievals:
+                self._retrievals[encoder.hash] = Retrieval.of(self.run, encoder)
+            said = session.rna, turn.question, turn.answer
+            return self._retrievals[encoder.hash].beside(*said, rna_id=chosen.id), ""
+        except InputError as error:
+            return None, f"Nothing was retrieved: {error}"
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        if self._session:
+            self._session.stop()
+        self._say("Stopping …")
+
+    def _clear(self) -> None:
+        self._session, self.transcripts, self.page.children, self.files.value = None, [], (), ""
+        self._say(READY)
+
+    def _export(self) -> None:
+        if not any(one.said for one in self.transcripts):
+            self._say("There is nothing to export yet: ask something first.", "error")
+            return
+        files = transcript.files(self.transcripts)
+        self.files.value = chat_page.links(files)
+        try:
+            folder = transcript.keep(self.run, files)
+        except InputError as error:
+            self._say(f"{error}; the links below hold the conversation", "error")
+        else:
+            self._say(f"Written to {shown(folder)}: {', '.join(files)}")
+
+    # Work apart from the kernel's own thread.
+
+    def _in_background(self, job: Callable[[], None], saying: str) -> None:
+        """Run a job in a thread; whatever becomes of it, the box can be used again afterwards."""
+        if not self._working.acquire(blocking=False):
+            self._say(BUSY)
+            return
+        self._stopping.clear()
+        self._rest(True)
+        self._say(saying)
+        threading.Thread(target=self._run, args=(job,), daemon=True).start()
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+            self._say("")
+        except InputError as error:
+            self._say(str(error), "error")
+        except Exception as error:
+            self._say(f"This failed ({type(error).__name__}: {error}); you can ask again.", "error")
+        finally:
+            self._working.release()
+            self._rest(False)
+
+    def _rest(self, working: bool) -> None:
+        """While something is in work, all rests but what stops it and the next question's text."""
+        options = [self.model, self.memory, self.temperature, self.top_p, self.seed, self.retrieval]
+        buttons = [self.ask, self.new, self.export]
+        for one in (*self.picker.controls(), *options, *buttons):
+            one.disabled = working
+        self.stop.disabled = not working
+
+    def _say(self, text: str, kind: str = "small") -> None:
+        self.status.value = chat_page.line(text, kind)
+
+
+def _button(label: str, tooltip: str, style: str = "") -> w.Button:
+    auto = w.Layout(width="auto")
+    return w.Button(description=label, tooltip=tooltip, button_style=style, layout=auto)
