@@ -16,6 +16,7 @@ import base64
 import hashlib
 import io
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -163,8 +164,8 @@ class Remote:
                 reason = f"{site.host} wants a key; put it into the environment as {KEY}"
             else:
                 reason = (
-                    f"{str(refusal).rpartition(';')[0]}; it may serve another model, or one with "
-                    f"less room than this question takes; it is started with: {self.command}"
+                    f"{site.host} refuses: {_said(refusal)}; ask for less, or start it with: "
+                    f"{self.command}"
                 )
             raise InputError(reason) from None
 
@@ -232,6 +233,12 @@ def command(llm: str, config: Config) -> str:
     words = ["vllm", "serve", llm.removeprefix(base_llm.HUB).partition("@")[0]]
     words += ["--served-model-name", name_of(config), "--enable-prompt-embeds"]
     return shlex.join([*words, "--dtype", DTYPES[config.precision]])
+
+
+def _said(refusal: Refused) -> str:
+    """The server's own words, where they are of vLLM's form."""
+    found = re.search(r'"message": ?"([^"]*)', str(refusal))
+    return found[1] if found else str(refusal).rpartition(";")[0]
 
 
 def _saved(tensor: Tensor) -> bytes:
