@@ -4,7 +4,8 @@ A folder in Hugging Face's layout, or a model of its hub as ``hf:OWNER/NAME`` wi
 behind it where wanted. Only that prefix ever leads to the network; a folder is read where it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,12 +55,18 @@ def hash_of(llm: str | Path) -> str:
 
 
 def load(
-    llm: str | Path, precision: str, *, four_bits: bool = False, attention: str = "sdpa"
+    llm: str | Path,
+    precision: str,
+    *,
+    four_bits: bool = False,
+    attention: str = "sdpa",
+    prompts_only: bool = False,
 ) -> nn.Module:
     """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
 
     ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see ``attention``), or FlexAttention
-    (``flex``), whose way back needs CUDA.
+    (``flex``), whose way back needs CUDA. ``prompts_only``: without its layers, which are all but
+    2 GB of 8 billion parameters' 16; its input embeddings, of which prompts are made, are there.
     Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be, or
     no safetensors are there.
     """
@@ -68,16 +75,31 @@ def load(
     options = {"dtype": DTYPES[precision]}
     if four_bits:
         options = _four_bits()
+    if prompts_only:
+        options["num_hidden_layers"] = 0
     folder = folder_of(llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
-    return AutoModelForCausalLM.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        attn_implementation=ATTENTION[attention],
-        **options,
-    )
+    with _report(wanted=not prompts_only):
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation=ATTENTION[attention],
+            **options,
+        )
+
+
+@contextmanager
+def _report(wanted: bool) -> Iterator[None]:
+    """What transformers says of weights that it did not need inside the block, where wanted."""
+    before = logging.get_verbosity()
+    if not wanted:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def tokenizer_of(llm: str | Path) -> PreTrainedTokenizerBase:

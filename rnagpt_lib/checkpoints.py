@@ -140,16 +140,22 @@ def load(folder: Path, which: str = "best") -> RnaGpt:
     return assemble(find(Path(folder), which))
 
 
-def assemble(checkpoint: Path, *, llm: str | None = None, encoder: str | None = None) -> RnaGpt:
+def assemble(
+    checkpoint: Path,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+    prompts_only: bool = False,
+) -> RnaGpt:
     """The model of a checkpoint's files, ready to answer.
 
     ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
-    recorded ones all the same. Raises InputError as ``RnaGpt.build`` does.
+    recorded ones all the same. ``prompts_only``, and InputError: as of ``RnaGpt.build``.
     """
     template = Template(**read_json(checkpoint / "template.json"))
     config = Config(**read_json(checkpoint / "config.json"))
     config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
-    model = RnaGpt.build(config, template=template)
+    model = RnaGpt.build(config, template=template, prompts_only=prompts_only)
     _read_weights(model, checkpoint)
     return model
 

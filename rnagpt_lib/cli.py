@@ -323,6 +323,9 @@ def export_model(
     \b
     from rnagpt_lib.generate import load_model
     load_model(model="my-rna-gpt").ask("GGCUAGCUCAAUCGG", "What type of RNA is the RNA?")
+
+    With --merged, OUT/llm is what vLLM serves (--enable-prompt-embeds); the card has the command,
+    and rnagpt_lib.serving asks such a server.
     """
     from rnagpt_lib import export_model, hub
 

@@ -131,11 +131,12 @@ class RnaGpt(nn.Module):
         template: Template | None = None,
         device: str | None = None,
         attention: str = "sdpa",
+        prompts_only: bool = False,
     ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
 
-        ``device``: where to; by default the GPU where there is one. ``attention``: as in
-        ``base_llm.load``.
+        ``device``: where to; by default the GPU where there is one. ``attention`` and
+        ``prompts_only`` (it writes prompts then, and cannot answer them): as in ``base_llm.load``.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
         4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
@@ -146,7 +147,8 @@ class RnaGpt(nn.Module):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         encoder = encoder_of(config, device) if config.encoder_layers else None
         four_bits = config.train == "qlora"
-        llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, attention=attention)
+        options = {"attention": attention, "prompts_only": prompts_only}
+        llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, **options)
         tokenizer = base_llm.tokenizer_of(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from rnagpt_lib import base_llm, card_origin, report, tables
+from rnagpt_lib import base_llm, card_origin, exported, report, serving, tables
 from rnagpt_lib.export_tables import SIDES
 from rnagpt_lib.files import visible
 from rnagpt_lib.generate import MODELS
 from rnagpt_lib.markdown import fenced, plain, table
+from rnagpt_lib.model import Config
 from rnagpt_lib.provenance import LAST, SUMMARIES, Provenance, origin
 from rnagpt_lib.results import CONTROLS, FACTS, FLOORS, Results, bounded, title
 from rnagpt_lib.stages import stage_folder
@@ -43,6 +44,12 @@ FETCH = """\
 from huggingface_hub import snapshot_download
 
 chat = load_model(model=snapshot_download("OWNER/NAME"))"""
+ASK = """\
+from rnagpt_lib import serving
+
+remote = serving.load("path/to/this/folder")
+question = "What type of RNA is the RNA?"
+print(remote.ask("http://localhost:8000/v1", "GGCUAGCUCAAUCGGUAGAGCGUGAGACUC", question).text)"""
 WORLD = (
     "**It knows a generated world alone**: the RNAs, the families and the articles that it learned "
     "from are those of a miniature made for teaching and tests. Its answers and its scores say "
@@ -60,6 +67,7 @@ def render(run: Provenance, about: dict, folder: Path, scores: Results | None) -
         f"---\n{header}---",
         *_opening(run, about),
         *_loading(about, folder),
+        *_serving(folder),
         *_training(run, about),
         *_scores(run, about, scores),
         *_limits(run, about),
@@ -137,6 +145,27 @@ def _loading(about: dict, folder: Path) -> list[str]:
         "The prompt, with `<RNAHere>` where the soft tokens stand:",
         fenced(template.prompt + template.answer, "text"),
     ]  # fmt: skip
+
+
+def _serving(folder: Path) -> list[str]:
+    """How a vLLM server answers with it, which takes an LLM without adapters beside it."""
+    config = Config(**json.loads((folder / "config.json").read_text("utf-8")))
+    if config.train != "projection":
+        return []
+    merged = exported.llm_of(folder) is not None
+    llm = f"path/to/this/folder/{exported.LLM}" if merged else config.llm
+    return [
+        "## Serve it",
+        "vLLM (0.32 was tried; it has to stand on Transformers 5) serves the LLM, and takes a "
+        "prompt as embeddings:",
+        fenced(serving.command(llm, config), "bash"),
+        "Encoder, projection and template stay with the client, which reads no more of the LLM "
+        "than its embeddings:",
+        fenced(ASK, "python"),
+        "The server's name holds a part of the LLM's hash, so that no other LLM answers for it. "
+        "Enable prompt embeddings for clients that you trust alone: vLLM's manual warns that a "
+        "malformed one can end the server.",
+    ]
 
 
 def _training(run: Provenance, about: dict) -> list[str]:

@@ -15,6 +15,7 @@ from rnagpt_lib.errors import InputError
 
 ATTEMPTS = 6
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is one to come back to
+LATER = "run it again later, it goes on here"
 
 _T = TypeVar("_T")
 _backoff = tenacity.wait_random_exponential(multiplier=1, min=0.5, max=60)
@@ -29,15 +30,22 @@ class Again(Exception):
         self.after = after
 
 
-def persistently(call: Callable[[], _T], what: str, attempts: int = ATTEMPTS) -> _T:
+def persistently(
+    call: Callable[[], _T],
+    what: str,
+    attempts: int = ATTEMPTS,
+    *,
+    longest: float = LONGEST_WAIT,
+    remedy: str = LATER,
+) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while it raises `Again`.
 
-    Raises InputError, beginning with ``what``, when the last attempt failed too, or when the
-    server asks to wait longer than `LONGEST_WAIT`.
+    Raises InputError, from ``what`` to ``remedy``, when the last attempt failed too, or when the
+    server asks to wait longer than ``longest`` seconds.
     """
 
     def hopeless(state: tenacity.RetryCallState) -> bool:
-        return (state.outcome.exception().after or 0) > LONGEST_WAIT
+        return (state.outcome.exception().after or 0) > longest
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_any(tenacity.stop_after_attempt(attempts), hopeless),
@@ -50,7 +58,7 @@ def persistently(call: Callable[[], _T], what: str, attempts: int = ATTEMPTS) ->
         return retrying(call)
     except Again as fault:
         late = f"; it asks to come back in {fault.after:.0f} s" if fault.after else ""
-        raise InputError(f"{what}: {fault}{late}; run it again later, it goes on here") from None
+        raise InputError(f"{what}: {fault}{late}; {remedy}") from None
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
