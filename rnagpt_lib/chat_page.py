@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
+from rnagpt_lib.beside import HEADING, NOBODY, PUBMED, SENTENCES, Beside, Neighbour, percent
 from rnagpt_lib.fasta import Refused
 from rnagpt_lib.generate import read_sequence
-from rnagpt_lib.retrieval import Beside, Neighbour
-from rnagpt_lib.transcript import BESIDE, RETRIEVED_ONLY, Said, how, neighbour, sentence
+from rnagpt_lib.transcript import RETRIEVED_ONLY, Said, how
 
 LONGEST = 10_000  # characters of a text
+OPEN = 5  # refused records that are shown without being asked for
 KINDS = {"json": "application/json", "md": "text/markdown"}
 STYLE = """<style class="rnagpt-style">
 .rnagpt { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 6px; padding: 12px;
@@ -58,13 +59,18 @@ class Chosen:
         return cls(rna_id, description, rna, tuple(notes))
 
 
+def printable(text: object) -> str:
+    """A text without what nobody sees: control characters, direction marks, halves of letters."""
+    return "".join(c for c in str(text) if c in "\n\t" or unicodedata.category(c)[0] != "C")
+
+
 def shown(text: object) -> str:
-    """A text as HTML that is this text alone: escaped, without control and direction marks.
+    """A text as HTML that is this text alone.
 
     >>> shown('<b>"x"</b>')
     '&lt;b&gt;&quot;x&quot;&lt;/b&gt;'
     """
-    kept = "".join(c for c in str(text) if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    kept = printable(text)
     return escape(kept if len(kept) <= LONGEST else kept[: LONGEST - 1] + "…")
 
 
@@ -98,7 +104,11 @@ def refusals(refused: Sequence[Refused]) -> str:
     )
     count = "1 record is" if len(refused) == 1 else f"{len(refused):,} records are"
     count += " refused"
-    return f"<details open><summary>{count}</summary><ul>{items}</ul></details>"
+    state = " open" if len(refused) <= OPEN else ""
+    return (
+        f'<details class="rnagpt-refused"{state}><summary>{count}</summary>'
+        f"<ul>{items}</ul></details>"
+    )
 
 
 def part(model: str, chosen: Chosen) -> str:
@@ -152,13 +162,32 @@ def _beside(found: Beside) -> str:
     body = "".join(
         f'<div class="rnagpt-text rnagpt-statement">{shown(one)}</div>' for one in found.statements
     )
-    items = "".join(_neighbour(one) for one in found.neighbours)
-    body += f"<ul>{items}</ul>" if items else "<div>No training RNA is near.</div>"
-    return f'<details open class="rnagpt-beside"><summary>{BESIDE}</summary>{body}</details>'
+    items = "".join(f"<li>{_neighbour(one)}</li>" for one in found.neighbours)
+    body += f"<ul>{items}</ul>" if items else "" if found.statements else line(NOBODY)
+    return f'<details open class="rnagpt-beside"><summary>{HEADING}</summary>{body}</details>'
 
 
-def _neighbour(found: Neighbour) -> str:
-    sentences = "".join(
-        f'<li class="rnagpt-text">{shown(sentence(one))}</li>' for one in found.sentences
+def _neighbour(one: Neighbour) -> str:
+    fields = [one.rna_type, one.family, one.species]
+    chance = "" if one.near else ", which chance reaches"
+    told = ", ".join(field for field in fields if field) or "no fields"
+    near = f"{percent(one.identity)} identical{chance}, cosine {one.cosine:.2f}"
+    head = (
+        f'<span class="rnagpt-text"><b>{shown(one.rna_id)}</b>: {shown(f"{told}; {near}")}</span>'
     )
-    return f'<li class="rnagpt-text">{shown(neighbour(found))}<ul>{sentences}</ul></li>'
+    items = [
+        f'<li><span class="rnagpt-text">“{shown(each.text)}”</span> '
+        f"{', '.join(map(_article, each.article_ids))}</li>"
+        for each in one.sentences[:SENTENCES]
+    ]
+    more = len(one.sentences) - len(items)
+    items += [f"<li>and {more:,} more</li>"] if more else []
+    return head + (f"<ul>{''.join(items)}</ul>" if items else "")
+
+
+def _article(article_id: str) -> str:
+    """A PubMed id as a link that is followed only by a click; other ids as text."""
+    if article_id.isascii() and article_id.isdecimal():
+        address = PUBMED.format(article_id)
+        return f'<a href="{address}" target="_blank" rel="noreferrer">PMID {article_id}</a>'
+    return f'<span class="rnagpt-text">{shown(article_id)}</span>'

@@ -15,31 +15,29 @@ LISTED = 1000  # records of a file that one can choose from
 PASTED = "pasted sequence"
 
 
-def read(source: str | bytes) -> tuple[list[Chosen], list[Refused]]:
-    """The records of a FASTA file or text, or one bare sequence: at most `LISTED`, and those that
-    cannot be read. Raises InputError for what is neither."""
+def read(source: str | bytes) -> tuple[list[Chosen], list[Refused], bool]:
+    """The records of FASTA, or one bare sequence; those that cannot be read; and whether there are
+    more than the `LISTED` that are looked at. Raises InputError for what is neither."""
     if isinstance(source, str) and ">" not in source:
-        return [Chosen.of(PASTED, "", source)], []
+        return [Chosen.of(PASTED, "", source)], [], False
     found: list[Chosen] = []
     refused: list[Refused] = []
-    raw = source.encode() if isinstance(source, str) else source
-    for record in islice(stream_records(raw), LISTED):
+    records = stream_records(source)
+    for record in islice(records, LISTED):
         if isinstance(record, Refused):
             refused.append(record)
-            continue
-        try:
+        else:
             found.append(Chosen.of(record.id, record.description, record.sequence))
-        except InputError as error:
-            refused.append(Refused(record.id, record.line, str(error)))
-    return found, refused
+    return found, refused, next(records, None) is not None
 
 
 class RnaPicker(w.VBox):
-    """``chosen`` is the RNA, or None. ``in_background(job, saying)`` runs what may take long."""
+    """``chosen`` is the RNA, or None. ``attempt(job)`` tells what goes wrong in the box;
+    ``in_background(job, saying)`` does, too, in a thread, for what may take long."""
 
     chosen = traitlets.Instance(Chosen, allow_none=True)
 
-    def __init__(self, run: str, in_background: Callable[[Callable[[], None], str], None]) -> None:
+    def __init__(self, run: str, attempt: Callable, in_background: Callable) -> None:
         self.run, self.in_background = run, in_background
         self.found: list[Chosen] = []
         self.paste = w.Textarea(
@@ -69,10 +67,10 @@ class RnaPicker(w.VBox):
         )
         self.about, self.refused = w.HTML(), w.HTML()
         self.records.layout.display = "none"
-        self.paste.observe(lambda change: self._pasted(), "value")
-        self.upload.observe(lambda change: self._uploaded(), "value")
-        self.records.observe(lambda change: self._choose(), "value")
-        self.find.on_click(lambda button: self._look_up())
+        self.paste.observe(lambda change: attempt(self._pasted), "value")
+        self.upload.observe(lambda change: attempt(self._uploaded), "value")
+        self.records.observe(lambda change: attempt(self._choose), "value")
+        self.find.on_click(lambda button: attempt(self._look_up))
         row = w.HBox([self.upload, self.rna_id, self.find])
         super().__init__([self.paste, row, self.records, self.about, self.refused])
 
@@ -83,12 +81,10 @@ class RnaPicker(w.VBox):
     def take(self, source: str | bytes) -> None:
         """Read records and choose the first; a fault is told in the box."""
         try:
-            found, refused = read(source)
+            self._show(*read(source))
         except InputError as error:
             self._show([], [])
             self.about.value = chat_page.line(str(error), "error")
-        else:
-            self._show(found, refused)
 
     def _pasted(self) -> None:
         if self.paste.value.strip():
@@ -104,16 +100,17 @@ class RnaPicker(w.VBox):
 
         def job() -> None:
             found = lookup.look_up(wanted, run=self.run)
-            self._show([Chosen.of(found.rna_id, found.description, found.sequence)], [])
+            self._show([Chosen.of(found.rna_id, _told(found), found.sequence)], [])
 
         self.in_background(job, f"Looking up {wanted} …")
 
-    def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
+    def _show(self, found: list[Chosen], refused: list[Refused], more: bool = False) -> None:
         self.found = found
         names = [(_label(one), number) for number, one in enumerate(found)]
         self.records.options = names or [("–", None)]
         self.records.layout.display = "" if len(found) > 1 else "none"
-        self.refused.value = chat_page.refusals(refused)
+        cut = chat_page.line(f"Only the first {LISTED:,} records are looked at.") if more else ""
+        self.refused.value = chat_page.refusals(refused) + cut
         self._choose()
 
     def _choose(self) -> None:
@@ -122,6 +119,10 @@ class RnaPicker(w.VBox):
         self.about.value = chat_page.about(number, one) if one else ""
 
 
+def _told(found: lookup.Found) -> str:
+    return f"{found.description or found.rna_type} ({found.where})".strip()
+
+
 def _label(one: Chosen) -> str:
-    text = " ".join(f"{one.id} {one.description}".split())
+    text = " ".join(chat_page.printable(f"{one.id} {one.description}").split())
     return f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)"

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rnagpt_lib import paths
+from rnagpt_lib import beside, paths
+from rnagpt_lib.beside import Beside
 from rnagpt_lib.files import replacing, writing
 from rnagpt_lib.markdown import fenced, plain
-from rnagpt_lib.retrieval import Beside, Neighbour, Sentence
 from rnagpt_lib.rows import Sampling
 from rnagpt_lib.session import Session, Turn
 
@@ -21,7 +21,6 @@ FOLDER = "chats"  # of a run, beside its stages, whose hashes it must not change
 RETRIEVED_ONLY = "retrieval only"  # the stop reason of a turn in which no model was asked
 LONGEST = 10_000  # characters of a text in Markdown
 HOW = {"length": "cut at its limit", "cancelled": "stopped by the reader"}
-BESIDE = "Retrieved beside the answer, not generated"
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class Transcript:
         chat = session.chat
         return cls(run, chat.name, chat.hash, rna_id, session.rna, list(session.notes))
 
-    def add(self, session: Session, turn: Turn, beside: Beside | None = None) -> Said:
+    def add(self, session: Session, turn: Turn, found: Beside | None = None) -> Said:
         """Keep a turn that has just ended."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.said.append(Said(turn, now, session.sampling, session.memory, beside))
+        self.said.append(Said(turn, now, session.sampling, session.memory, found))
         return self.said[-1]
 
 
@@ -66,8 +65,9 @@ def to_dict(transcripts: Sequence[Transcript]) -> dict:
 
 
 def to_json(transcripts: Sequence[Transcript]) -> str:
-    """`to_dict` as indented JSON."""
-    return json.dumps(to_dict(transcripts), indent=1, ensure_ascii=False) + "\n"
+    """`to_dict` as indented JSON; halves of characters, which no file can hold, are escaped."""
+    text = json.dumps(to_dict(transcripts), indent=1, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_markdown(transcripts: Sequence[Transcript]) -> str:
@@ -102,17 +102,18 @@ def keep(run: str, made: Mapping[str, str]) -> Path:
 
 
 def _conversation(one: Transcript) -> dict:
-    about = asdict(one)
-    about["turns"] = [_turn(said) for said in one.said]
-    del about["said"]
-    return about
+    about = {name: value for name, value in vars(one).items() if name != "said"}
+    return {**about, "turns": [_turn(said) for said in one.said]}
 
 
 def _turn(said: Said) -> dict:
-    found = asdict(said)
-    turn, beside = found.pop("turn"), found.pop("beside")
-    retrieved = None if beside is None else {"generated": False, **beside}
-    return {**turn, **found, "retrieved": retrieved}
+    return {
+        **asdict(said.turn),
+        "at": said.at,
+        "sampling": asdict(said.sampling),
+        "memory": said.memory,
+        "retrieved": said.beside and beside.to_dict(said.beside),
+    }
 
 
 def _about(one: Transcript) -> str:
@@ -126,7 +127,7 @@ def _said(one: Transcript, said: Said) -> list[str]:
         parts.append(f"**{_shown(one.model)}**: {_shown(said.turn.answer)}")
         parts.append(f"*{how(said)}*")
     if said.beside is not None:
-        parts += [f"**{BESIDE}**", *_quoted(said.beside)]
+        parts.append(beside.to_markdown(said.beside).rstrip())
     return parts
 
 
@@ -137,25 +138,6 @@ def how(said: Said) -> str:
     parts = [f"{turn.n_tokens:,} tokens", HOW.get(turn.stop_reason, "")]
     parts += [drawn if sampling.temperature else "greedy", "with memory" if said.memory else ""]
     return ", ".join(part for part in parts if part)
-
-
-def neighbour(found: Neighbour) -> str:
-    """A neighbour in one line of plain text."""
-    kind = ", ".join(part for part in (found.rna_type, found.family, found.species) if part)
-    return f"{found.rna_id}: {kind}; identity {found.identity:.0%}, cosine {found.cosine:.2f}"
-
-
-def sentence(found: Sentence) -> str:
-    """A sentence with the articles that it is from."""
-    return f"{found.text} [{', '.join(found.article_ids)}]"
-
-
-def _quoted(beside: Beside) -> list[str]:
-    lines = [f"> {_shown(statement)}" for statement in beside.statements]
-    for found in beside.neighbours:
-        lines.append(f"> - {_shown(neighbour(found))}")
-        lines += [f">   - {_shown(sentence(one))}" for one in found.sentences]
-    return ["\n".join(lines)] if lines else []
 
 
 def _shown(text: str) -> str:

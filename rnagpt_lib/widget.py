@@ -11,19 +11,19 @@ from functools import partial
 import ipywidgets as w
 
 from rnagpt_lib import chat_page, generate, transcript
+from rnagpt_lib.beside import Beside
+from rnagpt_lib.chat_controls import RETRIEVAL, Options, Said, button
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.generate import Chat
 from rnagpt_lib.paths import shown
 from rnagpt_lib.relations import RELATIONS, relation_of
-from rnagpt_lib.retrieval import Beside, Retrieval
+from rnagpt_lib.retrieval import Retrieval
 from rnagpt_lib.rna_picker import Chosen, RnaPicker
-from rnagpt_lib.rows import Sampling
 from rnagpt_lib.session import Session, Turn
 from rnagpt_lib.stages import stage_folder
 from rnagpt_lib.tables import read as read_table
 from rnagpt_lib.transcript import RETRIEVED_ONLY, Transcript
 
-RETRIEVAL = {"beside": "beside the answer", "only": "alone, no model", "off": "off"}
 ENTER = 0.3  # seconds in which a browser that sent "Enter" sends the text, too, if it has changed
 BUSY = "One thing at a time: stop what is in work, or wait for its end."
 READY = "Give an RNA, then ask. Enter asks."
@@ -67,7 +67,7 @@ class ChatBox(w.VBox):
         self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
         self._retrievals: dict[str, Retrieval] = {}  # by the encoder's hash
         self._working, self._stopping = threading.Lock(), threading.Event()
-        self._entered = threading.Timer(0, self._ask)
+        self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._make_controls(model, retrieval)
         self._wire()
         super().__init__(self._rows())
@@ -78,63 +78,40 @@ class ChatBox(w.VBox):
     # What stands in the box.
 
     def _make_controls(self, model: str, retrieval: str) -> None:
-        self.picker = RnaPicker(self.run, self._in_background)
+        self.picker = RnaPicker(self.run, self._attempt, self._in_background)
         models = list(dict.fromkeys([*generate.MODELS, *self.chats, model]))
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
-        self.temperature = w.BoundedFloatText(
-            description="Temperature", value=0, min=0, max=5, step=0.1
-        )
-        self.top_p = w.BoundedFloatText(description="Top-p", value=1, min=0.01, max=1, step=0.05)
-        self.seed = w.BoundedIntText(description="Seed", value=0, min=0, max=2**31 - 1)
-        evidence = [(label, name) for name, label in RETRIEVAL.items()]
-        self.retrieval = w.Dropdown(description="Evidence", options=evidence, value=retrieval)
-        asks = [("Suggested questions …", ""), *((one, one) for one in suggestions(self.run))]
+        self.options, self.said = Options(retrieval), Said()
+        asks = [(chat_page.printable(one), one) for one in suggestions(self.run)]
+        asks = [("Suggested questions …", ""), *asks]
         self.suggested = w.Dropdown(options=asks, layout=w.Layout(width="20rem"))
+        rest = w.Layout(flex="1 1 auto", width="auto")
         self.question = w.Text(
-            placeholder="Ask about the RNA",
-            continuous_update=False,
-            layout=w.Layout(flex="1 1 auto", width="auto"),
+            placeholder="Ask about the RNA", continuous_update=False, layout=rest
         )
-        self.ask = _button("Ask", "Ask the question (Enter)", "primary")
-        self.stop = _button(
-            "Stop", "End the answer in work, and keep it as far as it came", "warning"
-        )
-        self.new = _button(
-            "New conversation", "Forget what was said about this RNA, clear the page"
-        )
-        self.export = _button("Export", "Write the conversation as JSON and Markdown")
-        self.page, self.status, self.files = (
-            w.VBox(layout=w.Layout(flex="0 0 auto")),
-            w.HTML(),
-            w.HTML(),
-        )
-        self.page.layout.width = "100%"
+        self.ask = button("Ask", "Ask the question (Enter)", "primary")
+        self.stop = button("Stop", "End the answer, and keep it as far as it came", "warning")
+        self.new = button("New conversation", "Forget what was said, and clear the page")
+        self.export = button("Export", "Write the conversation as JSON and Markdown")
+        self.status, self.files = w.HTML(), w.HTML()
 
     def _wire(self) -> None:
-        self.ask.on_click(lambda button: self._ask())
-        self.stop.on_click(lambda button: self._stop())
-        self.new.on_click(lambda button: self._clear())
-        self.export.on_click(lambda button: self._export())
+        actions = {self.ask: self._ask, self.stop: self._stop, self.new: self._clear}
+        for pressed, action in {**actions, self.export: self._export}.items():
+            pressed.on_click(lambda pressed, action=action: self._attempt(action))
         self.question.on_msg(self._told)
-        self.question.observe(lambda change: self._entered_with(), "value")
-        self.suggested.observe(lambda change: self._suggest(), "value")
+        self.question.observe(lambda change: self._attempt(self._entered_with), "value")
+        self.suggested.observe(lambda change: self._attempt(self._suggest), "value")
 
     def _rows(self) -> list[w.Widget]:
-        options = w.Accordion([w.VBox([
-            w.HBox([self.temperature, self.top_p, self.seed], layout=w.Layout(flex_flow="row wrap")),
-            self.retrieval,
-        ])], titles=["Options"], selected_index=None)  # fmt: skip
-        # turned round, so that it stays scrolled to what was said last
-        scrolled = w.Box([self.page], layout=w.Layout(flex_flow="column-reverse", overflow="auto",
-                                                     max_height="28rem"))  # fmt: skip
-        scrolled.add_class("rnagpt-log")
+        head = chat_page.title(f"Talk to an RNA · run {self.run}")
         return [
-            w.HTML(chat_page.STYLE + chat_page.title(f"Talk to an RNA · run {self.run}")),
+            w.HTML(chat_page.STYLE + head),
             self.picker,
             w.HBox([self.model, self.memory]),
-            options,
-            scrolled,
+            self.options,
+            self.said,
             self.suggested,
             w.HBox([self.question, self.ask, self.stop]),
             self.status,
@@ -148,7 +125,7 @@ class ChatBox(w.VBox):
         """Enter: the browser sends it before the text, and the text only where it has changed."""
         if content.get("event") == "submit":
             self._entered.cancel()
-            self._entered = threading.Timer(ENTER, self._ask)
+            self._entered = threading.Timer(ENTER, self._attempt, (self._ask,))
             self._entered.start()
 
     def _entered_with(self) -> None:
@@ -174,20 +151,19 @@ class ChatBox(w.VBox):
             self._in_background(partial(self._turn, question, chosen), "")
 
     def _turn(self, question: str, chosen: Chosen) -> None:
-        sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
-        name, line = self.model.value, w.HTML(chat_page.answering(self.model.value, question, ""))
+        name, line = self.model.value, None
         try:
             session = self._session_about(chosen, name)
-            session.sampling, session.memory = sampling, self.memory.value
-            self.page.children += (line,)
+            session.sampling, session.memory = self.options.sampling, self.memory.value
+            line = self.said.add(chat_page.answering(name, question, ""))
             turn = self._answer(session, question, line)
             beside, fault = self._beside(session, turn, chosen)
         except Exception:
-            self.page.children = tuple(one for one in self.page.children if one is not line)
+            self.said.remove(line)
             self.question.value = self.question.value or question
             raise
-        said = self.transcripts[-1].add(session, turn, beside)
-        line.value = chat_page.answered(name, said, fault)
+        found = self.transcripts[-1].add(session, turn, beside)
+        line.value = chat_page.answered(name, found, fault)
 
     def _session_about(self, chosen: Chosen, name: str) -> Session:
         """The conversation with this RNA and model, which goes on until one of them changes."""
@@ -197,7 +173,7 @@ class ChatBox(w.VBox):
         found = Transcript.of(self._session, self.run, chosen.id)
         found.notes = list(chosen.notes)
         self.transcripts.append(found)
-        self.page.children += (w.HTML(chat_page.part(name, chosen)),)
+        self.said.add(chat_page.part(name, chosen))
         return self._session
 
     def _loaded(self, name: str) -> Chat:
@@ -207,10 +183,9 @@ class ChatBox(w.VBox):
         return self.chats[name]
 
     def _answer(self, session: Session, question: str, line: w.HTML) -> Turn:
-        if self.retrieval.value == "only":
+        if self.options.retrieval.value == "only":
             return Turn(question, "", 0, RETRIEVED_ONLY)
         name, text = self.model.value, ""
-        line.value = chat_page.answering(name, question, text)
         self._say("Answering …")
         pieces = session.stream(question)
         if self._stopping.is_set():  # while the model was loaded
@@ -222,15 +197,17 @@ class ChatBox(w.VBox):
 
     def _beside(self, session: Session, turn: Turn, chosen: Chosen) -> tuple[Beside | None, str]:
         """What is retrieved beside an answer, or why nothing is."""
-        if self.retrieval.value == "off":
+        if self.options.retrieval.value == "off":
             return None, ""
         self._say("Looking at what is known of the nearest training RNAs …")
         try:
             encoder = session.chat.encoder
             if encoder.hash not in self._retrievals:
                 self._retrievals[encoder.hash] = Retrieval.of(self.run, encoder)
-            said = session.rna, turn.question, turn.answer
-            return self._retrievals[encoder.hash].beside(*said, rna_id=chosen.id), ""
+            found = self._retrievals[encoder.hash]
+            if turn.stop_reason == RETRIEVED_ONLY:
+                return found.only(session.rna, turn.question), ""
+            return found.beside(session.rna, turn.question, turn.answer, chosen.id), ""
         except InputError as error:
             return None, f"Nothing was retrieved: {error}"
 
@@ -241,7 +218,8 @@ class ChatBox(w.VBox):
         self._say("Stopping …")
 
     def _clear(self) -> None:
-        self._session, self.transcripts, self.page.children, self.files.value = None, [], (), ""
+        self._session, self.transcripts, self.files.value = None, [], ""
+        self.said.clear()
         self._say(READY)
 
     def _export(self) -> None:
@@ -250,12 +228,9 @@ class ChatBox(w.VBox):
             return
         files = transcript.files(self.transcripts)
         self.files.value = chat_page.links(files)
-        try:
-            folder = transcript.keep(self.run, files)
-        except InputError as error:
-            self._say(f"{error}; the links below hold the conversation", "error")
-        else:
-            self._say(f"Written to {shown(folder)}: {', '.join(files)}")
+        self._say("The links below hold the conversation.")
+        folder = transcript.keep(self.run, files)
+        self._say(f"Written to {shown(folder)}: {', '.join(files)}")
 
     # Work apart from the kernel's own thread.
 
@@ -271,28 +246,29 @@ class ChatBox(w.VBox):
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
-            job()
-            self._say("")
-        except InputError as error:
-            self._say(str(error), "error")
-        except Exception as error:
-            self._say(f"This failed ({type(error).__name__}: {error}); you can ask again.", "error")
+            self._attempt(job, "")
         finally:
             self._working.release()
             self._rest(False)
 
+    def _attempt(self, job: Callable[[], None], done: str | None = None) -> None:
+        """Whatever goes wrong is a sentence in the box; ``done`` is said where nothing does."""
+        try:
+            job()
+        except InputError as error:
+            self._say(str(error), "error")
+        except Exception as error:
+            self._say(f"This failed ({type(error).__name__}: {error}); you can go on.", "error")
+        else:
+            if done is not None:
+                self._say(done)
+
     def _rest(self, working: bool) -> None:
         """While something is in work, all rests but what stops it and the next question's text."""
-        options = [self.model, self.memory, self.temperature, self.top_p, self.seed, self.retrieval]
-        buttons = [self.ask, self.new, self.export]
-        for one in (*self.picker.controls(), *options, *buttons):
+        own = [self.model, self.memory, self.ask, self.new, self.export]
+        for one in (*self.picker.controls(), *self.options.fields, *own):
             one.disabled = working
         self.stop.disabled = not working
 
     def _say(self, text: str, kind: str = "small") -> None:
         self.status.value = chat_page.line(text, kind)
-
-
-def _button(label: str, tooltip: str, style: str = "") -> w.Button:
-    auto = w.Layout(width="auto")
-    return w.Button(description=label, tooltip=tooltip, button_style=style, layout=auto)

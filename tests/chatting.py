@@ -48,6 +48,20 @@ class Box:
         self.box.locator(f".rnagpt-chosen[data-number='{number}']").wait_for()
         return label
 
+    def paste(self, text: str, shows: str) -> None:
+        """Into the box for sequences, and wait for ``shows``, a part of the page, to tell of it."""
+        field = self.box.locator("textarea")
+        field.fill(text)
+        field.press("Tab")
+        self.box.locator(shows).first.wait_for()
+
+    def refused(self) -> list[str]:
+        return self.box.locator(".rnagpt-refused li").all_text_contents()
+
+    def suggested(self) -> list[str]:
+        options = self.box.locator("select", has_text="Suggested questions").locator("option")
+        return [text.replace("\xa0", " ") for text in options.all_text_contents()[1:]]
+
     def suggest(self, question: str) -> None:
         self.box.locator("select", has_text="Suggested questions").select_option(label=question)
         self.page.wait_for_function(
@@ -90,7 +104,7 @@ class Box:
         return self.box.evaluate(
             "(box, foreign) => [...box.querySelectorAll(foreign)].filter("
             " one => !one.closest('.rnagpt-style') && !one.closest('button'))"
-            ".concat([...box.querySelectorAll('a')].filter(a => !a.href.startsWith('data:')))"
+            ".concat([...box.querySelectorAll('a')].filter(a => !/^data:|^https:..pubmed\\.ncbi\\.nlm\\.nih\\.gov.\\d+.$/.test(a.href)))"
             ".map(one => one.outerHTML)",
             FOREIGN,
         )

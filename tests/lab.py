@@ -22,9 +22,11 @@ from rnagpt_lib.files import write_json
 
 TOKEN = "of-the-test"
 WAIT = 120_000  # milliseconds after which a page is given up
-QUIET = {"fetchNews": "false", "checkForUpdates": False}  # else the first page asks about news
-ALL_CELLS = {"windowingMode": "none"}  # cells out of sight stay in the page
-SETTINGS = {"apputils-extension/notification": QUIET, "notebook-extension/tracker": ALL_CELLS}
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight stay in the page
+    "docmanager-extension/plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+}
 
 
 @dataclass
@@ -57,6 +59,7 @@ def served(folder: Path, runs: Path) -> Iterator[Lab]:
         "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "IPYTHONDIR": str(own / "ipython"),
+        "PYTHONPATH": os.pathsep.join([str(paths.root()), os.environ.get("PYTHONPATH", "")]),
         "RNAGPT_RUNS": str(runs),
         "OMP_NUM_THREADS": "1",
     }
@@ -123,6 +126,12 @@ def opened(page, lab: Lab, notebook: str) -> None:
     page.set_default_timeout(WAIT)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     idle(page)
+
+
+def rendered(page, lab: Lab, document: str) -> None:
+    """Open a Markdown document as JupyterLab renders it."""
+    page.goto(f"{lab.url}lab/tree/{document}?token={TOKEN}&reset")
+    page.locator(".jp-MarkdownViewer h1").first.wait_for()
 
 
 def idle(page) -> None:
