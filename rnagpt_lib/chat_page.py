@@ -6,13 +6,12 @@ text that comes from elsewhere (questions, answers, FASTA headers, evidence) pas
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
 from rnagpt_lib.beside import HEADING, NOBODY, PUBMED, SENTENCES, Beside, Neighbour, percent
 from rnagpt_lib.fasta import Refused
-from rnagpt_lib.generate import read_sequence
+from rnagpt_lib.rna_source import Chosen
 from rnagpt_lib.transcript import RETRIEVED_ONLY, Said, how
 
 LONGEST = 10_000  # characters of a text
@@ -41,22 +40,6 @@ STYLE = """<style class="rnagpt-style">
 .rnagpt .rnagpt-links a { color: var(--jp-content-link-color, #06c); text-decoration: underline;
   margin-right: 1em; }
 </style>"""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """An RNA that can be asked about; ``notes`` say how it was read."""
-
-    id: str
-    description: str
-    sequence: str
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, rna_id: str, description: str, text: str) -> "Chosen":
-        """Raises InputError as ``read_sequence`` does."""
-        rna, notes = read_sequence(text)
-        return cls(rna_id, description, rna, tuple(notes))
 
 
 def printable(text: object) -> str:

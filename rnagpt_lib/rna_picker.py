@@ -1,34 +1,14 @@
 """The part of the chat box that takes an RNA: pasted, from a FASTA file, or by its id."""
 
 from collections.abc import Callable
-from itertools import islice
 
 import ipywidgets as w
 import traitlets
 
 from rnagpt_lib import chat_page, lookup
-from rnagpt_lib.chat_page import Chosen
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.fasta import Refused, stream_records
-
-LISTED = 1000  # records of a file that one can choose from
-PASTED = "pasted sequence"
-
-
-def read(source: str | bytes) -> tuple[list[Chosen], list[Refused], bool]:
-    """The records of FASTA, or one bare sequence; those that cannot be read; and whether there are
-    more than the `LISTED` that are looked at. Raises InputError for what is neither."""
-    if isinstance(source, str) and ">" not in source:
-        return [Chosen.of(PASTED, "", source)], [], False
-    found: list[Chosen] = []
-    refused: list[Refused] = []
-    records = stream_records(source)
-    for record in islice(records, LISTED):
-        if isinstance(record, Refused):
-            refused.append(record)
-        else:
-            found.append(Chosen.of(record.id, record.description, record.sequence))
-    return found, refused, next(records, None) is not None
+from rnagpt_lib.fasta import Refused
+from rnagpt_lib.rna_source import Chosen, read
 
 
 class RnaPicker(w.VBox):
@@ -104,13 +84,12 @@ class RnaPicker(w.VBox):
 
         self.in_background(job, f"Looking up {wanted} …")
 
-    def _show(self, found: list[Chosen], refused: list[Refused], more: bool = False) -> None:
+    def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
         self.found = found
         names = [(_label(one), number) for number, one in enumerate(found)]
         self.records.options = names or [("–", None)]
         self.records.layout.display = "" if len(found) > 1 else "none"
-        cut = chat_page.line(f"Only the first {LISTED:,} records are looked at.") if more else ""
-        self.refused.value = chat_page.refusals(refused) + cut
+        self.refused.value = chat_page.refusals(refused)
         self._choose()
 
     def _choose(self) -> None:

@@ -18,7 +18,8 @@ from rnagpt_lib.generate import Chat
 from rnagpt_lib.paths import shown
 from rnagpt_lib.relations import RELATIONS, relation_of
 from rnagpt_lib.retrieval import Retrieval
-from rnagpt_lib.rna_picker import Chosen, RnaPicker
+from rnagpt_lib.rna_picker import RnaPicker
+from rnagpt_lib.rna_source import Chosen
 from rnagpt_lib.session import Session, Turn
 from rnagpt_lib.stages import stage_folder
 from rnagpt_lib.tables import read as read_table

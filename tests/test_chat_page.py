@@ -3,9 +3,8 @@
 import pytest
 
 from rnagpt_lib import chat_page
-from rnagpt_lib.chat_page import Chosen
-from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta import Refused
+from rnagpt_lib.rna_source import Chosen
 from tests.payloads import PAYLOADS
 from tests.rendered import Page, Tags
 from tests.test_transcript import said
@@ -53,10 +52,3 @@ def test_many_refusals_are_folded():
     assert "2 records are refused" in few and " open" in few
     assert "20 records are refused" in many and " open" not in many
     assert chat_page.refusals([]) == ""
-
-
-def test_an_rna_is_read_with_notes():
-    dna = Chosen.of("a", "b", "acgtacgtacgt")
-    assert dna.sequence == "ACGUACGUACGU" and "DNA" in dna.notes[0]
-    with pytest.raises(InputError, match="looks like a protein"):
-        Chosen.of("a", "b", "MKLVFFAEDVGSNK")

@@ -172,7 +172,7 @@ def test_no_text_acts_in_the_page_or_in_what_is_exported(served, spoilt, page, t
     for option in box.suggested():
         assert option in map(printed, payloads.PAYLOADS)
     pasted(box, payloads.PAYLOADS)
-    page.mouse.move(600, 600)
+    page.mouse.move(600, 600)  # over what a payload may have put there
     saved = box.export()
     (served.folder / "exported.md").write_text(saved[".md"], "utf-8")
     assert page.evaluate("window.PWNED") is None

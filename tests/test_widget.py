@@ -229,15 +229,6 @@ def test_what_is_no_sequence_is_refused_in_the_box(box):
         assert box.picker.chosen is None and "error" in box.picker.about.value
 
 
-def test_a_long_file_is_read_as_far_as_one_can_choose(box, monkeypatch):
-    from rnagpt_lib import rna_picker
-
-    monkeypatch.setattr(rna_picker, "LISTED", 2)
-    box.picker.take("".join(f">r{number}\n{RNA}\n" for number in range(5)).encode())
-    assert len(box.picker.found) == 2
-    assert "Only the first 2 records" in box.picker.refused.value
-
-
 def test_an_rna_of_the_run_is_looked_up_by_its_id(box, run):
     import pandas as pd
 
