@@ -1,13 +1,13 @@
 """Answers as a file: JSON lines, a table with tabs, or Markdown. Foreign text acts in none of them."""
 
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 from rnagpt_lib import markdown
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.fasta_lines import printable
 
 VERSION = 1  # of what a row holds
 ENDINGS = (".jsonl", ".tsv", ".md")
@@ -42,28 +42,27 @@ def write(rows: Iterable[dict], path: Path, form: str) -> None:
 def shown(rows: Iterable[dict]) -> Iterator[str]:
     """Lines for a terminal."""
     for row in rows:
-        about = f"{printable(row['id'])}, line {row['line']}"
+        about = f"{one_line(row['id'])}, line {row['line']}"
         if "refused" in row:
-            yield f"{about}: refused, {printable(row['refused'])}"
+            yield f"{about}: refused, {one_line(row['refused'])}"
             continue
-        yield f"{about}: {printable(row['question'])}"
-        yield from (f"  note: {printable(note)}" for note in row.get("notes", []))
+        yield f"{about}: {one_line(row['question'])}"
+        yield from (f"  note: {one_line(note)}" for note in row.get("notes", []))
         if "answer" in row:
-            yield f"  {row['model']}: {printable(row['answer'])}"
+            yield f"  {row['model']}: {one_line(row['answer'])}"
         found = row.get("retrieved", {})
-        yield from (f"  * {printable(one)}" for one in found.get("statements", []))
+        yield from (f"  * {one_line(one)}" for one in found.get("statements", []))
         for near in found.get("neighbours", []):
-            yield "  retrieved, not generated: " + printable(", ".join(_plainly(near)))
+            yield "  retrieved, not generated: " + one_line(", ".join(_plainly(near)))
 
 
-def printable(text: str) -> str:
-    """One line for a terminal: white space as single spaces, no control characters.
+def one_line(text: str) -> str:
+    """For a terminal or a cell: white space as single spaces, no control characters.
 
-    >>> printable("a\\x1b[31m\\nb")
-    'a[31m b'
+    >>> one_line("a\x1b[31m\nb")
+    'a�[31m b'
     """
-    line = " ".join(text.split())
-    return "".join(c for c in line if unicodedata.category(c)[0] != "C")
+    return " ".join(printable(text).split())
 
 
 def _json_lines(rows: Iterable[dict]) -> Iterator[str]:
@@ -86,7 +85,7 @@ def _tsv(rows: Iterable[dict]) -> Iterator[str]:
 
 def _cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula."""
-    text = printable(str(value))
+    text = one_line(str(value))
     return f"'{text}" if text[:1] in "=+-@" and text[:1] else text
 
 

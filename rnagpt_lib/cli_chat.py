@@ -157,7 +157,9 @@ def _asker(
             return beside.to_dict(found.beside(rna, question, answer, rna_id))
         return beside.to_dict(found.only(rna, question))
 
-    return Asker(asked, chat, evidence, sampling, named=f"{retrieval} {found.key}")
+    return Asker(
+        asked, chat, evidence, sampling, named=f"{retrieval} {Retrieval.tables_hash(run_id)}"
+    )
 
 
 def _show(asker, source: Path) -> None:

@@ -25,12 +25,14 @@ _NO_ID = "the header has no id; write '>id' before it"
 
 @dataclass(frozen=True)
 class Record:
-    """One FASTA entry; ``line`` is the number of its header line, counted from 1."""
+    """One FASTA entry; ``line`` is the number of its header line, counted from 1, and ``dna`` says
+    whether it was written with T."""
 
     id: str
     description: str
     sequence: str
     line: int
+    dna: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def stream_fasta(source: str | Path, refused: dict[str, str] | None = None) -> I
                 raise InputError(f"{where}, record {name!r} (line {entry.line}): {error}") from None
             refused[name] = f"line {entry.line}: {error}"
             continue
-        yield Record(name, description, sequence, entry.line)
+        yield Record(name, description, sequence, entry.line, entry.dna)
 
 
 def stream_records(source: Source) -> Iterator[Record | Refused]:
@@ -107,7 +109,8 @@ def stream_records(source: Source) -> Iterator[Record | Refused]:
         except _Unusable as error:
             yield Refused(_cut(name, MAX_ID), entry.line, str(error))
         else:
-            yield Record(name, _cut(description, MAX_DESCRIPTION), sequence, entry.line)
+            about = _cut(description, MAX_DESCRIPTION)
+            yield Record(name, about, sequence, entry.line, entry.dna)
 
 
 class _Unusable(ValueError):
@@ -182,6 +185,10 @@ class _Entry:
             self.parts.append(letters)
         if self.length > self.most:
             self.parts.clear()
+
+    @property
+    def dna(self) -> bool:
+        return any("T" in part or "t" in part for part in self.parts)
 
     @property
     def names(self) -> tuple[str, str]:

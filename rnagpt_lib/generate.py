@@ -147,8 +147,10 @@ def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]
     return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
 
 
-def read_sequence(text: str) -> tuple[str, list[str]]:
+def read_sequence(text: str, dna: bool = False) -> tuple[str, list[str]]:
     """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["DNA …"])``.
+
+    ``dna``: it was written with T, which a FASTA reader has made U.
 
     Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
     """
@@ -158,7 +160,7 @@ def read_sequence(text: str) -> tuple[str, list[str]]:
             f"the sequence has {len(rna)} nt; under {MIN_LENGTH} nt the encoder is unreliable, "
             "give a longer one"
         )
-    if "T" in text.upper():
+    if dna or "T" in text.upper():
         notes.append("this is DNA; it was read as RNA, every T as U.")
     if len(rna) > WINDOW:
         notes.append(

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rnagpt_lib import facts, relations, stages, tables
+from rnagpt_lib import checkpoints, facts, relations, stages, tables
 from rnagpt_lib.beside import Beside, Entry, Neighbour, Sentence, percent
 from rnagpt_lib.contradictions import NOUNS, Checker, Retrieved, nothing_near
 from rnagpt_lib.encoder import Encoder, checked
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json
+from rnagpt_lib.files import digest, read_json, sha256
 from rnagpt_lib.nearest import Nearest
 from rnagpt_lib.relations import CATEGORICAL
 from rnagpt_lib.vector_index import VectorIndex
 from rnagpt_lib.world_entries import WORLD_IDS
 
-SUMMARIES, DECOMPOSED = stages.STAGES[2:4]
+SUMMARIES, DECOMPOSED, ALIGNED = stages.STAGES[2:5]
 FOLDER = ".nearest"
 K = 3
 
@@ -70,6 +70,19 @@ class Retrieval:
         folder = stages.stage_folder(run, DECOMPOSED).parent / FOLDER
         nearest = Nearest(sequences, VectorIndex.of(encoder, sequences, folder))
         return cls(frame, annotations, Checker.of(frame, _named(run, frame)), nearest)
+
+    @staticmethod
+    def encoder(run: str) -> Encoder:
+        """The encoder that a run was trained over, for those who load no model."""
+        folder = checkpoints.find(stages.stage_folder(run, ALIGNED))
+        return Encoder.load(read_json(folder / "config.json")["encoder"])
+
+    @staticmethod
+    def tables_hash(run: str) -> str:
+        """Of all that is retrieved from."""
+        tables = {SUMMARIES: "annotations", DECOMPOSED: "rnas"}
+        files = [stages.stage_folder(run, s) / f"{name}.parquet" for s, name in tables.items()]
+        return digest([sha256(file) for file in files])
 
     def near(self, sequence: str, k: int = K) -> list[Neighbour]:
         """The k nearest, the best of identity + 0.2 × cosine first (`nearest.Nearest.find`), each

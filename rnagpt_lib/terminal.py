@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from rnagpt_lib import generate, lookup, transcript
-from rnagpt_lib.answer_files import printable
+from rnagpt_lib.answer_files import one_line
 from rnagpt_lib.beside import SENTENCES, Beside, percent
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import replacing, writing
@@ -63,7 +63,7 @@ class Terminal:
             try:
                 self._do(line)
             except InputError as error:
-                print(f"! {printable(str(error))}")
+                print(f"! {one_line(str(error))}")
 
     def _do(self, line: str) -> None:
         if not line.startswith("/"):
@@ -112,7 +112,7 @@ class Terminal:
         if _is_file(given):
             self.found, refused = read(Path(given))
             for one in refused:
-                print(f"! {printable(one.id)}, line {one.line}: {printable(one.reason)}")
+                print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
         elif any(letter.isdigit() for letter in given):  # as ids have them, and sequences not
             at = lookup.look_up(given, run=self.run)
             self.found = [Chosen.of(at.rna_id, at.description, at.sequence)]
@@ -121,7 +121,7 @@ class Terminal:
         if not self.found:
             raise InputError(f"{given}: no record of it can be read")
         for number, one in enumerate(self.found[:20] if len(self.found) > 1 else (), start=1):
-            print(f"  {number}  {printable(one.id)} {printable(one.description)}"[:100])
+            print(f"  {number}  {one_line(one.id)} {one_line(one.description)}"[:100])
         if len(self.found) > 20:
             print(f"  … {len(self.found):,} in all; /use N takes one")
         self._use("1")
@@ -154,7 +154,7 @@ class Terminal:
         options = {"sampling": self.sampling, "memory": self.memory}
         self.session = Session(self.chat, self.rna.sequence, **options)
         self.said.append(transcript.Transcript.of(self.session, self.run, self.rna.id))
-        print(f"{printable(self.rna.id)}, {len(self.session.rna):,} nt, asked of {self.model}")
+        print(f"{one_line(self.rna.id)}, {len(self.session.rna):,} nt, asked of {self.model}")
         for note in (*self.rna.notes, *self.session.notes):
             print(f"Note: {note}")
 
@@ -199,13 +199,13 @@ def _show(beside: Beside | None) -> None:
     if beside is None:
         return
     for statement in beside.statements:
-        click.secho(f"* {printable(statement)}", fg="yellow")
+        click.secho(f"* {one_line(statement)}", fg="yellow")
     for near in beside.neighbours:
         about = ", ".join(filter(None, (near.rna_id, near.rna_type, near.family, near.species)))
         told = f"  retrieved, not generated: {about}; {percent(near.identity)} identical"
-        click.secho(printable(told), dim=True)
+        click.secho(one_line(told), dim=True)
         for one in near.sentences[:SENTENCES]:
-            click.secho(f"    {printable(one.text)} [{', '.join(one.article_ids)}]", dim=True)
+            click.secho(f"    {one_line(one.text)} [{', '.join(one.article_ids)}]", dim=True)
 
 
 def _safe(piece: str) -> str:
