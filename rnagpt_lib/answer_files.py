@@ -108,7 +108,8 @@ def _answer(row: dict) -> Iterator[str]:
         cut = {"eos": "", "stop": ""}.get(row["stop_reason"], " *(cut)*")
         yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{cut}\n"
     found = row.get("retrieved", {})
-    yield from (f"- {markdown.plain(one, 2000)}" for one in found.get("statements", []))
+    # behind a word, as "# x" would be a heading at the start of an item
+    yield from (f"- Note: {markdown.plain(one, 2000)}" for one in found.get("statements", []))
     for near in found.get("neighbours", []):
         yield "- retrieved, not generated: " + ", ".join(_told(near))
     yield ""
