@@ -1,10 +1,12 @@
-"""Whether the nearest training RNA tells what an RNA is: by the encoder's vectors, by alignment, or
-by both; and how often the statements beside an answer are right.
+"""Whether the nearest training RNA tells what an RNA is: by the encoder's vectors, by words, by
+alignment, or by several; and how often the statements beside an answer are right.
 
-The rule of `nearest` was chosen on RNAs of the val side. Both parts read the reference run.
+The rule of `nearest` was chosen on RNAs of the val sides. The statements are about the reference
+run; the neighbours also about RNAs of RNAcentral, whose lengths differ more.
 """
 
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +15,24 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import floors, relations, report, sequences, tables, units
+from rnagpt_lib import dataset, floors, paths, relations, report, tables, units
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.contradictions import Retrieved
 from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.nearest import WEIGHT, Found
+from rnagpt_lib.nearest import POWER, Nearest, identity_of
+from rnagpt_lib.profiles import Filter
 from rnagpt_lib.progress import bar
 from rnagpt_lib.retrieval import DECOMPOSED, Retrieval
+from rnagpt_lib.sequences import kmer_profile
 from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.vector_index import VectorIndex
 
 RUN, ENCODER = "reference", "models/mini-encoder"
 RESULTS = Path(__file__).parent / "results" / "neighbours.json"
 README = Path(__file__).parent / "README.md"
-WEIGHTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
-RULE = f"identity + {WEIGHT:g} × cosine"
+RULE = f"identity × ratio^{POWER:g}, as looked up"
 KNOWN, NEW = "its fields are known", "a new RNA"
 CONTRADICTS = ("field", "annotated", "near", "unfound")  # kinds of statements against an answer
 
@@ -40,49 +45,84 @@ def main() -> None:
 
 def measure() -> dict:
     """Top-1 neighbours of val and test RNAs, and statements about right and wrong answers."""
-    retrieval = Retrieval.of(RUN, Encoder.load(ENCODER))
+    encoder = Encoder.load(ENCODER)
+    retrieval = Retrieval.of(RUN, encoder)
     folder = stage_folder(RUN, DECOMPOSED)
-    rnas = tables.read(folder / "rnas.parquet", "rnas")
-    rnas["stratum"] = floors.strata(rnas)
-    asked = rnas[rnas.split != "train"].drop_duplicates("sequence", ignore_index=True)
-    looked, seconds = look_up(retrieval, asked)
-    pairs = tables.read(folder / "pairs.parquet", "pairs")
+    rnas, pairs = (tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs"))
     return {
-        "training_rnas": len(retrieval.nearest.sequences),
-        "seconds_a_query": round(median(seconds), 3),
-        "prefilter": round(float(looked.prefiltered.mean()), 4),
-        "near": near_shares(looked),
-        "top": top_1(looked),
+        "sets": {
+            "reference run": neighbours(retrieval.nearest, rnas),
+            "RNAcentral": neighbours(*rnacentral(encoder)),
+        },
         "statements": statements(retrieval, rnas, pairs),
     }
 
 
-def look_up(retrieval: Retrieval, asked: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
-    """``asked`` with the index's row that each way puts first, whether the RNA is near any, and
-    whether the highest identity of all was among the RNAs that were aligned; seconds a query."""
-    index = retrieval.nearest
-    words = sequences.nearest(asked.sequence, index.sequences)
+def rnacentral(encoder: Encoder) -> tuple[Nearest, pd.DataFrame]:
+    """1,400 RNAs of 28 types, split as 03 splits a user's. Raises InputError where they are not."""
+    fasta = paths.shared() / "rnacentral" / "rnacentral_active_28types_x50.fasta"
+    if not fasta.is_file():
+        raise InputError(f"the real data are missing: {fasta}")
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.curate(Filter(input="files", fasta=str(fasta)), 0, Path(folder))
+        rnas = tables.read(Path(folder) / "rnas.parquet", "rnas")
+        rnas["unit"] = units.units(rnas, tables.frame("links", []))
+        rnas["split"] = units.split(rnas)
+        sequences = rnas[rnas.split == "train"].sequence.unique().tolist()
+        return Nearest(sequences, VectorIndex.of(encoder, sequences, Path(folder))), rnas
+
+
+def neighbours(index: Nearest, rnas: pd.DataFrame) -> dict:
+    """What the first neighbour tells of the RNAs of val and test, each sequence once."""
+    rnas = rnas.assign(stratum=floors.strata(rnas))
+    asked = rnas[rnas.split != "train"].drop_duplicates("sequence", ignore_index=True)
+    train = rnas[rnas.split == "train"].drop_duplicates("sequence").set_index("sequence")
+    looked, seconds = look_up(index, train.loc[index.sequences], asked)
+    return {
+        "training_rnas": len(index.sequences),
+        "seconds_a_query": round(median(seconds), 3),
+        "near": near_shares(looked),
+        "top": top_1(looked),
+    }
+
+
+def look_up(
+    index: Nearest, train: pd.DataFrame, asked: pd.DataFrame
+) -> tuple[pd.DataFrame, list[float]]:
+    """``asked`` with whether each RNA is near any, and, as 0 and 1, whether the one that each way
+    puts first has its type and its family; ``train`` in the order of the index. Seconds a query."""
+    profile, lengths = kmer_profile(index.sequences), train.length.to_numpy()
     rows, seconds = [], []
-    for place, sequence in enumerate(bar(asked.sequence, desc="neighbours", unit="RNA")):
+    for sequence in bar(asked.sequence, desc="neighbours", unit="RNA"):
         began = time.perf_counter()
-        found: Found = index.find(sequence, 1)
+        found = index.find(sequence, 1)
         seconds.append(time.perf_counter() - began)
-        identity = np.array([units.nearest_identity([sequence], [s])[0] for s in index.sequences])
+        identity = np.array([identity_of(sequence, other) for other in index.sequences])
+        ratio = np.minimum(lengths, len(sequence)) / np.maximum(lengths, len(sequence))
         cosine = index.vectors.cosines(sequence)
-        ways = {"cosine": cosine, "identity": identity}
-        ways |= {f"w{weight:g}": identity + weight * cosine for weight in WEIGHTS}
-        first = {name: int(np.argmax(np.round(values, 6))) for name, values in ways.items()}
-        first |= {"5-mers": int(words[place]), RULE: found.hits[0].row}
-        first |= {"near": found.highest > found.chance}
-        rows.append(first | {"prefiltered": found.highest >= identity.max() - 1e-9})
-    fields = retrieval.rnas[retrieval.row >= 0].drop_duplicates("sequence")
-    fields = fields.set_index("sequence").loc[index.sequences]
+        words = (profile @ kmer_profile([sequence]).T).ravel()
+        ways = scores(identity, ratio, cosine, words)
+        first = {way: int(np.argmax(np.round(values, 6))) for way, values in ways.items()}
+        first[RULE] = found.hits[0].row
+        rows.append(first | {"near": found.hits[0].score > found.chance})
     looked = pd.concat([asked, pd.DataFrame(rows)], axis=1)
-    for name in (*ways, "5-mers", RULE):
+    for way in first:
         for field in ("rna_type", "family"):
-            told = fields[field].to_numpy(object)[looked[name]]
-            looked[f"{name} {field}"] = (told == looked[field].to_numpy(object)).astype(float)
+            told = train[field].to_numpy(object)[looked[way]]
+            looked[f"{way} {field}"] = (told == looked[field].to_numpy(object)).astype(float)
     return looked, seconds
+
+
+def scores(
+    identity: np.ndarray, ratio: np.ndarray, cosine: np.ndarray, words: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Way of ranking → the score of each training RNA; ``ratio`` is shorter / longer."""
+    ways = {"cosine": cosine, "5-mers": words, "identity": identity}
+    ways |= {f"identity + {w:g} × cosine": identity + w * cosine for w in (0.2, 0.5, 1)}
+    ways |= {f"identity × ratio^{p:g}": identity * ratio**p for p in (0.25, 0.5, 1)}
+    both = identity * ratio**POWER
+    ways |= {f"identity × ratio^{POWER:g} + {w:g} × cosine": both + w * cosine for w in (0.2, 0.5)}
+    return ways
 
 
 def near_shares(looked: pd.DataFrame) -> list[dict]:
@@ -102,16 +142,17 @@ def near_shares(looked: pd.DataFrame) -> list[dict]:
 def top_1(looked: pd.DataFrame) -> list[dict]:
     """Shares of RNAs whose first neighbour has their type, and their family where train has it."""
     typed = looked[looked.rna_type != ""]
+    ways = [name.removesuffix(" rna_type") for name in looked if name.endswith(" rna_type")]
     rows = []
     for split in ("val", "test"):
         side = typed[typed.split == split]
-        for which, some in {"all": side, "near": side[side.near], "far": side[~side.near]}.items():
-            known = some[some.stratum == "seen"]
-            for way in ("cosine", "5-mers", "identity", *(f"w{w:g}" for w in WEIGHTS), RULE):
-                if way.startswith("w") and (split, which) != ("val", "all"):
-                    continue  # the weight was chosen there
+        groups = {"all": side} | ({"near": side[side.near], "far": side[~side.near]} if
+                                  split == "test" else {})  # fmt: skip
+        for which, some in groups.items():
+            known = some[(some.stratum == "seen") & (some.family != "")]
+            for way in ways if split == "val" else ("cosine", "5-mers", "identity", RULE):
                 row = {"split": split, "RNAs": which, "way": way, "n": len(some)}
-                row |= {"rna_type": _bounds(some, f"{way} rna_type"), "n_family": len(known)}
+                row |= {"rna_type": _bounds(some, f"{way} rna_type")}
                 rows.append(row | {"family": _bounds(known, f"{way} family")})
     return rows
 
@@ -126,12 +167,12 @@ def _bounds(some: pd.DataFrame, column: str) -> list[float] | None:
 def statements(retrieval: Retrieval, rnas: pd.DataFrame, pairs: pd.DataFrame) -> list[dict]:
     """How often right and wrong answers to the test questions are spoken against, by what is known
     and by kind of question."""
-    asked = floors.questions(rnas.drop(columns="stratum"), pairs)
+    asked = floors.questions(rnas, pairs)
     wrong = wrong_answers(asked)
     counts: dict[tuple, np.ndarray] = {}
     for rna_id, rows in bar(asked.groupby("rna_id"), desc="statements", unit="RNA"):
         found = retrieval.retrieved(rows.sequence.iloc[0], rna_id=rna_id)
-        new = Retrieved(None, None, "", found.neighbours, found.highest, found.chance)
+        new = Retrieved(None, None, "", found.neighbours)
         for row in rows[rows.index.isin(wrong.index)].itertuples():
             for state, given in ((KNOWN, found), (NEW, new)):
                 flags = [
@@ -184,20 +225,19 @@ def _of_another(row, rows: pd.DataFrame, own: set[str], rng: random.Random) -> s
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     kept = read_json(RESULTS)
-    near = "; ".join(
-        f"{row['split']}, {row['stratum']}: {100 * row['near']:.0f} % of {row['RNAs']:,}"
-        for row in kept["near"]
-    )
-    return "\n\n".join(
-        [
-            f"{kept['training_rnas']:,} training RNAs, {kept['seconds_a_query']:.2f} s a query on "
-            f"one core. RNAs nearer to one of them than chance is: {near}. Of "
-            f"{100 * kept['prefilter']:.1f} % of all the highest identity is among the RNAs that "
-            "were aligned.",
-            report.markdown(_shown(_top_rows(kept["top"]), ["split", "RNAs", "way"])),
-            report.markdown(_shown(_statement_rows(kept["statements"]), ["RNA", "question"])),
-        ]
-    )
+    parts = []
+    for name, found in kept["sets"].items():
+        near = "; ".join(
+            f"{row['split']}, {row['stratum']}: {100 * row['near']:.0f} % of {row['RNAs']:,}"
+            for row in found["near"]
+        )
+        parts.append(
+            f"**{name}**: {found['training_rnas']:,} training RNAs, {found['seconds_a_query']:.2f} "
+            f"s a query on one core. Near one of them are: {near}."
+        )
+        parts.append(report.markdown(_shown(_top_rows(found["top"]), ["split", "RNAs", "way"])))
+    shown = _shown(_statement_rows(kept["statements"]), ["RNA", "question"])
+    return "\n\n".join([*parts, "**Statements**, of the reference run:", report.markdown(shown)])
 
 
 def _shown(rows: Iterator[dict], index: list[str]) -> pd.DataFrame:
@@ -206,10 +246,7 @@ def _shown(rows: Iterator[dict], index: list[str]) -> pd.DataFrame:
 
 def _top_rows(top: list[dict]) -> Iterator[dict]:
     for row in top:
-        way = f"identity + {row['way'][1:]} × cosine" if row["way"].startswith("w") else row["way"]
-        if way == RULE and row["way"] != RULE:
-            continue  # of all RNAs; the rule's own row is of those that were aligned
-        yield {"split": row["split"], "RNAs": f"{row['RNAs']} ({row['n']:,})", "way": way,
+        yield {"split": row["split"], "RNAs": f"{row['RNAs']} ({row['n']:,})", "way": row["way"],
                "type": _cell(row["rna_type"]), "family": _cell(row["family"])}  # fmt: skip
 
 

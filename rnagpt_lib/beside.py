@@ -55,7 +55,7 @@ class Entry:
 @dataclass(frozen=True)
 class Neighbour(Entry):
     """A training RNA: ``identity`` (0 to 1) to the asked RNA, ``cosine`` (-1 to 1) of the encoder's
-    vectors, and whether the identity is above what chance reaches: ``near``."""
+    vectors, and whether it is nearer than chance reaches: ``near``."""
 
     identity: float
     cosine: float
@@ -82,7 +82,7 @@ def percent(share: float) -> str:
 
 
 def to_dict(beside: Beside) -> dict:
-    """All of it as JSON can hold it, the texts as they are: whoever shows them has to escape them."""
+    """All of it as JSON can hold it, texts as they are: whoever shows them has to escape them."""
     return {
         "about": HEADING,
         "statements": list(beside.statements),

@@ -44,14 +44,12 @@ class Claim(NamedTuple):
 class Retrieved:
     """What is known beside an answer. ``known``: the asked RNA's own entry, None for a new one;
     ``same``: all entries with its sequence; ``another``: the asked id, where it is that of another
-    sequence. ``highest`` and ``chance``: as of `nearest.Found`."""
+    sequence."""
 
     known: Entry | None
     same: Entry | None
     another: str
     neighbours: Sequence[Neighbour]
-    highest: float
-    chance: float
 
     @property
     def near(self) -> list[Neighbour]:
@@ -169,7 +167,7 @@ class Checker:
             yield Statement(SPECIES, f"The sequence cannot tell the species: {_found_in(found)}.")
 
     def _unfound(self, question: str, answer: str, found: Retrieved) -> Iterator[Statement]:
-        """Entities that the annotation of the RNA lacks, or, where it has none, those of near ones."""
+        """Entities that the RNA's annotation lacks, or, where it has none, those of near RNAs."""
         said = claimed(answer, self.find)
         entity = relations.asked_entity(question)
         if entity and yes_or_no(answer) == "yes":
@@ -235,8 +233,10 @@ def who(rna_id: str) -> str:
 
 def nothing_near(found: Retrieved) -> str:
     """That no alignment is better than chance's."""
-    numbers = f"{percent(found.highest)} identical, and chance reaches {percent(found.chance)}"
-    return f"No RNA of the training set is similar (the nearest: {numbers})"
+    nearest = (
+        f"the nearest: {percent(found.neighbours[0].identity)} identical, which chance reaches"
+    )
+    return f"No RNA of the training set is similar ({nearest})"
 
 
 def _species(found: Retrieved) -> list[str]:

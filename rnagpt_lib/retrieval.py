@@ -44,7 +44,7 @@ class Retrieval:
     ):
         self.rnas, self.checker, self.nearest = rnas, checker, nearest
         self._annotations = _Annotations(annotations)
-        self._find = lru_cache(maxsize=64)(nearest.find)  # many questions are about one RNA
+        self._find = lru_cache(maxsize=4096)(nearest.find)  # many questions are about one RNA
         of_row = pd.Index(nearest.sequences).get_indexer(rnas["sequence"])
         of_row[(rnas["split"] != "train").to_numpy()] = -1
         self.row = of_row
@@ -85,8 +85,9 @@ class Retrieval:
         return digest([sha256(file) for file in files])
 
     def near(self, sequence: str, k: int = K) -> list[Neighbour]:
-        """The k nearest, the best of identity + 0.2 × cosine first (`nearest.Nearest.find`), each
-        sequence once, however many entries have it. Raises InputError for what is no RNA."""
+        """The k nearest in the order of `nearest.Nearest.find`, by identity × a power of the lengths'
+        ratio, each sequence once, however many entries have it. Raises InputError for what is no
+        RNA."""
         return list(self.retrieved(sequence, k).neighbours)
 
     def beside(
@@ -126,13 +127,13 @@ class Retrieval:
         another = rna_id if of_id.any() and rna_id not in set(same["rna_id"]) else ""
         neighbours = []
         for hit in found.hits:
-            near = hit.identity > found.chance or self.nearest.sequences[hit.row] == sequence
+            near = hit.score > found.chance or self.nearest.sequences[hit.row] == sequence
             entry = vars(self._entry(self.rnas[self.row == hit.row]))
             neighbours.append(
                 Neighbour(**entry, identity=hit.identity, cosine=hit.cosine, near=near)
             )
         known, all_same = (self._entry(rows) if len(rows) else None for rows in (own, same))
-        return Retrieved(known, all_same, another, neighbours, found.highest, found.chance)
+        return Retrieved(known, all_same, another, neighbours)
 
     def _entry(self, rows: pd.DataFrame) -> Entry:
         told = {rna_id: self._annotations.of(rna_id) for rna_id in rows["rna_id"]}

@@ -50,8 +50,7 @@ def near(*texts: str, identity=0.8, **fields) -> Neighbour:
 
 
 def found(known: Entry | None = None, *neighbours: Neighbour, same: Entry | None = None):
-    best = max((one.identity for one in neighbours), default=0.0)
-    return Retrieved(known, same or known, "", neighbours, best, 0.6)
+    return Retrieved(known, same or known, "", neighbours)
 
 
 def kinds(checker: Checker, question: str, answer: str, given: Retrieved) -> list[str]:
@@ -179,8 +178,8 @@ def test_training_rnas_say_nothing_of_what_none_of_them_is(world):
 def test_nothing_near_is_said_with_the_numbers(world):
     text = said(world, TYPE, "A tRNA.", found(None, near(rna_type="lncRNA", identity=0.52)))
     assert text == (
-        "No RNA of the training set is similar (the nearest: 52 % identical, and chance reaches "
-        "60 %); take the answer as a guess."
+        "No RNA of the training set is similar (the nearest: 52 % identical, which chance "
+        "reaches); take the answer as a guess."
     )
 
 
@@ -267,7 +266,7 @@ def test_real_texts_by_the_dictionary(real):
 
 
 def test_an_id_of_another_sequence_is_told(world):
-    given = Retrieved(None, None, "MINI-R000777", [near()], 0.8, 0.6)
+    given = Retrieved(None, None, "MINI-R000777", [near()])
     [told] = world.statements(TYPE, "Who knows?", given)
     assert told.kind == contradictions.OTHER and told.text.startswith("MINI-R000777 has another")
 

@@ -7,7 +7,7 @@ import pytest
 
 from rnagpt_lib import nearest, units
 from rnagpt_lib.encoder import Encoder
-from rnagpt_lib.nearest import WEIGHT, Nearest, shuffles
+from rnagpt_lib.nearest import Nearest, shuffles
 from rnagpt_lib.sequences import kmer_profile
 from rnagpt_lib.vector_index import VectorIndex
 from tests.tiny_model import TINY
@@ -42,17 +42,22 @@ def naive(index: Nearest, sequence: str, k: int) -> list[tuple[int, float, float
     every = []
     for row, (target, cosine) in enumerate(zip(index.sequences, cosines, strict=True)):
         identity = float(units.nearest_identity([sequence], [target])[0])
-        every.append((-round(identity + WEIGHT * float(cosine), 6), row, identity, float(cosine)))
-    return [(row, identity, cosine) for _, row, identity, cosine in sorted(every)[:k]]
+        every.append((-scored(sequence, target), row, identity, float(cosine)))
+    return [(row, identity, cosine, -score) for score, row, identity, cosine in sorted(every)[:k]]
+
+
+def scored(one: str, other: str) -> float:
+    short, long = sorted((len(one), len(other)))
+    identity = float(units.nearest_identity([one], [other])[0])
+    return round(identity * (short / long) ** nearest.POWER, 6)
 
 
 def test_it_is_what_a_loop_over_all_finds(index, families):
     for sequence in [*families[1], families[0][7], "GGCUAGCUCAAUCGG"]:
         found = index.find(sequence, 4)
         assert [tuple(hit) for hit in found.hits] == naive(index, sequence, 4)
-        every = units.nearest_identity([sequence], index.sequences)[0]
-        chance = units.nearest_identity(shuffles(sequence), index.sequences).max()
-        assert (found.highest, found.chance) == (every, chance)
+        chance = max(scored(one, other) for one in shuffles(sequence) for other in index.sequences)
+        assert found.chance == chance
         assert index.find(sequence, 4) == found
 
 
@@ -61,26 +66,26 @@ def test_kin_is_nearer_than_chance_and_strangers_are_not(index, families):
     strangers = [letters(rng, 90) for _ in range(40)]
     kin = [index.find(each, 1) for each in families[1]]
     none = [index.find(each, 1) for each in strangers]
-    assert all(found.highest > found.chance for found in kin)
-    assert sum(found.highest > found.chance for found in none) <= 6  # 2 are expected
+    assert all(found.hits[0].score > found.chance for found in kin)
+    assert sum(found.hits[0].score > found.chance for found in none) <= 6  # 2 are expected
 
 
 def test_the_simplest_of_letters_are_near_to_nothing(index):
     found = index.find("A" * 40, 1)
-    assert found.chance == found.highest
+    assert found.chance == found.hits[0].score
 
 
 def test_of_many_those_with_common_words_are_aligned(index, families, monkeypatch):
     aligned = []
-    real = units.nearest_identity
+    real = nearest.identity_of
 
-    def counting(queries, targets):
-        aligned.extend(targets)
-        return real(queries, targets)
+    def counting(one, other, *least):
+        aligned.append(other)
+        return real(one, other, *least)
 
     monkeypatch.setattr(nearest, "ALIGNED", 12)
     monkeypatch.setattr(nearest, "VECTORS", 3)
-    monkeypatch.setattr(nearest.units, "nearest_identity", counting)
+    monkeypatch.setattr(nearest, "identity_of", counting)
     for number, sequence in enumerate(families[1]):
         aligned.clear()
         assert index.find(sequence, 1).hits[0].row // 6 == number  # of its own family

@@ -39,20 +39,23 @@ def test_wrong_answers_are_wrong(folder):
 
 
 def test_figures_are_counted_from_the_runs_tables(folder, tmp_path, monkeypatch):
-    found = neighbours.measure()
     rnas = tables.read(folder / "rnas.parquet", "rnas")
+    monkeypatch.setattr(neighbours, "rnacentral", lambda encoder: (
+        neighbours.Retrieval.of("mini", encoder).nearest, rnas))  # fmt: skip
+    measured = neighbours.measure()
+    found, same = measured["sets"].values()
+    assert found["top"] == same["top"] and found["near"] == same["near"]
     sides = rnas[rnas.split != "train"].drop_duplicates("sequence")
     assert sum(row["RNAs"] for row in found["near"]) == len(sides)
-    assert found["prefilter"] == 1  # so few are all aligned
-    whole = {(r["split"], r["way"]): r for r in found["top"] if r["RNAs"] == "all"}
-    chosen, swept = (whole["val", way] for way in (neighbours.RULE, f"w{neighbours.WEIGHT:g}"))
-    assert chosen["rna_type"] == swept["rna_type"] and chosen["family"] == swept["family"]
-    known = [r for r in found["statements"] if r["what"] == neighbours.KNOWN]
+    val = {row["way"]: row for row in found["top"] if row["split"] == "val"}
+    whole = val[f"identity × ratio^{neighbours.POWER:g}"]  # so few are all aligned
+    looked = val[neighbours.RULE]
+    assert (whole["rna_type"], whole["family"]) == (looked["rna_type"], looked["family"])
+    known = [r for r in measured["statements"] if r["what"] == neighbours.KNOWN]
     assert {(r["kind"], r["form"]) for r in known} >= {("rna_type", "open"), ("rna_type", "closed")}
     for row in known:
         if row["kind"] in relations.CATEGORICAL:
             assert row["false"] == 0 and row["detected"] == row["answers"]
     monkeypatch.setattr(neighbours, "RESULTS", tmp_path / "found.json")
-    write_json(tmp_path / "found.json", found)
-    page = neighbours.render()
-    assert f"identity + {neighbours.WEIGHT:g} × cosine" in page and neighbours.NEW in page
+    write_json(tmp_path / "found.json", measured)
+    assert neighbours.RULE in neighbours.render() and neighbours.NEW in neighbours.render()

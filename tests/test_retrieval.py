@@ -51,17 +51,19 @@ def changed(run, stage: str, table: str, change) -> None:
     tables.write(path, table, change(tables.read(path, table)))
 
 
+def scored(one: str, other: str, identity: float) -> float:
+    short, long = sorted((len(one), len(other)))
+    return round(identity * (short / long) ** nearest.POWER, 6)
+
+
 def test_near_is_what_a_loop_over_the_tables_finds(run, rnas):
     retrieval, notes = Retrieval.of("mini", encoder()), annotations(run)
     notes = notes[notes.source == "dnc"].sort_values("sentence_no")
     told = rnas.rna_id.isin(notes.rna_id) | (rnas[FIELDS] != "").any(axis=1)
     train = rnas[told & (rnas.split == "train")].drop_duplicates("sequence")
     for query in rnas[rnas.split == "test"].sequence.head(5):
-        cosine = retrieval.nearest.vectors.cosines(query)
         identity = [float(units.nearest_identity([query], [s])[0]) for s in train.sequence]
-        score = [
-            -round(i + nearest.WEIGHT * float(c), 6) for i, c in zip(identity, cosine, strict=True)
-        ]
+        score = [-scored(query, s, i) for s, i in zip(train.sequence, identity, strict=True)]
         best = sorted(range(len(train)), key=lambda place: (score[place], place))[:4]
         found = retrieval.near(query, 4)
         assert [one.identity for one in found] == [identity[place] for place in best]
