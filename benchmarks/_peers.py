@@ -18,6 +18,7 @@ README = Path(__file__).parent / "README.md"
 NAMES = (
     "training_steps", "processes", "curation_client", "embedding_cache", "encoding",
     "encoding_short", "encoding_full_size", "filter_join", "lda_pool", "rouge", "bertscore",
+    "chat",
 )  # fmt: skip
 
 
@@ -62,6 +63,8 @@ def _cells(row: dict) -> dict:
         ratio += f"; {row['memory_share']:.2f} of its memory"
     if "ratio_same_logits" in row:
         ratio += f"; {row['ratio_same_logits']:.1f} by packing alone"
+    if "ratio_first_token" in row:
+        ratio += f"; {row['ratio_first_token']:.1f} to the first token"
     texts = {name: row[name] for name in ("ours", "peer", "workload", "target", "limit")}
     return {
         "name": row["name"],

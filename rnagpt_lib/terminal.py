@@ -10,7 +10,7 @@ import click
 
 from rnagpt_lib import generate, lookup, transcript
 from rnagpt_lib.answer_files import one_line
-from rnagpt_lib.beside import SENTENCES, Beside, percent
+from rnagpt_lib.beside import Beside, percent
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import replacing, writing
 from rnagpt_lib.generate import Chat
@@ -28,6 +28,8 @@ HELP = """\
 /save FILE    the conversation so far as .md or .json
 /quit         end, as Ctrl-D does
 Anything else is a question. Ctrl-C stops an answer."""
+
+SENTENCES = 2  # of a neighbour's annotation
 
 
 class Terminal:
@@ -202,10 +204,11 @@ def _show(beside: Beside | None) -> None:
         click.secho(f"* {one_line(statement)}", fg="yellow")
     for near in beside.neighbours:
         about = ", ".join(filter(None, (near.rna_id, near.rna_type, near.family, near.species)))
-        told = f"  retrieved, not generated: {about}; {percent(near.identity)} identical"
-        click.secho(one_line(told), dim=True)
+        told = f"retrieved, not generated: {about}; {percent(near.identity)} identical"
+        click.secho(f"  {one_line(told)}", dim=True)
         for one in near.sentences[:SENTENCES]:
-            click.secho(f"    {one_line(one.text)} [{', '.join(one.article_ids)}]", dim=True)
+            told = f"{one.text} [{', '.join(one.article_ids)}]"
+            click.secho(f"    {one_line(told)}", dim=True)
 
 
 def _safe(piece: str) -> str:
