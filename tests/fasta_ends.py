@@ -93,7 +93,7 @@ def fault(case: Case, end: End) -> str:
             return f"{reason!r} is not {pattern!r}"
     if bool(case.error) != bool(end.error) or not re.search(case.error, end.error):
         return f"{end.error!r} is not {case.error!r}"
-    return ""
+    return f"it took {end.peak_mb:.0f} MB" if end.peak_mb > LIMIT_MB else ""
 
 
 @contextmanager
