@@ -42,14 +42,12 @@ class RnaPicker(w.VBox):
             tooltip="Look the id up in this run, else at RNAcentral",
             layout=w.Layout(width="auto"),
         )
-        self.records = w.Dropdown(
-            description="Record", options=[("–", None)], layout=w.Layout(width="auto")
-        )
+        self.records = w.Dropdown(description="Record", options=[], layout=w.Layout(width="auto"))
         self.about, self.refused = w.HTML(), w.HTML()
         self.records.layout.display = "none"
         self.paste.observe(lambda change: attempt(self._pasted), "value")
         self.upload.observe(lambda change: attempt(self._uploaded), "value")
-        self.records.observe(lambda change: attempt(self._choose), "value")
+        self.records.observe(lambda change: attempt(self._choose), "index")
         self.find.on_click(lambda button: attempt(self._look_up))
         row = w.HBox([self.upload, self.rna_id, self.find])
         super().__init__([self.paste, row, self.records, self.about, self.refused])
@@ -86,16 +84,17 @@ class RnaPicker(w.VBox):
 
     def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
         self.found = found
-        names = [(_label(one), number) for number, one in enumerate(found)]
-        self.records.options = names or [("–", None)]
+        self.records.options = [(_label(one), number) for number, one in enumerate(found)]
+        self.records.index = 0 if found else None
         self.records.layout.display = "" if len(found) > 1 else "none"
         self.refused.value = chat_page.refusals(refused)
         self._choose()
 
     def _choose(self) -> None:
-        number = self.records.value
-        self.chosen = one = None if number is None or not self.found else self.found[number]
-        self.about.value = chat_page.about(number, one) if one else ""
+        number = self.records.index
+        known = number is not None and number < len(self.found)
+        self.chosen = self.found[number] if known else None
+        self.about.value = chat_page.about(number, self.chosen) if known else ""
 
 
 def _told(found: lookup.Found) -> str:

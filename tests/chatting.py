@@ -19,6 +19,11 @@ box => {
 FOREIGN = "script, img, iframe, svg, object, embed, form, style, base, link, math, video"
 
 
+def printed(text: str) -> str:
+    """What a page shows of a text: control characters and marks of direction are left out."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+
+
 class Box:
     """The first chat box of a page, once it is there."""
 
@@ -98,6 +103,16 @@ class Box:
     def seen(self, number: int) -> list[str]:
         """The distinct texts of an answer, from its beginning on."""
         return self.page.evaluate("number => window.SEEN[number] ?? []", number)
+
+    def written(self, number: int, pieces: int) -> None:
+        """Wait until an answer has had so many texts."""
+        self.page.wait_for_function(
+            "([n, most]) => (window.SEEN[n] ?? []).length > most", arg=[number, pieces]
+        )
+
+    def texts(self, part: str) -> list[str]:
+        """The texts of all parts of a kind."""
+        return self.box.locator(part).all_text_contents()
 
     def foreign(self) -> list[str]:
         """Elements that no text of ours makes, and links that lead anywhere."""

@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nbformat
 import pytest
 
 from rnagpt_lib import paths
@@ -22,6 +23,7 @@ from rnagpt_lib.files import write_json
 
 TOKEN = "of-the-test"
 WAIT = 120_000  # milliseconds after which a page is given up
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight stay in the page
@@ -128,10 +130,18 @@ def opened(page, lab: Lab, notebook: str) -> None:
     idle(page)
 
 
-def rendered(page, lab: Lab, document: str) -> None:
-    """Open a Markdown document as JupyterLab renders it."""
+def rendered(page, lab: Lab, document: str) -> str:
+    """Open a Markdown document as JupyterLab renders it; the text that it shows."""
     page.goto(f"{lab.url}lab/tree/{document}?token={TOKEN}&reset")
     page.locator(".jp-MarkdownViewer h1").first.wait_for()
+    return page.locator(".jp-MarkdownViewer").inner_text()
+
+
+def write_notebook(lab: Lab, name: str, cells: Sequence[str]) -> None:
+    """A notebook of code cells, among the lab's."""
+    made = [nbformat.v4.new_code_cell(source) for source in cells]
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": KERNEL})
+    nbformat.write(notebook, lab.folder / "notebooks" / f"{name}.ipynb")
 
 
 def idle(page) -> None:

@@ -38,6 +38,13 @@ PAYLOADS = (
 SEQUENCE = "GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGGUUGUGGGUUCGACCCGUAAGCCU"
 
 
+PARROT = (  # cells of a notebook
+    "from rnagpt_lib import widget\nfrom tests.payloads import Parrot",
+    "widget.Session = Parrot",
+    "widget.chat_box('spoilt')",
+)
+
+
 class Parrot(Session):
     """A conversation whose model says letter by letter what it was asked."""
 

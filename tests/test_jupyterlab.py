@@ -11,18 +11,12 @@ import pytest
 from rnagpt_lib import paths, stages, world
 from rnagpt_lib.beside import HEADING
 from tests import lab, payloads
-from tests.chatting import FOREIGN, Box
+from tests.chatting import FOREIGN, Box, printed
 
 pytestmark = pytest.mark.slow
 
 STAGES = stages.STAGES
 LONG = 2000  # tokens; an answer that is drawn at random goes on up to here
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-PARROT = (
-    "from rnagpt_lib import widget\nfrom tests.payloads import Parrot",
-    "widget.Session = Parrot",
-    "widget.chat_box('spoilt')",
-)
 NAMES = ("first", "second", "third")
 
 
@@ -63,9 +57,7 @@ def spoilt(served):
         for stage in STAGES[:6]:
             shutil.copytree(served.runs / "mini" / stage, served.runs / "spoilt" / stage)
         payloads.spoil("spoilt")
-    cells = [nbformat.v4.new_code_cell(source) for source in PARROT]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
-    nbformat.write(notebook, served.folder / "notebooks" / "parrot.ipynb")
+    lab.write_notebook(served, "parrot", payloads.PARROT)
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def ask_and_stop(box: Box, question: str, number: int) -> str:
     """Ask so that the answer would go on and on, and stop it as soon as it begins."""
     box.temperature(5)
     box.ask(question)
-    box.page.wait_for_function("n => (window.SEEN[n] ?? []).length > 2", arg=number)
+    box.written(number, 2)
     box.button("Stop").click()
     return box.answer(number)
 
@@ -123,11 +115,6 @@ def check_export(saved: dict[str, str], kind: str, stopped: str, served) -> None
     assert kind in saved[".md"] and HEADING in saved[".md"]
     kept = sorted((served.runs / "mini" / "chats").iterdir())
     assert [path.read_text("utf-8") for path in kept] == [saved[".json"], saved[".md"]]
-
-
-def printed(text: str) -> str:
-    """What a page shows of it."""
-    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
 @pytest.mark.parametrize("stage", STAGES[::-1])  # a stage opened again makes later ones stale

@@ -194,7 +194,7 @@ def test_a_conversation_ends_with_its_rna_and_begins_anew_on_demand(box):
     ask(box, "And?")
     assert len(box.transcripts) == 1
     box.picker.take(FASTA)
-    box.picker.records.value = 1
+    box.picker.records.index = 1
     ask(box, "Why?")
     assert [one.rna_id for one in box.transcripts] == ["pasted sequence", "two"]
     box.new.click()
@@ -219,8 +219,16 @@ def test_records_are_chosen_and_refused_ones_told(box):
     assert [one.id for one in box.picker.found] == ["one", "two"]
     assert box.picker.chosen.id == "one"
     assert "three" in box.picker.refused.value and "protein" in box.picker.refused.value
-    box.picker.records.value = 1
+    box.picker.records.index = 1
     assert box.picker.chosen.id == "two" and "two" in box.picker.about.value
+
+
+def test_after_a_fault_the_next_sequence_is_chosen(box):
+    for text in ("MKLV", FASTA, "", RNA, FASTA.encode(), b"no header", RNA, RNA[::-1]):
+        box.picker.take(text)
+        known = isinstance(text, bytes) and b">" in text or text in (FASTA, RNA, RNA[::-1])
+        assert (box.picker.chosen is not None) == known
+        assert ("rnagpt-chosen" in box.picker.about.value) == known
 
 
 def test_what_is_no_sequence_is_refused_in_the_box(box):
