@@ -28,6 +28,12 @@ def test_a_bare_sequence_is_read_with_notes():
     assert "overlapping windows" in long.notes[0]
 
 
+def test_dna_is_noted_of_every_record_that_is_dna():
+    found, _ = read(f">rna\n{RNA}\n>dna\nACGUACGUACGU\nacgtacgt\n>long\n{'ACGT' * 300}\n")
+    assert [len(one.notes) for one in found] == [0, 1, 2]
+    assert found[1].notes == read("ACGT" * 5)[0][0].notes
+
+
 @pytest.mark.parametrize("wrong", ["ACGUA", "MKLVFFAEDVGSNK", "", b"\0\1\2", b"no header"])
 def test_what_is_neither_is_refused(wrong):
     with pytest.raises(InputError):
