@@ -148,7 +148,7 @@ class ChatBox(w.VBox):
         elif not question:
             self._say("There is no question yet: type one, or choose a suggested one.", "error")
         else:
-            self.question.value = ""
+            self.question.value = self.files.value = ""  # links to what was said so far are old
             self._in_background(partial(self._turn, question, chosen), "")
 
     def _turn(self, question: str, chosen: Chosen) -> None:

@@ -255,6 +255,8 @@ def test_what_cannot_be_written_still_has_links(box, monkeypatch, tmp_path):
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "file"))
     box.export.click()
     assert "cannot be written" in status(box) and box.files.value.count("data:") == 2
+    ask(box, "And?")
+    assert box.files.value == ""  # they would say less than the page
 
 
 def test_a_suggestion_fills_the_box(box):
