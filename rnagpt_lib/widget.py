@@ -76,6 +76,10 @@ class ChatBox(w.VBox):
         self._rest(False)
         self._say(READY)
 
+    def __repr__(self) -> str:
+        """What is shown where there are no widgets, as in an executed copy."""
+        return f"A box to talk to an RNA in (run {self.run}): run this cell in JupyterLab."
+
     # What stands in the box.
 
     def _make_controls(self, model: str, retrieval: str) -> None:

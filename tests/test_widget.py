@@ -278,6 +278,11 @@ def test_an_unknown_way_of_retrieval_is_refused():
         chat_box("mini", retrieval="always")
 
 
+def test_without_widgets_a_sentence_stands_in_its_place(box):
+    shown = box._repr_mimebundle_()
+    assert shown["text/plain"].startswith("A box to talk to an RNA in (run mini)")
+
+
 def test_buttons_tell_what_they_do(box):
     for button in (box.ask, box.stop, box.new, box.export, box.picker.find, box.picker.upload):
         assert button.tooltip
