@@ -14,18 +14,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks import _reliability_chat
 from rnagpt_lib import generate, paths, stages, world
 from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.rows import Sampling
 from rnagpt_lib.session import Session
 from tests import lab, payloads
 from tests.chatting import Box, printed
 
 RNAS, QUESTIONS, STOPS = 10, 8, 30
 LONG = 2000  # tokens up to which a drawn answer goes on
+HOT, MANY = 5, 200  # the temperature that makes it do so, and pieces that are long enough
 RUN = "mini"
 BOX = (
     "from rnagpt_lib import generate\nfrom rnagpt_lib.widget import chat_box",
@@ -36,9 +39,9 @@ BOX = (
 
 def main() -> None:
     """Use the box, and keep a row for each kind of use."""
-    with tempfile.TemporaryDirectory() as name, _served(Path(name)) as world_of:
-        rows = [*harmed(world_of), *talked(world_of)]
-    _reliability_chat.keep(rows)
+    with tempfile.TemporaryDirectory() as name, _served(Path(name)) as served:
+        for campaign in (harmed, talked, stopped):
+            _reliability_chat.keep(campaign(served))
 
 
 @dataclass
@@ -134,33 +137,35 @@ def _same(payload: str, text: str) -> bool:
 
 
 def talked(served: Served) -> list[dict]:
-    """Questions in the page, stops at random moments, exports after each RNA."""
-    rnas = [entry.sequence for entry in world.entries(RNAS, seed=1)]
+    """Questions in the page, and an export after each RNA."""
+    rnas, box, chat = _boxed(served, "talked")
     questions = [one.questions[0] for one in RELATIONS.values()][:QUESTIONS]
-    (served.folder / "rnas.fasta").write_text(
-        "".join(f">rna{number}\n{rna}\n" for number, rna in enumerate(rnas))
-    )
-    box = served.open("box", BOX)
-    box.upload(served.folder / "rnas.fasta")
-    chat = generate.load_model(RUN, "IT", LONG)
     asked, exported, states, said = 0, 0, [], []
     for number, rna in enumerate(rnas):
         box.choose(number)
         session = Session(chat, rna)
         for question in questions:
             box.ask(question)
-            text = box.answer(len(said))
-            said.append(text)
-            seen = box.seen(len(said) - 1)
-            states.append(len(seen))
-            asked += text == session.ask(question).answer and len(seen) > 2 and served.quiet
+            said.append(box.answer(len(said)))
+            states.append(len(box.seen(len(said) - 1)))
+            right = said[-1] == session.ask(question).answer
+            asked += right and states[-1] > 2 and served.quiet
         exported += _exported(box.export(), said)
-    grew = f"each text grew over {min(states)} to {max(states)} states"
-    rows = [
-        _row("chat box, questions", len(said), asked, f"{RNAS} RNAs, 0 other answers; {grew}"),
+    grew = f"{RNAS} RNAs; each text grew over {min(states)} to {max(states)} states"
+    return [
+        _row("chat box, questions", len(said), asked, grew),
         _row("chat box, exports", RNAS, exported, "both files by their links, and in the run"),
     ]
-    return [*rows, *stopped(served, box, chat, rnas[-1], len(said))]
+
+
+def _boxed(served: Served, name: str) -> tuple[list[str], Box, generate.Chat]:
+    """RNAs of another world, a new box that has them, and its model."""
+    rnas = [entry.sequence for entry in world.entries(RNAS, seed=1)]
+    path = served.folder / "rnas.fasta"
+    path.write_text("".join(f">rna{number}\n{rna}\n" for number, rna in enumerate(rnas)))
+    box = served.open(name, BOX)
+    box.upload(path)
+    return rnas, box, generate.load_model(RUN, "IT", LONG)
 
 
 def _exported(saved: dict[str, str], said: list[str]) -> bool:
@@ -171,29 +176,39 @@ def _exported(saved: dict[str, str], said: list[str]) -> bool:
     return kept and [turn["answer"] for turn in told] == said and len(told) == len(said)
 
 
-def stopped(served: Served, box: Box, chat: generate.Chat, rna: str, before: int) -> list[dict]:
+def stopped(served: Served) -> list[dict]:
     """Answers without an end, stopped after a random number of pieces, and a question after each."""
+    rnas, box, chat = _boxed(served, "stopped")
+    box.choose(1)
     draw, ended, again, pieces = random.Random("stops"), 0, 0, []
     question = next(iter(RELATIONS.values())).questions[0]
-    right = Session(chat, rna).ask(question).answer
-    for number in range(STOPS):
-        turn = before + 2 * number
-        box.temperature(5)
-        box.ask(f"What do you know, for the {number + 1}. time?")
-        box.written(turn, draw.randrange(2, 40))
+    right = Session(chat, rnas[1]).ask(question).answer
+    for number, endless in enumerate(islice(_endless(chat, rnas[1]), STOPS)):
+        box.temperature(HOT)
+        box.ask(endless)
+        box.written(2 * number, draw.randrange(2, 40))
         box.button("Stop").click()
-        text = box.answer(turn)
-        pieces.append(len(box.seen(turn)))
-        how = box.texts(".rnagpt-how")[turn]
+        text = box.answer(2 * number)
+        pieces.append(len(box.seen(2 * number)))
+        how = box.texts(".rnagpt-how")[2 * number]
         ended += "stopped by the reader" in how and bool(text) and served.quiet
         box.temperature(0)
         box.ask(question)
-        again += box.answer(turn + 1) == right and served.quiet
-    note = f"after {min(pieces)} to {max(pieces)} pieces, of up to {LONG:,} tokens"
+        again += box.answer(2 * number + 1) == right and served.quiet
+    note = f"after {min(pieces)} to {max(pieces)} states of the text, of up to {LONG:,} tokens"
     return [
         _row("chat box, stops", STOPS, ended, note),
-        _row("chat box, the question after a stop", STOPS, again, "as without the stop"),
+        _row("chat box, the question after a stop", STOPS, again, "answered as ever"),
     ]
+
+
+def _endless(chat: generate.Chat, rna: str) -> Iterator[str]:
+    """Questions whose drawn answer goes on and on."""
+    for number in count(1):
+        question = f"What do you know, for the {number}. time?"
+        pieces = Session(chat, rna, sampling=Sampling(HOT)).stream(question)
+        if len(list(islice(pieces, MANY))) == MANY:
+            yield question
 
 
 def _row(name: str, tried: int, survived: int, note: str) -> dict:
