@@ -9,6 +9,7 @@ import pandas as pd
 from rnagpt_lib import paper, scores
 from rnagpt_lib.floors import STRATA
 from rnagpt_lib.generate import Chat
+from rnagpt_lib.retrieval import Retrieval
 
 
 def ask_paper(chats: Mapping[str, Chat]) -> pd.DataFrame:
@@ -46,6 +47,22 @@ def ask_rnas(
             for row, text in zip(chosen.itertuples(), table[name], strict=True)
         ]
     return table
+
+
+def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
+    """What is retrieved beside each answer of ``model``, a column of ``asked`` (with rna_id,
+    sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
+    rows = []
+    for row in asked.to_dict("records"):
+        beside = found.beside(row["sequence"], row["question"], row[model], row["rna_id"])
+        first = beside.neighbours[0]
+        rows.append({
+            "rna_id": row["rna_id"], "question": row["question"], "answer": row[model],
+            "nearest": first.rna_id, "nearest_type": first.rna_type,
+            "identity": round(first.identity, 3), "near": first.near,
+            "statements": " ".join(beside.statements),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:

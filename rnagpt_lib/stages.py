@@ -25,7 +25,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "04_train_stage1": STAGES[2:4],
     "05_train_stage2": STAGES[3:5],
     "06_ablations": (STAGES[0], *STAGES[2:6]),
-    "07_case_studies": STAGES[3:6],
+    "07_case_studies": STAGES[2:6],
 }
 NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "notebook.ipynb",
