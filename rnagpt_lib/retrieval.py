@@ -85,9 +85,9 @@ class Retrieval:
         return digest([sha256(file) for file in files])
 
     def near(self, sequence: str, k: int = K) -> list[Neighbour]:
-        """The k nearest in the order of `nearest.Nearest.find`, by identity × a power of the lengths'
-        ratio, each sequence once, however many entries have it. Raises InputError for what is no
-        RNA."""
+        """The k nearest, in the order of `nearest.Nearest.find`: by identity, less where lengths
+        differ. Each sequence is there once, however many entries have it. Raises InputError for
+        what is no RNA."""
         return list(self.retrieved(sequence, k).neighbours)
 
     def beside(
