@@ -104,8 +104,8 @@ def harmed(served: Served) -> list[dict]:
         found["evidence"] += served.quiet and not box.foreign() and "PWNED" in evidence
     suggested = box.suggested()
     found["suggestion"] = sum(
-        served.quiet and any(_same(payload, one) for one in suggested)
-        for payload in payloads.PAYLOADS
+        served.quiet and any(_same(payload, one) for payload in payloads.PAYLOADS)
+        for one in suggested
     )
     for payload in payloads.PAYLOADS:
         box.paste(payloads.SEQUENCE, ".rnagpt-chosen:has-text('pasted sequence')")
@@ -119,7 +119,7 @@ def harmed(served: Served) -> list[dict]:
         for payload in payloads.PAYLOADS
     )
     note = "; ".join(f"{place} {count}" for place, count in found.items())
-    tried = len(found) * len(payloads.PAYLOADS)
+    tried = (len(found) - 1) * len(payloads.PAYLOADS) + len(suggested)
     return [_row("chat box, payloads in all places", tried, sum(found.values()), note)]
 
 
@@ -128,8 +128,9 @@ def _shown(served: Served, box: Box, payload: str, text: str) -> bool:
 
 
 def _same(payload: str, text: str) -> bool:
-    """Whether a text of the page holds the payload, but for spaces and the end of a long label."""
-    said, shown = ("".join(printed(one).split()) for one in (payload, text))
+    """Whether a text of the page holds the payload, but for spaces, the marks that FASTA has for
+    what does not print, and the end of a long label."""
+    said, shown = ("".join(printed(one).split()).replace("\ufffd", "") for one in (payload, text))
     return said in shown or said[:30] in shown and "…" in shown
 
 

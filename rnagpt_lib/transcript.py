@@ -19,6 +19,7 @@ from rnagpt_lib.session import Session, Turn
 FORMAT = "rnagpt-chat-1"
 FOLDER = "chats"  # of a run, beside its stages, whose hashes it must not change
 RETRIEVED_ONLY = "retrieval only"  # the stop reason of a turn in which no model was asked
+DOLLAR = "<span>&#36;</span>"  # JupyterLab typesets what stands between two, escaped or not
 LONGEST = 10_000  # characters of a text in Markdown
 HOW = {"length": "cut at its limit", "cancelled": "stopped by the reader"}
 
@@ -78,7 +79,8 @@ def to_markdown(transcripts: Sequence[Transcript]) -> str:
         parts += [f"- {_shown(note)}" for note in one.notes]
         for said in one.said:
             parts += _said(one, said)
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.replace(r"\$", DOLLAR)
 
 
 def files(transcripts: Sequence[Transcript]) -> dict[str, str]:

@@ -166,6 +166,7 @@ def test_no_text_acts_in_the_page_or_in_what_is_exported(served, spoilt, page, t
     assert page.evaluate("window.PWNED") is None
     page.screenshot(path=tmp_path / "payloads.png")
     lab.rendered(page, served, "exported.md")
+    page.wait_for_load_state("networkidle")  # MathJax is there, if it was wanted
     shown = page.locator(".jp-MarkdownViewer")
     assert shown.locator(FOREIGN).count() == 0
     links = shown.locator("a").evaluate_all("all => all.map(a => a.href)")
