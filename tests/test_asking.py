@@ -127,6 +127,7 @@ asking.ask_file(asking.Asker(ASKED, load_model("w", "IT", 6)), Path(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_call_given_again_writes_the_same_file(tmp_path, fasta):
     made("w")
     trained("w", tmp_path / "models")

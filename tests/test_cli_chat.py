@@ -149,6 +149,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_an_answer_and_not_the_chat(run):
     command = [sys.executable, "-c", INTERRUPTED, "chat", "--run", run, "--sequence", RNA,
                "--model", "MA", "--retrieval", "off", "--max-new-tokens", "200"]  # fmt: skip
