@@ -80,8 +80,8 @@ class Retrieval:
     @staticmethod
     def tables_hash(run: str) -> str:
         """Of all that is retrieved from."""
-        tables = {SUMMARIES: "annotations", DECOMPOSED: "rnas"}
-        files = [stages.stage_folder(run, s) / f"{name}.parquet" for s, name in tables.items()]
+        tables = [(SUMMARIES, "annotations"), (DECOMPOSED, "rnas"), (DECOMPOSED, "pairs")]
+        files = [stages.stage_folder(run, s) / f"{name}.parquet" for s, name in tables]
         return digest([sha256(file) for file in files])
 
     def near(self, sequence: str, k: int = K) -> list[Neighbour]:

@@ -66,7 +66,7 @@ class ChatBox(w.VBox):
         self.transcripts: list[Transcript] = []
         self._session: Session | None = None
         self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
-        self._retrievals: dict[str, Retrieval] = {}  # by the encoder's hash
+        self._retrievals: dict[str, Retrieval] = {}  # by the model's hash, whose encoder may be its own
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._make_controls(model, retrieval)
@@ -207,9 +207,10 @@ class ChatBox(w.VBox):
         self._say("Looking at what is known of the nearest training RNAs …")
         try:
             encoder = session.chat.encoder
-            if encoder.hash not in self._retrievals:
-                self._retrievals[encoder.hash] = Retrieval.of(self.run, encoder)
-            found = self._retrievals[encoder.hash]
+            made_of = session.chat.hash
+            if made_of not in self._retrievals:
+                self._retrievals[made_of] = Retrieval.of(self.run, encoder)
+            found = self._retrievals[made_of]
             if turn.stop_reason == RETRIEVED_ONLY:
                 return found.only(session.rna, turn.question), ""
             return found.beside(session.rna, turn.question, turn.answer, chosen.id), ""
