@@ -16,6 +16,7 @@ from tests.chatting import FOREIGN, Box, printed
 pytestmark = pytest.mark.slow
 
 STAGES = stages.STAGES
+FINISHED = paths.root() / "runs" / "reference"
 LONG = 2000  # tokens; an answer that is drawn at random goes on up to here
 NAMES = ("first", "second", "third")
 
@@ -24,8 +25,7 @@ NAMES = ("first", "second", "third")
 def served(tmp_path_factory):
     """JupyterLab over the notebooks, with the finished reference run in place of ``mini``."""
     folder = tmp_path_factory.mktemp("lab")
-    finished = paths.root() / "runs" / "reference"
-    shutil.copytree(finished, folder / "runs" / "mini", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(FINISHED, folder / "runs" / "mini", ignore=shutil.ignore_patterns(".*"))
     with lab.served(folder / "lab", folder / "runs") as running:
         yield running
 
@@ -55,7 +55,7 @@ def spoilt(served):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RNAGPT_RUNS", str(served.runs))
         for stage in STAGES[:6]:
-            shutil.copytree(served.runs / "mini" / stage, served.runs / "spoilt" / stage)
+            shutil.copytree(FINISHED / stage, served.runs / "spoilt" / stage)
         payloads.spoil("spoilt")
     lab.write_notebook(served, "parrot", payloads.PARROT)
 
