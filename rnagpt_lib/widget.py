@@ -66,7 +66,9 @@ class ChatBox(w.VBox):
         self.transcripts: list[Transcript] = []
         self._session: Session | None = None
         self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
-        self._retrievals: dict[str, Retrieval] = {}  # by the model's hash, whose encoder may be its own
+        self._retrievals: dict[
+            str, Retrieval
+        ] = {}  # by the model's hash, whose encoder may be its own
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._make_controls(model, retrieval)
