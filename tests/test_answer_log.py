@@ -154,6 +154,7 @@ evaluated(Run.open("06_ablations", **OPENED))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_asks_for_one_batch_again(tmp_path, together, capsys):
     """SIGKILL in the middle of MA, and again in that of a control: the answers of the stage are
     those of an evaluation that nobody killed, and only the two batches were asked for twice."""

@@ -153,6 +153,7 @@ def ask(names, url, cache, offline="0"):
     return told.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp_path):
     there = shutil.copytree(folder, tmp_path / "hub/some/llm")
     (there / "original").mkdir()
@@ -166,6 +167,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp
     assert again == first and "not in the cache" in other
 
 
+@pytest.mark.slow
 def test_the_hub_s_refusals_say_what_to_do(tmp_path):
     refuses = {
         "/gated/": (403, "GatedRepo"),

@@ -158,6 +158,7 @@ def test_bad_runs_and_profiles_are_refused_before_anything_starts(bad, own_runs)
     assert not own_runs.exists()
 
 
+@pytest.mark.slow
 def test_one_line_of_progress_and_up_to_date_after_with_kernels(capsys):
     stages = (FIRST, SECOND)
     execute.run_path(stages, run="mini", profile="mini")
@@ -283,6 +284,7 @@ def test_an_executed_copy_does_not_tell_where_it_was_made(tmp_path):
     assert str(tmp_path) not in output.read_text()
 
 
+@pytest.mark.slow
 def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
     output = tmp_path / "runs" / "mini" / SECOND / "notebook.ipynb"
     output.parent.mkdir(parents=True)

@@ -149,6 +149,7 @@ def test_a_machine_without_such_a_gpu_is_told_what_it_lacks(monkeypatch):
     gpu.check_gpu()
 
 
+@pytest.mark.slow
 def test_it_runs_where_torch_and_transformers_are_alone(tmp_path):
     """As on a bare GPU machine, without peft too."""
     lines = [

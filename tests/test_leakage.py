@@ -80,6 +80,7 @@ def run_of(name: str, split: str, value: float, source: str = "dnc") -> results.
     return found
 
 
+@pytest.mark.slow
 def test_runs_are_told_apart_by_the_split_that_03_was_given(own_runs):
     many = [run_of("a", "cluster", 0.5), run_of("b", "random", 0.75),
             run_of("c", "random", 0.0), run_of("d", "family", 0.0, "single_pass")]  # fmt: skip

@@ -145,6 +145,7 @@ def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, mo
     assert list(unwanted(executed)) == [] and runs.is_fresh("mini", stage) is None
 
 
+@pytest.mark.slow
 def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monkeypatch):
     stage = PRESENT[0]
     folder = tmp_path / "runs" / "mini" / stage
@@ -168,6 +169,7 @@ def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monke
     assert nbformat.read(folder / "notebook.ipynb", 4).metadata.papermill.end_time
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
     stage = PRESENT[0]
     first = small_path.executed(stage).parent

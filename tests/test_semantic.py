@@ -76,6 +76,7 @@ def fetch(url: str, cache) -> str:
     return told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_hub_id_fetches_the_weights_and_nothing_else(tiny, tmp_path, name):
     there = shutil.copytree(tiny, tmp_path / "hub/some/bert")
