@@ -45,7 +45,7 @@ def main() -> None:
         write_json(RESULTS, memory())
     finally:
         torch.set_num_threads(before)
-    print(blocks.write_block(README, "chat_memory", render()))
+    print(blocks.write_block(README, "chat", render()))
 
 
 class Vectors:
@@ -100,14 +100,14 @@ def together(chat: Chat, asked: list[str]) -> list[str]:
 
 
 @torch.inference_mode()
-def anew(chat: Chat, asked: list[str], tokens: int = TOKENS) -> list[str]:
-    """The peer."""
+def anew(chat: Chat, asked: list[str], tokens: int = 0) -> list[str]:
+    """The peer; ``tokens`` of each answer, by default all."""
     model, found = chat.model, []
     [vectors] = chat.read([RNA])
     for question in asked:
         ids = model.llm.generate(
             inputs_embeds=model.prompt(vectors, question)[None],
-            max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0,
+            max_new_tokens=tokens or chat.max_new_tokens, do_sample=False, eos_token_id=None, pad_token_id=0,
         )  # fmt: skip
         found.append(model.template.clean(model.tokenizer.decode(ids[0])))
     return found

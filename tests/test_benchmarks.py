@@ -8,6 +8,7 @@ import pytest
 from benchmarks import (
     _peers,
     _reliability_chat,
+    chat,
     dictionary,
     gpu,
     neighbours,
@@ -25,7 +26,7 @@ from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
-MEASURED += [neighbours]
+MEASURED += [chat, neighbours]
 
 
 @pytest.mark.parametrize("measured", MEASURED)
