@@ -6,10 +6,12 @@ from itertools import groupby
 from pathlib import Path
 
 from rnagpt_lib import markdown
+from rnagpt_lib.beside import article, percent
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta_lines import printable
 
-VERSION = 1  # of what a row holds
+VERSION = 2  # of what a row holds
+SENTENCES = 2  # of a neighbour's annotation, for people
 ENDINGS = (".jsonl", ".tsv", ".md")
 COLUMNS = (
     "id",
@@ -49,11 +51,13 @@ def shown(rows: Iterable[dict]) -> Iterator[str]:
         yield f"{about}: {one_line(row['question'])}"
         yield from (f"  note: {one_line(note)}" for note in row.get("notes", []))
         if "answer" in row:
-            yield f"  {row['model']}: {one_line(row['answer'])}"
+            yield f"  {row['model']}: {one_line(row['answer'])}{_cut(row, '[{}]')}"
         found = row.get("retrieved", {})
         yield from (f"  * {one_line(one)}" for one in found.get("statements", []))
         for near in found.get("neighbours", []):
             yield "  retrieved, not generated: " + one_line(", ".join(_plainly(near)))
+            for said in near.get("sentences", [])[:SENTENCES]:
+                yield f"    {one_line(said['text'])} [{one_line(', '.join(said['article_ids']))}]"
 
 
 def one_line(text: str) -> str:
@@ -105,14 +109,19 @@ def _markdown(rows: Iterable[dict]) -> Iterator[str]:
 def _answer(row: dict) -> Iterator[str]:
     yield f"**{markdown.plain(row['question'], 2000)}**\n"
     if "answer" in row:
-        cut = {"eos": "", "stop": ""}.get(row["stop_reason"], " *(cut)*")
-        yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{cut}\n"
+        yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{_cut(row, '*({})*')}\n"
     found = row.get("retrieved", {})
     # behind a word, as "# x" would be a heading at the start of an item
     yield from (f"- Note: {markdown.plain(one, 2000)}" for one in found.get("statements", []))
     for near in found.get("neighbours", []):
         yield "- retrieved, not generated: " + ", ".join(_told(near))
+        for said in near.get("sentences", [])[:SENTENCES]:
+            yield f"  - “{markdown.plain(said['text'])}” {', '.join(map(article, said['article_ids']))}"
     yield ""
+
+
+def _cut(row: dict, mark: str) -> str:
+    return "" if row["stop_reason"] in ("eos", "stop") else " " + mark.format("cut")
 
 
 def _told(near: dict) -> Iterator[str]:
@@ -120,5 +129,6 @@ def _told(near: dict) -> Iterator[str]:
 
 
 def _plainly(near: dict) -> Iterator[str]:
-    yield f"{near['rna_ids'][0]} ({near['identity']:.0%} identical)"
+    chance = "" if near.get("near", True) else ", which chance reaches"
+    yield f"{near['rna_ids'][0]} ({percent(near['identity'])} identical{chance})"
     yield from (near[name][0] for name in ("rna_type", "family", "species") if near.get(name))

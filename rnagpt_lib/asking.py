@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from rnagpt_lib import answer_files, progress
+from rnagpt_lib import answer_files, locks, progress
 from rnagpt_lib.decoding import check_room
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta import Record, Refused, stream_records
@@ -90,7 +90,8 @@ class Asker:
             row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
             if answer:
                 row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
-                row |= {"model": self.chat.name}
+                row |= {"model": self.chat.name, "model_hash": self.chat.hash[:12]}
+                row |= {"sampling": asdict(self.sampling)} if self.sampling.temperature else {}
             if self.evidence:
                 text = answer.text if answer else ""
                 row |= {"retrieved": self.evidence(record.id, rna, question, text)}
@@ -114,12 +115,27 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     that an earlier attempt with another model, file or question has begun (unless ``force``).
     """
     check_out(out, force)
-    partial = _Partial(out.with_name(out.name + ".partial"), asker.key(fasta), force)
+    lock = out.with_name(f".{out.name}.lock")
     with writing(out, "choose another --out, or make room"):
+        locks.acquire(lock, str(out))
+        try:
+            check_out(out, force)  # another call may just have written it
+            return _write(asker, fasta, out, force)
+        finally:
+            lock.unlink(missing_ok=True)
+            locks.release(lock)
+
+
+def _write(asker: Asker, fasta: Path, out: Path, force: bool) -> dict[str, int]:
+    partial = _Partial(out.with_name(out.name + ".partial"), asker.key(fasta), force)
+    try:
         told = _fill(partial, asker, fasta)
-        with replacing(out) as temporary:
-            answer_files.write(partial.rows(), temporary, answer_files.ending(out))
-        partial.path.unlink()
+    except InputError:
+        partial.forget_if_empty()
+        raise
+    with replacing(out) as temporary:
+        answer_files.write(partial.rows(), temporary, answer_files.ending(out))
+    partial.path.unlink()
     return told
 
 
@@ -150,16 +166,15 @@ class _Partial:
         if path.is_file() and not force:
             self._adopt(head)
         if not self.ends:
-            with writing(path, "choose another --out"):
-                path.write_bytes(head)
+            path.write_bytes(head)
             self.ends = [len(head)]
 
     def _adopt(self, head: bytes) -> None:
         """Keep whole lines; what a kill left of a line goes."""
         with self.path.open("rb+") as file:
             first = file.readline()
-            if first != head and head.startswith(first):
-                return  # killed while it was made
+            if first != head and not file.readline().endswith(b"\n"):
+                return  # no answer stands in it
             if first != head:
                 raise InputError(
                     f"{shown(self.path)} is of a call with another model, file, question or "
@@ -171,6 +186,11 @@ class _Partial:
                     break
                 self.ends.append(self.ends[-1] + len(line))
             file.truncate(self.ends[-1])
+
+    def forget_if_empty(self) -> None:
+        """Leave nothing behind where nothing was answered."""
+        if len(self.ends) == 1:
+            self.path.unlink()
 
     def chunk(self, number: int) -> list[dict] | None:
         """A chunk that is there already, else None."""

@@ -134,13 +134,13 @@ def _sentences(one: Neighbour) -> list[str]:
     # behind a quotation mark, as "# x" or "1. x" would be a heading or a list at a line's start
     lines = []
     for each in one.sentences[:SENTENCES]:
-        articles = ", ".join(map(_article, each.article_ids))
+        articles = ", ".join(map(article, each.article_ids))
         lines.append(f"{indent}“{plain(each.text, LONGEST)}” {articles}".rstrip())
     more = len(one.sentences) - SENTENCES
     return [*lines, f"{indent}and {more:,} more"] if more > 0 else lines
 
 
-def _article(article_id: str) -> str:
+def article(article_id: str) -> str:
     """A PubMed id as a link; ids of the miniature world, and of a user's own files, as text."""
     if article_id.isascii() and article_id.isdecimal():
         return f"[PMID {article_id}]({PUBMED.format(article_id)})"

@@ -52,7 +52,7 @@ def _answering(command: Callable) -> Callable:
 @click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
 @click.option("--question", "questions", multiple=True, help="Repeat for more.")
 @click.option("--questions", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="FILE", help="A text file with a question a line.")  # fmt: skip
+              metavar="FILE", help="A text file with a question a line; # begins a comment.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="answers.jsonl, .tsv or .md; without it answers are shown.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE, and what a stopped call left of it.")
@@ -72,7 +72,8 @@ def ask(
     A record that is no RNA (protein, foreign letters, under 10 nt, an id used twice) gets a row
     with the reason, and the others are answered. A call that was stopped goes on when it is given
     again, and writes the file of one that was not. What is retrieved from the training set is
-    marked as such: it is looked up, not generated.
+    marked as such: it is looked up, not generated. That nothing
+    is said of an answer does not confirm it.
 
     The run that comes with the repository knows a generated world, and no RNA of nature.
     """
@@ -102,7 +103,8 @@ def _questions(given: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
             lines += file.read_text("utf-8-sig").splitlines()
         except UnicodeDecodeError:
             raise InputError(f"{file} is no text; write a question a line, in UTF-8") from None
-    asked = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    lines = [line.strip() for line in lines]
+    asked = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not asked:
         raise InputError('give a question: --question "What type of RNA is the RNA?"')
     return asked
@@ -123,18 +125,19 @@ def _fasta(
                 while piece := sys.stdin.buffer.read(1 << 20):
                     file.write(piece)
             else:
-                name, letters = _one(sequence, rna_id, run_id)
-                file.write(f">{name}\n{letters}\n".encode("utf-8", "replace"))
+                file.write(_one(sequence, rna_id, run_id).encode("utf-8", "replace"))
         yield path
 
 
-def _one(sequence: str | None, rna_id: str | None, run_id: str) -> tuple[str, str]:
+def _one(sequence: str | None, rna_id: str | None, run_id: str) -> str:
+    """FASTA of what was typed."""
     from rnagpt_lib.lookup import look_up
 
     if rna_id is None:
-        return "sequence", "".join((sequence or "").split())
+        typed = sequence or ""
+        return typed if ">" in typed else f">sequence\n{typed}\n"
     found = look_up(rna_id, run=run_id)
-    return found.rna_id, found.sequence
+    return f">{found.rna_id}\n{found.sequence}\n"
 
 
 def _asker(
@@ -148,6 +151,8 @@ def _asker(
 
     sampling = Sampling(temperature, top_p, seed)
     chat = None if retrieval == "only" else generate.load_model(run_id, model, max_new_tokens)
+    if chat and chat.miniature:
+        click.echo(f"Note: {generate.MINIATURE}", err=True)
     if retrieval == "off":
         return Asker(asked, chat, sampling=sampling)
     found = Retrieval.of(run_id, chat.encoder if chat else Retrieval.encoder(run_id))
@@ -163,13 +168,18 @@ def _asker(
 
 
 def _show(asker, source: Path) -> None:
-    """The answers, record by record."""
+    """The answers, record by record; exit code 1 where no record could be asked about."""
     from rnagpt_lib import answer_files
     from rnagpt_lib.fasta import stream_records
 
+    answered = False
     for record in stream_records(source):
-        for line in answer_files.shown(asker.rows([record])):
+        rows = asker.rows([record])
+        answered |= any("refused" not in row for row in rows)
+        for line in answer_files.shown(rows):
             click.echo(line)
+    if not answered:
+        sys.exit(1)
 
 
 @contextmanager

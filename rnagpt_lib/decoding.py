@@ -137,7 +137,7 @@ def _fits(model: RnaGpt, rnas: Sequence[Rna], beside: int, texts: str) -> None:
     if needed > room:
         raise InputError(
             f"an RNA of {longest:,} nt with {texts} takes {needed:,} tokens, and the "
-            f"LLM reads {room:,}; give a shorter sequence or question, or fewer MAX_NEW_TOKENS"
+            f"LLM reads {room:,}; give a shorter sequence or question, or fewer new tokens"
         )
 
 

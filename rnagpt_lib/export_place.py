@@ -23,10 +23,7 @@ def finished(run_id: str, path: Sequence[str]) -> str:
 
     Raises InputError with the commands that finish an unfinished run.
     """
-    folder = stages.stage_folder(run_id, path[0]).parent
-    if not folder.is_dir():
-        known = sorted(path.name for path in paths.runs().glob("[A-Za-z]*/"))
-        raise InputError(f"there is no run {run_id}; runs are {', '.join(known) or 'none yet'}")
+    stages.check_run(run_id)
     reasons = {stage: stages.is_fresh(run_id, stage) for stage in path}
     missing = [stage for stage in path if reasons[stage]]
     if missing:

@@ -14,10 +14,12 @@ from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.rows import GREEDY, Answer, Sampling
 from rnagpt_lib.sequences import WINDOW, normalise
-from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.stages import check_run, stage_folder
 
 # model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
 MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
+
+MINIATURE = "this model knows a generated world and no RNA of nature"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Chat:
     encoder: Encoder
     max_new_tokens: int = 256
     hash: str = ""
+
+    @property
+    def miniature(self) -> bool:
+        """Whether its LLM is the miniature's, which has read of a generated world alone."""
+        return self.model.config.llm.endswith("mini-llm")
 
     @property
     def device(self) -> str:
@@ -108,7 +115,7 @@ def load_model(
     damaged folder, and for frozen models with other hashes than the model was trained on.
     """
     if model in MODELS:
-        name, folder = model, checkpoints.find(stage_folder(run, MODELS[model]))
+        name, folder = model, _trained(run, MODELS[model])
     else:
         folder = _exported(model)
         name, llm = exported.check(folder), llm or exported.llm_of(folder)
@@ -129,6 +136,14 @@ def chat_of(
         loaded.llm.merge_adapter()  # the same function, with half of the matrix products
     identity = checkpoints.identity(checkpoint)
     return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
+
+
+def _trained(run: str, stage: str) -> Path:
+    check_run(run)
+    try:
+        return checkpoints.find(stage_folder(run, stage))
+    except InputError as error:
+        raise InputError(f"{error}; or take run reference, which is trained") from None
 
 
 def _exported(model: str) -> Path:

@@ -130,7 +130,7 @@ class Session:
         raise InputError(
             f"the question takes {len(asked):,} tokens; beside an RNA of {len(self.rna):,} nt and "
             f"{most:,} tokens of answer the LLM has room for {max(room, 0):,}. Ask a shorter one, "
-            "or take fewer MAX_NEW_TOKENS or a shorter sequence"
+            "or take fewer new tokens or a shorter sequence"
         )
 
     def _ids(self, turns: Sequence[Turn], question: str) -> list[int]:

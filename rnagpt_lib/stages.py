@@ -37,6 +37,13 @@ REPORT, TABLES = "report.html", "tables"
 NO_RESULTS = {"state", "figures", REPORT, TABLES, "rnagpt"}
 
 
+def check_run(run: str) -> None:
+    """Raises InputError, with the runs that there are, where there is none of this name."""
+    if not (paths.runs() / run).is_dir():
+        known = sorted(path.name for path in paths.runs().glob("[A-Za-z]*/"))
+        raise InputError(f"there is no run {run}; runs are {', '.join(known) or 'none yet'}")
+
+
 def stage_folder(run_id: str, stage: str) -> Path:
     """``runs/<run>/<stage>``. Raises InputError for a bad run id or an unknown stage."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", run_id):

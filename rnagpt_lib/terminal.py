@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from rnagpt_lib import generate, lookup, transcript
-from rnagpt_lib.answer_files import one_line
+from rnagpt_lib.answer_files import SENTENCES, one_line
 from rnagpt_lib.beside import Beside, percent
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.fasta import Refused
 from rnagpt_lib.files import replacing, writing
 from rnagpt_lib.generate import Chat
 from rnagpt_lib.retrieval import Retrieval
@@ -21,15 +22,15 @@ from rnagpt_lib.session import Session, Turn
 
 HELP = """\
 /rna TEXT     another RNA: a sequence, the path of a FASTA file, or an id as URS000006DA05_9606
-/use N        the N-th record of the FASTA file
+/use N        the N-th record of the FASTA given last
 /model NAME   vanilla, MA or IT, or the folder of an exported model
 /memory       let the model read its earlier answers again, or no longer
 /new          begin anew with the same RNA
-/save FILE    the conversation so far as .md or .json
+/save FILE    all that was said since the start as .md or .json
 /quit         end, as Ctrl-D does
 Anything else is a question. Ctrl-C stops an answer."""
 
-SENTENCES = 2  # of a neighbour's annotation
+LISTED = 20  # records of a file that are shown
 
 
 class Terminal:
@@ -54,9 +55,15 @@ class Terminal:
         self.chat, self.near = self._load(self.model), None
         if self.retrieval != "off":
             self.near = Retrieval.of(self.run, self.chat.encoder)
-        if given := sequence or rna_id or (fasta and str(fasta)):
-            self._take(given)
+        if fasta:
+            self._choose_from(*read(fasta))
+        elif rna_id:
+            self._look_up(rna_id)
+        elif sequence:
+            self._choose_from(*read(sequence))
         print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
+        if self.chat.miniature:
+            print(f"Note: {generate.MINIATURE}")
         if not self.rna:
             print("First give an RNA: /rna ACGU..., /rna my.fa or /rna URS...")
         for line in _lines():
@@ -112,20 +119,31 @@ class Terminal:
         if not given:
             raise InputError("give a sequence, a FASTA file or an id behind /rna")
         if _is_file(given):
-            self.found, refused = read(Path(given))
-            for one in refused:
-                print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
-        elif any(letter.isdigit() for letter in given):  # as ids have them, and sequences not
-            at = lookup.look_up(given, run=self.run)
-            self.found = [Chosen.of(at.rna_id, at.description, at.sequence)]
+            self._choose_from(*read(Path(given)))
+        elif any(letter.isdigit() for letter in given) and "/" not in given:  # sequences have none
+            self._look_up(given)
         else:
-            self.found, _ = read(given)
-        if not self.found:
-            raise InputError(f"{given}: no record of it can be read")
-        for number, one in enumerate(self.found[:20] if len(self.found) > 1 else (), start=1):
+            try:
+                found = read(given)
+            except InputError as error:
+                what = given if len(given) < 50 else f"{given[:49]}…"
+                raise InputError(f"{what} is no file and no id, and no sequence: {error}") from None
+            self._choose_from(*found)
+
+    def _look_up(self, rna_id: str) -> None:
+        at = lookup.look_up(rna_id, run=self.run)
+        self._choose_from([Chosen.of(at.rna_id, at.description, at.sequence)], [])
+
+    def _choose_from(self, found: list[Chosen], refused: list[Refused]) -> None:
+        for one in refused:
+            print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
+        if not found:
+            raise InputError("no record of it can be read")
+        self.found = found
+        for number, one in enumerate(found[:LISTED] if len(found) > 1 else (), start=1):
             print(f"  {number}  {one_line(one.id)} {one_line(one.description)}"[:100])
-        if len(self.found) > 20:
-            print(f"  … {len(self.found):,} in all; /use N takes one")
+        if len(found) > LISTED:
+            print(f"  … {len(found):,} in all; /use N takes one")
         self._use("1")
 
     def _use(self, given: str) -> None:
@@ -135,6 +153,8 @@ class Terminal:
         self._begin()
 
     def _switch(self, name: str) -> None:
+        if not name:
+            raise InputError("name a model behind /model: vanilla, MA, IT, or an exported folder")
         self.chat, self.model = self._load(name), name
         if self.rna:
             self._begin()
@@ -204,7 +224,8 @@ def _show(beside: Beside | None) -> None:
         click.secho(f"* {one_line(statement)}", fg="yellow")
     for near in beside.neighbours:
         about = ", ".join(filter(None, (near.rna_id, near.rna_type, near.family, near.species)))
-        told = f"retrieved, not generated: {about}; {percent(near.identity)} identical"
+        chance = "" if near.near else ", which chance reaches"
+        told = f"retrieved, not generated: {about}; {percent(near.identity)} identical{chance}"
         click.secho(f"  {one_line(told)}", dim=True)
         for one in near.sentences[:SENTENCES]:
             told = f"{one.text} [{', '.join(one.article_ids)}]"

@@ -1,5 +1,6 @@
 """Many records, many questions, one file: what a killed call writes, and what it never overwrites."""
 
+import fcntl
 import json
 import os
 import re
@@ -187,6 +188,31 @@ def test_a_file_that_is_no_fasta_leaves_nothing(chat, tmp_path):
     with pytest.raises(InputError, match="binary"):
         ask_file(Asker(ASKED, chat), path, tmp_path / "out.md")
     assert not (tmp_path / "out.md").exists()
+
+
+def test_two_calls_never_write_one_file(chat, fasta, tmp_path):
+    out = tmp_path / "out.jsonl"
+    with (tmp_path / ".out.jsonl.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="out.jsonl is in use by process"):
+            ask_file(Asker(ASKED, chat), fasta, out)
+        assert sorted(os.listdir(tmp_path)) == [".out.jsonl.lock", "my.fa"]
+    ask_file(Asker(ASKED, chat), fasta, out)
+    assert sorted(os.listdir(tmp_path)) == ["my.fa", "out.jsonl"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_call_that_answered_nothing_is_in_nobodys_way(chat, fasta, tmp_path, killed):
+    out = tmp_path / "out.jsonl"
+    if killed:
+        asking._Partial(out.with_name("out.jsonl.partial"), "another key", False)
+    else:
+        empty = tmp_path / "empty.fa"
+        empty.write_text("")
+        with pytest.raises(InputError, match="is empty"):
+            ask_file(Asker(ASKED, chat), empty, out)
+        assert not list(tmp_path.glob("*.partial"))
+    assert ask_file(Asker(ASKED, chat), fasta, out)["rows"] == 9
 
 
 HOSTILE = "<script>alert(1)</script> [x](javascript:y) \x1b[31m|\n# head\t=cmd()"

@@ -50,7 +50,7 @@ def test_ask_reads_questions_from_a_file_and_rnas_from_a_pipe(
     rnagpt, run, fasta, tmp_path, monkeypatch
 ):
     questions, out = tmp_path / "q.txt", tmp_path / "answers.tsv"
-    questions.write_text(f"{WHAT}\n\nWhy?\n{WHAT}\n")
+    questions.write_text(f"# mine\n{WHAT}\n\nWhy?\n{WHAT}\n")
     pipe = io.TextIOWrapper(io.BytesIO(fasta.read_bytes()))
     monkeypatch.setattr(sys, "stdin", pipe)
     code, _, _ = rnagpt(
@@ -65,6 +65,8 @@ def test_ask_reads_questions_from_a_file_and_rnas_from_a_pipe(
 def test_without_out_answers_are_shown(rnagpt, run):
     code, said, _ = rnagpt("ask", "--run", run, "--sequence", RNA, "--question", WHAT)
     assert code == 0 and "IT: " in said and "retrieved, not generated" in said
+    code, said, _ = rnagpt("ask", "--run", run, "--sequence", "ACGU", "--question", WHAT)
+    assert code == 1 and "refused, the sequence has 4 nt" in said
     known = pd.read_parquet(paths.runs() / run / "03_decompose_qa" / "rnas.parquet").iloc[0]
     code, said, _ = rnagpt("ask", "--run", run, "--id", known.rna_id, "--question", WHAT,
                            "--retrieval", "only")  # fmt: skip
@@ -79,6 +81,7 @@ def test_what_cannot_be_asked_is_one_sentence(rnagpt, run):
         (["--fasta", "none.fa", "--question", WHAT], "none.fa"),
         (["--sequence", RNA, "--question", WHAT, "--top-p", "2"], "top-p"),
         (["--sequence", RNA, "--question", WHAT, "--model", "GPT"], "vanilla, MA, IT"),
+        (["--sequence", RNA, "--question", WHAT, "--run", "nosuch"], "no run nosuch; runs are w"),
     ):
         code, _, error = rnagpt("ask", "--run", run, *given)
         assert code == 2 and says in error and error.count("\n") == 1, error
@@ -95,12 +98,13 @@ def test_a_chat_over_a_pipe(rnagpt, run, fasta, tmp_path, monkeypatch):
     told, kept = tmp_path / "said.md", tmp_path / "said.json"
     lines = [
         WHAT, f"/rna {fasta}", "/use 2", WHAT, "/use 9", "/model vanilla", "Why?", "/memory",
-        "/new", "/nonsense", "/rna MKLVF", "/help", f"/save {told}", f"/save {kept}",
+        "/new", "/nonsense", "/rna MKLVF", "/rna no/such.fa", "/rna NOBODY", "/model", "/help", f"/save {told}", f"/save {kept}",
         f"/save {kept}", "/save a.txt", "/quit", "never asked",
     ]  # fmt: skip
     said = talk(monkeypatch, rnagpt, lines, "--run", run, "--max-new-tokens", 5)
     for expected in (
-        "there is no RNA yet", "protein", "DNA", "from 1 to 2", "asked of vanilla", "memory on",
+        "there is no RNA yet", "protein", "DNA", "no/such.fa is no file and no id",
+        "NOBODY is no file and no id", "name a model", "from 1 to 2", "asked of vanilla", "memory on",
         "no /nonsense", "/use N", "2 answers", "exists; take another name", "ends in .md or .json",
         "retrieved, not generated",
     ):  # fmt: skip

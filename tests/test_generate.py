@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rnagpt_lib import decoding, generate, kvcache
+from rnagpt_lib import decoding, generate, kvcache, paths
 from rnagpt_lib.decoding import answers
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.generate import Chat, read_sequence
@@ -250,7 +250,10 @@ def test_sequences_are_read_or_refused_with_a_reason():
 def test_missing_models_are_named():
     with pytest.raises(InputError, match="vanilla, MA, IT"):
         generate.load_model("mini", "GPT")
-    with pytest.raises(InputError, match="04_train_stage1"):
+    with pytest.raises(InputError, match="there is no run mini"):
+        generate.load_model("mini", "MA")
+    (paths.runs() / "mini").mkdir(parents=True)
+    with pytest.raises(InputError, match="04_train_stage1.* take run reference"):
         generate.load_model("mini", "MA")
 
 
