@@ -13,18 +13,11 @@ from rnagpt_lib.fasta_lines import printable
 VERSION = 2  # of what a row holds
 SENTENCES = 2  # of a neighbour's annotation, for people
 ENDINGS = (".jsonl", ".tsv", ".md")
+STATEMENT = "  * "  # before one, in a terminal
 COLUMNS = (
-    "id",
-    "line",
-    "nt",
-    "question",
-    "answer",
-    "stop_reason",
-    "model",
-    "statements",
-    "nearest",
-)
-COLUMNS += ("identity", "notes", "refused")
+    "id", "line", "nt", "question", "answer", "stop_reason", "model", "statements", "nearest",
+    "identity", "notes", "refused",
+)  # fmt: skip
 
 
 def ending(out: Path) -> str:
@@ -52,12 +45,16 @@ def shown(rows: Iterable[dict]) -> Iterator[str]:
         yield from (f"  note: {one_line(note)}" for note in row.get("notes", []))
         if "answer" in row:
             yield f"  {row['model']}: {one_line(row['answer'])}{_cut(row, '[{}]')}"
-        found = row.get("retrieved", {})
-        yield from (f"  * {one_line(one)}" for one in found.get("statements", []))
-        for near in found.get("neighbours", []):
-            yield "  retrieved, not generated: " + one_line(", ".join(_plainly(near)))
-            for said in near.get("sentences", [])[:SENTENCES]:
-                yield f"    {one_line(said['text'])} [{one_line(', '.join(said['article_ids']))}]"
+        yield from retrieved(row.get("retrieved", {}))
+
+
+def retrieved(found: dict) -> Iterator[str]:
+    """``beside.to_dict`` as lines for a terminal."""
+    yield from (STATEMENT + one_line(one) for one in found.get("statements", []))
+    for near in found.get("neighbours", []):
+        yield "  retrieved, not generated: " + one_line(", ".join(_plainly(near)))
+        for said in near.get("sentences", [])[:SENTENCES]:
+            yield f"    {one_line(said['text'])} [{one_line(', '.join(said['article_ids']))}]"
 
 
 def one_line(text: str) -> str:
@@ -90,7 +87,7 @@ def _tsv(rows: Iterable[dict]) -> Iterator[str]:
 def _cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula."""
     text = one_line(str(value))
-    return f"'{text}" if text[:1] in "=+-@" and text[:1] else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _markdown(rows: Iterable[dict]) -> Iterator[str]:

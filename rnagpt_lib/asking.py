@@ -44,14 +44,8 @@ class Asker:
         """Hash of everything that the answers depend on."""
         chat = self.chat
         model = [chat.name, chat.hash, chat.max_new_tokens, chat.device] if chat else []
-        made_by = [
-            model,
-            asdict(self.sampling),
-            self.named,
-            torch.__version__,
-            answer_files.VERSION,
-        ]
-        return digest([sha256(fasta), self.questions, *made_by])
+        made_by = [model, asdict(self.sampling), self.named, torch.__version__]
+        return digest([sha256(fasta), self.questions, *made_by, answer_files.VERSION])
 
     def rows(self, records: Sequence[Record | Refused]) -> list[dict]:
         """A row for each question about each record, and one for a record that is refused."""

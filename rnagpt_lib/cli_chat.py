@@ -25,7 +25,7 @@ _OPTIONS = (
         default="beside",
         show_default=True,
         help="Show the nearest RNAs of the run's training set beside each answer, show them alone "
-        "and load no LLM, or leave them out.",
+        "(ask then loads no LLM), or leave them out.",
     ),
     click.option(
         "--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies answers."

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from rnagpt_lib import generate, lookup, transcript
-from rnagpt_lib.answer_files import SENTENCES, one_line
-from rnagpt_lib.beside import Beside, percent
+from rnagpt_lib.answer_files import STATEMENT, one_line, retrieved
+from rnagpt_lib.beside import Beside, to_dict
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta import Refused
 from rnagpt_lib.files import replacing, writing
@@ -176,8 +176,9 @@ class Terminal:
         options = {"sampling": self.sampling, "memory": self.memory}
         self.session = Session(self.chat, self.rna.sequence, **options)
         self.said.append(transcript.Transcript.of(self.session, self.run, self.rna.id))
+        self.said[-1].notes = list(self.rna.notes)  # which know whether it was DNA
         print(f"{one_line(self.rna.id)}, {len(self.session.rna):,} nt, asked of {self.model}")
-        for note in (*self.rna.notes, *self.session.notes):
+        for note in self.rna.notes:
             print(f"Note: {note}")
 
     def _save(self, given: str) -> None:
@@ -218,18 +219,8 @@ def _interrupts(session: Session) -> Iterator[None]:
 
 
 def _show(beside: Beside | None) -> None:
-    if beside is None:
-        return
-    for statement in beside.statements:
-        click.secho(f"* {one_line(statement)}", fg="yellow")
-    for near in beside.neighbours:
-        about = ", ".join(filter(None, (near.rna_id, near.rna_type, near.family, near.species)))
-        chance = "" if near.near else ", which chance reaches"
-        told = f"retrieved, not generated: {about}; {percent(near.identity)} identical{chance}"
-        click.secho(f"  {one_line(told)}", dim=True)
-        for one in near.sentences[:SENTENCES]:
-            told = f"{one.text} [{', '.join(one.article_ids)}]"
-            click.secho(f"    {one_line(told)}", dim=True)
+    for line in retrieved(to_dict(beside)) if beside else ():
+        click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
 
 
 def _safe(piece: str) -> str:

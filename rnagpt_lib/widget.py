@@ -66,9 +66,8 @@ class ChatBox(w.VBox):
         self.transcripts: list[Transcript] = []
         self._session: Session | None = None
         self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
-        self._retrievals: dict[
-            str, Retrieval
-        ] = {}  # by the model's hash, whose encoder may be its own
+        # by the hash of a model, whose encoder may be its own
+        self._retrievals: dict[str, Retrieval] = {}
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._make_controls(model, retrieval)
@@ -208,11 +207,10 @@ class ChatBox(w.VBox):
             return None, ""
         self._say("Looking at what is known of the nearest training RNAs …")
         try:
-            encoder = session.chat.encoder
-            made_of = session.chat.hash
-            if made_of not in self._retrievals:
-                self._retrievals[made_of] = Retrieval.of(self.run, encoder)
-            found = self._retrievals[made_of]
+            chat = session.chat
+            if chat.hash not in self._retrievals:
+                self._retrievals[chat.hash] = Retrieval.of(self.run, chat.encoder)
+            found = self._retrievals[chat.hash]
             if turn.stop_reason == RETRIEVED_ONLY:
                 return found.only(session.rna, turn.question), ""
             return found.beside(session.rna, turn.question, turn.answer, chosen.id), ""

@@ -122,6 +122,16 @@ def test_a_chat_over_a_pipe(rnagpt, run, fasta, tmp_path, monkeypatch):
     assert terminal._safe(answers[0][2]) in said
 
 
+def test_a_note_is_told_once(rnagpt, run, tmp_path, monkeypatch):
+    fasta, kept = tmp_path / "long.fa", tmp_path / "said.json"
+    fasta.write_text(">d\n" + "ACGT" * 260 + "\n")
+    options = ["--run", run, "--fasta", fasta, "--retrieval", "off", "--max-new-tokens", 2]
+    said = talk(monkeypatch, rnagpt, [WHAT, f"/save {kept}"], *options)
+    assert said.count("Note: ") == 2 and "DNA" in said and "windows" in said
+    [one] = json.loads(kept.read_text())["conversations"]
+    assert len(one["notes"]) == 2
+
+
 def test_what_a_model_or_a_header_says_never_reaches_the_terminal_raw(
     rnagpt, run, tmp_path, monkeypatch
 ):

@@ -20,7 +20,7 @@ from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.vector_cache import cache_bytes, encode_all, half_error, size_told
 from rnagpt_lib.vector_shards import key_of
-from tests.tiny_model import TINY
+from tests.tiny_model import Counted, new_encoder
 
 SMALL = 10_000  # bytes of a shard: two or three of them for the set below
 FEW = 300  # tokens of a batch
@@ -36,22 +36,6 @@ def some(seed: int = 0) -> list[str]:
 
 def by_key(sequences: list[str]) -> list[str]:
     return sorted(set(sequences), key=key_of)
-
-
-class Counted(Encoder):
-    """An encoder that notes what goes through it."""
-
-    seen: list[str]
-
-    def _forward(self, sequences):
-        self.seen += sequences
-        return super()._forward(sequences)
-
-
-def new_encoder(seed: int = 0) -> Counted:
-    encoder = Counted.fresh(TINY, seed)
-    encoder.seen = []
-    return encoder
 
 
 @pytest.fixture

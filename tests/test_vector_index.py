@@ -8,26 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.vector_index import VectorIndex
-from tests.tiny_model import TINY
-
-
-class Counted(Encoder):
-    """An encoder that notes what goes through it."""
-
-    seen: list[str]
-
-    def _forward(self, sequences):
-        self.seen += sequences
-        return super()._forward(sequences)
-
-
-def new_encoder(seed: int = 0) -> Counted:
-    encoder = Counted.fresh(TINY, seed)
-    encoder.seen = []
-    return encoder
+from tests.tiny_model import new_encoder
 
 
 def rna(length: int, seed: int = 0) -> str:

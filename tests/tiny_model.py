@@ -146,3 +146,19 @@ def interrupted_after(steps: int) -> Iterator[None]:
 
     with patch.object(Trainer, "update", dies), pytest.raises(KeyboardInterrupt):
         yield
+
+
+class Counted(Encoder):
+    """An encoder that notes what goes through it."""
+
+    seen: list[str]
+
+    def _forward(self, sequences):
+        self.seen += sequences
+        return super()._forward(sequences)
+
+
+def new_encoder(seed: int = 0) -> Counted:
+    encoder = Counted.fresh(TINY, seed)
+    encoder.seen = []
+    return encoder
