@@ -109,6 +109,7 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     that an earlier attempt with another model, file or question has begun (unless ``force``).
     """
     check_out(out, force)
+    _check_readable(fasta)
     lock = out.with_name(f".{out.name}.lock")
     with writing(out, "choose another --out, or make room"):
         locks.acquire(lock, str(out))
@@ -118,6 +119,15 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
         finally:
             lock.unlink(missing_ok=True)
             locks.release(lock)
+
+
+def _check_readable(fasta: Path) -> None:
+    try:
+        with fasta.open("rb"):
+            if not fasta.is_file():
+                raise InputError(f"{fasta} is no file; what comes out of a pipe goes to --fasta -")
+    except OSError as error:
+        raise InputError(f"{fasta} cannot be read: {error.strerror}; check the path") from None
 
 
 def _write(asker: Asker, fasta: Path, out: Path, force: bool) -> dict[str, int]:

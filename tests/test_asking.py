@@ -190,6 +190,15 @@ def test_a_file_that_is_no_fasta_leaves_nothing(chat, tmp_path):
     assert not (tmp_path / "out.md").exists()
 
 
+def test_a_file_that_cannot_be_read_is_named(chat, tmp_path):
+    for path, why in ((tmp_path / "none.fa", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=f"^{path} cannot be read: {why}"):
+            ask_file(Asker(ASKED, chat), path, tmp_path / "out.md")
+    with pytest.raises(InputError, match="/dev/null is no file"):
+        ask_file(Asker(ASKED, chat), Path("/dev/null"), tmp_path / "out.md")
+    assert not os.listdir(tmp_path)
+
+
 def test_two_calls_never_write_one_file(chat, fasta, tmp_path):
     out = tmp_path / "out.jsonl"
     with (tmp_path / ".out.jsonl.lock").open("w") as other:
