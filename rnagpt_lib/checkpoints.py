@@ -196,10 +196,9 @@ def restore(model: RnaGpt, checkpoint: Path) -> dict:
 
 
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
-    saved = asdict(Config(**read_json(checkpoint / "config.json")))  # older ones say less
-    own = asdict(model.config)
-    saved["template"] = read_json(checkpoint / "template.json")
-    own["template"] = asdict(model.template)
+    saved = asdict(Config(**read_json(checkpoint / "config.json")))  # older files say less
+    saved["template"] = asdict(Template(**read_json(checkpoint / "template.json")))
+    own = asdict(model.config) | {"template": asdict(model.template)}
     for name in (*names, "template"):
         if saved[name] != own[name]:
             raise InputError(

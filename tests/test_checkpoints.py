@@ -175,6 +175,14 @@ def test_another_template_is_refused(llm, model, tmp_path):
         checkpoints.load_projection(other, tmp_path)
 
 
+def test_a_checkpoint_from_before_a_part_of_the_template_is_taken(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    parts = json.loads((saved / "template.json").read_text())
+    del parts["later"]
+    (saved / "template.json").write_text(json.dumps(parts))
+    checkpoints.restore(RnaGpt.build(model.config), saved)
+
+
 def test_stage_two_starts_from_the_projection_of_stage_one(llm, model, tmp_path):
     first = RnaGpt.build(config_of(llm), seed=5)
     first.projection.whiten([torch.randn(40, 8)])
