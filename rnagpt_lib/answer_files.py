@@ -10,10 +10,11 @@ from rnagpt_lib.beside import article, percent
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta_lines import printable
 
-VERSION = 2  # of what a row holds
+VERSION = 3  # of what a row holds
 SENTENCES = 2  # of a neighbour's annotation, for people
 ENDINGS = (".jsonl", ".tsv", ".md")
 STATEMENT = "  * "  # before one, in a terminal
+SAME = "- retrieved, not generated: the same as above"
 COLUMNS = (
     "id", "line", "nt", "question", "answer", "stop_reason", "model", "statements", "nearest",
     "identity", "notes", "refused",
@@ -94,27 +95,34 @@ def _markdown(rows: Iterable[dict]) -> Iterator[str]:
     yield "# Answers"
     for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
         yield f"\n## {markdown.plain(name)} (line {line})\n"
+        before: list[str] = []
         for number, row in enumerate(about):
             if "refused" in row:
                 yield f"Refused: {markdown.plain(row['refused'])}"
                 continue
             if not number:
                 yield from (f"Note: {markdown.plain(note)}\n" for note in row.get("notes", []))
-            yield from _answer(row)
+            near = list(_neighbours(row))
+            yield from _answer(row, [SAME] if near and near == before else near)
+            before = near
 
 
-def _answer(row: dict) -> Iterator[str]:
+def _answer(row: dict, neighbours: list[str]) -> Iterator[str]:
     yield f"**{markdown.plain(row['question'], 2000)}**\n"
     if "answer" in row:
         yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{_cut(row, '*({})*')}\n"
     found = row.get("retrieved", {})
     # behind a word, as "# x" would be a heading at the start of an item
     yield from (f"- Note: {markdown.plain(one, 2000)}" for one in found.get("statements", []))
-    for near in found.get("neighbours", []):
+    yield from neighbours
+    yield ""
+
+
+def _neighbours(row: dict) -> Iterator[str]:
+    for near in row.get("retrieved", {}).get("neighbours", []):
         yield "- retrieved, not generated: " + ", ".join(_told(near))
         for said in near.get("sentences", [])[:SENTENCES]:
             yield f"  - “{markdown.plain(said['text'])}” {', '.join(map(article, said['article_ids']))}"
-    yield ""
 
 
 def _cut(row: dict, mark: str) -> str:

@@ -176,7 +176,7 @@ def read_sequence(text: str, dna: bool = False) -> tuple[str, list[str]]:
             "give a longer one"
         )
     if dna or "T" in text.upper():
-        notes.append("this is DNA; it was read as RNA, every T as U.")
+        notes.append("it is written as DNA, with T; it was read as RNA, every T as U.")
     if len(rna) > WINDOW:
         notes.append(
             f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "

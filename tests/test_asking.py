@@ -249,3 +249,18 @@ def test_no_text_acts_in_any_form(tmp_path):
     assert list(table.columns) == list(answer_files.COLUMNS) and len(table) == 2
     assert table.id.tolist()[1] == "'=1+1" and "\x1b" not in (tmp_path / "a.tsv").read_text()
     assert not any("\x1b" in line or "\n" in line for line in answer_files.shown(hostile_rows()))
+
+
+def test_markdown_lists_the_same_neighbours_once(tmp_path):
+    def row(question, *names):
+        near = [{"rna_ids": [name], "identity": 0.5, "sentences": []} for name in names]
+        return {
+            "id": "one", "line": 1, "nt": 9, "question": question, "retrieved": {"neighbours": near},
+        }  # fmt: skip
+
+    rows = [row("a?", "X", "Y"), row("b?", "X", "Y"), row("c?", "Y"), row("d?"), row("e?", "Y")]
+    answer_files.write(rows, tmp_path / "a.md", ".md")
+    _, *answers = (tmp_path / "a.md").read_text().split("**")[::2]
+    listed = [[line for line in each.splitlines() if line[:1] == "-"] for each in answers]
+    assert [len(lines) for lines in listed] == [2, 1, 1, 0, 1]
+    assert listed[1] == [answer_files.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]

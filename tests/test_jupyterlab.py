@@ -78,7 +78,7 @@ def test_a_conversation_in_notebook_07(served, page, fasta, tmp_path):
     lab.idle(page)
     box.upload(fasta)
     assert box.choose(1).startswith("second of three (")
-    assert "this is DNA; it was read as RNA" in box.box.inner_text()
+    assert "it is written as DNA" in box.box.inner_text()
     box.suggest("What type of RNA is the RNA?")
     box.ask()
     kind = box.answer(0)
