@@ -120,14 +120,16 @@ class Rows:
         ones = [torch.ones(len(text), dtype=torch.long) for text in texts]
         new = pad_sequence(ones, batch_first=True).flip(1).to(self.mask.device)
         self.mask = torch.cat([self.mask, new], dim=1)
-        positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -new.shape[1] :]
+        padding = {}
+        if not self.mask.all():  # without pads the LLM makes no mask, and its kernels are faster
+            positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -new.shape[1] :]
+            padding = {"attention_mask": self.mask, "position_ids": positions}
         out = self.model.llm(
             inputs_embeds=inputs,
-            attention_mask=self.mask,
-            position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **padding,
         )
         return out.logits[:, -1]
 
