@@ -1,10 +1,11 @@
 """Classes of ncRNAs (nRC's benchmark) by asking: our own model, trained on the train RNAs.
 
-``python -m benchmarks nrc_asking`` trains the miniature's model in stage 2's way, the layers of its
-encoder with it, on each split and seed of ``nrc``: one question, and an answer that names the class.
-Then every test RNA is asked. A training that was killed goes on (``runs/nrc-SPLIT-SEED``), and what
-stands in the results is not measured again. ``python -m benchmarks.nrc_asking --split random --seed
-0`` measures one of them; ``--train FASTA --test FASTA`` takes nRC's two halves.
+``python -m benchmarks nrc_asking`` takes each split and seed of ``nrc``. The miniature's encoder
+learns to read RNAs of nature first (`_nrc_encoder`); then it is frozen, and projection and LoRA are
+trained in stage 2's way: one question, and an answer that names the class. Then every test RNA is
+asked. A training that was killed goes on (``runs/nrc-SPLIT-SEED``; the encoder's begins anew), and
+what stands in the results is not measured again. ``python -m benchmarks.nrc_asking --split random
+--seed 0`` measures one of them; ``--train FASTA --test FASTA`` takes nRC's two halves.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
@@ -20,8 +21,9 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from benchmarks import _nrc_asking_page, nrc
+from benchmarks import _nrc_asking_page, _nrc_encoder, nrc
 from benchmarks._nrc_asking_page import METHODS
 from benchmarks.trajectories import Clocked
 from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
@@ -35,7 +37,6 @@ from rnagpt_lib.profiles import Stage2
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.scores import named
 from rnagpt_lib.trees import Trees, stage2_trees
-from rnagpt_lib.vector_cache import encode_all
 from rnagpt_lib.visits import steps_per_epoch
 
 RESULTS = Path(__file__).parent / "results" / "nrc_asking.json"
@@ -61,15 +62,12 @@ SAID = {
 }
 LONGEST = 24  # tokens of an answer; the longest takes 15
 VAL_SHARE = 0.05  # of the train RNAs: chooses the checkpoint, gives the curve
-POINTS = 12
-EPOCHS = 12
+POINTS = 6
 PARAMS = Stage2(
-    encoder_layers=4,
-    cache="live",
-    epochs=EPOCHS,
+    epochs=3,
     learning_rate=1e-3,
     final_rate=5e-5,
-    warmup_steps=400,
+    warmup_steps=200,
     rnas_per_step=8,
     row_tokens=1024,
     keep=POINTS,
@@ -110,20 +108,27 @@ def main(
 def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: str) -> dict:
     """One split: as ``nrc.measure``, with the answers and what the training took."""
     split = rnas.assign(split=with_validation(rnas, side, how, seed))
-    model, told = trained(split, paths.runs() / f"nrc-{how}-{seed}", seed, made_of)
+    folder = paths.runs() / f"nrc-{how}-{seed}"
+    _mark(folder, made_of)
+    read = _nrc_encoder.adapt(split, PARAMS.encoder, folder / "encoder", seed)
+    model, told = trained(split, folder, seed)
+    encoder = checkpoints.load_encoder(model)
     here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
     test, classes = rnas[here], sorted(set(rnas.rna_type))
-    found = nrc.embeddings(sequences, model.encoder)
+    of_train, labels = _nrc_encoder.chances(rnas.family[~here]), rnas.rna_type[~here]
+    found, words = nrc.embeddings(sequences, encoder), kmer_models.features(sequences)
     given = {
-        "asking": asked(model, test.sequence.tolist(), classes),
-        "asking.linear": kmer_models.logistic(found[~here], rnas.rna_type[~here], found[here]),
+        "asking": asked(model, encoder, test.sequence.tolist(), classes),
+        "asking.linear": kmer_models.logistic(found[~here], labels, found[here]),
+        "kmers.even": kmer_models.logistic(words[~here], labels, words[here], weights=of_train),
     }
     run = nrc.measure(rnas, side, nrc.embeddings(sequences))
     kept = nrc.columns(*nrc.overlap(rnas.sequence[~here], test.sequence))
-    for method, labels in given.items():
-        run["scores"][method] = nrc.by_column(test.rna_type.to_numpy(str), labels, kept)
+    for method, classes in given.items():
+        run["scores"][method] = nrc.by_column(test.rna_type.to_numpy(str), classes, kept)
     run["scores"] = {method: run["scores"][method] for method in METHODS}
-    return run | told | {"unclear": round(float((given["asking"] == "").mean()), 4)}
+    unclear = round(float((given["asking"] == "").mean()), 4)
+    return run | told | {"encoder_points": read, "unclear": unclear}
 
 
 def with_validation(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) -> pd.Series:
@@ -133,27 +138,30 @@ def with_validation(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) ->
     return units.split(preset, how, seed=seed, val_share=VAL_SHARE, test_share=0.0)
 
 
-def begun(seed: int) -> RnaGpt:
-    """The model before its training: ``START``'s, whose encoder can train from now on.
+def begun(params: Stage2, seed: int) -> RnaGpt:
+    """The model before its training: ``START``'s projection and LoRA over another encoder.
 
-    That one can read an RNA and answer already, of the miniature world: a new one takes thousands
-    of RNAs to learn it. RNAs of nature it has not read.
+    That one can read soft tokens and answer already, of the miniature world: a new one takes
+    thousands of RNAs to learn it.
     """
-    config = Config.of(PARAMS, Encoder.load(PARAMS.encoder))
+    config = Config.of(params, Encoder.load(params.encoder, device="cpu"))
     model = RnaGpt.build(config, seed=seed, device="cpu")
     model.load_state_dict(checkpoints.load(START).state_dict(), strict=False)
     return model
 
 
-def trained(rnas: pd.DataFrame, folder: Path, seed: int, made_of: str) -> tuple[RnaGpt, dict]:
+def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
     """The model after its training in ``folder``, which goes on where it is not there whole, at the
     checkpoint with the lowest validation loss; and what is told about it."""
-    params, model = PARAMS, begun(seed)
+    params = PARAMS.model_copy(update={"encoder": paths.shown(folder / "encoder")})
+    model = begun(params, seed)
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
-    trees = {side: _trees(model, rows, folder) for side, rows in sides.items()}
+    used = [*sides["train"]["sequence"], *sides["val"]["sequence"]]
+    vectors = dict(zip(used, checkpoints.load_encoder(model).encode(used), strict=True))
+    model.projection.whiten(vectors[s] for s in sides["train"]["sequence"])
+    trees = {side: _trees(model, rows, vectors) for side, rows in sides.items()}
     steps = steps_per_epoch(trees["train"], params) * params.epochs
     params = params.model_copy(update={"validate_every": math.ceil(steps / POINTS)})
-    _mark(folder, made_of)
     print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
     with patch.object(training, "Trainer", Clocked):
         log = training.train(model, trees["train"], trees["val"], params, folder, seed=seed)
@@ -198,17 +206,20 @@ def _val_accuracy(model: RnaGpt, val: pd.DataFrame, folder: Path, step: int) -> 
     kept = folder / "scores" / f"step-{step:08d}.json"
     if not kept.is_file():
         checkpoints.restore(model, folder / "checkpoints" / kept.stem)
-        found = asked(model, val.sequence.tolist(), sorted(set(val.rna_type)))
+        encoder = checkpoints.load_encoder(model)
+        found = asked(model, encoder, val.sequence.tolist(), sorted(set(val.rna_type)))
         kept.parent.mkdir(exist_ok=True)
         right = (found == val.rna_type.to_numpy(str)).mean()
         write_json(kept, {"accuracy": round(float(right), 4)})
     return read_json(kept)["accuracy"]
 
 
-def asked(model: RnaGpt, sequences: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def asked(
+    model: RnaGpt, encoder: Encoder, sequences: Sequence[str], classes: Sequence[str]
+) -> np.ndarray:
     """The class that the model's answer about each RNA names, (n,) str; "" where it names none of
     ``classes``, or several."""
-    vectors = model.encoder.encode(sequences)
+    vectors = encoder.encode(sequences)
     replies = answers(model, vectors, [QUESTION] * len(vectors), max_new_tokens=LONGEST)
     return np.array([one_class(reply.text, classes) for reply in replies], dtype=str)
 
@@ -229,14 +240,13 @@ def said(name: str) -> str:
     return SAID.get(name, name)
 
 
-def _trees(model: RnaGpt, rnas: pd.DataFrame, folder: Path) -> Trees:
+def _trees(model: RnaGpt, rnas: pd.DataFrame, vectors: Mapping[str, Tensor]) -> Trees:
     pairs = pd.DataFrame({
         "rna_id": rnas["rna_id"],
         "kind": TYPE.kind,
         "question": QUESTION,
         "answer": [TYPE.say([said(name)]) for name in rnas["rna_type"]],
     })  # fmt: skip
-    vectors = encode_all(model.encoder, rnas["sequence"].tolist(), folder, "live")
     return stage2_trees(model, rnas, pairs, vectors)
 
 
@@ -244,7 +254,8 @@ def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:
     """Hash of all that decides a measurement."""
     data = [rnas["sequence"].tolist(), rnas["rna_type"].tolist(), side.tolist()]
     start = read_json(checkpoints.find(START) / checkpoints.MANIFEST)["files"]
-    return digest([data, start, seed, PARAMS.key(), SAID, VAL_SHARE, POINTS])[:16]
+    of_training = [PARAMS.key(), _nrc_encoder.key(), SAID, VAL_SHARE, POINTS]
+    return digest([data, start, seed, *of_training])[:16]
 
 
 def _minutes(seconds: float) -> float:

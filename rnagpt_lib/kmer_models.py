@@ -35,15 +35,24 @@ def nearest(x: np.ndarray, y: Sequence, new: np.ndarray) -> np.ndarray:
     return np.asarray(y, dtype=object)[index.kneighbors(scaler.transform(new))[1].ravel()]
 
 
-def logistic(x: np.ndarray, y: Sequence, new: np.ndarray, seed: int = 0) -> np.ndarray:
+def logistic(
+    x: np.ndarray,
+    y: Sequence,
+    new: np.ndarray,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """The likeliest label by a logistic regression; (n,). Of more rows than `FITTED` so many are
-    drawn; where all labels are one, it is that."""
+    drawn; where all labels are one, it is that. ``weights`` (len(x),): of the rows, if not equal.
+    """
     y = np.asarray(y, dtype=object)
+    weights = np.ones(len(x)) if weights is None else weights / weights.mean()
     if len(x) > FITTED:
         drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
-        x, y = x[drawn], y[drawn]
+        x, y, weights = x[drawn], y[drawn], weights[drawn]
     labels, numbers = np.unique(y.astype(str), return_inverse=True)
     if len(labels) == 1:
         return np.repeat(y[:1], len(new))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
-    return labels.astype(object)[model.fit(x, numbers).predict(new)]
+    model.fit(x, numbers, logisticregression__sample_weight=weights)
+    return labels.astype(object)[model.predict(new)]
