@@ -133,7 +133,8 @@ ARROW = {
     TEXTS: pa.list_(pa.string()),
 }
 
-GROUP = 1 << 15  # rows of a row group at most: what a writer holds
+GROUP = 1 << 15  # rows of a row group at most: what a writer of batches holds
+FRAME = 1 << 18  # the same of a frame, which is in memory: each group repeats the ids
 BUFFER = 1 << 20  # bytes of a column that a reader of batches takes at a time
 
 
@@ -176,7 +177,7 @@ def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
     """
     arrow = _checked(path, table, frame)
     with replacing(path) as temporary:
-        pq.write_table(arrow, temporary, row_group_size=GROUP, compression="zstd")
+        pq.write_table(arrow, temporary, row_group_size=FRAME, compression="zstd")
     return path
 
 
