@@ -60,7 +60,7 @@ def _measured(by_seed: dict[str, dict]) -> str:
 def _taken(runs: list[dict]) -> str:
     """How many RNAs there were, and what the trainings took."""
     return " ".join(
-        f"{run['fitted']:,} RNAs trained, {run['validated']:,} chose the checkpoint, "
+        f"{run['fitted']:,} RNAs trained, {run['validated']:,} gave the curves, "
         f"{run['test']['all']:,} were asked about ({run['test']['all'] - run['test']['new']:,} of "
         f"them copies of train RNAs): {_all(run, 'minutes'):,.1f} minutes of training, the "
         f"encoder's {run['encoder_points'][-1]['minutes']:,.1f} included "
