@@ -178,12 +178,14 @@ def follow(
     return table
 
 
-def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict[str, float]:
-    """Shares of followed and of flipped minimal pairs with their bounds; empty without pairs."""
+def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict:
+    """Shares of followed and of flipped minimal pairs with their bounds, and of followed ones
+    ``by_relation``; empty without pairs."""
     if not len(minimal):
         return {}
     draws = Bootstrap(minimal.rna_id, n, seed)
-    found: dict[str, float] = {"n": len(minimal)}
+    by_relation = minimal.groupby("relation")["followed"].mean().sort_values(ascending=False)
+    found: dict = {"n": len(minimal), "by_relation": by_relation.astype(float).to_dict()}
     for name in ("followed", "flipped"):
         value, low, high = draws.bounds(minimal[name].astype(float), minimal.rna_id)
         found |= {name: value, f"{name}_low": low, f"{name}_high": high}

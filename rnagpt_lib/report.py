@@ -161,8 +161,9 @@ def readme(run: str = "reference") -> str:
 def _variants(results: Results) -> list[str]:
     if not variant_report.there(results):
         return []
-    often = set(variant_report.trainings(results).values())
-    seeds = "with one seed" if often == {1} else "with several seeds, which the bounds cover too"
+    often = variant_report.trainings(results)
+    several = f"IT itself {often['IT']} times; where there are several seeds the bounds cover them"
+    seeds = "with one seed" if set(often.values()) == {1} else several
     return [
         "IT trained again on the same pairs, in as many steps, with one thing taken away, "
         f"{seeds}; differences are IT minus the variant, with 95 % bounds:",
@@ -180,9 +181,11 @@ def _minimal(results: Results) -> list[str]:
     found = results.metrics.get("minimal_pairs")
     if not found:
         return []
+    by_relation = found.get("by_relation", {})  # runs of earlier versions have none
+    each = ", ".join(f"{name} {share:.0%}" for name, share in by_relation.items()) or "all kinds"
     return [
         f"Minimal pairs ({found['n']}): the answer follows one changed nucleotide in "
-        f"{found['followed']:.0%}, a neutral change flips it in {found['flipped']:.0%}."
+        f"{found['followed']:.0%} ({each}), a neutral change flips it in {found['flipped']:.0%}."
     ]
 
 

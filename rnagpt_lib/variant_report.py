@@ -50,14 +50,22 @@ def findings(results: Results) -> list[str]:
         low, high = _difference(results, name, "fact.local")[1:]
         verdict = "IT is better" if low > 0 else "no difference is shown"
         verdict = f"{name} is better" if high < 0 else verdict
-        seeds = min(often["IT"], often[name])
-        once = "one training of each, which says nothing of other seeds"
         sentences.append(
             f"Without {TAKES[name]} ({name}) fact.local is {mine:.2f}, IT's {its:.2f}: difference "
             f"{_told(results, name, 'fact.local')}, {verdict} "
-            f"({once if seeds == 1 else f'{seeds} trainings of each'})."
+            f"({_often(often, name)})."
         )
     return sentences
+
+
+def _often(trainings: dict[str, int], name: str) -> str:
+    its, mine = trainings["IT"], trainings[name]
+    if its != mine:
+        told = f"trainings of IT {its}, of {name} {mine}"
+        return f"{told}; one says nothing of other seeds" if 1 in (its, mine) else told
+    if its == 1:
+        return "one training of each, which says nothing of other seeds"
+    return f"{its} trainings of each"
 
 
 def _difference(results: Results, name: str, metric: str) -> tuple[float, float, float]:

@@ -33,7 +33,7 @@ def write(run: str, seed: int = 0) -> None:
     _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
     _by_identity(run, seed).to_parquet(folder / "identity.parquet")
     _minimal().to_parquet(folder / "minimal_pairs.parquet")
-    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05}
+    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05, "by_relation": {"site": 0.975}}
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
         steps = [{"step": s, "epoch": s // 20, "loss": 3 / (1 + s / 9), "lr": min(s, 9) / 9e3}

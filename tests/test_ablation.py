@@ -116,6 +116,7 @@ def test_minimal_pairs_follow_or_flip(world):
     assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
     shares = ablation.shares(table, n=100)
     assert (shares["n"], shares["followed"], shares["flipped"]) == (2, 0.5, 0.5)
+    assert shares["by_relation"] == {"site": 0.5}
     assert ablation.shares(table.head(0)) == {}
 
 

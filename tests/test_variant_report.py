@@ -46,8 +46,18 @@ def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
 def test_sentences_say_what_the_bounds_allow(found, bounds, verdict):
     text, blind = variant_report.findings(with_difference(found, *bounds))
     assert text.startswith("Without soft tokens (it.text) fact.local is ") and verdict in text
-    assert "(one training of each, which says nothing of other seeds)" in blind
+    assert "(trainings of IT 3, of it.blind 1; one says nothing of other seeds)" in blind
     assert set(variant_report.findings(found)) <= set(report.findings(found))
+
+
+def test_one_training_of_each_says_nothing_of_other_seeds():
+    assert "one training of each, which says" in variant_report._often(
+        {"IT": 1, "it.text": 1}, "it.text"
+    )
+    assert (
+        variant_report._often({"IT": 3, "it.text": 2}, "it.text")
+        == "trainings of IT 3, of it.text 2"
+    )
 
 
 def test_without_variants_nothing_is_said(found):
@@ -59,7 +69,7 @@ def test_without_variants_nothing_is_said(found):
 
 def test_the_readme_has_them(found):
     text = report.readme("fake")
-    assert "with several seeds, which the bounds cover too" in text
+    assert "IT itself 3 times; where there are several seeds the bounds cover them" in text
     assert report.markdown(variant_report.table(found)) in text
 
 
