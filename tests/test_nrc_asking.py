@@ -163,13 +163,12 @@ def two_classes(number):
 
 
 def test_the_encoder_learns_from_train_rnas_alone_and_stands(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(_nrc_encoder, "EPOCHS", 8)
+    monkeypatch.setattr(_nrc_encoder, "EPOCHS", 4)
     monkeypatch.setattr(_nrc_encoder, "RATE", 1e-2)
     monkeypatch.setattr(_nrc_encoder, "WARMUP", 4)
-    monkeypatch.setattr(_nrc_encoder, "TOKENS", 512)
     rnas, start = two_classes(320), str(tmp_path / "encoder")
     points = _nrc_encoder.adapt(rnas, start, tmp_path / "one", 0)
-    assert points[-1]["val_accuracy"] > 0.85 and points[-1]["pairs"] == 8 * 240
+    assert points[-1]["val_accuracy"] > 0.8 and points[-1]["pairs"] == 4 * 240
     hidden = rnas.assign(rna_type=rnas.rna_type.where(rnas.split == "train", "b"))
     _nrc_encoder.adapt(hidden, start, tmp_path / "two", 0)
     one, two, before = (Encoder.load(tmp_path / n).hash for n in ("one", "two", "encoder"))
