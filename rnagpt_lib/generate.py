@@ -163,7 +163,7 @@ def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]
 
 
 def read_sequence(text: str, dna: bool = False) -> tuple[str, list[str]]:
-    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["DNA …"])``.
+    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["it is written as DNA …"])``.
 
     ``dna``: it was written with T, which a FASTA reader has made U.
 

@@ -46,13 +46,15 @@ def logistic(
     drawn; where all labels are one, it is that. ``weights`` (len(x),): of the rows, if not equal.
     """
     y = np.asarray(y, dtype=object)
-    weights = np.ones(len(x)) if weights is None else weights / weights.mean()
     if len(x) > FITTED:
         drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
-        x, y, weights = x[drawn], y[drawn], weights[drawn]
+        x, y = x[drawn], y[drawn]
+        weights = None if weights is None else weights[drawn]
     labels, numbers = np.unique(y.astype(str), return_inverse=True)
     if len(labels) == 1:
         return np.repeat(y[:1], len(new))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
+    if weights is not None:
+        weights = weights / weights.mean()  # as strong together as rows without weights
     model.fit(x, numbers, logisticregression__sample_weight=weights)
     return labels.astype(object)[model.predict(new)]

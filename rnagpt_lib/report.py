@@ -162,11 +162,11 @@ def _variants(results: Results) -> list[str]:
     if not variant_report.there(results):
         return []
     often = variant_report.trainings(results)
-    several = f"IT itself {often['IT']} times; where there are several seeds the bounds cover them"
-    seeds = "with one seed" if set(often.values()) == {1} else several
+    several = f"trainings of IT: {often['IT']}; bounds cover the seeds of what has several"
+    seeds = "one seed each" if set(often.values()) == {1} else several
     return [
-        "IT trained again on the same pairs, in as many steps, with one thing taken away, "
-        f"{seeds}; differences are IT minus the variant, with 95 % bounds:",
+        "IT trained again on the same pairs, in as many steps, with one thing taken away "
+        f"({seeds}). Differences are IT minus the variant, with 95 % bounds:",
         markdown(variant_report.table(results)),
         *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
     ]
@@ -182,10 +182,11 @@ def _minimal(results: Results) -> list[str]:
     if not found:
         return []
     by_relation = found.get("by_relation", {})  # runs of earlier versions have none
-    each = ", ".join(f"{name} {share:.0%}" for name, share in by_relation.items()) or "all kinds"
+    each = ", ".join(f"{name} {share:.0%}" for name, share in by_relation.items())
     return [
         f"Minimal pairs ({found['n']}): the answer follows one changed nucleotide in "
-        f"{found['followed']:.0%} ({each}), a neutral change flips it in {found['flipped']:.0%}."
+        f"{found['followed']:.0%}{each and f' ({each})'}, a neutral change flips it in "
+        f"{found['flipped']:.0%}."
     ]
 
 

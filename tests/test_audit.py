@@ -264,6 +264,19 @@ def test_a_regression_of_one_label_and_of_many_rows(monkeypatch):
     assert (drawn == kmer_models.logistic(x, labels, x, seed=1)).all()
 
 
+def test_rows_of_a_regression_count_by_their_weights(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    down = np.arange(400) % 4 == 0
+    labels = np.where(down, "down", "up")  # which x does not tell
+    assert (kmer_models.logistic(x, labels, x) == "up").mean() > 0.9
+    weights = np.where(down, 30.0, 1.0)
+    assert (kmer_models.logistic(x, labels, x, weights=weights) == "down").mean() > 0.9
+    equal = kmer_models.logistic(x, labels, x, weights=np.full(400, 7.0))
+    assert (equal == kmer_models.logistic(x, labels, x)).all()
+    monkeypatch.setattr(kmer_models, "FITTED", 200)
+    assert (kmer_models.logistic(x, labels, x, weights=weights) == "down").mean() > 0.9
+
+
 def test_shares_are_never_rounded_to_none_or_all():
     assert audit_findings._percent(37, 100) == "37 %"
     assert audit_findings._percent(1, 1000) == "0.1 %"

@@ -116,6 +116,16 @@ def test_a_training_is_asked_and_stands_in_results_and_page(tiny, capsys):
     assert "random, seed 0: measured already" in capsys.readouterr().out
 
 
+def test_the_end_of_a_training_answers_whatever_its_validation_loss(tiny):
+    nrc_asking.main(tiny, split="random", seed=0)
+    first = read_json(nrc_asking.RESULTS)["random"]["0"]
+    best = paths.runs() / "nrc-random-0" / "checkpoints" / "best.json"
+    write_json(best, {"folder": "none"})
+    nrc_asking.RESULTS.unlink()
+    nrc_asking.main(tiny, split="random", seed=0)
+    assert read_json(nrc_asking.RESULTS)["random"]["0"]["scores"] == first["scores"]
+
+
 def test_a_killed_training_goes_on_to_the_same_scores(tiny, tmp_path, monkeypatch):
     nrc_asking.main(tiny, split="family", seed=1)
     whole = read_json(nrc_asking.RESULTS)["family"]["1"]

@@ -69,7 +69,7 @@ def test_without_variants_nothing_is_said(found):
 
 def test_the_readme_has_them(found):
     text = report.readme("fake")
-    assert "IT itself 3 times; where there are several seeds the bounds cover them" in text
+    assert "(trainings of IT: 3; bounds cover the seeds of what has several)" in text
     assert report.markdown(variant_report.table(found)) in text
 
 
