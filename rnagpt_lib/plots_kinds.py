@@ -44,7 +44,7 @@ def kinds(results: Results) -> Figure:
 
 def lengths(results: Results) -> Figure:
     """ROUGE-L by the words of the answer, for each model, with 95 % bounds; and how many answers
-    are so long."""
+    of one training are so long."""
     table = breakdowns.lengths(results)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
@@ -129,7 +129,7 @@ def _length(axes: Sequence[Axes], answers: pd.DataFrame, model: str) -> None:
         "-", "\N{MINUS SIGN}"
     )
     score.set_title(f"{model}\n{said}", fontsize=9)
-    sizes = answers.words.value_counts().sort_index()
+    sizes = answers.words.value_counts().sort_index() / answers.seed.nunique()
     count.bar(sizes.index, sizes, width=0.9, color=COLOURS[model])
     count.set(xlabel="words of the answer")
     count.xaxis.set_major_locator(MaxNLocator(integer=True))

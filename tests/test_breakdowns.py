@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib import breakdowns, results
+from rnagpt_lib import breakdowns, plots_kinds, results
 from rnagpt_lib.breakdowns import NONE, OTHER, SEVERAL
 from rnagpt_lib.stages import stage_folder
 
@@ -72,6 +72,11 @@ def test_lengths_are_those_of_the_answers(found):
     assert len(table) == trainings * 160 and set(table.words) == {6}
     for model, own in table.groupby("model"):
         assert own.value.mean() == pytest.approx(found.value(model, "rougeL"))
+
+
+def test_the_figure_counts_the_answers_of_one_training(found):
+    for axis in plots_kinds.lengths(found).axes[len(results.MODELS) :]:
+        assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(160)
 
 
 def test_rank_correlation_within_a_kind_is_not_that_of_the_kinds():
