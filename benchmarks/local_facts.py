@@ -1,0 +1,230 @@
+"""How many questions it takes until an answer follows one nucleotide.
+
+IT of the reference run follows the nucleotides that decide some kinds of local facts, and hardly
+those of others. ``python -m benchmarks local_facts`` lets its training go on with nothing but such
+facts: one open question about each of many RNAs, which no model has read and of which no two are
+of one lineage, as many of every type. Along the way the minimal pairs of notebook 06 are asked.
+About an hour on one quiet core; a campaign that was killed goes on (``runs/local_facts``).
+"""
+
+import math
+import os
+import platform
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from rnagpt_lib import ablation, blocks, checkpoints, paths, report, scores, tables
+from rnagpt_lib.decoding import answers
+from rnagpt_lib.encoder import Encoder
+from rnagpt_lib.files import digest, read_json, write_json
+from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.profiles import Stage2
+from rnagpt_lib.relations import RELATIONS
+from rnagpt_lib.rows import Answer
+from rnagpt_lib.stages import PARAMS
+from rnagpt_lib.train import train
+from rnagpt_lib.trees import Trees, stage2_trees
+from rnagpt_lib.vector_cache import encode_all
+from rnagpt_lib.visits import steps_per_epoch
+from rnagpt_lib.world_probes import minimal_pairs
+from rnagpt_lib.world_rules import RULES, families, read_local
+from rnagpt_lib.world_sequences import member
+
+RESULTS = Path(__file__).parent / "results" / "local_facts.json"
+README = Path(__file__).parent / "README.md"
+REFERENCE, SEED = paths.root() / "runs" / "reference", 0
+DATA, START = REFERENCE / "03_decompose_qa", REFERENCE / "05_train_stage2"
+EACH = 12_000  # RNAs of every type with a local rule
+WATCHED = 60  # more of each, whose loss is looked at
+MINIMAL = 1000
+POINTS = 8
+OWN = {"epochs": 1, "warmup_steps": 400, "rnas_per_step": 8, "pairs_per_visit": 0, "keep": POINTS}
+AIM = 0.95  # of minimal pairs followed
+
+
+def main() -> None:
+    """Train, or go on, ask at every point; write the results and the page."""
+    torch.set_num_threads(1)
+    write_json(RESULTS, measure(paths.runs() / "local_facts"))
+    print(blocks.write_block(README, "local_facts", render()))
+
+
+def measure(folder: Path) -> dict:
+    """The campaign in ``folder``: what each point had seen and how many pairs it follows."""
+    model, params = begun()
+    sides = {"train": rnas_of_types(EACH, "train"), "val": rnas_of_types(WATCHED, "val")}
+    trees = {side: _trees(model, rnas) for side, rnas in sides.items()}
+    steps = steps_per_epoch(trees["train"], params)
+    params = params.model_copy(update={"validate_every": math.ceil(steps / POINTS)})
+    folder = folder / _made_of(params)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = _followed(model, folder / "scores" / "start.json")
+    print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
+    log = train(model, trees["train"], trees["val"], params, folder, seed=SEED)
+    return {
+        "where": _where(),
+        "asked_before": _asked_before(),
+        "points": [{"asked": 0, "minutes": 0.0} | first, *_points(model, log, folder)],
+    }
+
+
+def begun() -> tuple[RnaGpt, Stage2]:
+    """IT of the reference run, ready to be trained further, and the settings for it."""
+    params = _settings().model_copy(update=OWN)
+    model = RnaGpt.build(Config.of(params, Encoder.load(params.encoder)), seed=SEED)
+    trained = checkpoints.load(START)
+    model.load_state_dict(trained.state_dict(), strict=False)
+    return model, params
+
+
+def _settings() -> Stage2:
+    """Those that IT was trained with."""
+    return Stage2.model_validate(read_json(START / PARAMS)["params"])
+
+
+def rnas_of_types(each: int, name: str) -> pd.DataFrame:
+    """``each`` RNAs of every type with a local rule, each of a lineage of its own: rna_id,
+    rna_type, sequence, entity. ``name`` sets tables apart from one another."""
+    rows, seen = [], set()
+    for rna_type in RULES:
+        own = [f for f in families() if f.rna_type == rna_type and not f.held_out]
+        for number in range(each):
+            rng = random.Random(f"local facts/{name}/{rna_type}/{number}")
+            sequence = ""
+            while not sequence or sequence in seen:
+                key = f"local facts/{name}/{number}/{rng.random()}"
+                sequence = member(rng.choice(own), key, rng)
+            seen.add(sequence)
+            entity = read_local(sequence, rna_type)
+            rows.append((f"{rna_type}-{name}-{number}", rna_type, sequence, entity))
+    return pd.DataFrame(rows, columns=["rna_id", "rna_type", "sequence", "entity"])
+
+
+def _trees(model: RnaGpt, rnas: pd.DataFrame) -> Trees:
+    """One open question about each RNA, in either wording, with the answer of its template."""
+    pairs = pd.DataFrame(
+        [_pair(row, number) for number, row in enumerate(rnas.itertuples())],
+        columns=["rna_id", "kind", "question", "answer"],
+    )
+    encoder = checkpoints.load_encoder(model)
+    vectors = encode_all(encoder, rnas["sequence"].tolist(), Path(), "live")
+    return stage2_trees(model, rnas, pairs, vectors)
+
+
+def _pair(rna: NamedTuple, number: int) -> tuple[str, str, str, str]:
+    relation = RELATIONS[RULES[rna.rna_type].relation]
+    question = relation.questions[number % len(relation.questions)]
+    return rna.rna_id, relation.kind, question, relation.say([rna.entity])
+
+
+def _points(model: RnaGpt, log: pd.DataFrame, folder: Path) -> list[dict]:
+    taken = log[["pairs", "seconds"]].cumsum()
+    rows = []
+    for row in log[["step", "val_loss"]].join(taken).dropna().itertuples():
+        name = f"step-{row.step:08d}"
+        checkpoints.restore(model, folder / "checkpoints" / name)
+        told = {"asked": int(row.pairs) // len(RULES), "minutes": round(row.seconds / 60, 1)}
+        told |= {"val_loss": round(float(row.val_loss), 4)}
+        rows.append(told | _followed(model, folder / "scores" / f"{name}.json"))
+    return rows
+
+
+def _followed(model: RnaGpt, kept: Path) -> dict:
+    """The shares of `ablation.shares` and those of each type; kept in a file."""
+    if not kept.is_file():
+        pairs = tables.read(DATA / "pairs.parquet", "pairs")
+        minimal = ablation.follow(_asks(model), minimal_pairs(MINIMAL, SEED), scores.lexicon(pairs))
+        by_type = minimal.groupby("rna_type")["followed"].mean().astype(float).round(3)
+        shares = {k: v for k, v in ablation.shares(minimal).items() if k != "by_relation"}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, shares | {"by_type": by_type.to_dict()})
+        print(f"{kept.stem}: {shares['followed']:.1%} followed", flush=True)
+    return read_json(kept)
+
+
+def _asks(model: RnaGpt) -> Callable[[str, Sequence[str], Sequence[str]], list[Answer]]:
+    """What ``ablation.follow`` asks: answers of a model that is in training."""
+    encoder = checkpoints.load_encoder(model)
+
+    def ask(_: str, sequences: Sequence[str], questions: Sequence[str]) -> list[Answer]:
+        return answers(model, encoder.encode(list(sequences)), questions, max_new_tokens=64)
+
+    return ask
+
+
+def _asked_before() -> dict[str, int]:
+    """How many open local questions of each type IT's own training has asked."""
+    rnas, pairs = (tables.read(DATA / f"{name}.parquet", name) for name in ("rnas", "pairs"))
+    local = pairs[(pairs["kind"] == "local") & (pairs["form"] == "open")]
+    trained = rnas[rnas["split"] == "train"].merge(local, on="rna_id")
+    return (trained.groupby("rna_type").size() * _settings().epochs).to_dict()
+
+
+def _made_of(params: Stage2) -> str:
+    """Hash of all that decides the campaign."""
+    start = checkpoints.identity(checkpoints.find(START))
+    return digest([start, params.key(), EACH, WATCHED, MINIMAL, SEED])[:12]
+
+
+def _where() -> str:
+    return (
+        f"{platform.machine()}, 1 of {os.cpu_count()} cores, "
+        f"torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC).date().isoformat()}"
+    )
+
+
+# --- the page
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    found = read_json(RESULTS)
+    if not found:
+        return "Not measured yet."
+    points = found["points"]
+    return "\n\n".join([
+        f"Measured on {found['where']}; {points[-1]['minutes']:.0f} minutes of training.",
+        report.markdown(_table(points)),
+        "\n".join(f"- {sentence}" for sentence in _findings(found)),
+    ])  # fmt: skip
+
+
+def _table(points: Sequence[dict]) -> pd.DataFrame:
+    """One row for each point: questions asked of every type, shares followed, flipped."""
+    rows = {}
+    for point in points:
+        row = {name: f"{share:.0%}" for name, share in point["by_type"].items()}
+        row["all"] = _bounded(point, "followed")
+        row["flipped"] = _bounded(point, "flipped")
+        rows[f"{point['asked']:,}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("questions of each type")
+
+
+def _bounded(point: dict, name: str) -> str:
+    return f"{point[name]:.1%} [{point[f'{name}_low']:.1%}, {point[f'{name}_high']:.1%}]"
+
+
+def _findings(found: dict) -> list[str]:
+    points, before = found["points"], found["asked_before"]
+    own = ", ".join(f"{name} {count:,}" for name, count in before.items())
+    said = [f"IT's own training had asked as many open local questions: {own}."]
+    for name in points[0]["by_type"]:
+        reached = next((p["asked"] for p in points if p["by_type"][name] >= AIM), None)
+        best = max(point["by_type"][name] for point in points)
+        said.append(
+            f"{name}: {AIM:.0%} are not reached; {best:.0%} at best."
+            if reached is None
+            else f"{name}: at or above {AIM:.0%} from {reached:,} questions more on."
+        )
+    best = max(points, key=lambda point: point["followed"])
+    said.append(
+        f"All: {_bounded(best, 'followed')} at best, after {best['asked']:,} questions of each "
+        f"type; a neutral change then flips {_bounded(best, 'flipped')}."
+    )
+    return said
