@@ -92,13 +92,13 @@ def _cell(value: object) -> str:
 
 
 def _markdown(rows: Iterable[dict]) -> Iterator[str]:
-    yield "# Answers"
+    yield "# Answers\n"
     for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
-        yield f"\n## {markdown.plain(name)} (line {line})\n"
+        yield f"## {markdown.plain(name)} (line {line})\n"
         before: list[str] = []
         for number, row in enumerate(about):
             if "refused" in row:
-                yield f"Refused: {markdown.plain(row['refused'])}"
+                yield f"Refused: {markdown.plain(row['refused'])}\n"
                 continue
             if not number:
                 yield from (f"Note: {markdown.plain(note)}\n" for note in row.get("notes", []))
@@ -113,9 +113,9 @@ def _answer(row: dict, neighbours: list[str]) -> Iterator[str]:
         yield f"{row['model']}: {markdown.plain(row['answer'], 5000)}{_cut(row, '*({})*')}\n"
     found = row.get("retrieved", {})
     # behind a word, as "# x" would be a heading at the start of an item
-    yield from (f"- Note: {markdown.plain(one, 2000)}" for one in found.get("statements", []))
-    yield from neighbours
-    yield ""
+    notes = [f"- Note: {markdown.plain(one, 2000)}" for one in found.get("statements", [])]
+    if notes or neighbours:
+        yield from (*notes, *neighbours, "")
 
 
 def _neighbours(row: dict) -> Iterator[str]:

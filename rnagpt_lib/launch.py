@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from rnagpt_lib import base_llm, checkpoints
+from rnagpt_lib import base_llm, checkpoints, profiles
 from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import Config, RnaGpt
@@ -54,6 +54,7 @@ def train_stage(
 def _refuse_missing(stage: str, run: str, profile: str) -> None:
     """Notebooks that would first be run here would be run inside of the launched processes, and
     for a run whose name was mistyped."""
+    profiles.load(profile)  # refuses one that there is not, for which no command would do
     for parent in PARENTS[stage]:
         if reason := is_fresh(run, parent):
             todo = command(run, parent, profile)

@@ -169,6 +169,18 @@ def _variants(results: Results) -> list[str]:
         f"({seeds}). Differences are IT minus the variant, with 95 % bounds:",
         markdown(variant_report.table(results)),
         *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
+        *_by_type(results),
+    ]
+
+
+def _by_type(results: Results) -> list[str]:
+    table = variant_report.by_type(results)
+    if table.empty:
+        return []
+    return [
+        "Local facts by RNA type, training by training: each kind is learned late and at once, and "
+        "which ones are in time is partly chance:",
+        markdown(table),
     ]
 
 

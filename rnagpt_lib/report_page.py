@@ -25,7 +25,7 @@ SECTIONS = (  # title, why, tables, figures
     ("Annotations, MA's own task", "", ("annotations",), ()),
     ("How much of a score is earned", "", ("place",), ()),
     ("Comparisons", "", ("differences",), ()),
-    ("What each part is worth", "", ("variants",), ("variants",)),
+    ("What each part is worth", "", ("variants", "local_types"), ("variants",)),
     ("In the paper's layout", "", ("rouge", "semantic"), ("rouge", "semantic")),
     ("RNA types", "", (), ("confusion",)),
     ("Which metric notices a wrong answer", "", (), ("ladder",)),

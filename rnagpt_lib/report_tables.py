@@ -109,6 +109,14 @@ def _variants(found: Results) -> Iterator[Table]:
             variant_report.table(found).astype(str).reset_index(),
             labels=2,
         )
+        by_type = variant_report.by_type(found)
+        if len(by_type):
+            yield Table(
+                "local_types",
+                "Local facts by RNA type, training by training",
+                "Share of right fact.local; n: answers in one training.",
+                by_type.reset_index(),
+            )
 
 
 def _paper(found: Results) -> Iterator[Table]:
@@ -130,11 +138,13 @@ def _paper(found: Results) -> Iterator[Table]:
 def _answers(found: Results) -> Iterator[Table]:
     if "confusion" in plots.drawable(found):
         counts = breakdowns.confusion(found)
+        often = found.answers[found.answers.model == "IT"].seed.nunique()
+        of_all = f", of {often} trainings" if often > 1 else ""
         yield Table(
             "confusion",
             "RNA types confused",
-            "Answers of IT to the question for the RNA type: rows are the RNAs' types, columns "
-            "what the answer names.",
+            f"Answers of IT to the question for the RNA type{of_all}: rows are the RNAs' types, "
+            "columns what the answer names.",
             counts.rename_axis("type").rename_axis(None, axis=1).astype(str).reset_index(),
         )
     if "ladder" in plots.drawable(found):

@@ -5,10 +5,13 @@ Read from a run's scores; loads no model.
 
 import pandas as pd
 
+from rnagpt_lib.breakdowns import SAMPLES
 from rnagpt_lib.results import Results, number
 from rnagpt_lib.variants import TAKEN
 
 METRICS = ("fact.local", "fact.all", "rougeL")
+FLOOR = "floor.nearest"
+RNAS = "03_decompose_qa/rnas.parquet"
 TAKES = {
     "it.no_ma": "stage 1",
     "it.random_encoder": "the encoder's training",
@@ -38,6 +41,29 @@ def table(results: Results) -> pd.DataFrame:
             row[f"IT − it, {metric}"] = _told(results, name, metric)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def by_type(results: Results) -> pd.DataFrame:
+    """Right local facts of each training by RNA type (with its answers in one training): a row for
+    every training of IT and of the variants, and the floor that copies. Empty without such facts.
+    """
+    models = ["IT", *there(results), FLOOR]
+    samples = pd.read_parquet(
+        results.folder / SAMPLES,
+        columns=["model", "seed", "rna_id", "value"],
+        filters=[("metric", "==", "fact.local"), ("model", "in", models)],
+    )
+    rnas = pd.read_parquet(results.folder.parent / RNAS, columns=["rna_id", "rna_type"])
+    types = samples["rna_id"].map(rnas.set_index("rna_id")["rna_type"])
+    answers = types[samples["model"] == FLOOR].value_counts()
+    heads = types.map({name: f"{name} (n={count})" for name, count in answers.items()})
+    values = samples.groupby(["model", "seed", heads])["value"].mean().unstack()
+    order = sorted(values.index, key=lambda row: (models.index(row[0]), row[1]))
+    names = [name if name == FLOOR else f"{name}, seed {seed}" for name, seed in order]
+    shown = (
+        values.reindex(order).set_axis(pd.Index(names, name="training")).rename_axis(None, axis=1)
+    )
+    return shown.map(lambda value: number(value, 2))
 
 
 def findings(results: Results) -> list[str]:

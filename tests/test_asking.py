@@ -259,8 +259,11 @@ def test_markdown_lists_the_same_neighbours_once(tmp_path):
         }  # fmt: skip
 
     rows = [row("a?", "X", "Y"), row("b?", "X", "Y"), row("c?", "Y"), row("d?"), row("e?", "Y")]
-    answer_files.write(rows, tmp_path / "a.md", ".md")
-    _, *answers = (tmp_path / "a.md").read_text().split("**")[::2]
+    other = {"id": "two", "line": 3, "refused": "a protein"}
+    answer_files.write([*rows, other, row("f?") | {"id": "six"}], tmp_path / "a.md", ".md")
+    text = (tmp_path / "a.md").read_text()
+    assert "\n\n\n" not in text and text.count("\n\n## ") == 3
+    _, *answers = text.partition("## two")[0].split("**")[::2]
     listed = [[line for line in each.splitlines() if line[:1] == "-"] for each in answers]
     assert [len(lines) for lines in listed] == [2, 1, 1, 0, 1]
     assert listed[1] == [answer_files.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]

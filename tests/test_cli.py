@@ -116,6 +116,8 @@ def test_a_training_runs_no_notebook_before_it(rnagpt, own_runs):
     code, _, err = rnagpt("train", "05", "--run", "mistyped")
     assert code == 2 and "05_train_stage2 of run mistyped needs 03_decompose_qa" in err
     assert "rnagpt run 03_decompose_qa" in err and not (own_runs / "mistyped").exists()
+    code, _, err = rnagpt("train", "05", "--run", "mistyped", "--profile", "nope")
+    assert code == 2 and "profile 'nope' is unknown" in err and "rnagpt run" not in err
 
 
 def test_list_shows_what_the_profile_fills_in(rnagpt):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import fake_results
+import pandas as pd
 import pytest
 
 from rnagpt_lib import plots_variants, report, results, variant_report
@@ -33,6 +34,29 @@ def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
     told = f"{row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
     assert table.loc["it.blind", "IT − it, fact.all"] == told
     assert table.loc["it.text", "rougeL"] == f"{found.value('it.text', 'rougeL'):.2f}"
+
+
+def test_local_facts_by_type_are_those_of_each_training(found):
+    table = variant_report.by_type(found)
+    trainings = ["IT, seed 0", "IT, seed 1", "IT, seed 2", "it.text, seed 0", "it.text, seed 1"]
+    assert list(table.index) == [*trainings, "it.text, seed 2", "it.blind, seed 0", "floor.nearest"]
+    samples = pd.read_parquet(found.folder / "samples.parquet")
+    rnas = pd.read_parquet(found.folder.parent / "03_decompose_qa" / "rnas.parquet")
+    local = samples[samples.metric == "fact.local"].merge(rnas[["rna_id", "rna_type"]], on="rna_id")
+    for rna_type, own in local.groupby("rna_type"):
+        [column] = [name for name in table if name.startswith(f"{rna_type} (n=")]
+        one = own[(own.model == "IT") & (own.seed == 2)]
+        assert column == f"{rna_type} (n={len(one)})"
+        assert table.loc["IT, seed 2", column] == f"{one.value.mean():.2f}"
+    assert report.markdown(table) in report.readme("fake")
+
+
+def test_a_run_without_local_facts_has_no_table_of_them(found):
+    path = found.folder / "samples.parquet"
+    samples = pd.read_parquet(path)
+    samples[samples.metric != "fact.local"].to_parquet(path)
+    assert variant_report.by_type(found).empty
+    assert "training by training" not in report.readme("fake")
 
 
 @pytest.mark.parametrize(
