@@ -42,7 +42,8 @@ def _split(title: str, by_seed: dict[str, dict]) -> list[str]:
     common = sorted(set.intersection(*(set(run["classes"]) for run in runs)))
     rows = nrc.score_table(runs, METHODS, common)
     return [
-        f"**Split: {title}.** {_measured(by_seed)} {_taken(runs)}",
+        f"**Split: {title}.** {_measured(by_seed)}",
+        "\n".join(_taken(by_seed)),
         report.markdown(rows),
         "\n".join(f"- {sentence}" for sentence in _bar(runs)),
         report.markdown(nrc.f1_table(runs, METHODS)),
@@ -57,17 +58,23 @@ def _measured(by_seed: dict[str, dict]) -> str:
     return f"{told}; missing: {', '.join(missing)}." if missing else f"{told}."
 
 
-def _taken(runs: list[dict]) -> str:
-    """How many RNAs there were, and what the trainings took."""
-    return " ".join(
-        f"{run['fitted']:,} RNAs trained, {run['validated']:,} gave the curves, "
+def _taken(by_seed: dict[str, dict]) -> list[str]:
+    """A line for each seed: how many RNAs there were, what the trainings took, what came of it."""
+    return [
+        f"- Seed {seed}: {run['fitted']:,} RNAs trained, {run['validated']:,} gave the curves, "
         f"{run['test']['all']:,} were asked about ({run['test']['all'] - run['test']['new']:,} of "
-        f"them copies of train RNAs): {_all(run, 'minutes'):,.1f} minutes of training, the "
-        f"encoder's {run['encoder_points'][-1]['minutes']:,.1f} included "
-        f"({_all(run, 'cpu_minutes'):,.1f} of a processor), on {run['where']}; "
-        f"{run['unclear']:.1%} of the answers name no class or several."
-        for run in runs
-    )
+        f"them copies of train RNAs). By asking {_accuracy(run, 'asking')}, linear head "
+        f"{_accuracy(run, 'asking.linear')}, regression {_accuracy(run, 'kmers.logistic')} right; "
+        f"{run['unclear']:.1%} of the answers name no class or several. "
+        f"{_all(run, 'minutes'):,.1f} minutes of training, the encoder's "
+        f"{run['encoder_points'][-1]['minutes']:,.1f} included ({_all(run, 'cpu_minutes'):,.1f} of "
+        f"a processor), on {run['where']}."
+        for seed, run in sorted(by_seed.items(), key=lambda item: int(item[0]))
+    ]
+
+
+def _accuracy(run: dict, method: str) -> str:
+    return f"{run['scores'][method]['all']['accuracy']:.3f}"
 
 
 def _all(run: dict, clock: str) -> float:
