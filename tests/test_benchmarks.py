@@ -11,6 +11,7 @@ from benchmarks import (
     chat,
     dictionary,
     gpu,
+    leakage,
     local_facts,
     neighbours,
     nrc,
@@ -27,7 +28,7 @@ from rnagpt_lib import blocks, paths
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
-MEASURED += [chat, local_facts, neighbours]
+MEASURED += [chat, leakage, local_facts, neighbours]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib import leakage, results, stages, tables
+from benchmarks import leakage as measurement
+from rnagpt_lib import leakage, report, results, stages, tables
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.relations import RELATIONS
 
@@ -45,6 +46,25 @@ def test_all_facts_are_the_open_ones_that_a_sequence_can_answer():
     found = leakage.compared({"family": pd.concat(parts)}).set_index(["metric", "what"])
     assert found.loc[("fact.all", "family"), ["value", "n"]].to_list() == [1, 4]
     assert set(found.index.get_level_values("metric")) == {"fact.all", "fact.local"}
+
+
+def test_the_measurement_runs_each_split_and_says_what_their_files_say(
+    own_runs, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
+    monkeypatch.setattr(measurement, "RESULTS", tmp_path / "leakage.json")
+    monkeypatch.setattr(measurement, "README", tmp_path / "README.md")
+    measurement.README.write_text("<!-- leakage:start -->\n<!-- leakage:end -->")
+    for number, split in enumerate(leakage.SPLITS):
+        fake_results.write(f"leakage-{split}", seed=number)
+    measurement.main()
+    assert [one["parameters"]["SPLIT"] for one in asked] == list(leakage.SPLITS)
+    assert [one["run"] for one in asked] == [f"leakage-{split}" for split in leakage.SPLITS]
+    found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
+    told = leakage.table(leakage.scored(found).round(4))
+    assert report.markdown(told) in measurement.README.read_text()
+    assert "random 40, cluster 40, family 40" in measurement.README.read_text()
 
 
 def test_a_missing_split_is_a_dash_and_a_sentence():

@@ -1,0 +1,57 @@
+"""The leakage tax of trained models: the miniature world split in three ways.
+
+``python -m benchmarks leakage`` runs all notebooks up to 06 with ``SPLIT`` random, cluster and
+family, each as a run of its own (``runs/leakage-SPLIT``), and sets their scores side by side as
+notebook 06 does. About ten minutes for each; what is finished is not run again.
+"""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from rnagpt_lib import blocks, execute, leakage, report, results
+from rnagpt_lib.files import read_json, write_json
+from rnagpt_lib.stages import STAGES
+
+RESULTS = Path(__file__).parent / "results" / "leakage.json"
+README = Path(__file__).parent / "README.md"
+SEED = 0
+
+
+def main() -> None:
+    """Run what is missing, write the results and the page."""
+    for split in leakage.SPLITS:
+        execute.run_path(
+            STAGES[:7], run=f"leakage-{split}", profile="mini", parameters={"SPLIT": split}
+        )
+    write_json(RESULTS, measured())
+    print(blocks.write_block(README, "leakage", render()))
+
+
+def measured() -> dict:
+    """What the three runs scored, from their files."""
+    found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+        f"torch {torch.__version__.partition('+')[0]}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "rnas": {split: int(of.answers.rna_id.nunique()) for split, of in found.items()},
+        "rows": leakage.scored(found, seed=SEED).round(4).to_dict("records"),
+    }
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    found = read_json(RESULTS)
+    if not found:
+        return "Not measured yet."
+    asked = ", ".join(f"{split} {count}" for split, count in found["rnas"].items())
+    table = leakage.table(pd.DataFrame(found["rows"]))
+    return (
+        f"Measured on {found['machine']}, {found['date']}; test RNAs asked about: {asked}.\n\n"
+        f"{report.markdown(table)}"
+    )
