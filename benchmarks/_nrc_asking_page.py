@@ -20,6 +20,8 @@ METHODS = {
     "floor.nearest": nrc.METHODS["floor.nearest"],
 }
 
+SHORT = ("asking", "asking.linear", "kmers.logistic", "floor.nearest")  # of them, in the summary
+
 
 def render(kept: dict[str, dict[str, dict]], said: Mapping[str, str]) -> str:
     """The block of ``benchmarks/README.md``: ``kept`` holds split → seed → what was measured,
@@ -35,6 +37,22 @@ def render(kept: dict[str, dict[str, dict]], said: Mapping[str, str]) -> str:
         elif how in nrc.SPLITS:
             parts.append(f"**Split: {title}.** Not measured yet.")
     return "\n\n".join(parts)
+
+
+def summary(kept: dict[str, dict[str, dict]]) -> str:
+    """The block of the project's README: each split's scores, over all test RNAs."""
+    splits = {how: list(kept[how].values()) for how in nrc.SPLITS if how in kept}
+    if not splits:
+        return "Not measured yet."
+    rows = {
+        METHODS[method]: {
+            f"{nrc.SPLITS[how]}: {metric}": nrc.over(runs, method, "all", key)
+            for how, runs in splits.items()
+            for key, metric in nrc.METRICS.items()
+        }
+        for method in SHORT
+    }
+    return report.markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("method"))
 
 
 def _split(title: str, by_seed: dict[str, dict]) -> list[str]:

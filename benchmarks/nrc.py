@@ -203,7 +203,7 @@ def score_table(runs: list[dict], methods: Mapping[str, str], common: list[str])
     scores = [
         {"method": told}
         | {
-            f"{metric}, {column}": _over(runs, method, name, key)
+            f"{metric}, {column}": over(runs, method, name, key)
             for key, metric in METRICS.items()
             for name, column in COLUMNS.items()
         }
@@ -244,7 +244,7 @@ def _listed(numbers: list[int]) -> str:
     return f"{numbers[0]:,}" if len(set(numbers)) == 1 else ", ".join(f"{n:,}" for n in numbers)
 
 
-def _over(runs: list[dict], method: str, name: str, metric: str) -> str:
+def over(runs: list[dict], method: str, name: str, metric: str) -> str:
     """Mean over the seeds, with the least and the largest."""
     scores = [run["scores"][method] for run in runs]
     values = [score[name][metric] for score in scores if name in score]

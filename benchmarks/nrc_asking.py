@@ -41,6 +41,7 @@ from rnagpt_lib.visits import steps_per_epoch
 
 RESULTS = Path(__file__).parent / "results" / "nrc_asking.json"
 README = Path(__file__).parent / "README.md"
+SUMMARY = paths.root() / "README.md"
 START = paths.root() / "runs" / "reference" / "05_train_stage2"
 TYPE = RELATIONS["rna_type"]
 QUESTION = TYPE.questions[0]
@@ -103,6 +104,7 @@ def main(
         kept.setdefault(how, {})[str(n)] = run
         write_json(RESULTS, kept)
         print(blocks.write_block(README, "nrc_asking", render()))
+        blocks.write_block(SUMMARY, "nrc", _nrc_asking_page.summary(kept))
 
 
 def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: str) -> dict:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from benchmarks import (
+    _nrc_asking_page,
     _peers,
     _reliability_chat,
     chat,
@@ -25,6 +26,7 @@ from benchmarks import (
     updates,
 )
 from rnagpt_lib import blocks, paths
+from rnagpt_lib.files import read_json
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
@@ -35,6 +37,11 @@ MEASURED += [chat, leakage, local_facts, neighbours]
 def test_the_page_says_what_the_results_say(measured):
     name = measured.__name__.rpartition(".")[2].strip("_")
     assert blocks.read_block(measured.README, name) == measured.render().strip()
+
+
+def test_the_projects_readme_says_what_nrc_gave():
+    told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS))
+    assert blocks.read_block(paths.root() / "README.md", "nrc") == told
 
 
 def test_an_unknown_measurement_is_refused():

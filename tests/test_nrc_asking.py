@@ -41,7 +41,9 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(nrc_asking, "POINTS", 2)
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "asking.json")
     monkeypatch.setattr(nrc_asking, "README", tmp_path / "README.md")
+    monkeypatch.setattr(nrc_asking, "SUMMARY", tmp_path / "SUMMARY.md")
     (tmp_path / "README.md").write_text("<!-- nrc_asking:start -->\n<!-- nrc_asking:end -->")
+    (tmp_path / "SUMMARY.md").write_text("<!-- nrc:start -->\n<!-- nrc:end -->")
     return fasta(tmp_path / "a.fasta", 64, families=12)
 
 
@@ -109,6 +111,9 @@ def test_a_training_is_asked_and_stands_in_results_and_page(tiny, capsys):
     ]
     page = nrc_asking.README.read_text()
     assert nrc_asking.render() in page and "missing: 1, 2." in page
+    accuracy, short = run["scores"]["asking"]["all"]["accuracy"], nrc_asking.SUMMARY.read_text()
+    assert f"| **by asking** | {accuracy:.2f} [{accuracy:.2f}, {accuracy:.2f}] |" in short
+    assert "| method | random: accuracy | random: MCC |" in short
     assert "**Split: whole families held out.** Not measured yet." in page
     assert "**Not reached**: 3 seeds (1)" in page
     capsys.readouterr()
