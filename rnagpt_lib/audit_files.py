@@ -53,6 +53,8 @@ def read(path: Path) -> Side:
         )
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; check the path")
+    if kind == ".gz" and Path(path.stem).suffix.lower() in TABLES:
+        raise InputError(f"{path}: of packed files only FASTA is read; unpack it with gunzip first")
     left_out: list[tuple[str, str]] = []
     if kind in FASTA:
         raw, read_as = _fasta(path, left_out)

@@ -76,6 +76,7 @@ def test_records_that_cannot_be_used_are_left_out_and_told(tmp_path):
     "name, content, words",
     [
         ("x.csv", "a,b", "its ending says no format; name it .fasta"),
+        ("x.TSV.gz", b"\x1f\x8b", "only FASTA is read; unpack it with gunzip first"),
         ("x.fasta", "ACGU", "x.fasta, line 1: a FASTA file starts with a header"),
         ("x.fasta", ">a\nACGU\n", "record 'a' (line 1): there is no answer in its header"),
         ("x.fasta", ">a b\nPQE\n", "no record that can be used; the first, record 'a'.*protein"),
