@@ -5,14 +5,11 @@ family, each as a run of its own (``runs/leakage-SPLIT``), and sets their scores
 notebook 06 does. About ten minutes for each; what is finished is not run again.
 """
 
-import os
-import platform
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-import torch
 
+from benchmarks._runs import where
 from rnagpt_lib import blocks, execute, leakage, report, results
 from rnagpt_lib.files import read_json, write_json
 from rnagpt_lib.stages import STAGES
@@ -36,9 +33,7 @@ def measured() -> dict:
     """What the three runs scored, from their files."""
     found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
-        f"torch {torch.__version__.partition('+')[0]}",
-        "date": datetime.now(UTC).date().isoformat(),
+        "where": where(),
         "rnas": {split: int(of.answers.rna_id.nunique()) for split, of in found.items()},
         "rows": leakage.scored(found, seed=SEED).round(4).to_dict("records"),
     }
@@ -52,6 +47,5 @@ def render() -> str:
     asked = ", ".join(f"{split} {count}" for split, count in found["rnas"].items())
     table = leakage.table(pd.DataFrame(found["rows"]))
     return (
-        f"Measured on {found['machine']}, {found['date']}; test RNAs asked about: {asked}.\n\n"
-        f"{report.markdown(table)}"
+        f"Measured on {found['where']}; test RNAs asked about: {asked}.\n\n{report.markdown(table)}"
     )
