@@ -4,30 +4,29 @@ IT of the reference run follows the nucleotides that decide some kinds of local 
 those of others. ``python -m benchmarks local_facts`` lets its training go on with nothing but such
 facts: one open question about each of many RNAs, which no model has read and of which no two are
 of one lineage, as many of every type. Along the way the minimal pairs of notebook 06 are asked.
-About an hour on one quiet core; a campaign that was killed goes on (``runs/local_facts``).
+An hour on one quiet core; a campaign that was killed goes on (``runs/local_facts``).
 """
 
 import math
-import os
-import platform
 import random
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 
+from benchmarks._runs import where
+from benchmarks.nrc_asking import START, begun
 from rnagpt_lib import ablation, blocks, checkpoints, paths, report, scores, tables
 from rnagpt_lib.decoding import answers
-from rnagpt_lib.encoder import Encoder
 from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.model import Config, RnaGpt
+from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.profiles import Stage2
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.rows import Answer
 from rnagpt_lib.stages import PARAMS
+from rnagpt_lib.step_log import read_log
 from rnagpt_lib.train import train
 from rnagpt_lib.trees import Trees, stage2_trees
 from rnagpt_lib.vector_cache import encode_all
@@ -38,8 +37,8 @@ from rnagpt_lib.world_sequences import member
 
 RESULTS = Path(__file__).parent / "results" / "local_facts.json"
 README = Path(__file__).parent / "README.md"
-REFERENCE, SEED = paths.root() / "runs" / "reference", 0
-DATA, START = REFERENCE / "03_decompose_qa", REFERENCE / "05_train_stage2"
+SEED = 0
+DATA = START.parent / "03_decompose_qa"
 EACH = 12_000  # RNAs of every type with a local rule
 WATCHED = 60  # more of each, whose loss is looked at
 MINIMAL = 1000
@@ -50,14 +49,19 @@ AIM = 0.95  # of minimal pairs followed
 
 def main() -> None:
     """Train, or go on, ask at every point; write the results and the page."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    write_json(RESULTS, measure(paths.runs() / "local_facts"))
+    try:
+        write_json(RESULTS, measure(paths.runs() / "local_facts"))
+    finally:
+        torch.set_num_threads(threads)
     print(blocks.write_block(README, "local_facts", render()))
 
 
 def measure(folder: Path) -> dict:
     """The campaign in ``folder``: what each point had seen and how many pairs it follows."""
-    model, params = begun()
+    params = settings()
+    model = begun(params, SEED)
     sides = {"train": rnas_of_types(EACH, "train"), "val": rnas_of_types(WATCHED, "val")}
     trees = {side: _trees(model, rnas) for side, rnas in sides.items()}
     steps = steps_per_epoch(trees["train"], params)
@@ -68,24 +72,16 @@ def measure(folder: Path) -> dict:
     print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
     log = train(model, trees["train"], trees["val"], params, folder, seed=SEED)
     return {
-        "where": _where(),
+        "where": where(),
         "asked_before": _asked_before(),
         "points": [{"asked": 0, "minutes": 0.0} | first, *_points(model, log, folder)],
     }
 
 
-def begun() -> tuple[RnaGpt, Stage2]:
-    """IT of the reference run, ready to be trained further, and the settings for it."""
-    params = _settings().model_copy(update=OWN)
-    model = RnaGpt.build(Config.of(params, Encoder.load(params.encoder)), seed=SEED)
-    trained = checkpoints.load(START)
-    model.load_state_dict(trained.state_dict(), strict=False)
-    return model, params
-
-
-def _settings() -> Stage2:
-    """Those that IT was trained with."""
-    return Stage2.model_validate(read_json(START / PARAMS)["params"])
+def settings() -> Stage2:
+    """Those that IT was trained with, but for ``OWN``."""
+    own = read_json(START / PARAMS)["params"] | OWN
+    return Stage2.model_validate(own)
 
 
 def rnas_of_types(each: int, name: str) -> pd.DataFrame:
@@ -136,14 +132,13 @@ def _points(model: RnaGpt, log: pd.DataFrame, folder: Path) -> list[dict]:
 
 
 def _followed(model: RnaGpt, kept: Path) -> dict:
-    """The shares of `ablation.shares` and those of each type; kept in a file."""
+    """The shares of `ablation.shares`; kept in a file."""
     if not kept.is_file():
         pairs = tables.read(DATA / "pairs.parquet", "pairs")
         minimal = ablation.follow(_asks(model), minimal_pairs(MINIMAL, SEED), scores.lexicon(pairs))
-        by_type = minimal.groupby("rna_type")["followed"].mean().astype(float).round(3)
-        shares = {k: v for k, v in ablation.shares(minimal).items() if k != "by_relation"}
+        shares = ablation.shares(minimal)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, shares | {"by_type": by_type.to_dict()})
+        write_json(kept, shares)
         print(f"{kept.stem}: {shares['followed']:.1%} followed", flush=True)
     return read_json(kept)
 
@@ -158,25 +153,23 @@ def _asks(model: RnaGpt) -> Callable[[str, Sequence[str], Sequence[str]], list[A
     return ask
 
 
-def _asked_before() -> dict[str, int]:
-    """How many open local questions of each type IT's own training has asked."""
+def _asked_before() -> dict[str, dict[str, int]]:
+    """RNAs of each type that IT's own training asked an open local question about, and how often
+    it had asked these where its checkpoint was taken."""
     rnas, pairs = (tables.read(DATA / f"{name}.parquet", name) for name in ("rnas", "pairs"))
     local = pairs[(pairs["kind"] == "local") & (pairs["form"] == "open")]
     trained = rnas[rnas["split"] == "train"].merge(local, on="rna_id")
-    return (trained.groupby("rna_type").size() * _settings().epochs).to_dict()
+    log = read_log(START)
+    step = int(checkpoints.find(START).name.removeprefix("step-"))
+    epochs = int(log.loc[log["step"] == step, "epoch"].iloc[0])  # it is taken at an epoch's end
+    counts = trained.groupby("rna_type").size()
+    return {t: {"RNAs": int(n), "questions": int(n) * epochs} for t, n in counts.items()}
 
 
 def _made_of(params: Stage2) -> str:
     """Hash of all that decides the campaign."""
     start = checkpoints.identity(checkpoints.find(START))
     return digest([start, params.key(), EACH, WATCHED, MINIMAL, SEED])[:12]
-
-
-def _where() -> str:
-    return (
-        f"{platform.machine()}, 1 of {os.cpu_count()} cores, "
-        f"torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC).date().isoformat()}"
-    )
 
 
 # --- the page
@@ -211,20 +204,28 @@ def _bounded(point: dict, name: str) -> str:
 
 
 def _findings(found: dict) -> list[str]:
-    points, before = found["points"], found["asked_before"]
-    own = ", ".join(f"{name} {count:,}" for name, count in before.items())
-    said = [f"IT's own training had asked as many open local questions: {own}."]
-    for name in points[0]["by_type"]:
-        reached = next((p["asked"] for p in points if p["by_type"][name] >= AIM), None)
-        best = max(point["by_type"][name] for point in points)
-        said.append(
-            f"{name}: {AIM:.0%} are not reached; {best:.0%} at best."
-            if reached is None
-            else f"{name}: at or above {AIM:.0%} from {reached:,} questions more on."
-        )
-    best = max(points, key=lambda point: point["followed"])
-    said.append(
-        f"All: {_bounded(best, 'followed')} at best, after {best['asked']:,} questions of each "
-        f"type; a neutral change then flips {_bounded(best, 'flipped')}."
+    points = found["points"]
+    last = points[-1]
+    own = "; ".join(
+        f"{name} {seen['questions']:,} about {seen['RNAs']:,} RNAs"
+        for name, seen in found["asked_before"].items()
     )
-    return said
+    return [
+        f"IT's own training had asked open local questions, each RNA's once an epoch: {own}. "
+        f"Here every question is about another RNA.",
+        *(_reached(points, name) for name in last["by_type"]),
+        f"All at the end: followed {_bounded(last, 'followed')}; a neutral change flips "
+        f"{_bounded(last, 'flipped')}.",
+    ]
+
+
+def _reached(points: Sequence[dict], name: str) -> str:
+    """From where on a type stays at or above the aim."""
+    shares = [point["by_type"][name] for point in points]
+    below = [number for number, share in enumerate(shares) if share < AIM]
+    if not below:
+        return f"{name}: at or above {AIM:.0%} from the start, {shares[-1]:.0%} at the end."
+    if below[-1] == len(points) - 1:
+        return f"{name}: below {AIM:.0%} at the end, {shares[-1]:.0%}."
+    asked = points[below[-1] + 1]["asked"]
+    return f"{name}: at or above {AIM:.0%} from {asked:,} questions more on, {shares[-1]:.0%} at the end."

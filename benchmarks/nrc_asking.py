@@ -10,21 +10,18 @@ what stands in the results is not measured again. ``python -m benchmarks.nrc_ask
 
 import argparse
 import math
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from benchmarks import _nrc_asking_page, _nrc_encoder, nrc
-from benchmarks._nrc_asking_page import METHODS
+from benchmarks._nrc_asking_page import COMPARED, METHODS
+from benchmarks._runs import where
 from benchmarks.trajectories import Clocked
 from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
 from rnagpt_lib import train as training
@@ -116,21 +113,25 @@ def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: s
     model, told = trained(split, folder, seed)
     encoder = checkpoints.load_encoder(model)
     here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
-    test, classes = rnas[here], sorted(set(rnas.rna_type))
-    of_train, labels = _nrc_encoder.chances(rnas.family[~here]), rnas.rna_type[~here]
-    found, words = nrc.embeddings(sequences, encoder), kmer_models.features(sequences)
-    given = {
-        "asking": asked(model, encoder, test.sequence.tolist(), classes),
+    test, of_train, labels = rnas[here], rnas.family[~here], rnas.rna_type[~here]
+    chances, words = _nrc_encoder.chances(of_train), kmer_models.features(sequences)
+    found = nrc.embeddings(sequences, encoder)
+    given = nrc.predicted(rnas, side, nrc.embeddings(sequences)) | {
+        "asking": asked(model, encoder, test.sequence.tolist(), sorted(set(rnas.rna_type))),
         "asking.linear": kmer_models.logistic(found[~here], labels, found[here]),
-        "kmers.even": kmer_models.logistic(words[~here], labels, words[here], weights=of_train),
+        "kmers.even": kmer_models.logistic(words[~here], labels, words[here], weights=chances),
     }
-    run = nrc.measure(rnas, side, nrc.embeddings(sequences))
-    kept = nrc.columns(*nrc.overlap(rnas.sequence[~here], test.sequence))
-    for method, classes in given.items():
-        run["scores"][method] = nrc.by_column(test.rna_type.to_numpy(str), classes, kept)
-    run["scores"] = {method: run["scores"][method] for method in METHODS}
+    run = nrc.scores(rnas, side, {method: given[method] for method in METHODS})
+    run["by_family"] = by_family(test, given)
     unclear = round(float((given["asking"] == "").mean()), 4)
     return run | told | {"encoder_points": read, "unclear": unclear}
+
+
+def by_family(test: pd.DataFrame, given: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+    """Family → its test RNAs, and how many of them each of `COMPARED` has right."""
+    right = {m: np.asarray(given[m], str) == test["rna_type"].to_numpy(str) for m in COMPARED}
+    table = pd.DataFrame({"RNAs": 1} | right, index=test["family"]).astype(int)
+    return table.groupby(level=0).sum().to_dict("index")
 
 
 def with_validation(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int) -> pd.Series:
@@ -176,7 +177,7 @@ def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
         "validated": len(trees["val"]),
         "minutes": _minutes(log["seconds"].sum()),
         "cpu_minutes": _minutes(log["cpu_seconds"].sum()),
-        "where": _where(),
+        "where": where(),
         "points": points(model, sides["val"], log, folder),
     }
     return checkpoints.load(folder, "last"), told
@@ -266,14 +267,6 @@ def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:
 
 def _minutes(seconds: float) -> float:
     return round(float(seconds) / 60, 1)
-
-
-def _where() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (
-        f"{platform.machine()}, {min(cores, torch.get_num_threads())} of {os.cpu_count()} cores, "
-        f"torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC).date().isoformat()}"
-    )
 
 
 def render() -> str:

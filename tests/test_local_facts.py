@@ -4,7 +4,7 @@ import pytest
 from tiny_model import interrupted_after
 
 from benchmarks import local_facts
-from rnagpt_lib import checkpoints, world
+from rnagpt_lib import world
 from rnagpt_lib.files import read_json
 from rnagpt_lib.relations import RELATIONS, entity
 from rnagpt_lib.world_rules import RULES, read_local
@@ -46,9 +46,18 @@ def test_a_campaign_that_was_killed_ends_with_the_same_points(small, tmp_path):
         assert one | {"minutes": 0} == other | {"minutes": 0}
 
 
-def test_the_start_is_the_reference_model_and_follows_what_that_follows(small):
-    model, params = local_facts.begun()
-    trained = checkpoints.load(local_facts.START).state_dict()
-    assert all(model.state_dict()[name].equal(value) for name, value in trained.items())
+def test_the_settings_are_those_of_it_but_for_its_own():
     own = read_json(local_facts.START / "params.json")["params"]
-    assert params.key() == type(params).model_validate(own | local_facts.OWN).key()
+    given = local_facts.settings().model_dump(mode="json")
+    assert {name for name in own if given[name] != own[name]} <= set(local_facts.OWN)
+    assert (given["epochs"], given["learning_rate"]) == (1, own["learning_rate"])
+
+
+def test_a_kind_is_reached_from_where_it_stays_there():
+    def said(*shares):
+        points = [{"asked": 100 * n, "by_type": {"tRNA": s}} for n, s in enumerate(shares)]
+        return local_facts._reached(points, "tRNA")
+
+    assert said(0.2, 0.96, 0.9, 0.95, 1.0).startswith("tRNA: at or above 95% from 300 questions")
+    assert said(0.96, 0.97) == "tRNA: at or above 95% from the start, 97% at the end."
+    assert said(0.96, 0.2) == "tRNA: below 95% at the end, 20%."

@@ -7,7 +7,7 @@ import torch
 from test_nrc import fasta
 from tiny_model import TINY, interrupted_after, write_llm
 
-from benchmarks import _nrc_encoder, nrc, nrc_asking
+from benchmarks import _nrc_asking_page, _nrc_encoder, nrc, nrc_asking
 from rnagpt_lib import base_llm, checkpoints, paths
 from rnagpt_lib.decoding import Answer
 from rnagpt_lib.encoder import Encoder
@@ -263,3 +263,24 @@ def test_the_bar_is_read_off_the_scores(asking, said, monkeypatch, tmp_path):
 def test_nothing_measured_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "none.json")
     assert nrc_asking.render() == "Not measured yet."
+
+
+def test_leads_are_bounded_over_families_drawn_for_all_seeds_at_once():
+    """One family that is told by asking alone, of four as large: half a lead in one seed."""
+
+    def run(*families):
+        right = {name: {"RNAs": 10, "asking": 10, "kmers.logistic": 10 * (name != "A")}
+                 for name in families}  # fmt: skip
+        shares = {m: sum(of[m] for of in right.values()) / 10 / len(right) for m in
+                  ("asking", "kmers.logistic")}  # fmt: skip
+        return {
+            "by_family": right,
+            "scores": {m: {"all": {"accuracy": a}} for m, a in shares.items()},
+        }
+
+    lead = _nrc_asking_page._lead
+    assert lead([run("A")], "kmers.logistic") == "+1.000 [+1.000, +1.000]"
+    assert lead([run("B", "C")], "kmers.logistic") == "+0.000 [+0.000, +0.000]"
+    one = lead([run("A", "B", "C", "D")], "kmers.logistic")
+    assert one.startswith("+0.250 [+0.000, +0.")
+    assert lead([run("A", "B", "C", "D")] * 3, "kmers.logistic") == one
