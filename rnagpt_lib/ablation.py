@@ -151,7 +151,7 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
     of_world = rnas.rna_id.str.startswith(floors.WORLD_IDS).all()
     minimal = world_probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
     if not len(minimal):
-        return pd.DataFrame(columns=["relation", "followed", "flipped"])
+        return pd.DataFrame(columns=["relation", "rna_type", "followed", "flipped"])
     ask = answer_log.Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
     return follow(ask, minimal, scores.lexicon(pairs))
 
@@ -180,12 +180,12 @@ def follow(
 
 def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict:
     """Shares of followed and of flipped minimal pairs with their bounds, and of followed ones
-    ``by_relation``; empty without pairs."""
+    ``by_type`` of RNA; empty without pairs."""
     if not len(minimal):
         return {}
     draws = Bootstrap(minimal.rna_id, n, seed)
-    by_relation = minimal.groupby("relation")["followed"].mean().sort_values(ascending=False)
-    found: dict = {"n": len(minimal), "by_relation": by_relation.astype(float).to_dict()}
+    by_type = minimal.groupby("rna_type")["followed"].mean().sort_values(ascending=False)
+    found: dict = {"n": len(minimal), "by_type": by_type.astype(float).to_dict()}
     for name in ("followed", "flipped"):
         value, low, high = draws.bounds(minimal[name].astype(float), minimal.rna_id)
         found |= {name: value, f"{name}_low": low, f"{name}_high": high}

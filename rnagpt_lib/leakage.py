@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import floors, paths, rouge, scores, tables, units
+from rnagpt_lib import floors, rouge, scores, tables, units
 from rnagpt_lib.bounds import OUTER, OVERALL, Bootstrap
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json
 from rnagpt_lib.results import Results
-from rnagpt_lib.stages import PARAMS, stage_folder
+from rnagpt_lib.source_tables import split_of
 
 SPLITS = ("random", "cluster", "family")
 TAXES = (("random", "cluster"), ("cluster", "family"))
@@ -34,15 +32,6 @@ def of_runs(many: Sequence[Results]) -> dict[str, Results]:
         if results.source == many[0].source:
             found.setdefault(split_of(results.run), results)
     return {split: found[split] for split in SPLITS if split in found}
-
-
-def split_of(run: str) -> str:
-    """The ``SPLIT`` that a run's notebook 03 was given. Raises InputError without its params."""
-    path = stage_folder(run, "03_decompose_qa") / PARAMS
-    params = read_json(path).get("params", {})
-    if "split" not in params:
-        raise InputError(f"{paths.shown(path)} says no split; run 03 of {run}, or leave it out")
-    return params["split"]
 
 
 def missing(found: Mapping[str, Results], run: str) -> list[str]:

@@ -113,7 +113,7 @@ def _variants(found: Results) -> Iterator[Table]:
         if len(by_type):
             yield Table(
                 "local_types",
-                "Local facts by RNA type, training by training",
+                "Local facts by RNA type, one row a training",
                 "Share of right fact.local; n: answers in one training.",
                 by_type.reset_index(),
             )
@@ -167,10 +167,11 @@ def _answers(found: Results) -> Iterator[Table]:
 
 def _minimal(pairs: pd.DataFrame) -> Table:
     flags = pairs.assign(**pairs[["followed", "flipped"]].astype(float), n=1)
-    table = flags.groupby("relation").agg({"n": "size", "followed": "mean", "flipped": "mean"})
+    kinds = ["relation", "rna_type"]
+    table = flags.groupby(kinds).agg({"n": "size", "followed": "mean", "flipped": "mean"})
     whole = pd.DataFrame({"n": len(flags), "followed": flags.followed.mean(),
-                          "flipped": flags.flipped.mean()}, index=["all"])  # fmt: skip
-    table = pd.concat([table, whole]).rename_axis("relation").reset_index()
+                          "flipped": flags.flipped.mean()}, index=[("all", "")])  # fmt: skip
+    table = pd.concat([table, whole]).rename_axis(kinds).reset_index()
     return Table(
         "minimal_pairs",
         "Minimal pairs",
@@ -178,6 +179,7 @@ def _minimal(pairs: pd.DataFrame) -> Table:
         "answers that follow the first, and that a neutral change flips.",
         table.assign(n=table.n.map("{:,}".format), followed=table.followed.map("{:.2f}".format),
                      flipped=table.flipped.map("{:.2f}".format)),
+        labels=2,
     )  # fmt: skip
 
 

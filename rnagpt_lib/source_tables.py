@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import read_json
 from rnagpt_lib.results import MODELS, Results, number, rouge_table, semantic_table, title
-from rnagpt_lib.stages import STAGES, stage_folder
+from rnagpt_lib.stages import PARAMS, STAGES, stage_folder
 
 # Source as 03 names it: as it is shown, and which of the paper's tables stand beside.
 SHOWN = {"given": "litsumm", "dnc": "dnc", "single_pass": "single_pass"}
@@ -65,13 +67,20 @@ def check(run: str, rnas: pd.Series, others: Sequence[Results]) -> list[str]:
     """What keeps other runs from being compared with this one, in sentences; empty if nothing does.
 
     ``rnas``: the sequences that this run asks about, by rna_id. Raises InputError where another
-    run was asked about none of them, or an id stands for another sequence there.
+    run of the same ``SPLIT`` was asked about none of them, or an id stands for another sequence
+    there.
     """
     found = []
     for other in others:
         theirs = asked_rnas(other)
         both = rnas.index.intersection(theirs.index)
         unlike = both[(rnas[both] != theirs[both]).to_numpy()]
+        if not len(both) and split_of(other.run) != split_of(run):
+            found.append(
+                f"Run {other.run} was split otherwise (SPLIT {split_of(other.run)}) and asked about "
+                f"none of the RNAs of run {run}: compare them in the leakage tax alone."
+            )
+            continue
         if len(unlike) or not len(both):
             why = (
                 f"{unlike[0]} is another sequence there"
@@ -95,6 +104,15 @@ def notes(first: Results, others: Sequence[Results]) -> list[str]:
     """`check` of finished runs, and metrics that another run defines otherwise."""
     said = check(first.run, asked_rnas(first), others)
     return said + [line for other in others for line in _defined_otherwise(first, other)]
+
+
+def split_of(run: str) -> str:
+    """The ``SPLIT`` that a run's notebook 03 was given. Raises InputError without its params."""
+    path = stage_folder(run, "03_decompose_qa") / PARAMS
+    params = read_json(path).get("params", {})
+    if "split" not in params:
+        raise InputError(f"{paths.shown(path)} says no split; run 03 of {run}, or leave it out")
+    return params["split"]
 
 
 def asked_rnas(results: Results) -> pd.Series:

@@ -76,10 +76,11 @@ def findings(results: Results) -> list[str]:
         low, high = _difference(results, name, "fact.local")[1:]
         verdict = "IT is better" if low > 0 else "no difference is shown"
         verdict = f"{name} is better" if high < 0 else verdict
+        if 1 in (often["IT"], often[name]):
+            verdict = "of these trainings; another seed may differ"
         sentences.append(
             f"Without {TAKES[name]} ({name}) fact.local is {mine:.2f}, IT's {its:.2f}: difference "
-            f"{_told(results, name, 'fact.local')}, {verdict} "
-            f"({_often(often, name)})."
+            f"{_told(results, name, 'fact.local')}, {verdict} ({_often(often, name)})."
         )
     return sentences
 
@@ -87,11 +88,8 @@ def findings(results: Results) -> list[str]:
 def _often(trainings: dict[str, int], name: str) -> str:
     its, mine = trainings["IT"], trainings[name]
     if its != mine:
-        told = f"trainings of IT {its}, of {name} {mine}"
-        return f"{told}; one says nothing of other seeds" if 1 in (its, mine) else told
-    if its == 1:
-        return "one training of each, which says nothing of other seeds"
-    return f"{its} trainings of each"
+        return f"trainings of IT {its}, of {name} {mine}"
+    return "one training of each" if its == 1 else f"{its} trainings of each"
 
 
 def _difference(results: Results, name: str, metric: str) -> tuple[float, float, float]:

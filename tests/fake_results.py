@@ -33,7 +33,7 @@ def write(run: str, seed: int = 0) -> None:
     _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
     _by_identity(run, seed).to_parquet(folder / "identity.parquet")
     _minimal().to_parquet(folder / "minimal_pairs.parquet")
-    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05, "by_relation": {"site": 0.975}}
+    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05, "by_type": {"tRNA": 0.975}}
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
         steps = [{"step": s, "epoch": s // 20, "loss": 3 / (1 + s / 9), "lr": min(s, 9) / 9e3}
@@ -58,6 +58,7 @@ def _minimal() -> pd.DataFrame:
     """40 pairs, of which 37 are followed and 2 flipped."""
     order = range(40)
     return pd.DataFrame({"relation": [("isotype", "target")[i % 2] for i in order],
+                         "rna_type": [("tRNA", "pre_miRNA")[i % 2] for i in order],
                          "followed": [i < 37 for i in order],
                          "flipped": [i < 2 for i in order]})  # fmt: skip
 

@@ -108,7 +108,7 @@ def test_minimal_pairs_follow_or_flip(world):
         [("a", "site", "AAAA", "A27", "AAAC", "G159", "AAAG"),
          ("b", "site", "CCCC", "A27", "CCCA", "none", "CCCG")],
         columns=["rna_id", "relation", "sequence", "entity", "mutant", "mutant_entity", "neutral"],
-    )  # fmt: skip
+    ).assign(rna_type=["C_D_box_snoRNA", "H_ACA_box_snoRNA"])  # fmt: skip
     says = {"AAAA": "A27", "AAAC": "G159", "AAAG": "A27", "CCCC": "A27", "CCCG": "G159"}
     chat = Parrot("IT", {s: {"site": e} for s, e in says.items()})
     table = ablation.follow(chat.ask, minimal, {"site": ["A27", "G159"]})
@@ -116,7 +116,7 @@ def test_minimal_pairs_follow_or_flip(world):
     assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
     shares = ablation.shares(table, n=100)
     assert (shares["n"], shares["followed"], shares["flipped"]) == (2, 0.5, 0.5)
-    assert shares["by_relation"] == {"site": 0.5}
+    assert shares["by_type"] == {"C_D_box_snoRNA": 1, "H_ACA_box_snoRNA": 0}
     assert ablation.shares(table.head(0)) == {}
 
 

@@ -1,5 +1,7 @@
 """Tables and texts say what the files say; the README's block is the rendering."""
 
+from dataclasses import replace
+
 import fake_results
 import pytest
 
@@ -81,7 +83,7 @@ def test_findings_are_computed(found):
     keys = ["model_a", "model_b", "metric"]
     row = found.differences.set_index(keys).loc[("IT", "floor.most_common", "fact.all")]
     assert f"paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" in text
-    assert "A floor is better than IT on" not in text
+    assert "By its mean a floor is better than IT on" not in text
     worse = found.scores.assign(
         value=found.scores.value.where(found.scores.model != "IT", 0.1),
         low=found.scores.low.where(found.scores.model != "IT", 0.0),
@@ -90,7 +92,7 @@ def test_findings_are_computed(found):
     other = results.Results("r", found.folder, found.answers, worse, found.differences, {})
     text = " ".join(report.findings(other))
     assert "no distance to lose" in text and " overlap" in text
-    assert "A floor is better than IT on fact.rna_type (IT 0.10, floor." in text
+    assert "By its mean a floor is better than IT on fact.rna_type (IT 0.10, floor." in text
 
 
 def test_findings_leave_out_what_was_not_asked(found):
@@ -98,6 +100,24 @@ def test_findings_leave_out_what_was_not_asked(found):
     other = results.Results("r", found.folder, found.answers, scores, found.differences, {})
     text = " ".join(report.findings(other))
     assert "fact.local" not in text and "nan" not in text
+    none = found.scores[~found.scores.metric.str.startswith("fact.")]
+    other = results.Results("r", found.folder, found.answers, none, found.differences, {})
+    text = " ".join(report.findings(other))
+    assert "ROUGE-L, best first" in text and "fact.all" not in text and "nan" not in text
+
+
+def test_what_another_rna_costs_is_of_the_training_that_was_asked_so(found):
+    trainings = found.trainings.copy()
+    own = (trainings.metric == "fact.all") & (trainings.seed == 0)
+    trainings.loc[own & (trainings.model == "IT"), "value"] = 0.75
+    trainings.loc[own & (trainings.model == "control.swapped"), "value"] = 0.5
+    floor = found.value("floor.most_common", "fact.all")
+    told = " ".join(report.findings(replace(found, trainings=trainings)))
+    lost = 0.25 / (0.75 - floor)
+    assert f"IT loses {lost:.0%} of its distance to floor.most_common (0.75 → 0.50" in told
+    trainings.loc[own & (trainings.model == "control.swapped"), "value"] = floor - 0.1
+    told = " ".join(report.findings(replace(found, trainings=trainings)))
+    assert "IT loses all of its distance to floor.most_common, and is no better than it" in told
 
 
 def test_markdown_escapes_bars(found):

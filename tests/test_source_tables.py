@@ -1,6 +1,7 @@
 """Runs beside each other: the paper's layout for each source, and what cannot be compared."""
 
 import dataclasses
+import json
 
 import fake_results
 import pandas as pd
@@ -28,6 +29,12 @@ def change(name: str, **columns) -> None:
     """Other columns in a run's table of RNAs."""
     path = stage_folder(name, "03_decompose_qa") / "rnas.parquet"
     pd.read_parquet(path).assign(**columns).to_parquet(path)
+
+
+def split(name: str, how: str) -> None:
+    """How a run's RNAs were divided."""
+    path = stage_folder(name, "03_decompose_qa") / "params.json"
+    path.write_text(json.dumps({"params": {"split": how}}))
 
 
 def test_each_source_has_its_set_with_its_own_values_of_the_paper(found):
@@ -76,6 +83,17 @@ def test_other_definitions_are_said(found):
     assert ", fact.all, " in said and "as fact-1, run fake as fake" in said
 
 
+def test_a_run_split_otherwise_may_ask_about_other_rnas(found):
+    other = made("ai", "given")
+    change("ai", rna_id=[f"X{i}" for i in range(40)])
+    split("fake", "cluster")
+    split("ai", "family")
+    renamed = other.answers.rna_id.str.replace("R", "X")
+    other = dataclasses.replace(other, answers=other.answers.assign(rna_id=renamed))
+    [said] = source_tables.notes(found, [other])
+    assert said.startswith("Run ai was split otherwise (SPLIT family) and asked about none of the")
+
+
 @pytest.mark.parametrize(
     "columns, words",
     [
@@ -86,6 +104,8 @@ def test_other_definitions_are_said(found):
 def test_runs_about_others_are_refused(found, columns, words):
     other = made("ai", "given")
     change("ai", **columns)
+    split("fake", "cluster")
+    split("ai", "cluster")
     ids = {f"R{i}": f"X{i}" for i in range(40)} if "rna_id" in columns else {}
     answers = other.answers.assign(rna_id=other.answers.rna_id.replace(ids))
     with pytest.raises(InputError, match=f"run ai cannot stand beside run fake: .*{words}"):
