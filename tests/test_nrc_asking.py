@@ -112,7 +112,7 @@ def test_a_training_is_asked_and_stands_in_results_and_page(tiny, capsys):
     page = nrc_asking.README.read_text()
     assert nrc_asking.render() in page and "missing: 1, 2." in page
     accuracy, short = run["scores"]["asking"]["all"]["accuracy"], nrc_asking.SUMMARY.read_text()
-    assert f"| **by asking** | {accuracy:.2f} [{accuracy:.2f}, {accuracy:.2f}] |" in short
+    assert f"| **by asking** | {accuracy:.2f} ({accuracy:.2f}–{accuracy:.2f}) |" in short
     assert "| method | random: accuracy | random: MCC |" in short
     assert "**Split: whole families held out.** Not measured yet." in page
     assert "**Not reached**: 3 seeds (1)" in page
@@ -249,6 +249,10 @@ def test_the_bar_is_read_off_the_scores(asking, said, monkeypatch, tmp_path):
         "points": [{"minutes": 1.0, "cpu_minutes": 1.0, "pairs": 9, "val_loss": 1.0,
                     "val_accuracy": 0.5}],
         "scores": {name: scores(0.77) for name in nrc_asking.METHODS} | {"asking": scores(asking)},
+        "by_family": {
+            "RF1": {"RNAs": 1000} | dict.fromkeys(("asking.linear", "kmers.logistic"), 770)
+            | {"asking": int(1000 * asking)},
+        },
     }  # fmt: skip
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "r.json")
     write_json(nrc_asking.RESULTS, {"random": {str(seed): run for seed in range(3)}})
@@ -257,6 +261,8 @@ def test_the_bar_is_read_off_the_scores(asking, said, monkeypatch, tmp_path):
     assert "- Reached: at most 0.02 below the linear head" in page
     assert "- Reached: at most 60 minutes of training on 2 cores (119.0 of 120" in page
     assert "70.0 minutes of training, the encoder's 40.0 included (119.0 of a processor)" in page
+    lead = f"{asking - 0.77:+.3f} [{asking - 0.77:+.3f}, {asking - 0.77:+.3f}]"
+    assert f"against 0.770, {lead})" in page and f"Without seed 0: {asking:.3f}, {lead}" in page
     assert "| 71.0" in page and "missing" not in page and "- Reached: 3 seeds (3)." in page
 
 
