@@ -2,7 +2,7 @@
 
 ``python -m benchmarks leakage`` runs all notebooks up to 06 with ``SPLIT`` random, cluster and
 family, each as a run of its own (``runs/leakage-SPLIT``), and sets their scores side by side as
-notebook 06 does. About ten minutes for each; what is finished is not run again.
+notebook 06 does. A quarter of an hour for each on one core; what is finished is not run again.
 """
 
 from pathlib import Path
