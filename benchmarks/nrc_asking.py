@@ -88,7 +88,7 @@ def main(
     chosen = [(how, n) for how, n in todo if split in (None, how) and seed in (None, n)]
     if not chosen:
         raise InputError(
-            f"there is no split {split} with seed {seed}; there are "
+            f"there is no {' with '.join(_asked_for(split, seed))}; there are "
             + ", ".join(f"{how} {n}" for how, n in todo)
         )
     for how, n in chosen:
@@ -102,6 +102,11 @@ def main(
         write_json(RESULTS, kept)
         print(blocks.write_block(README, "nrc_asking", render()))
         blocks.write_block(SUMMARY, "nrc", _nrc_asking_page.summary(kept))
+
+
+def _asked_for(split: str | None, seed: int | None) -> list[str]:
+    named = {"split": split, "seed": seed}
+    return [f"{name} {value}" for name, value in named.items() if value is not None]
 
 
 def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: str) -> dict:

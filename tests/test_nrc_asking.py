@@ -231,6 +231,8 @@ def test_a_folder_of_another_training_is_refused(tiny, monkeypatch):
 def test_a_split_or_seed_that_is_none_is_told(tiny):
     with pytest.raises(InputError, match="no split random with seed 7; there are random 0, family"):
         nrc_asking.main(tiny, split="random", seed=7)
+    with pytest.raises(InputError, match="there is no split nope; there are random 0, family"):
+        nrc_asking.main(tiny, split="nope")
 
 
 @pytest.mark.parametrize("asking, said", [(0.80, "Reached"), (0.78, "**Not reached**")])
