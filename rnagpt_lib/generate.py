@@ -19,6 +19,7 @@ from rnagpt_lib.stages import check_run, stage_folder
 # model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
 MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
 
+PARTS = {"mini-llm", "mini-encoder"}  # the miniature's base models, in ``models/``
 MINIATURE = "this model knows a generated world and no RNA of nature"
 
 
@@ -40,8 +41,12 @@ class Chat:
 
     @property
     def miniature(self) -> bool:
-        """Whether its LLM is the miniature's, which has read of a generated world alone."""
-        return self.model.config.llm.endswith("mini-llm")
+        """Whether its LLM or encoder is the miniature's, which has read of a generated world alone.
+
+        Both are asked: a merged model's LLM lies in its own folder, under no name.
+        """
+        config = self.model.config
+        return not PARTS.isdisjoint(Path(part).name for part in (config.llm, config.encoder))
 
     @property
     def device(self) -> str:

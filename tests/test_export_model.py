@@ -256,6 +256,15 @@ def test_a_merged_model_needs_no_other_llm(tiny, tmp_path):
     assert not (out / "adapter").exists() and "before the adapters were merged" in text(out)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_every_export_of_the_miniature_is_known_as_such(shipped, reference, name):
+    assert load_model(model=str(shipped[name])).miniature
+
+
+def test_a_model_of_other_parts_is_no_miniature(tiny):
+    assert not load_model("w", **tiny).miniature
+
+
 # --- what is in it
 
 

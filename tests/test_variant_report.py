@@ -59,6 +59,13 @@ def test_a_run_without_local_facts_has_no_table_of_them(found):
     assert "one row a training" not in report.readme("fake")
 
 
+def test_scores_without_the_stage_that_knows_the_types_have_no_table_by_type(found):
+    (found.folder.parent / "03_decompose_qa" / "rnas.parquet").unlink()
+    assert variant_report.by_type(found).empty
+    assert "IT trained again on the same pairs" in report.readme("fake")
+    assert "one row a training" not in report.readme("fake")
+
+
 @pytest.mark.parametrize(
     "bounds, verdict",
     [
