@@ -29,21 +29,26 @@ class Bootstrap:
         size = len(self.units)
         self.counts = _drawn(size, n, seed)
 
-    def bounds(self, values, units, classes=None, trainings=None) -> tuple[float, float, float]:
+    def bounds(self, values, units, classes=None, *trainings) -> tuple[float, float, float]:
         """Mean of ``values`` with its lower and upper bound; with ``classes`` (one label each)
         the mean of the classes' means. A draw without any of a class leaves that class out.
-        With ``trainings`` (one label each) a draw takes as many of these, with replacement."""
-        mean, drawn = self.means(values, units, classes, trainings)
+        With ``trainings`` (one label each; twice where values compare two models) a draw takes
+        as many of these, with replacement, of each model's apart."""
+        mean, drawn = self.means(values, units, classes, *trainings)
         low, high = np.percentile(drawn.compressed(), OUTER)
         return mean, float(low), float(high)
 
-    def means(self, values, units, classes=None, trainings=None) -> tuple[float, np.ma.MaskedArray]:
+    def means(self, values, units, classes=None, *trainings) -> tuple[float, np.ma.MaskedArray]:
         """The same mean, and that of every draw, (n,); masked where a draw has no value."""
         values, where = np.asarray(values, float), self.units.get_indexer(units)
-        labels, seeds = (_numbered(given, len(values)) for given in (classes, trainings))
-        several = seeds.max() + 1
-        weights = _drawn(several, len(self.counts), several)  # as often as each training is drawn
-        cells, shape = where * several + seeds, (len(self.units), several)
+        labels = _numbered(classes, len(values))
+        seeds, weights = np.zeros(len(values), int), np.ones((len(self.counts), 1))
+        for place, given in enumerate(trainings):
+            own = _numbered(given, len(values))
+            times = _drawn(own.max() + 1, len(weights), [own.max() + 1, place])
+            seeds = seeds * times.shape[1] + own
+            weights = (weights[:, :, None] * times[:, None, :]).reshape(len(weights), -1)
+        cells, shape = where * weights.shape[1] + seeds, (len(self.units), weights.shape[1])
         means, drawn = [], []
         for label in range(labels.max() + 1):
             chosen = labels == label
@@ -58,7 +63,7 @@ class Bootstrap:
         return float(np.mean(means)), np.ma.masked_invalid(drawn).mean(axis=0)
 
 
-def _drawn(size: int, n: int, seed: int) -> np.ndarray:
+def _drawn(size: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
     """``n`` draws of ``size`` things out of as many, as counts (n, size)."""
     return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n).astype(float)
 
@@ -96,8 +101,8 @@ def differences(
 ) -> pd.DataFrame:
     """Paired differences ``model_a`` - ``model_b`` for each (model_a, model_b, metric), over
     the questions that both answered; triples without any are left out. Where both were trained
-    with several seeds, trainings with the same seed are a pair; else all of the one stand against
-    the other."""
+    with the same seeds, trainings with one seed are a pair; else all of the one stand against all
+    of the other, as in the difference of their scores."""
     draws = Bootstrap(asked.unit, n, seed)
     groups = dict(list(_with_strata(samples, asked).groupby(["model", "metric"])))
     rows = []
@@ -107,18 +112,22 @@ def differences(
         both = _side_by_side(groups[a, metric], groups[b, metric])
         if len(both):
             values = both["value"] - both["value_b"]
-            bounds = draws.bounds(values, both.unit, _classes(both, metric), both.training)
+            seeds = [both[column] for column in ("seed", "seed_b") if column in both]
+            bounds = draws.bounds(values, both.unit, _classes(both, metric), *seeds)
             rows.append((a, b, metric, *bounds))
     return pd.DataFrame(rows, columns=["model_a", "model_b", "metric", "value", "low", "high"])
 
 
 def _side_by_side(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """The answers of two models to the same questions; ``training`` tells the pairs of trainings."""
-    many = [rows for rows in (ours, theirs) if rows.seed.nunique() > 1]
-    keys = ["pair_id", "seed"] if len(many) == 2 else ["pair_id"]
-    both = ours.merge(theirs[["pair_id", "seed", "value"]], on=keys, suffixes=("", "_b"))
-    column = "seed_b" if many and many[0] is theirs else "seed"
-    return both.assign(training=both[column])
+    """The answers of two models to the same questions: of one ``seed`` where these are the same
+    (and several), else of every ``seed`` beside every ``seed_b``."""
+    seeds = set(ours.seed)
+    paired = len(seeds) > 1 and seeds == set(theirs.seed)
+    return ours.merge(
+        theirs[["pair_id", "seed", "value"]],
+        on=["pair_id", "seed"] if paired else ["pair_id"],
+        suffixes=("", "_b"),
+    )
 
 
 def by_training(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:

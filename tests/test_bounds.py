@@ -120,7 +120,7 @@ def test_several_trainings_are_drawn_with_the_units():
     rng = np.random.default_rng(4)
     units, trainings = rng.choice(list("abcde"), 60), rng.integers(0, 3, 60)
     values, draws = rng.random(60), Bootstrap(list("abcde"), 50, seed=1)
-    value, low, high = draws.bounds(values, units, trainings=trainings)
+    value, low, high = draws.bounds(values, units, None, trainings)
     times = np.random.default_rng(3).multinomial(3, [1 / 3] * 3, 50)
     means = []
     for of_units, of_trainings in zip(draws.counts, times, strict=True):
@@ -136,9 +136,9 @@ def test_trainings_that_agree_change_nothing_and_those_that_do_not_widen_the_bou
     values, draws = np.arange(30) % 2, Bootstrap(units, 500)
     once = draws.bounds(values, units)
     seeds = np.repeat([0, 1, 2], 30)
-    assert draws.bounds(np.tile(values, 3), units * 3, trainings=seeds) == pytest.approx(once)
+    assert draws.bounds(np.tile(values, 3), units * 3, None, seeds) == pytest.approx(once)
     apart = np.concatenate([values * 0, values, values * 0 + 1])
-    value, low, high = draws.bounds(apart, units * 3, trainings=seeds)
+    value, low, high = draws.bounds(apart, units * 3, None, seeds)
     assert value == once[0] and low < once[1] and high > once[2]
 
 
@@ -164,6 +164,42 @@ def test_differences_pair_trainings_of_one_seed(tables, seeds, expected):
     )
     assert table.value.item() == pytest.approx(expected)
     assert (table.low.item() < table.high.item()) and table.high.item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("ours, theirs", [((0, 1, 2), (0, 1)), ((0, 1), (5, 6)), ((3,), (0, 1))])
+def test_differences_over_other_seeds_are_those_of_the_scores(tables, ours, theirs):
+    """Nobody's trainings are left out: neither the third of the one nor those of other seeds."""
+    samples, asked = tables
+    rows = samples[(samples.metric == "fact.local") & (samples.model == "IT")]
+    rng = np.random.default_rng(0)
+    made = pd.concat(
+        rows.assign(model=model, seed=seed, value=rng.random(len(rows)))
+        for model, seeds in (("IT", ours), ("it.text", theirs))
+        for seed in seeds
+    )
+    table = bounds.differences(made, asked, [("IT", "it.text", "fact.local")], n=400, seed=0)
+    means = made.groupby("model").value.mean()
+    assert table.value.item() == pytest.approx(means["IT"] - means["it.text"])
+    assert table.low.item() < table.value.item() < table.high.item()
+
+
+def test_two_models_trainings_are_drawn_apart():
+    """Against the loop over draws: each side's trainings have numbers of their own."""
+    rng = np.random.default_rng(5)
+    units, ours, theirs = (
+        rng.choice(list("abc"), 80),
+        rng.integers(0, 3, 80),
+        rng.integers(0, 3, 80),
+    )
+    values, draws = rng.random(80), Bootstrap(list("abc"), 50, seed=1)
+    _, low, high = draws.bounds(values, units, None, ours, theirs)
+    drawn = [np.random.default_rng([3, n]).multinomial(3, [1 / 3] * 3, 50) for n in (0, 1)]
+    assert not np.array_equal(*drawn)
+    means = []
+    for of_units, of_ours, of_theirs in zip(draws.counts, *drawn, strict=True):
+        weights = of_units[draws.units.get_indexer(units)] * of_ours[ours] * of_theirs[theirs]
+        means.append(np.average(values, weights=weights))
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
 
 
 def test_single_trainings_stand_beside_each_other(tables):
