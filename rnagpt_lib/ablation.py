@@ -108,15 +108,17 @@ def score(
     """The contract's ``samples``, metric → definition id, and definition id → definition.
 
     The answers of all models are scored together, so each scorer reads a text once. Without
-    the evidence ``told`` its metrics are left out.
+    the evidence ``told`` its metrics are left out; without answers there is nothing at all.
     """
+    if answers.empty:
+        return pd.DataFrame(columns=[*KEYS, "metric", "value"]), {}, {}
     predictions, references = list(answers.prediction), list(answers.reference)
     definitions = {rouge.ID: rouge.DEFINITION, scores.ID: scores.DEFINITION}
     columns = [rouge.score(predictions, references)]
     ids = dict.fromkeys(rouge.METRICS, rouge.ID)
     for scorer in semantic:
         columns.append(scorer.score(predictions, references))
-        definitions[scorer.id] = scorer.definition
+        definitions[scorer.id] = dict(scorer.definition)  # a later call counts other texts
         ids |= dict.fromkeys(columns[-1], scorer.id)
     facts = _facts(answers, asked, scores.lexicon(pairs))
     ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), scores.ID)

@@ -76,8 +76,8 @@ def checked(folder: Path, weights: Weights) -> str:
 class BertScore:
     """BERTScore with the encoder of a local folder, as ``S_<name>``.
 
-    ``definition`` says how the values came about, with counts of empty and of cut texts.
-    Raises InputError as `checked`, and where the folder's model lacks layers or weights.
+    ``definition`` says how the values came about, with counts of the latest call's empty and cut
+    texts. Raises InputError as `checked`, and where the folder's model lacks layers or weights.
     """
 
     def __init__(self, name: str, folder: Path, weights: Weights):
@@ -95,8 +95,6 @@ class BertScore:
             "rescaled": False,
             "padding": "none, as with batch_size=1",
             "max_tokens": MAX_TOKENS,
-            "empty_texts": 0,
-            "cut_texts": 0,
         }
 
     def score(self, predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
@@ -121,10 +119,11 @@ class BertScore:
         return pd.DataFrame(rows, columns=self.columns, dtype=float)
 
     def _count(self, pairs: Sequence[tuple[str, str]]) -> dict[str, int]:
-        """Adds to the definition's counts; texts that have a token → how many they have."""
+        """Counts for the definition; texts that have a token → how many they have."""
         texts = sorted({text for pair in pairs for text in pair})
         read = self.tokenizer(texts, verbose=False).input_ids
         lengths = {text: len(ids) for text, ids in zip(texts, read, strict=True)}
+        self.definition |= {"empty_texts": 0, "cut_texts": 0}
         for text in (text for pair in pairs for text in pair):
             self.definition["empty_texts"] += lengths[text] <= SPECIAL
             self.definition["cut_texts"] += lengths[text] > MAX_TOKENS

@@ -48,7 +48,8 @@ def greedy(said: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
 class Cosine:
     """``S_<name>.cos`` and ``S_<name>.words.*`` by an embedding model, under its own name.
 
-    ``definition`` says how the values came about, with counts of empty and of cut texts.
+    ``definition`` says how the values came about, with counts of the latest call's empty and
+    cut texts.
     """
 
     def __init__(self, embedder: Embedder):
@@ -60,8 +61,6 @@ class Cosine:
             "cos": COSINE,
             "words": WORDS,
             **embedder.about,
-            "empty_texts": 0,
-            "cut_texts": 0,
         }
 
     def score(self, predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
@@ -86,6 +85,7 @@ class Cosine:
 
     def _count(self, pairs: Sequence[tuple[str, str]], texts: Sequence[str]) -> None:
         cut = self.embedder.cut(texts)
+        self.definition |= {"empty_texts": 0, "cut_texts": 0}
         for text in (text for pair in pairs for text in pair):
             self.definition["empty_texts"] += not text.strip()
             self.definition["cut_texts"] += text in cut

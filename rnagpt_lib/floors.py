@@ -10,7 +10,7 @@ import random
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import relations
+from rnagpt_lib import relations, scores
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.sequences import dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.world_entries import WORLD_IDS
@@ -24,7 +24,7 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     """Questions of one side of the split, in a fixed order, with what scoring needs to know.
 
     Columns: pair_id, rna_id, unit, sequence, rna_type, stratum, source, kind, form, question,
-    reference, relation, entity (None: not just one), decidable (can the sequence
+    reference, relation, entity (``scores.wanted``), decidable (can the sequence
     tell? not the species; and of held-out families and decoys no literature and no family).
     Raises InputError when nothing is asked on that side.
     """
@@ -32,8 +32,8 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     table = table[table.split == split].rename(columns={"answer": "reference"})
     if not len(table):
         raise InputError(f"03 left no question on the {split} side; give it more RNAs or shares")
-    asked = list(zip(table.question, table.reference, strict=True))
-    about = [(relations.relation_of(q), relations.entity(q, answer)) for q, answer in asked]
+    asked = zip(table.question, table.reference, table.form, strict=True)
+    about = [scores.wanted(*row) for row in asked]
     found = pd.DataFrame(about, table.index, dtype=object)  # a column of str would make None a NaN
     table["relation"], table["entity"] = found[0], found[1]
     learnt = table.kind.isin(["literature", "family"])

@@ -50,7 +50,7 @@ SYNONYMS = {  # the reference's own sentence with another verb, or another noun
 
 
 def climb(asked: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """The answers of all rungs to the open questions whose reference names one entity.
+    """The answers of all rungs to the templates' open questions whose reference names one entity.
 
     ``asked`` as ``floors.questions`` gives it. A row for each question and rung, shaped like the
     answers of a model of the rung's name, so that whatever scores models scores rungs: pair_id,
@@ -58,7 +58,7 @@ def climb(asked: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.DataFra
     another entity, or another RNA, lacks that rung.
     """
     named = asked["entity"].notna() & ~asked["entity"].isin([UNKNOWN, NONE])
-    told = asked[(asked["form"] == "open") & named & asked["relation"].notna()]
+    told = asked[(asked["form"] == "open") & named & asked["relation"].isin([*RELATIONS])]
     columns = {name: told[name].to_numpy(object) for name in SEEN}
     draw, known, rows = random.Random(seed), lexicon(pairs), []
     for row in told.itertuples():
@@ -78,6 +78,9 @@ def noticed(samples: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame
     are one metric, ``fact.all``. Columns: metric, rung, value (AUROC), low, high, n (answers of
     the rung).
     """
+    columns = ["metric", "rung", "value", "low", "high", "n"]
+    if samples.empty:
+        return pd.DataFrame(columns=columns)
     facts = samples["metric"].isin(FACTS)
     samples = samples[facts | ~samples["metric"].str.startswith("fact.")]
     samples = samples.assign(metric=samples["metric"].mask(facts, "fact.all"))
@@ -87,7 +90,7 @@ def noticed(samples: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame
         for rung in RUNGS:
             if rung != PARAPHRASE and len(spoilt := own[own["model"] == rung]):
                 rows.append((metric, rung, *_auroc(draws, fair, spoilt), len(spoilt)))
-    return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def findings(table: pd.DataFrame) -> list[str]:

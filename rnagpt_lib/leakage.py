@@ -20,6 +20,8 @@ SPLITS = ("random", "cluster", "family")
 TAXES = (("random", "cluster"), ("cluster", "family"))
 METRICS = ("fact.all", "fact.rna_type", "fact.local", "rougeL")
 FLOOR = "floor.nearest"
+FILE = "leakage.parquet"
+OF_RUNS, ANEW = "finished runs", "split anew"
 MODELS = ("IT", FLOOR)
 COPIED = 5000  # questions of each split that the floor answers at most, drawn by the seed
 
@@ -73,6 +75,11 @@ def copied(
         if {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
             samples[how] = _copied(rnas.assign(split=side), pairs, known, seed)
     return compared(samples, n, seed)
+
+
+def both(tax: pd.DataFrame, anew: pd.DataFrame) -> pd.DataFrame:
+    """The contents of `FILE`: `scored` and `copied`, told apart by the column ``of``."""
+    return pd.concat([tax.assign(of=OF_RUNS), anew.assign(of=ANEW)], ignore_index=True)
 
 
 def _copied(

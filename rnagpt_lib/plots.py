@@ -18,10 +18,12 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from rnagpt_lib import (
     breakdowns,
+    leakage,
     paths,
     plots_cases,
     plots_identity,
     plots_kinds,
+    plots_leakage,
     plots_variants,
     report,
     variant_report,
@@ -35,6 +37,7 @@ from rnagpt_lib.results import (
     MODELS,
     SCORES,
     STAGE,
+    TRAININGS,
     Results,
     figure_folder,
     load,
@@ -119,14 +122,17 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "learning": learning,
     "ladder": ladder,
     "identity": plots_identity.identity,
+    "leakage": plots_leakage.tax,
 }
 CASES = "cases"  # of notebook 07, which comes after the report of 06
 INPUTS = {  # files in the run's folder; of any other figure the scores
+    "variants": (f"{STAGE}/{SCORES}", f"{STAGE}/{TRAININGS}"),
     "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{breakdowns.SAMPLES}"),
     "confusion": (f"{STAGE}/answers.parquet", breakdowns.PAIRS),
     "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
     "ladder": (f"{STAGE}/{LADDER}",),
     "identity": (f"{STAGE}/{IDENTITY}",),
+    "leakage": (f"{STAGE}/{leakage.FILE}",),
     CASES: (plots_cases.HELD_OUT,),
 }
 
@@ -135,12 +141,18 @@ def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     """Those of ``FIGURES`` that the run has values for."""
     lacks = set() if results.semantic else {"semantic"}
     lacks |= set() if variant_report.there(results) else {"variants"}
+    lacks |= set() if _rungs(results) else {"ladder"}
     lacks |= set() if len(breakdowns.type_answers(results)) else {"confusion"}
     return {
         name: make
         for name, make in FIGURES.items()
         if name not in lacks and all(path.is_file() for path in _inputs(results, name))
     }
+
+
+def _rungs(results: Results) -> int:
+    path = results.folder / LADDER
+    return len(pd.read_parquet(path)) if path.is_file() else 0
 
 
 def draw(run: str = "reference") -> list[Path]:

@@ -13,6 +13,7 @@ from rnagpt_lib.results import (
     FACTS,
     FLOORS,
     MODELS,
+    PLACE,
     SCORES,
     STAGE,
     Results,
@@ -33,8 +34,9 @@ LEGEND = (
     "that of the training RNA nearest by 5-mers, or nearest in length. Controls ask IT about a "
     "shuffled sequence, another RNA's, or none. Where IT was trained several times its scores are "
     "means over the trainings; controls and minimal pairs ask the run's own. *local*: facts that a "
-    "few nucleotides decide; *closed*: yes or no (balanced accuracy); *abstention*: saying that "
-    "one does not know, where nobody can. A *unit* is a group of similar RNAs, never on two sides "
+    "few nucleotides decide; *closed*: yes or no (balanced accuracy); *species*: no sequence tells "
+    "it, beyond the commonest one of its type, so it is no part of *all*; *abstention*: saying "
+    "that one does not know, where nobody can. A *unit* is a group of similar RNAs, never on two sides "
     "of the split; *held_out* are families, and *decoy* random sequences, that training never saw."
 )
 NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
@@ -159,7 +161,7 @@ def readme(run: str = "reference") -> str:
         markdown(strata_table(results)),
         *_variants(results),
         "In the layout of the paper's tables; its values are labelled, come from other data, "
-        "and are no target:",
+        f"and are no target. {PLACE}:",
         markdown(rouge_table(results)),
         markdown(semantic_table(results)),
         "\n".join(f"- {sentence}" for sentence in findings(results)),
@@ -209,9 +211,13 @@ def _minimal(results: Results) -> list[str]:
     each = ", ".join(f"{name} {share:.0%}" for name, share in by_type.items())
     return [
         f"Minimal pairs ({found['n']}): the answer follows one changed nucleotide in "
-        f"{found['followed']:.0%}{each and f' ({each})'}, a neutral change flips it in "
-        f"{found['flipped']:.0%}."
+        f"{_share(found, 'followed')}{each and f' ({each})'}, a neutral change flips it in "
+        f"{_share(found, 'flipped')}."
     ]
+
+
+def _share(found: dict, name: str) -> str:
+    return "{:.0%} [{:.0%}, {:.0%}]".format(*(found[name + end] for end in ("", "_low", "_high")))
 
 
 def render_readme(run: str = "reference", path: Path | None = None) -> Path:

@@ -30,6 +30,7 @@ SECTIONS = (  # title, why, tables, figures
     ("RNA types", "", (), ("confusion",)),
     ("Which metric notices a wrong answer", "", (), ("ladder",)),
     ("Minimal pairs", "", ("minimal_pairs",), ()),
+    ("What relatives in training are worth", "", ("leakage",), ("leakage",)),
     ("Length of answers", "", (), ("lengths",)),
     ("Training", "", (), ("learning",)),
 )
@@ -43,6 +44,7 @@ ALT = {
     "ladder": "AUROC of each metric for each way to spoil an answer",
     "lengths": "ROUGE-L by the number of words of the answer, and how many answers have it",
     "variants": "Facts of IT, of IT with one thing taken away, and of two floors; a dot a training",
+    "leakage": "Facts and ROUGE-L by how test RNAs were parted from training, 95 % bounds",
     "learning": "Losses of both stages, and learning rates",
 }
 CSS = """

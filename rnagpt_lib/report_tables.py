@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rnagpt_lib import breakdowns, plots, results, source_tables, variant_report
+from rnagpt_lib import breakdowns, leakage, plots, results, source_tables, variant_report
 from rnagpt_lib.results import PRIMARY, Results, number
 
 MINIMAL = "minimal_pairs.parquet"
@@ -16,7 +16,7 @@ OWN_DATA = (
     "Columns with (paper) hold the paper's values, which come from other data, another LLM and "
     "other scorers, and are no target."
 )
-PARTS = "Each cell: precision / recall / F1."
+PARTS = f"Each cell: precision / recall / F1. {results.PLACE.replace('*', '')}."
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Table:
 def tables(found: Results, others: Sequence[Results] = ()) -> dict[str, Table]:
     """All tables by name; with ``others`` those of every source, too."""
     parts = (_facts(found), _near(found), _named(found), _variants(found), _paper(found))
-    parts += (_answers(found),)
+    parts += (_answers(found), _leakage(found))
     made = [table for part in (*parts, _sources([found, *others])) for table in part]
     return {table.name: table for table in made}
 
@@ -124,7 +124,7 @@ def _paper(found: Results) -> Iterator[Table]:
     yield Table(
         "rouge",
         "ROUGE, in the layout of the paper's Tables 2 and 4",
-        f"ROUGE F1. {OWN_DATA} {beside}",
+        f"ROUGE F1. {results.PLACE.replace('*', '')}. {OWN_DATA} {beside}",
         results.rouge_table(found).reset_index(),
     )
     yield Table(
@@ -162,25 +162,45 @@ def _answers(found: Results) -> Iterator[Table]:
         )
     if (found.folder / MINIMAL).is_file():
         pairs = pd.read_parquet(found.folder / MINIMAL)
-        yield from [_minimal(pairs)] if len(pairs) else []
+        whole = found.metrics.get("minimal_pairs")
+        yield from [_minimal(pairs, whole)] if len(pairs) and whole else []
 
 
-def _minimal(pairs: pd.DataFrame) -> Table:
+def _minimal(pairs: pd.DataFrame, whole: dict) -> Table:
     flags = pairs.assign(**pairs[["followed", "flipped"]].astype(float), n=1)
     kinds = ["relation", "rna_type"]
     table = flags.groupby(kinds).agg({"n": "size", "followed": "mean", "flipped": "mean"})
-    whole = pd.DataFrame({"n": len(flags), "followed": flags.followed.mean(),
-                          "flipped": flags.flipped.mean()}, index=[("all", "")])  # fmt: skip
-    table = pd.concat([table, whole]).rename_axis(kinds).reset_index()
+    table = table.assign(n=table.n.map("{:,}".format), followed=table.followed.map("{:.2f}".format),
+                         flipped=table.flipped.map("{:.2f}".format))  # fmt: skip
+    table.loc[("all", ""), :] = [
+        f"{whole['n']:,}",
+        *(results.interval(*(whole[name + end] for end in ("", "_low", "_high")))
+          for name in ("followed", "flipped")),
+    ]  # fmt: skip
     return Table(
         "minimal_pairs",
         "Minimal pairs",
         "One changed nucleotide changes the fact, another one near it does not: the share of "
-        "answers that follow the first, and that a neutral change flips.",
-        table.assign(n=table.n.map("{:,}".format), followed=table.followed.map("{:.2f}".format),
-                     flipped=table.flipped.map("{:.2f}".format)),
+        "answers that follow the first, and that a neutral change flips; of all with 95 % bounds.",
+        table.reset_index(),
         labels=2,
-    )  # fmt: skip
+    )
+
+
+def _leakage(found: Results) -> Iterator[Table]:
+    if (found.folder / leakage.FILE).is_file():
+        measured = pd.read_parquet(found.folder / leakage.FILE)
+        parts = {of: leakage.table(own) for of, own in measured.groupby("of", sort=False)}
+        yield Table(
+            "leakage",
+            "The leakage tax",
+            "Scores by how test RNAs were parted from training: by row (random), by unit of "
+            "similar RNAs (cluster), by whole families; then differences, unpaired, since the "
+            "test RNAs differ. Of finished runs, and of the floor that copies with all RNAs split "
+            "anew; –: no run with that split. 95 % bounds over units; n: answers.",
+            pd.concat(parts, names=["of"]).rename_axis(None, axis=1).reset_index(),
+            labels=3,
+        )
 
 
 def _sources(many: Sequence[Results]) -> Iterator[Table]:

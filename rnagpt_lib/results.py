@@ -37,6 +37,7 @@ PRIMARY = (
     ("IT", "floor.nearest", "fact.local"),
     *(("IT", name, "fact.local") for name in VARIANTS),
 )
+PLACE = "*place*: where a score stands between the random answer's (0) and a perfect one (1)"
 PAPER_SOURCE = {"dnc": "D&C", "single_pass": "D&C", "given": "AIS"}
 
 
@@ -139,19 +140,21 @@ def figure_folder(run: str) -> Path:
 
 
 def rouge_table(results: Results) -> pd.DataFrame:
-    """Layout of the paper's Tables 2 and 4: ROUGE F1 of vanilla, MA, IT, the paper's beside."""
+    """Layout of the paper's Tables 2 and 4: ROUGE F1 of vanilla, MA, IT, the paper's beside; where
+    ROUGE-L stands between the random answer's (0) and 1, and the words of an answer on average."""
     published = _published(results, paper.ROUGE)
     rows = {}
     for model in MODELS:
         ours = {title(m): number(results.value(model, m)) for m in (*paper.ROUGE, "rougeLsum")}
         theirs = {f"{title(m)} (paper)": number(published[model, m]) for m in paper.ROUGE}
-        rows[model] = ours | theirs
+        place = {f"{title('rougeL')} place": _place(results, model, "rougeL")}
+        rows[model] = ours | place | {"words": f"{_words(results)[model]:.0f}"} | theirs
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def semantic_table(results: Results) -> pd.DataFrame:
     """Layout of the paper's Tables 1 and 3: precision / recall / F1 of each semantic score, and
-    cosines of whole texts.
+    cosines of whole texts; then where the headlines stand between the random answer's (0) and 1.
 
     The columns have their real names: S_MiniLM stands for none of the paper's three.
     """
@@ -164,7 +167,8 @@ def semantic_table(results: Results) -> pd.DataFrame:
         ours |= {title(m): number(results.value(model, m)) for m in results.cosines}
         theirs = {f"{s} (paper)": _triple([published[model, f"{s}.{p}"] for p in paper.PARTS])
                   for s in paper.SEMANTIC}  # fmt: skip
-        rows[model] = ours | theirs
+        places = {f"{title(m)} place": _place(results, model, m) for m in results.headlines}
+        rows[model] = ours | places | theirs
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
@@ -220,15 +224,16 @@ def place_table(results: Results) -> pd.DataFrame:
     """Where a score lies between the random answer's (0) and a perfect one (1); – where the
     random answer is perfect."""
     metrics = ["rouge1", "rouge2", "rougeL", *results.headlines, "fact.all"]
-    rows = {}
-    for model in _models(results):
-        floors = {m: results.value("floor.random", m) for m in metrics}
-        places = {
-            m: (results.value(model, m) - f) / (1 - f) if f < 1 else float("nan")
-            for m, f in floors.items()
-        }
-        rows[model] = {title(m): number(place, 2) for m, place in places.items()}
+    rows = {
+        model: {title(m): _place(results, model, m) for m in metrics} for model in _models(results)
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _place(results: Results, model: str, metric: str) -> str:
+    floor = results.value("floor.random", metric)
+    place = (results.value(model, metric) - floor) / (1 - floor) if floor < 1 else float("nan")
+    return number(place, 2)
 
 
 def differences_table(results: Results, primary: Sequence[tuple] = ()) -> pd.DataFrame:
@@ -293,4 +298,8 @@ def bounded(results: Results, model: str, metric: str, stratum: str = ALL) -> st
 
 
 def _with_bounds(value: float, low: float, high: float, n: float) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}] n={n:.0f}"
+    return f"{interval(value, low, high)} n={n:.0f}"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"

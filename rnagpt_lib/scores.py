@@ -10,16 +10,19 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from rnagpt_lib import relations
+from rnagpt_lib import dictionary, relations
 from rnagpt_lib.phrases import NEGATION
 from rnagpt_lib.relations import NONE, UNKNOWN
 
 OPEN_FACTS = ("rna_type", "family", "local", "literature")  # the kinds that fact.all averages
-ID = "fact-2"  # 1 did not notice that a fact was denied
+FREE = "dictionary."  # begins the relation of a question that is in no template's words
+ID = "fact-3"  # 1 did not notice that a fact was denied, 2 left out questions in free words
 DEFINITION = {
     "fact.<kind>": "the answer names the reference's one entity and no other one of that "
     "relation: whole words, longest first, case ignored; and says so in a sentence without a "
-    "negation",
+    "negation. To a question in other words than the templates' the one entity is what the "
+    f"dictionary ({dictionary.ID}) finds in the reference and not in the question; the answer "
+    "claims it and no other one of that kind",
     "fact.all": "micro average of fact.rna_type, family, local and literature over open "
     "questions that the sequence can answer; literature and family of held-out families "
     "and of decoys are left out, and so is the species",
@@ -100,10 +103,57 @@ def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float]
         if not row.decidable or wanted is None:
             return None
         return "fact.closed", float(yes_or_no(prediction) == wanted)
-    entities = known.get(row.relation, [])
     if row.entity is None:
         return None
+    free, entities = row.relation.startswith(FREE), known.get(row.relation, [])
     if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
-        return "fact.abstention", float(abstains(prediction, entities))
+        silent = abstains(prediction, entities)
+        silent &= not (free and dictionary.find(prediction) - dictionary.find(row.question))
+        return "fact.abstention", float(silent)
+    if free:
+        said = {
+            name for kind, name in _claims(row.question, prediction) if FREE + kind == row.relation
+        }
+        return f"fact.{row.kind}", float(said == {row.entity})
     right = is_right(row.question, prediction, row.entity, entities)
     return f"fact.{row.kind}", float(right)
+
+
+def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | None]:
+    """The relation that a question is about, and the one entity that its reference names; None
+    where there is none, or not just one.
+
+    Questions of the templates have their own relations. What anyone else asks openly has one of
+    the dictionary's kinds, by the entity that the reference claims and the question does not name.
+
+    >>> wanted("What does the RNA promote in glioma?", "In glioma it promotes angiogenesis.", "open")
+    ('dictionary.process', 'angiogenesis')
+    """
+    relation = relations.relation_of(question)
+    if relation or form == "closed":
+        return relation, relations.entity(question, reference)
+    claims = _claims(question, reference)
+    if not claims and NOT_KNOWN.search(reference):
+        return FREE, UNKNOWN
+    [(kind, name)] = claims if len(claims) == 1 else [("", None)]
+    return (FREE + kind, name) if name else (None, None)
+
+
+def _claims(question: str, text: str) -> set[tuple[str, str]]:
+    """(kind, name) of what a text claims and the question does not name, by the dictionary."""
+    asked = dictionary.find(question)
+    sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
+    found = (mention for s in sentences for mention in dictionary.mentions(s))
+    return {(mention.kind, mention.name) for mention in found if mention.name not in asked}
+
+
+def told(asked: pd.DataFrame) -> str:
+    """How many of the open questions (``floors.questions``) have a fact to check, in a sentence."""
+    open_ones = asked[asked["form"] == "open"]
+    named = open_ones[open_ones["entity"].notna()]
+    free = int(named["relation"].str.startswith(FREE).sum())
+    return (
+        f"{len(named):,} of {len(open_ones):,} open questions have a reference that names one "
+        f"entity, or says that none is known: facts are of these ({free:,} in words of their own, "
+        "by the dictionary)"
+    )

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import bounds, identity, tables
+from rnagpt_lib import bounds, identity, leakage, tables
 from rnagpt_lib.ablation import CONTROLS, MODELS, comparisons
 from rnagpt_lib.floors import FLOORS
 from rnagpt_lib.ladder import PARAPHRASE, RUNGS
@@ -22,8 +22,8 @@ KINDS = ("rna_type", "family", "local", "literature")
 
 
 def write(run: str, seed: int = 0) -> None:
-    """06's ``answers``, ``samples``, ``scores``, ``differences``, ``ladder``, ``identity``, ``minimal_pairs`` and
-    ``metrics.json``, 03's ``rnas`` and ``pairs``, and both trainings' steps."""
+    """06's ``answers``, ``samples``, ``scores``, ``differences``, ``ladder``, ``identity``,
+    ``leakage``, ``minimal_pairs`` and ``metrics.json``, 03's ``rnas`` and ``pairs``, and both trainings' steps."""
     folder = stage_folder(run, "06_ablations")
     frames = _frames(run, seed)
     for stage, names in {"06_ablations": SCORED, "03_decompose_qa": ("rnas", "pairs")}.items():
@@ -33,7 +33,10 @@ def write(run: str, seed: int = 0) -> None:
     _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
     _by_identity(run, seed).to_parquet(folder / "identity.parquet")
     _minimal().to_parquet(folder / "minimal_pairs.parquet")
-    pairs = {"n": 40, "followed": 0.925, "flipped": 0.05, "by_type": {"tRNA": 0.975}}
+    _by_split(run, seed).to_parquet(folder / leakage.FILE)
+    pairs = {"n": 40, "followed": 0.925, "followed_low": 0.84, "followed_high": 1.0,
+             "flipped": 0.05, "flipped_low": 0.0, "flipped_high": 0.12,
+             "by_type": {"tRNA": 0.975}}  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
     for stage in ("04_train_stage1", "05_train_stage2"):
         steps = [{"step": s, "epoch": s // 20, "loss": 3 / (1 + s / 9), "lr": min(s, 9) / 9e3}
@@ -71,6 +74,14 @@ def _by_identity(run: str, seed: int) -> pd.DataFrame:
     ids = asked.rna_id.unique()
     nearest = pd.Series(rng.uniform(0.3, 0.7, len(ids)), ids)
     return identity.score_table(samples, asked, nearest, 200, seed)
+
+
+@functools.cache
+def _by_split(run: str, seed: int) -> pd.DataFrame:
+    samples = _rows(run, np.random.default_rng(seed))[1]
+    tax = leakage.compared({"cluster": samples}, 200, seed)
+    anew = samples[samples.model == leakage.FLOOR]
+    return leakage.both(tax, leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 200, seed))
 
 
 @functools.cache

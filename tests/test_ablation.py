@@ -1,5 +1,6 @@
 """The ablation's glue: journalled answers, controls, samples; copies come out as copies."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pandas as pd
@@ -95,6 +96,40 @@ def test_models_controls_and_floors_come_out_as_what_they_are(world):
     assert not any(metric.startswith("S_") for metric in ids)
 
 
+def near(a: str, b: str) -> float:
+    """Cosine of the 5-mer counts, letter by letter."""
+    one, two = (Counter(s[i : i + 5] for i in range(len(s) - 4)) for s in (a, b))
+    lengths = [sum(n * n for n in counts.values()) ** 0.5 for counts in (one, two)]
+    return sum(one[word] * two[word] for word in one) / (lengths[0] * lengths[1] or 1)
+
+
+def test_models_that_copy_score_what_their_floors_score(world):
+    """One that always gives the commonest answer, and one that gives the nearest RNA's."""
+    train = world.pairs.merge(world.rnas[world.rnas.split == "train"][["rna_id", "sequence"]])
+    said = {"constant": [], "copyist": []}
+    for row in world.asked.itertuples():
+        same = RELATIONS[row.relation].questions if row.form == "open" else [row.question]
+        known = train[train.question.isin(same)]
+        naming = known[~known.answer.isin([r.unknown for r in RELATIONS.values()])]
+        chosen = naming if row.form == "open" and len(naming) else known
+        said["constant"].append(chosen.answer.value_counts().sort_index().idxmax())
+        likeness = [round(near(row.sequence, s), 5) for s in known.sequence]
+        said["copyist"].append(known.answer.iloc[likeness.index(max(likeness))])
+    answers = [all_answers(world)]
+    for name, texts in said.items():
+        found = [Answer(text, 1, "eos") for text in texts]
+        answers.append(ablation.frame(world.run, world.asked, name, found))
+    samples, ids, _ = ablation.score(pd.concat(answers), world.asked, world.pairs, ())
+    table = bounds.score_table(samples, world.asked, ids, 50, 0).drop(columns=["run", "source"])
+    for model, floor in (("constant", "floor.most_common"), ("copyist", "floor.nearest")):
+        one, other = (table[table.model == name] for name in (model, floor))
+        pd.testing.assert_frame_equal(
+            one.assign(model="").reset_index(drop=True),
+            other.assign(model="").reset_index(drop=True),
+        )
+        assert 0 < len(one) and len(set(one[one.metric.str.startswith("fact")].value)) > 1
+
+
 def test_sample_takes_whole_rnas(world):
     assert ablation.sample(world.asked, 0) is world.asked
     few = ablation.sample(world.asked, 4)
@@ -116,6 +151,8 @@ def test_minimal_pairs_follow_or_flip(world):
     assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
     shares = ablation.shares(table, n=100)
     assert (shares["n"], shares["followed"], shares["flipped"]) == (2, 0.5, 0.5)
+    ends = [shares[f"{name}_{end}"] for name in ("followed", "flipped") for end in ("low", "high")]
+    assert ends == [0, 1, 0, 1]  # two RNAs, one of each: a draw has both, or one of them twice
     assert shares["by_type"] == {"C_D_box_snoRNA": 1, "H_ACA_box_snoRNA": 0}
     assert ablation.shares(table.head(0)) == {}
 

@@ -75,6 +75,8 @@ def test_texts_and_words_are_asked_once_together_and_counted():
     assert found.iloc[3, 1:].tolist() == [0, 0, 0], "a text without words has none to match"
     assert scorer.definition["empty_texts"] == 1 and scorer.definition["cut_texts"] == 1
     assert {"cos", "words", "model"} <= set(scorer.definition)
+    scorer.score(["a"], ["b"])
+    assert scorer.definition["empty_texts"] == 0, "a call counts its own texts"
     assert Cosine(Known()).score([""], [""]).iloc[0].tolist() == [0, 0, 0, 0]
 
 

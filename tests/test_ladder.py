@@ -149,3 +149,15 @@ def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
     )
     assert "rougeL" in said[0].partition("preferred to the paraphrase by ")[2]
     assert "not told from" not in said[0]
+
+
+def test_where_nothing_climbs_nothing_is_said(asked, pairs):
+    closed = climb(asked.assign(form="closed"), pairs)
+    samples, _, definitions = ablation.score(closed, asked, pairs, ())
+    assert len(closed) == len(samples) == 0 and definitions == {}
+    assert noticed(samples).empty and ladder.findings(noticed(samples)) == []
+
+
+def test_questions_in_free_words_climb_no_ladder_of_templates(asked, pairs):
+    free = asked.assign(relation="dictionary.disease")
+    assert len(climb(free, pairs)) == 0

@@ -54,7 +54,7 @@ def test_the_report_is_the_same_bytes_twice_and_no_part_of_the_stage(fake):
     assert {path.relative_to(fake).as_posix() for path in written} == {
         "report.html", *(f"tables/{name}.tex" for name in (
             "facts", "strata", "place", "differences", "identity", "identity_local", "variants", "local_types", "rouge", "semantic", "confusion",
-            "minimal_pairs", "all_tables")),
+            "minimal_pairs", "leakage", "all_tables")),
     }  # fmt: skip
     assert {path: path.read_bytes() for path in report_files.write("fake")} == first
     assert stages.outputs(fake) == before and stages.is_fresh("fake", "06_ablations") is None
@@ -69,7 +69,7 @@ def test_the_page_says_what_the_files_say(fake):
         assert sentence in page.text
     told = ["160 test questions about 40 RNAs", "the generated miniature world", "a <mean>",
             f"{found.value('IT', 'rougeL'):.4f}", "ROUGE-1 (paper)", "0" * 64, "1" * 64,
-            "What type of RNA is the RNA?", "of 3 trainings", "The RNA is | a tRNA.", "isotype", "python 3.11",
+            "0.93 [0.84, 1.00]", "What type of RNA is the RNA?", "of 3 trainings", "The RNA is | a tRNA.", "isotype", "python 3.11",
             results.bounded(found, "IT", "fact.all", "held_out")]  # fmt: skip
     for words in told:
         assert words in page.text, words
@@ -208,7 +208,7 @@ def test_a_run_of_an_older_version_has_its_report(fake):
 def test_the_command_says_where_the_report_is(rnagpt, fake):
     code, said, _ = rnagpt("report", "--run", "fake")
     assert code == 0 and f"{paths.shown(fake / 'report.html')}: the report" in said
-    assert "tables/: 13 LaTeX files" in said
+    assert "tables/: 14 LaTeX files" in said
     code, _, said = rnagpt("report", "--run", "absent")
     assert code == 2 and "absent/06_ablations has no scores" in said
 

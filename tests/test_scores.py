@@ -149,3 +149,57 @@ def test_an_entity_may_hold_a_negation_or_a_full_stop():
     species = "What species does this RNA belong to?"
     assert scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
     assert not scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
+
+
+FREE = "What does the RNA promote in glioma?"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "expected"),
+    [
+        (FREE, "In glioma it promotes angiogenesis.", ("dictionary.process", "angiogenesis")),
+        (FREE, "It promotes angiogenesis and cell growth.", (None, None)),
+        (FREE, "It does not promote angiogenesis.", (None, None)),
+        (FREE, "What it promotes is not known.", ("dictionary.", "unknown")),
+        ("Which gene does it silence?", "The RNA silences PTEN.", ("dictionary.molecule", "pten")),
+        (DISEASE, "The RNA is associated with glioma.", ("disease", "glioma")),
+    ],
+)
+def test_questions_in_free_words_have_the_dictionarys_fact(question, reference, expected):
+    assert scores.wanted(question, reference, "open") == expected
+
+
+def test_closed_questions_in_free_words_have_no_entity():
+    assert scores.wanted("Does it promote angiogenesis?", "Yes, it does.", "closed")[1] is None
+
+
+@pytest.mark.parametrize(
+    ("prediction", "value"),
+    [
+        ("It promotes angiogenesis.", 1.0),
+        ("In glioma, Angiogenesis is promoted by PTEN.", 1.0),  # a claim of another kind
+        ("It promotes angiogenesis and apoptosis.", 0.0),
+        ("It does not promote angiogenesis.", 0.0),
+        ("It promotes glioma.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind(prediction, value):
+    reference = "In glioma it promotes angiogenesis."
+    relation, entity = scores.wanted(FREE, reference, "open")
+    asked = row(FREE, reference, entity, relation=relation)
+    assert scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+    lost = row(FREE, reference, entity, relation=relation, decidable=False)
+    assert scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
+    assert scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
+    assert scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
+
+
+def test_how_many_facts_there_are_to_check_is_told():
+    asked = [(FREE, "It promotes angiogenesis."), (FREE, "A lot."), (DISEASE, "… glioma.")]
+    asked.append((DISEASE, "The RNA is associated with glioma."))
+    table = pd.DataFrame(asked, columns=["question", "reference"]).assign(form="open")
+    about = [scores.wanted(*one, "open") for one in asked]
+    table["relation"], table["entity"] = zip(*about, strict=True)
+    assert scores.told(table).startswith("2 of 4 open questions have a reference")
+    assert "(1 in words of their own, by the dictionary)" in scores.told(table)
