@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from rnagpt_lib import markdown
+from rnagpt_lib import markdown, ratings
 from rnagpt_lib.beside import article, percent
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta_lines import printable
@@ -86,9 +86,9 @@ def _tsv(rows: Iterable[dict]) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    text = one_line(str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    """A cell that no spreadsheet takes for a formula, and no reader for the start of a quotation."""
+    text = ratings.escaped(one_line(str(value)))
+    return f"'{text}" if text.startswith('"') else text
 
 
 def _markdown(rows: Iterable[dict]) -> Iterator[str]:

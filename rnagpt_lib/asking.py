@@ -167,22 +167,22 @@ class _Partial:
         self.path = path
         self.ends: list[int] = []  # byte offset behind each line
         head = json.dumps({"key": key}).encode() + b"\n"
-        if path.is_file() and not force:
-            self._adopt(head)
+        if path.is_file():
+            self._adopt(head, force)
         if not self.ends:
             path.write_bytes(head)
             self.ends = [len(head)]
 
-    def _adopt(self, head: bytes) -> None:
-        """Keep whole lines; what a kill left of a line goes."""
+    def _adopt(self, head: bytes, force: bool) -> None:
+        """Keep whole lines; what a kill left of a line goes, and with ``force`` another call's."""
         with self.path.open("rb+") as file:
             first = file.readline()
-            if first != head and not file.readline().endswith(b"\n"):
-                return  # no answer stands in it
+            if first != head and (force or not file.readline().endswith(b"\n")):
+                return  # no answer stands in it, or none that is wanted
             if first != head:
                 raise InputError(
                     f"{shown(self.path)} is of a call with another model, file, question or "
-                    "option; give that call again to finish it, or --force to begin anew"
+                    "option; give that call again to finish it, or --force to drop its answers"
                 )
             self.ends = [len(first)]
             for line in file:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnagpt_lib import fasta, relations, sequences
@@ -71,7 +72,8 @@ def read(path: Path) -> Side:
 
 def _usable(where: str, fields: dict, left_out: list[tuple[str, str]]) -> Iterator[tuple]:
     """The record, if it is one."""
-    name = str(fields.get("id") or where)
+    given = fields.get("id")
+    name = where if given in (None, "") else str(given)
     for field in ("question", "answer"):
         if not fields[field].strip():
             left_out.append((where, f"the {field} is empty; write one, or take the record out"))
@@ -150,15 +152,30 @@ def _json(path: Path) -> tuple[pd.DataFrame, str]:
                     f"{path}, line {number}: {field!r} is no text; write one text, and a line for "
                     "each answer"
                 )
-    return pd.DataFrame([*lines.values()], index=[*lines]), "line"
+    # as objects: a number that other lines lack would become 1.0
+    return pd.DataFrame([*lines.values()], index=[*lines], dtype=object), "line"
 
 
 def _parquet(path: Path) -> tuple[pd.DataFrame, str]:
     try:
         there = pq.read_schema(path).names
         wanted = [name for name in there if name.strip().lower() in COLUMNS + IDS]
-        rows = pq.read_table(path, columns=wanted).to_pandas()
+        table = pq.read_table(path, columns=wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is no readable parquet table ({error}); write it anew") from None
-    rows.index = range(1, len(rows) + 1)
-    return rows, "row"
+    columns = {name: _texts(path, name, table[name]) for name in wanted}
+    return pd.DataFrame(columns, range(1, len(table) + 1), dtype=object), "row"
+
+
+def _texts(path: Path, name: str, column: pa.ChunkedArray) -> list[str]:
+    """The values as texts; "" where there is none. Whole numbers stay whole: 1 is "1" in a column
+    that has gaps, and is a float for that reason, too."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    try:
+        return pc.fill_null(column.cast(pa.string()), "").to_pylist()
+    except pa.ArrowException:
+        raise InputError(
+            f"{path}: the column {name!r} holds {column.type}, which is no text; write one text in "
+            "each row, and a row for each answer"
+        ) from None

@@ -6,6 +6,7 @@ import click
 
 from rnagpt_lib import cli_chat, cli_files, cli_runs, cli_train
 from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.fasta_lines import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,10 +36,21 @@ for command in (
 def main() -> None:
     """Entry point: input errors are one sentence and exit code 2, failures 1, Ctrl-C 130."""
     try:
-        commands()
+        sys.exit(commands(standalone_mode=False) or 0)
     except InputError as error:
-        click.echo(f"rnagpt: {error}", err=True)
+        click.echo(f"rnagpt: {_lines(error)}", err=True)
         sys.exit(2)
     except NotebookFailed as error:
-        click.echo(f"rnagpt: {error}", err=True)
+        click.echo(f"rnagpt: {_lines(error)}", err=True)
         sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("rnagpt: stopped", err=True)
+        sys.exit(130)
+
+
+def _lines(error: Exception) -> str:
+    """Its text without what a terminal obeys: a message may quote a file of anybody's."""
+    return "\n".join(map(printable, str(error).split("\n")))

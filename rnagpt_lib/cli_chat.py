@@ -103,6 +103,8 @@ def _questions(given: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
             lines += file.read_text("utf-8-sig").splitlines()
         except UnicodeDecodeError:
             raise InputError(f"{file} is no text; write a question a line, in UTF-8") from None
+    if any("\ud800" <= c <= "\udfff" for line in lines for c in line):  # bytes of the command line
+        raise InputError("a question is no text in UTF-8; type it anew, or put it into a file")
     lines = [line.strip() for line in lines]
     asked = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not asked:
@@ -187,9 +189,9 @@ def _stopping(out: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = (
-            f"; the answers so far are in {out}.partial, and the same call goes on" if out else ""
-        )
+        partial = Path(f"{out}.partial")
+        there = out and partial.is_file()
+        kept = f"; the answers so far are in {partial}, and the same call goes on" if there else ""
         click.echo(f"rnagpt: stopped{kept}", err=True)
         sys.exit(130)
 

@@ -16,11 +16,15 @@ from rnagpt_lib import dictionary, facts, relations
 from rnagpt_lib.beside import Entry, Neighbour, listed, percent
 from rnagpt_lib.evidence import Finder, claimed
 from rnagpt_lib.relations import CATEGORICAL, RELATIONS
+from rnagpt_lib.rna_types import same
 from rnagpt_lib.scores import SENTENCES, lexicon, named, yes_or_no
 from rnagpt_lib.world_entries import WORLD_IDS
 
 NOUNS = {"rna_type": "type", "species": "species", "family": "family"}
-GENERIC = {"rna", "ncrna", "misc rna", "other"}  # types that contradict no other
+HEDGES = re.compile(
+    r"\b(may|might|could|maybe|perhaps|possibly|presumably|probably|likely|seems?|appears?|think)\b",
+    re.IGNORECASE,
+)
 # Kinds of statements
 OTHER, FIELD, ANNOTATED, NEAR = "other", "field", "annotated", "near"
 SPECIES, FAR, UNFOUND = "species", "far", "unfound"
@@ -112,7 +116,8 @@ class Checker:
         entity = relations.asked_entity(question)
         if relations.relation_of(question) != field:
             return Claim(self._in_passing(field, answer), set())
-        said = claimed(answer, lambda sentence: self._values(field, sentence))
+        sure = " ".join(s for s in SENTENCES.split(answer) if not HEDGES.search(s))
+        said = claimed(sure, lambda sentence: self._values(field, sentence))
         word = yes_or_no(answer) if entity else None
         yes, no = ({entity.casefold()} if word == which else set() for which in ("yes", "no"))
         return Claim(said | yes, no)
@@ -208,18 +213,6 @@ def _against_annotation(question: str, answer: str, found: Retrieved) -> Iterato
         yield Statement(ANNOTATED, text)
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two RNA types, or other values, do not exclude each other.
-
-    >>> same("snoRNA", "C_D_box_snoRNA"), same("ncRNA", "tRNA"), same("tRNA", "rRNA")
-    (True, True, False)
-    """
-    words = [re.findall(r"[^\W_]+", each.casefold()) for each in (one, other)]
-    if any(" ".join(each) in GENERIC for each in words):
-        return True
-    return set(words[0]) <= set(words[1]) or set(words[1]) <= set(words[0])
-
-
 def _any_same(some: Iterable[str], others: Iterable[str]) -> bool:
     return any(same(one, other) for one in some for other in others)
 
@@ -256,7 +249,9 @@ def _other_than_types(sentence: str) -> set[str]:
 
 
 def _types(sentence: str) -> set[str]:
-    return {m.name for m in dictionary.mentions(sentence) if m.kind == "rna_type"}
+    """But not the second half of a name with a hyphen, as in "transfer-messenger RNA"."""
+    found = (m for m in dictionary.mentions(sentence) if m.kind == "rna_type")
+    return {m.name for m in found if sentence[: m.start][-1:] != "-"}
 
 
 def _spelling(groups: Sequence[Sequence[str]]) -> dict[str, str]:

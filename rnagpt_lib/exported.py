@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from rnagpt_lib import __version__, export_place
+from rnagpt_lib import __version__, export_place, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json, sha256, visible
 from rnagpt_lib.model import Config
@@ -23,6 +23,13 @@ MADE_BY = "rnagpt export-model"
 NAMES = ("MA", "IT")
 LLM = "llm"
 OWN_WORDS = ("README", "LICENSE", "NOTICE")  # its owner's to write; no model is made of them
+
+
+def folder_of(name: str | Path) -> Path:
+    """Where an exported model is: beside who asks, as ``rnagpt export-model`` writes it, else in
+    the project."""
+    here = Path(name).expanduser()
+    return here.absolute() if here.is_dir() else paths.from_root(name)
 
 
 def check(folder: Path) -> str:

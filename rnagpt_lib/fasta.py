@@ -77,7 +77,8 @@ def stream_fasta(source: str | Path, refused: dict[str, str] | None = None) -> I
         except InputError as error:
             if refused is None:
                 raise InputError(f"{where}, record {name!r} (line {entry.line}): {error}") from None
-            refused[name] = f"line {entry.line}: {error}"
+            key = name if name not in refused else f"{name} (line {entry.line})"
+            refused[key] = f"line {entry.line}: {error}"
             continue
         yield Record(name, description, sequence, entry.line, entry.dna)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from rnagpt_lib import checkpoints, decoding, exported, paths
+from rnagpt_lib import checkpoints, decoding, exported
 from rnagpt_lib.decoding import Keep, Rna
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
@@ -152,11 +152,11 @@ def _trained(run: str, stage: str) -> Path:
 
 
 def _exported(model: str) -> Path:
-    folder = paths.from_root(model)
+    folder = exported.folder_of(model)
     if not folder.is_dir():
         raise InputError(
             f"model {model!r} is unknown; models are {', '.join(MODELS)}, or the folder of an "
-            f"exported one, and {paths.shown(folder)} is none"
+            f"exported one, and there is none at {folder} or {Path(model).expanduser().absolute()}"
         )
     return folder
 

@@ -40,6 +40,7 @@ from rnagpt_lib.results import (
     TRAININGS,
     Results,
     figure_folder,
+    is_reference,
     load,
 )
 from rnagpt_lib.stages import stage_folder
@@ -164,7 +165,7 @@ def draw(run: str = "reference") -> list[Path]:
     drawn = [save(make(results), name, results) for name, make in figures.items()]
     for path in drawn:
         print(f"{paths.shown(path)} (.pdf, .json)")
-    if run == "reference":
+    if is_reference(run):
         print(f"{paths.shown(report.render_readme(run))}: tables rendered again")
     return drawn
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rnagpt_lib import paths, plots, report_latex, report_page, report_tables, source_tables
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, replacing
+from rnagpt_lib.files import read_json, replacing, writing
 from rnagpt_lib.results import SCORES, STAGE, Results, load
 from rnagpt_lib.stages import PARAMS, REPORT, TABLES, stage_folder
 
@@ -23,9 +23,11 @@ def write(run: str) -> list[Path]:
     tables = report_tables.tables(found, others)
     figures = {name: plots.png(draw(found)) for name, draw in plots.drawable(found).items()}
     path = found.folder / REPORT
-    with replacing(path) as temporary:
-        temporary.write_text(report_page.render(found, tables, figures, notes), "utf-8")
-    return [path, *report_latex.write(found.folder / TABLES, run, tables)]
+    page = report_page.render(found, tables, figures, notes)
+    with writing(path, "make the run's folder writable, or copy the run"):
+        with replacing(path) as temporary:
+            temporary.write_text(page, "utf-8")
+        return [path, *report_latex.write(found.folder / TABLES, run, tables)]
 
 
 def beside(found: Results) -> tuple[list[Results], list[str]]:

@@ -3,6 +3,7 @@ the paper's values beside, facts, strata, differences. Loads no model.
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,14 @@ def annotations_table(results: Results) -> pd.DataFrame:
 
 def figure_folder(run: str) -> Path:
     """Where a run's figures are: ``figures/`` for the reference run, else its own folder."""
-    return paths.figures() if run == "reference" else stage_folder(run, STAGE) / "figures"
+    return paths.figures() if is_reference(run) else stage_folder(run, STAGE) / "figures"
+
+
+def is_reference(run: str) -> bool:
+    """Whether it is the project's own reference run, which figures and README are of; one of that
+    name in another folder of runs (``RNAGPT_RUNS``) is a run like any other."""
+    own = paths.runs() == paths.root() / "runs" or "RNAGPT_FIGURES" in os.environ
+    return run == "reference" and own
 
 
 def rouge_table(results: Results) -> pd.DataFrame:

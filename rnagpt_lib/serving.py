@@ -212,7 +212,7 @@ def load(
     ``llm``, ``encoder``: as of ``generate.load_model``, which raises InputError for the same
     reasons; and so does a model whose adapters are not merged, as no server could answer for it.
     """
-    folder = paths.from_root(folder)
+    folder = exported.folder_of(folder)
     exported.check(folder)
     config = Config(**read_json(folder / "config.json"))
     if config.train != "projection":
@@ -233,7 +233,9 @@ def name_of(config: Config) -> str:
 
 def command(llm: str, config: Config) -> str:
     """The line that serves the LLM at ``llm``, a folder or an id of the hub."""
-    words = ["vllm", "serve", llm.removeprefix(base_llm.HUB).partition("@")[0]]
+    name, _, revision = llm.removeprefix(base_llm.HUB).partition("@")
+    pinned = ["--revision", revision, "--tokenizer-revision", revision] if revision else []
+    words = ["vllm", "serve", name, *pinned]
     words += ["--served-model-name", name_of(config), "--enable-prompt-embeds"]
     return shlex.join([*words, "--dtype", DTYPES[config.precision]])
 

@@ -1,12 +1,16 @@
 """``rnagpt chat``: a conversation in a terminal, or over a pipe. Nothing foreign reaches it raw."""
 
+import io
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
+
+with suppress(ImportError):
+    import readline  # noqa: F401  lines of over 4,095 letters, and arrow keys
 
 from rnagpt_lib import generate, lookup, transcript
 from rnagpt_lib.answer_files import STATEMENT, one_line, retrieved
@@ -73,6 +77,10 @@ class Terminal:
                 self._do(line)
             except InputError as error:
                 print(f"! {one_line(str(error))}")
+            except KeyboardInterrupt:
+                print("\n[stopped]")
+            except Exception as error:  # what was said is worth more than a traceback
+                print(f"! {type(error).__name__}: {one_line(str(error))}")
 
     def _do(self, line: str) -> None:
         if not line.startswith("/"):
@@ -103,8 +111,11 @@ class Terminal:
                     print(_safe(piece), end="", flush=True)
             turn = self.session.turns[-1]
             print({"cancelled": " [stopped]", "length": " [cut]"}.get(turn.stop_reason, ""))
-        beside = self._beside(turn)
-        self.said[-1].add(self.session, turn, beside)
+        beside = None
+        try:
+            beside = self._beside(turn)
+        finally:
+            self.said[-1].add(self.session, turn, beside)
         _show(beside)
 
     def _beside(self, turn: Turn) -> Beside | None:
@@ -196,6 +207,8 @@ class Terminal:
 def _lines() -> Iterator[str]:
     """What is typed, line by line, without empty ones."""
     prompt = "> " if sys.stdin.isatty() else ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a line in another encoding is a line
     while True:
         try:
             line = input(prompt).strip()

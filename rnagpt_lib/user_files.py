@@ -176,6 +176,13 @@ def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]
             continue
         try:
             record = json.loads(line)
+            if "\\u" in line:
+                json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{path}, line {number}: half a character, as \\ud800, is no text; write the "
+                "character itself"
+            ) from None
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}, line {number}: no valid JSON ({error.msg}); write one object on each "

@@ -232,7 +232,7 @@ def hostile_rows() -> list[dict]:
     found = {"statements": [HOSTILE], "neighbours": [near]}
     row = {"id": HOSTILE, "line": 1, "nt": 9, "question": HOSTILE, "answer": HOSTILE}
     row |= {"stop_reason": "eos", "model": "IT", "retrieved": found, "notes": [HOSTILE]}
-    return [row, {"id": "=1+1", "line": 3, "refused": HOSTILE}]
+    return [row, {"id": "=1+1", "line": 3, "refused": HOSTILE}, {"id": '"c', "refused": "x"}]
 
 
 def test_no_text_acts_in_any_form(tmp_path):
@@ -241,13 +241,16 @@ def test_no_text_acts_in_any_form(tmp_path):
     text = (tmp_path / "a.md").read_text()
     assert "<script" not in text and "\x1b" not in text
     assert not re.search(r"(?<!\\)\]\(", text), "a link"
-    assert "\n# head" not in text and text.count("\n## ") == 2
+    assert "\n# head" not in text and text.count("\n## ") == 3
     assert [
         json.loads(x) for x in (tmp_path / "a.jsonl").read_text().splitlines()
     ] == hostile_rows()
     table = pd.read_csv(tmp_path / "a.tsv", sep="\t", dtype=str, keep_default_na=False)
-    assert list(table.columns) == list(answer_files.COLUMNS) and len(table) == 2
-    assert table.id.tolist()[1] == "'=1+1" and "\x1b" not in (tmp_path / "a.tsv").read_text()
+    assert list(table.columns) == list(answer_files.COLUMNS) and len(table) == 3
+    assert (
+        table.id.tolist()[1:] == ["'=1+1", "'\"c"]
+        and "\x1b" not in (tmp_path / "a.tsv").read_text()
+    )
     assert not any("\x1b" in line or "\n" in line for line in answer_files.shown(hostile_rows()))
 
 
@@ -267,3 +270,17 @@ def test_markdown_lists_the_same_neighbours_once(tmp_path):
     listed = [[line for line in each.splitlines() if line[:1] == "-"] for each in answers]
     assert [len(lines) for lines in listed] == [2, 1, 1, 0, 1]
     assert listed[1] == [answer_files.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]
+
+
+def test_a_call_that_replaces_a_file_goes_on_too(chat, fasta, tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "CHUNK", 2)
+    out, asker = tmp_path / "out.jsonl", Asker(ASKED, chat)
+    ask_file(asker, fasta, out)
+    whole = out.read_bytes()
+    out.write_text("an older one")
+    partial = asking._Partial(out.with_name("out.jsonl.partial"), asker.key(fasta), True)
+    partial.add(asker.rows(list(asking.stream_records(fasta))[:2]))
+    told = ask_file(asker, fasta, out, force=True)
+    assert told["kept"] > 0 and out.read_bytes() == whole
+    asking._Partial(out.with_name("out.jsonl.partial"), "another key", True).add([{"id": "x"}])
+    assert ask_file(asker, fasta, out, force=True)["kept"] == 0 and out.read_bytes() == whole

@@ -411,3 +411,13 @@ def test_help_helps(rnagpt):
     said = " ".join(rnagpt("audit", "--help")[1].split())
     for words in (".parquet", "'>id answer'", "--force", "IUPAC", "80 % identity"):
         assert words in said
+
+
+def test_the_most_common_answer_may_say_that_none_is_known():
+    """Not the ablation's floor, which names something: a constant that is right is the best one."""
+    rng = random.Random(13)
+    none, one = "No disease association of the RNA is known.", "The RNA is associated with glioma."
+    train = records(100, rng).assign(answer=[none, none, none, none, one] * 20)
+    train["question"] = "Which disease is the RNA associated with?"
+    test = train.head(10)
+    assert set(audit_baselines.answers(train, test)["floor.most_common"]) == {none}

@@ -118,3 +118,46 @@ def test_the_real_set_is_read_with_its_letters(shared):
     side = audit_files.read(shared / "nrc" / "dataset_Rfam_6320_13classes.fasta")
     assert len(side.rows) == 6320 and side.rows.answer.nunique() == 13 and not side.left_out
     assert set("".join(side.rows.sequence)) > set("ACGUNRYKMSW")
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [
+        (pd.Series([1, 2, None], dtype="Int64"), ["1", "2"]),
+        (pd.Series([1.0, 2.0, float("nan")]), ["1", "2"]),
+        (pd.Series([0.5, 2.25, None]), ["0.5", "2.25"]),
+        (pd.Series([True, False, None], dtype="boolean"), ["true", "false"]),
+        (pd.Series(["tRNA", "5S", None], dtype="category"), ["tRNA", "5S"]),
+    ],
+)
+def test_labels_with_gaps_are_those_of_a_column_without(answers, read, tmp_path):
+    side = audit_files.read(written(tmp_path, ".parquet", ROWS.assign(answer=answers)))
+    assert side.rows.answer.tolist() == read and [where for where, _ in side.left_out] == ["row 3"]
+
+
+def test_a_column_of_lists_is_refused(tmp_path):
+    path = written(tmp_path, ".parquet", ROWS.assign(answer=[["a"], ["b"], []]))
+    with pytest.raises(InputError, match="'answer' holds list.*one text in each row"):
+        audit_files.read(path)
+
+
+def test_numbers_as_ids_stay_what_they_are(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"sequence": "ACGU", "answer": "a"} | given for given in ({"id": 0}, {}, {"id": 7})]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert audit_files.read(path).rows.id.tolist() == ["0", "line 2", "7"]
+
+
+def test_half_a_character_is_refused(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"sequence": "ACGU", "answer": "a\\ud83d\\ude00"}\n{"sequence": "ACGU", "answer": "\\ud800"}'
+    )
+    with pytest.raises(InputError, match=r"x.jsonl, line 2: half a character"):
+        audit_files.read(path)
+
+
+def test_each_fasta_record_that_is_left_out_counts(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text(">a t\nACGU\n>p t\nMEF\n>p t\nMEL\n")
+    assert len(audit_files.read(path).left_out) == 2

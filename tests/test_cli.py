@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rnagpt_lib import execute, plots, profiles, report
+from rnagpt_lib import execute, paths, plots, profiles, report
 from rnagpt_lib.errors import InputError, NotebookFailed
 from rnagpt_lib.stages import STAGES
 
@@ -37,7 +37,8 @@ def test_values_may_look_like_options(rnagpt, calls):
     assert calls[0][1]["parameters"] == {"RATE": "-1", "NAME": "--x"}
 
 
-def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls):
+def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls, monkeypatch):
+    monkeypatch.setenv("RNAGPT_FIGURES", str(paths.root() / "figures"))
     code, out, _ = rnagpt("demo", "--profile", "reference", "-p", "SEED", "1")
     assert code == 0
     assert calls == [
@@ -143,3 +144,19 @@ def test_help_loads_no_heavy_library():
     code = "import sys, rnagpt_lib.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "papermill", "pandas"} & set(done.stdout.split())
+
+
+def test_ctrl_c_anywhere_has_the_shells_code(rnagpt, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plots, "draw", stopped)
+    code, _, said = rnagpt("figures", "--run", "a")
+    assert code == 130 and "stopped" in said and "Traceback" not in said
+
+
+def test_what_a_file_says_reaches_the_terminal_as_text_alone(rnagpt, tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("seq\tan\x1b]0;pwned\x07swer\nACGU\ta\n")
+    code, _, said = rnagpt("audit", path, path)
+    assert code == 2 and "sequence" in said and "\x1b" not in said and "\x07" not in said

@@ -1,7 +1,10 @@
 """``rnagpt ask`` and ``rnagpt chat``, on a run with a tiny model."""
 
+import contextlib
 import io
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -183,3 +186,57 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(run):
     guard.cancel()
     assert "[stopped]" in said and "Ctrl-C stops an answer" in said and "Traceback" not in error
     assert child.returncode == 0
+
+
+def test_what_fails_behind_an_answer_ends_neither_the_chat_nor_the_transcript(
+    rnagpt, run, tmp_path, monkeypatch
+):
+    kept, faults = tmp_path / "said.json", [KeyboardInterrupt(), RuntimeError("out of memory")]
+
+    def beside(self, turn):
+        raise faults.pop(0)
+
+    monkeypatch.setattr(terminal.Terminal, "_beside", beside)
+    said = talk(monkeypatch, rnagpt, [WHAT, "Why?", f"/save {kept}"], "--run", run,
+                "--sequence", RNA, "--max-new-tokens", 2)  # fmt: skip
+    assert "[stopped]" in said and "! RuntimeError: out of memory" in said
+    [one] = json.loads(kept.read_text())["conversations"]
+    assert [turn["question"] for turn in one["turns"]] == [WHAT, "Why?"]
+
+
+def test_a_line_in_another_encoding_is_a_line(monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO("Was für eine?\n/quit\n".encode("cp1252")), "utf-8")
+    monkeypatch.setattr(sys, "stdin", pipe)
+    assert list(terminal._lines()) == ["Was f\ufffdr eine?", "/quit"]
+
+
+def test_a_question_of_broken_bytes_is_refused(rnagpt, run):
+    code, _, said = rnagpt("ask", "--run", run, "--sequence", RNA, "--question", "What\udcff?")
+    assert code == 2 and "no text in UTF-8" in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="another terminal")
+def test_a_pasted_sequence_is_read_whole():
+    """A terminal of its own cuts lines at 4,095 letters."""
+    code = (
+        "from rnagpt_lib import terminal; print('READ', len(next(terminal._lines())), flush=True)"
+    )
+    main, side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=side, stdout=side, stderr=side, cwd=paths.root()
+    )
+    guard = threading.Timer(120, child.kill)
+    guard.start()
+    os.close(side)
+    seen = b""
+    while b"> " not in seen:
+        seen += os.read(main, 1024)
+    writer = threading.Thread(target=os.write, args=(main, b"/rna " + b"ACGU" * 1500 + b"\n"))
+    writer.start()
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(main, 4096):
+            seen += piece
+    guard.cancel()
+    assert b"READ 6005" in seen
+    writer.join()
+    os.close(main)

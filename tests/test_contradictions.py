@@ -77,6 +77,8 @@ def test_another_type_than_the_field_says(world):
         (TYPE, "It is not a tRNA."),
         (TYPE, "It is not a tRNA but a pre_miRNA."),
         (TYPE, "The type of the RNA is unknown."),
+        (TYPE, "Not sure. It could be a TRNA, though."),
+        (TYPE, "I think it may be a tRNA fragment."),
         (TYPE, "It is a pre_miRNA, unlike a tRNA."),
         (TYPE, ""),
         ("Is the RNA of the type tRNA?", "No, the RNA is not of the type tRNA."),
@@ -99,7 +101,7 @@ def test_no_false_alarm(world, real, question, answer):
     "question, answer",
     [
         (TYPE, "It is a tRNA."),
-        (TYPE, "Not sure. It could be a TRNA, though."),
+        (TYPE, "Not sure. It is a TRNA, though."),
         ("Is the RNA of the type tRNA?", "Yes."),
         ("Is the RNA of the type tRNA?", "yes, the RNA is of the type tRNA."),
         ("Is the RNA of the type pre_miRNA?", "No, the RNA is not of the type pre_miRNA."),
@@ -117,6 +119,15 @@ def test_real_texts_name_types_in_other_words(real):
         assert kinds(real, TYPE, answer, PRE_MIRNA) == ["field"]
     for answer in ("It is a microRNA precursor (pre-miRNA).", "A microRNA.", "A non-coding RNA."):
         assert not kinds(real, TYPE, answer, PRE_MIRNA)
+    for own, answer in (
+        ("piRNA", "A piwi-interacting RNA."), ("SRP_RNA", "It is the 7SL RNA."),
+        ("tmRNA", "It is a transfer-messenger RNA."), ("guide_RNA", "A gRNA."),
+        ("vault_RNA", "A vtRNA."), ("precursor_RNA", "It is a pre-miRNA."),
+        ("RNase_P_RNA", "It is a ribozyme."),
+        ("scaRNA", "It is a small nucleolar RNA."),
+    ):  # fmt: skip
+        assert not kinds(real, TYPE, answer, found(entry(rna_type=own), near())), own
+    assert kinds(real, TYPE, "An mRNA.", found(entry(rna_type="tmRNA"), near())) == ["field"]
     snorna = found(entry(rna_type="C_D_box_snoRNA"), near())
     assert not kinds(real, TYPE, "It is a small nucleolar RNA.", snorna)
 
@@ -125,6 +136,7 @@ def test_real_texts_name_types_in_other_words(real):
     "one, other, expected",
     [
         ("snoRNA", "C_D_box_snoRNA", True), ("lncRNA", "antisense_lncRNA", True),
+        ("ribozyme", "RNase_P_RNA", True), ("ribozyme", "tRNA", False), ("piRNA", "piwi-interacting RNA", True),
         ("misc_RNA", "tRNA", True), ("RNase_P_RNA", "RNase_MRP_RNA", False),
         ("tRNA", "rRNA", False), ("mir-1", "mir-10", False), ("Minia tertia", "minia_TERTIA", True),
     ],

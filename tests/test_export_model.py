@@ -261,6 +261,15 @@ def test_every_export_of_the_miniature_is_known_as_such(shipped, reference, name
     assert load_model(model=str(shipped[name])).miniature
 
 
+def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
+    monkeypatch.chdir(tmp_path)
+    assert rnagpt("export-model", "w", "my-model")[0] == 0
+    assert load_model(model="my-model", **tiny).name == "IT"
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match="is unknown.*there is none at .*/my-model or /my-model"):
+        load_model(model="my-model")
+
+
 def test_a_model_of_other_parts_is_no_miniature(tiny):
     assert not load_model("w", **tiny).miniature
 

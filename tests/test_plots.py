@@ -89,3 +89,12 @@ def test_learning_curves_without_validation(found):
 def test_figures_need_no_torch():
     code = "import sys, rnagpt_lib.plots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_of_that_name_in_another_folder_is_not_the_projects(own_runs):
+    fake_results.write("reference")
+    assert results.figure_folder("reference") == paths.runs() / "reference/06_ablations/figures"
+    before = (paths.root() / "README.md").read_bytes()
+    drawn = plots.draw("reference")
+    assert all(path.is_relative_to(own_runs) for path in drawn)
+    assert (paths.root() / "README.md").read_bytes() == before

@@ -216,3 +216,9 @@ def test_the_command_says_where_the_report_is(rnagpt, fake):
 def test_the_report_needs_no_torch():
     code = "import sys, rnagpt_lib.report_files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(rnagpt, fake):
+    (fake / "tables").write_text("in the way")
+    code, _, said = rnagpt("report", "--run", "fake")
+    assert code == 2 and "cannot be written" in said and "Traceback" not in said

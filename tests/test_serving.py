@@ -211,6 +211,9 @@ def test_half_precision_shards_and_both_stops_of_llama_3(tmp_path, capfd):
     assert request["stop_token_ids"] == sorted(model.ends) and len(model.ends) == 2
     config = Config(**read_json(out / "config.json"))
     assert serving.command("x", config).endswith("--dtype bfloat16")
+    pinned = serving.command("hf:meta-llama/Meta-Llama-3-8B-Instruct@5f0b02c", config)
+    assert "vllm serve meta-llama/Meta-Llama-3-8B-Instruct --revision 5f0b02c" in pinned
+    assert "--tokenizer-revision 5f0b02c" in pinned
 
 
 # --- prompts are kept apart
