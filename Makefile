@@ -21,6 +21,7 @@ reference: setup
 reference-ablations: setup
 	$(PY) -m rnagpt_lib train-variants --run reference
 	$(PY) -m rnagpt_lib run 06 --profile reference
+	$(PY) -m benchmarks leakage
 rehearse: setup
 	$(PY) -m tests.rehearsal
 figures: setup

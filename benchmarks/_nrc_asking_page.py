@@ -18,11 +18,18 @@ METHODS = {
     "kmers.logistic": "logistic regression on 1- to 4-mers and length",
     "kmers.even": "the same, families weighed as for the encoder",
     "encoder.linear": nrc.METHODS["encoder.linear"],
-    "floor.nearest": nrc.METHODS["floor.nearest"],
+    **{name: nrc.METHODS[name] for name in nrc.METHODS if name.startswith("floor.")},
 }
 
 COMPARED = ("asking", "asking.linear", "kmers.logistic")
-SHORT = ("asking", "asking.linear", "kmers.logistic", "floor.nearest")  # of them, in the summary
+SHORT = (
+    "asking",
+    "asking.linear",
+    "kmers.logistic",
+    "floor.nearest",
+    "floor.length",
+    "floor.most_common",
+)  # of them, in the summary
 
 
 def render(kept: dict[str, dict[str, dict]], said: Mapping[str, str]) -> str:

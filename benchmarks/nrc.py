@@ -2,7 +2,8 @@
 
 ``python -m benchmarks nrc`` splits nRC's training half, since its test half is not at hand: 80 to 20
 at random, and with whole Rfam families held out. ``python benchmarks/nrc.py --train FASTA --test
-FASTA`` takes the two halves. The data lie beside the checkout (``../shared/data/nrc``); only scores
+FASTA`` takes the two halves, as does ``python -m benchmarks.nrc_asking``, which trains a model and
+asks it. The data lie beside the checkout (``../shared/data/nrc``); only scores
 are kept.
 """
 

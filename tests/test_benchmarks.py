@@ -22,6 +22,7 @@ from benchmarks import (
     reliability_training,
     scale,
     scale_training,
+    sources,
     trajectories,
     updates,
 )
@@ -30,7 +31,7 @@ from rnagpt_lib.files import read_json
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
-MEASURED += [chat, leakage, local_facts, neighbours]
+MEASURED += [chat, leakage, local_facts, neighbours, sources]
 
 
 @pytest.mark.parametrize("measured", MEASURED)

@@ -146,6 +146,26 @@ def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, mo
 
 
 @pytest.mark.slow
+def test_sources_of_annotations_stand_beside_each_other(small_path, tmp_path, monkeypatch):
+    """A second run that differs in SOURCE alone, named in RUNS."""
+    small_path.executed("06_ablations")
+    shutil.copytree(small_path.runs, tmp_path / "runs")
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+    other = {"03_decompose_qa": {"SOURCE": "single_pass"}}
+    for stage in runs.STAGES[:7]:
+        parameters = SMALL.get(stage, {}) | other.get(stage, {})
+        execute.run_notebook(stage, run="single", parameters=parameters)
+    stage = "06_ablations"
+    executed = execute.run_notebook(stage, parameters=SMALL[stage] | {"RUNS": ["single"]})
+    assert list(unwanted(executed)) == [] and runs.is_fresh("mini", stage) is None
+    folder = runs.stage_folder("mini", stage)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "single_pass, run single" in executed.read_text() and "single_pass, run single" in page
+    row = results.rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
+    assert row in (folder / "tables" / "source_single_rouge.tex").read_text("utf-8")
+
+
+@pytest.mark.slow
 def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monkeypatch):
     stage = PRESENT[0]
     folder = tmp_path / "runs" / "mini" / stage

@@ -7,9 +7,13 @@ import fake_results
 import pandas as pd
 import pytest
 
-from rnagpt_lib import paper, results, source_tables
+from benchmarks import sources as measurement
+from rnagpt_lib import paper, report, results, source_tables, world
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.facts import facts_in
+from rnagpt_lib.sentences import split_sentences
 from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.world_rules import BROKEN
 
 
 @pytest.fixture
@@ -117,3 +121,47 @@ def test_a_run_without_its_rnas_is_told_what_to_run(found):
     (stage_folder("ai", "03_decompose_qa") / "rnas.parquet").unlink()
     with pytest.raises(InputError, match="run ai has no 03_decompose_qa/rnas.parquet"):
         source_tables.notes(found, [other])
+
+
+# --- the measurement
+
+
+def test_given_texts_hold_what_the_world_knows_and_nothing_else(tmp_path):
+    path = measurement.curated(tmp_path / "given.jsonl")
+    texts = {row["rna_id"]: row["text"] for row in map(json.loads, path.open())}
+    for rna in world.entries(40, seed=0):
+        read, continues = [], False
+        for sentence in split_sentences(texts.get(rna.id, "")):
+            read += facts_in(sentence, continues)[0]
+            continues = True
+        known = {(f.relation, "none" if f.entity == BROKEN else f.entity) for f in rna.facts()}
+        assert {(fact.relation, fact.entity) for fact in read} == known
+
+
+def test_the_measurement_runs_each_source_and_says_what_their_files_say(
+    own_runs, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
+    monkeypatch.setattr(measurement, "RESULTS", tmp_path / "sources.json")
+    monkeypatch.setattr(measurement, "README", tmp_path / "README.md")
+    assert measurement.render() == "Not measured yet."
+    measurement.README.write_text("<!-- sources:start -->\n<!-- sources:end -->")
+    for number, source in enumerate(measurement.SOURCES):
+        fake_results.write(f"sources-{source}", seed=number)
+        folder = stage_folder(f"sources-{source}", "06_ablations")
+        for table in ("answers", "scores"):
+            path = folder / f"{table}.parquet"
+            pd.read_parquet(path).assign(source=source).to_parquet(path)
+    measurement.main()
+    *others, last = asked
+    assert last["run"] == "sources-dnc" and last["parameters"]["SOURCE"] == "dnc"
+    assert last["parameters"]["RUNS"] == ["sources-single_pass", "sources-given"]
+    assert {one["parameters"]["SOURCE"] for one in others} == {"single_pass", "given"}
+    assert len({one["parameters"]["GIVEN"] for one in asked}) == 1
+    page = measurement.README.read_text()
+    for source in measurement.SOURCES:
+        found = results.load(f"sources-{source}")
+        assert report.markdown(results.rouge_table(found)) in page
+        assert f"{found.value('IT', 'fact.local'):.4f}" in page
+    assert page.index("**litsumm**") < page.index("**dnc**") < page.index("**single_pass**")

@@ -1,0 +1,97 @@
+"""Sources of annotations beside each other: the paper's Tables 1 to 4, on the miniature world.
+
+``python -m benchmarks sources`` runs all notebooks up to 06 with ``SOURCE`` dnc, single_pass and
+given, each as a run of its own (``runs/sources-SOURCE``), and 06 of dnc with the others in ``RUNS``.
+The given texts, in the place of LitSumm's, are written from what the world knows of each RNA: what
+a curator who overlooks nothing would write. What is finished is not run again.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks._runs import where
+from rnagpt_lib import blocks, execute, paths, profiles, report, results, source_tables, world
+from rnagpt_lib.files import read_json, replacing, write_json
+from rnagpt_lib.stages import STAGES
+from rnagpt_lib.world_text import sentence
+
+RESULTS = Path(__file__).parent / "results" / "sources.json"
+README = Path(__file__).parent / "README.md"
+SOURCES = ("dnc", "single_pass", "given")
+FACTS = ("fact.local", "fact.literature")
+NOTE = "No number here is comparable with the paper's: the world is generated."
+
+
+def main() -> None:
+    """Run what is missing, write the results and the page."""
+    given = curated(paths.runs() / "sources-given.jsonl")
+    for source in reversed(SOURCES):
+        beside = [name(other) for other in SOURCES if other != source]
+        parameters = {"SOURCE": source, "GIVEN": str(given)}
+        parameters |= {"RUNS": beside} if source == SOURCES[0] else {}
+        execute.run_path(STAGES[:7], run=name(source), profile="mini", parameters=parameters)
+    write_json(RESULTS, measured())
+    print(blocks.write_block(README, "sources", render()))
+
+
+def name(source: str) -> str:
+    """The run of a source."""
+    return f"sources-{source}"
+
+
+def curated(path: Path) -> Path:
+    """Write the given texts: a line for each RNA of the profile's world that has facts."""
+    size = profiles.load("mini").stage(STAGES[0]).world_size
+    rng, lines = random.Random("sources"), []
+    for rna in world.entries(size, seed=0):
+        told = [sentence(fact, "this RNA", rng, lead="") for fact in rna.facts()]
+        if told:
+            lines.append(json.dumps({"rna_id": rna.id, "text": " ".join(told)}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def measured() -> dict:
+    """What the three runs scored, from their files; tables as texts, a row a list."""
+    found = [results.load(name(source)) for source in SOURCES]
+    sets = [
+        {"source": one.source, "beside": one.beside}
+        | {kind: _rows(getattr(one, kind)) for kind in ("semantic", "rouge")}
+        for one in source_tables.table_sets(found)
+    ]
+    return {"where": where(), "all": _rows(_side_by_side(found)), "sets": sets}
+
+
+def _side_by_side(found: list[results.Results]) -> pd.DataFrame:
+    """All sources in one table, with the facts that annotations decide."""
+    table = source_tables.side_by_side(found)
+    for metric in FACTS:
+        values = [r.value(model, metric) for r in found for model in results.MODELS]
+        table[metric] = [results.number(value) for value in values]
+    return table.reset_index().drop(columns="run")
+
+
+def _rows(table: pd.DataFrame) -> list[dict]:
+    flat = table.reset_index() if table.index.name else table
+    return flat.astype(str).to_dict("records")
+
+
+def render() -> str:
+    """The block of ``benchmarks/README.md``, from the kept results alone."""
+    kept = read_json(RESULTS)
+    if not kept:
+        return "Not measured yet."
+    parts = [f"Measured on {kept['where']}.", _markdown(kept["all"], "source")]
+    for one in kept["sets"]:
+        parts.append(f"**{one['source']}**. {one['beside']} {NOTE}")
+        parts += [_markdown(one[kind], "model") for kind in ("semantic", "rouge")]
+    return "\n\n".join(parts)
+
+
+def _markdown(rows: list[dict], index: str) -> str:
+    return report.markdown(pd.DataFrame(rows).set_index(index))
