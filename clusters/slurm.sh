@@ -16,6 +16,7 @@ cd "${SLURM_SUBMIT_DIR:?submit it from the root of the repository}"
 RUN=${RUN:-paper_5k} PROFILE=${PROFILE:-paper_5k} GPUS=${SLURM_GPUS_ON_NODE:-8}
 
 for stage in 04_train_stage1 05_train_stage2; do
+    if grep -qs '"status": "finished"' "${RNAGPT_RUNS:-runs}/$RUN/$stage/manifest.json"; then continue; fi  # by an earlier start
     .venv/bin/accelerate launch --num_processes "$GPUS" --num_machines 1 --mixed_precision no \
         --dynamo_backend no -m rnagpt_lib train "$stage" --profile "$PROFILE" --run "$RUN"
     .venv/bin/rnagpt run "$stage" --profile "$PROFILE" --run "$RUN"

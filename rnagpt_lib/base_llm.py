@@ -13,7 +13,13 @@ import torch
 from huggingface_hub import errors as hub
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from rnagpt_lib import paths
@@ -26,6 +32,13 @@ logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 HUB = "hf:"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ATTENTION = {"sdpa": BLOCKWISE, "flex": FLEX}  # transformers' names
+SCALED = (
+    "logits_scaling",
+    "logit_scale",
+    "final_logit_softcapping",
+    "attn_logit_softcapping",
+    "lm_head_multiplier",
+)
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
 FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
 
@@ -67,19 +80,20 @@ def load(
     ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see ``attention``), or FlexAttention
     (``flex``), whose way back needs CUDA. ``prompts_only``: without its layers, which are all but
     2 GB of 8 billion parameters' 16; its input embeddings, of which prompts are made, are there.
-    Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be, or
-    no safetensors are there.
+    Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be,
+    where no safetensors are there, and for an LLM that scales or caps its logits.
     """
     if attention == "flex" and not torch.cuda.is_available():
         raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa here")
     options = {"dtype": DTYPES[precision]}
     if four_bits:
-        options = _four_bits()
+        options |= _four_bits(precision)
     if prompts_only:
         options["num_hidden_layers"] = 0
     folder = folder_of(llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
+    _refuse_scaled(folder)
     with _report(wanted=not prompts_only):
         return AutoModelForCausalLM.from_pretrained(
             folder,
@@ -88,6 +102,27 @@ def load(
             attn_implementation=ATTENTION[attention],
             **options,
         )
+
+
+def reach(config: PretrainedConfig) -> int:
+    """Tokens that every layer sees at once: the LLM's positions, or the window of its attention
+    where that is shorter. Within it packed rows are computed as the LLM itself does."""
+    kinds = getattr(config, "layer_types", None) or []
+    slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
+    window = getattr(config, "sliding_window", None) if slides else None
+    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+
+
+def _refuse_scaled(folder: Path) -> None:
+    """An LLM that does more to its logits than its output embedding would be trained as another
+    one than answers (``packing`` makes logits where there is loss alone)."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    for name in SCALED:
+        if getattr(config, name, None) not in (None, 1):
+            raise InputError(
+                f"{paths.shown(folder)}: its logits are scaled or capped ({name} is "
+                f"{getattr(config, name)}), which training here leaves out; choose another LLM"
+            )
 
 
 @contextmanager
@@ -150,7 +185,7 @@ def fetched(name: str, patterns: Sequence[str]) -> Path:
     raise InputError(f"{HUB}{name}: {reason}") from None
 
 
-def _four_bits() -> dict:
+def _four_bits(precision: str) -> dict:
     if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
         raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
     from transformers import BitsAndBytesConfig
@@ -159,6 +194,6 @@ def _four_bits() -> dict:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=DTYPES[precision],
     )
-    return {"quantization_config": bits, "device_map": {"": 0}}
+    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from rnagpt_lib.bodies import FILTERED
+from rnagpt_lib.bodies import about_one
 from rnagpt_lib.journal import Journal
 from rnagpt_lib.retries import Again, persistently
 
@@ -90,7 +90,7 @@ def _take(journal: Journal, line: bytes, left: dict[str, int], refused: list[str
     if key not in left:
         return "not waited for"
     attempt = left.pop(key)
-    if status == 200 or (status == 400 and code in FILTERED):
+    if status == 200 or (status == 400 and about_one(body.get("error") or body)):
         journal.keep([attempt], json.dumps(body))
         return "kept"
     journal.fail([attempt], billed=False)

@@ -9,10 +9,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-State = Literal["ok", "refusal", "length", "filter", "malformed"]
+State = Literal["ok", "refusal", "length", "filter", "context", "malformed"]
 FAULTS = 5  # that a re-ask names
 
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
+_CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's
+    r"context_length_exceeded|maximum context length|exceed_context_size|available context size|"
+    r"exceeds the context",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Read:
 def read(body: str, answer: type[BaseModel]) -> Read:
     """How a chat completion ended, its text validated by ``answer``. Raises nothing."""
     found = _parsed(body)
-    if isinstance(found, dict) and isinstance(found.get("error"), dict):
-        return Read("filter" if found["error"].get("code") in FILTERED else None)
+    if isinstance(found, dict) and (found.get("error") or found.get("object") == "error"):
+        return Read(about_one(found.get("error") or found))
     try:
         choice = found["choices"][0]
         reason, message = choice.get("finish_reason"), choice["message"]
@@ -47,6 +52,21 @@ def read(body: str, answer: type[BaseModel]) -> Read:
         return Read("ok", text, answer.model_validate_json(_unfenced(text)))
     except ValidationError as error:
         return Read("malformed", text, fault=_fault(error))
+
+
+def about_one(error: object) -> State | None:
+    """How a call ended that an error object is about, where it is of this request's text alone:
+    ``filter`` or ``context`` (longer than the model reads); None for any other error.
+
+    >>> about_one({"message": "This model's maximum context length is 8192 tokens."})
+    'context'
+    """
+    if not isinstance(error, dict):
+        return None
+    if error.get("code") in FILTERED:
+        return "filter"
+    told = " ".join(str(error.get(name)) for name in ("code", "type", "message"))
+    return "context" if _CONTEXT.search(told) else None
 
 
 def usage(body: str) -> tuple[int, int] | None:

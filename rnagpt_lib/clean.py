@@ -22,7 +22,8 @@ _COMMAND = re.compile(
     r"\bfollow(?:s|ed|ing)? (?:these|those|the|my|our) (?:\w+ )?(?:instructions?|commands?|rules?)\b|"
     r"\b(?:language model|chatbot|assistant|as an AI|jailbreak\w*|prompt injection)\b|"
     r"\b(?:system|assistant|user|human) ?:|"
-    r"^(?:please )?(?:ignore|disregard|forget|output|print|reply|respond|answer|repeat|write|say|cite)\b"
+    r"^(?:please )?(?:ignore|disregard|forget|output|print|reply|respond|answer|write|say|cite|"
+    r"repeat (?:after|the|this|that|these|it|everything|exactly|back))\b"
 )
 _SCRIPTS = ("LATIN", "GREEK")
 
@@ -51,4 +52,6 @@ def hidden(character: str) -> bool:
 
 def _foreign(character: str) -> bool:
     """A letter of a script in which no English abstract is written; look-alikes are such."""
-    return character.isalpha() and not unicodedata.name(character, "").startswith(_SCRIPTS)
+    mark = unicodedata.category(character) == "Lm"  # the prime of 3ʹ-UTR, the sign of Hodgkinʼs
+    known = mark or unicodedata.name(character, "").startswith(_SCRIPTS)
+    return character.isalpha() and not known

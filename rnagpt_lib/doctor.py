@@ -89,18 +89,28 @@ def _memory(profile: Profile, stage: str) -> str:
     if params.attention == "flex" and not torch.cuda.is_available():
         raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa")
     dim = Encoder.load(params.encoder).dim
-    need = memory.of_training(base_llm.folder_of(params.llm), params, dim, *_pass(profile, stage))
+    shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
+    sizes = (*_pass(profile, stage), shares)
+    need = memory.of_training(base_llm.folder_of(params.llm), params, dim, *sizes)
     name, room = _device()
     parts = (need.weights, need.trained, need.kept, need.logits)
     of = zip(parts, ("weights", "what trains", "activations", "logits"), strict=True)
     told = ", ".join(f"{size / 1e9:.1f} {part}" for size, part in of)
     told = f"a step takes about {need.total / 1e9:.1f} GB ({told}; computed); {name} has "
-    told += f"{room / 1e9:.1f} GB"
+    told += f"{room / 1e9:.1f} GB" + (f" and is one of {shares}" if shares > 1 else "")
     if not torch.cuda.is_available() and need.weights > LARGE:
         raise InputError(f"{told}: an LLM of this size wants a CUDA GPU")
     if need.total > room:
-        raise InputError(f"{told}: lower ROW_TOKENS, take TRAIN qlora, or a larger GPU")
+        raise InputError(f"{told}: {_smaller(params)}")
     return told
+
+
+def _smaller(params: Train) -> str:
+    """What makes a step smaller, of what the stage and its recipe have."""
+    ways = ["lower ROW_TOKENS"] if params.recipe == "packed" else []
+    ways += ["take TRAIN qlora"] if getattr(params, "train", "qlora") != "qlora" else []
+    ways += ["PARALLEL fsdp over several GPUs"] if params.parallel != "fsdp" else ["more GPUs"]
+    return ", ".join([*ways, "or a larger GPU"])
 
 
 def _pass(profile: Profile, stage: str) -> tuple[int, int]:

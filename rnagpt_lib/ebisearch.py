@@ -5,8 +5,9 @@ absent, repeats, or brings no entry. Pages are as long as the server likes.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from rnagpt_lib import progress
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
+from rnagpt_lib.retries import Again, persistently
 from rnagpt_lib.spool import Spool
 from rnagpt_lib.web import Site
 
@@ -81,6 +83,9 @@ class Sweep:
     fields: str
     said: int = 0  # hits that the server promised
     came: int = 0  # different ids that it sent
+    short: int = 0  # hits of single queries that did not come (an entry may be a hit of several)
+    _rows: Counter = field(default_factory=Counter)  # of each query, so far
+    _hits: Counter = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
@@ -89,15 +94,19 @@ class Sweep:
         return f"{self.domain} {what}"
 
     def __iter__(self) -> Iterator[list[Entry]]:
-        seen = array("q")
+        seen, begins = array("q"), []
         one = len(self.queries) == 1
         unit, total = (" entries", 1) if one else (" queries", len(self.queries))
         with progress.bar(total=total, desc=self.domain, unit=unit) as bar:
             start = "0 0" if self.queries else None
             for number, said, rows in self.spool.pages(self.name, self._fetch, start):
                 entries = [Entry(id=row[0], fields=row[1]) for row in rows]
+                if not self._rows[number]:
+                    begins.append(len(seen))
                 seen.extend(hash(entry.id) for entry in entries)
                 self.said += said
+                self._hits[number] += said
+                self._rows[number] += len(rows)
                 bar.total = self.said if one else bar.total
                 bar.update(len(entries) if one else number + 1 - bar.n)
                 if len(seen) > 2 * self.said + 10 * SIZE:
@@ -106,21 +115,15 @@ class Sweep:
                         f"again: {len(seen):,} for {self.said:,} hits; run it again later"
                     )
                 yield entries
-        self.came = len(np.unique(np.frombuffer(seen, np.int64)))
+        ids = np.frombuffer(seen, np.int64)
+        self.came = len(np.unique(ids))
+        distinct = [len(np.unique(part)) for part in np.split(ids, begins)[1:]]
+        self.short = sum(self._hits.values()) - sum(distinct)
 
     def _fetch(self, cursor: str) -> tuple[tuple, str | None]:
         """The page at ``cursor`` ("number of the query, position") as number, hits, rows."""
         number, position = cursor.split(" ", 1)
-        answer = self.site.get(
-            f"/{self.domain}",
-            _Answer,
-            query=self.queries[int(number)],
-            fields=self.fields,
-            size=SIZE,
-            sort="id",
-            searchposition=position,
-            format="json",
-        )
+        answer = self._page(int(number), position)
         rows = [(entry.id, entry.fields) for entry in answer.entries]
         after = answer.searchPosition
         if after in (None, "", position) or not rows:
@@ -129,6 +132,34 @@ class Sweep:
         else:
             cursor = f"{number} {after}"
         return (int(number), answer.hitCount if position == "0" else 0, rows), cursor
+
+    def _page(self, number: int, position: str) -> _Answer:
+        """One page; an empty one before the end is asked for again. Where it stays empty, a few
+        hits that the index counts and does not have are let go, and a whole page is a fault."""
+        found: list[_Answer] = []
+
+        def ask() -> _Answer:
+            answer = self.site.get(
+                f"/{self.domain}",
+                _Answer,
+                query=self.queries[number],
+                fields=self.fields,
+                size=SIZE,
+                sort="id",
+                searchposition=position,
+                format="json",
+            )
+            found.append(answer)
+            if not answer.entries and (missing := answer.hitCount - self._rows[number]) > 0:
+                raise Again(f"an empty page of {self.domain}, {missing:,} hits before the end")
+            return answer
+
+        try:
+            return persistently(ask, self.site.host)
+        except InputError:
+            if not found or found[-1].hitCount - self._rows[number] >= SIZE:
+                raise
+            return found[-1]
 
 
 def any_of(field: str, values: Sequence[str], size: int) -> Iterator[str]:

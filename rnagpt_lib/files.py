@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,15 @@ def writing(path: Path, remedy: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{shown(path)} cannot be written: {reason}; {remedy}") from error
+
+
+def database_fault(path: Path, error: sqlite3.Error, damaged: str) -> InputError:
+    """What SQLite says of the file, with a remedy: ``damaged`` where it is no whole database, and
+    nothing that costs its contents where the disk is full or the file somebody else's."""
+    broken = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    kept = "make room, or see who may write it and has it open; nothing in it is lost"
+    fault = "is damaged" if broken else "cannot be used"
+    return InputError(f"{shown(path)} {fault} ({error}); {damaged if broken else kept}")
 
 
 def _lives(process: int) -> bool:

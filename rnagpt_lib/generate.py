@@ -137,8 +137,9 @@ def chat_of(
 ) -> Chat:
     """The model of a checkpoint's folder under a name; as `load_model`."""
     loaded = checkpoints.assemble(checkpoint, llm=llm, encoder=encoder)
-    if isinstance(loaded.llm, PeftModel):
-        loaded.llm.merge_adapter()  # the same function, with half of the matrix products
+    if isinstance(loaded.llm, PeftModel) and loaded.config.train != "qlora":
+        # the same function, with half of the matrix products; in 4 bits the sum would be rounded away
+        loaded.llm.merge_adapter()
     identity = checkpoints.identity(checkpoint)
     return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
 

@@ -40,6 +40,8 @@ from rnagpt_lib.user_files import drop
 from rnagpt_lib.web import Site
 
 SOURCES = "sources.json"
+UNTOLD = "article without an abstract in LitScan and Europe PMC"
+MARKED = "article whose abstract holds markup that is no text"
 PUBLISHERS = "abstracts: their publishers'"
 FETCHED = ".fetched-"  # hidden: copies of remote files are no outputs
 
@@ -64,6 +66,7 @@ class _Harvest:
         )
         self.sources: list[dict] = []
         self.dropped: list[dict] = []
+        self.refused: dict[str, str] = {}  # records of a FASTA file, and why
         self.literature = literature
 
     def write(self, raw: Path) -> None:
@@ -136,6 +139,7 @@ class _Harvest:
             entry = found[number]
             sequence, reason = _checked(came.get(entry.rna_id, ""), entry.length)
             if reason:
+                reason = self.refused.get(entry.rna_id, reason)
                 self.dropped.append(drop(entry.rna_id, reason))
             else:
                 kept[number] = sequence
@@ -155,7 +159,7 @@ class _Harvest:
     def _sequences(self, ids: set[str]) -> Iterator[tuple[str, str]]:
         """(rna_id, sequence) of ``ids``, as the source writes it."""
         if self.params.fasta:
-            records = fasta.stream_fasta(self._file(self.params.fasta), {})
+            records = fasta.stream_fasta(self._file(self.params.fasta), self.refused)
             yield from ((r.id, r.sequence) for r in records if r.id in ids)
         elif self.params.sequences == "export":
             url = rnacentral_export.url(self.params.ebi_search, self.query)
@@ -216,9 +220,8 @@ class _Harvest:
         self.literature.fill(europepmc.records(self.europepmc, self.spool, wanted))
         lost = self.literature.untold()
         for article_id in lost:
-            self.dropped.append(
-                drop(article_id, "article without an abstract in LitScan and Europe PMC")
-            )
+            marked = article_id in self.literature.marked
+            self.dropped.append(drop(article_id, MARKED if marked else UNTOLD))
         self.sources.append(
             self._source("Europe PMC", self.europepmc, f"{len(wanted):,} ids", len(wanted))
             | {"records": len(wanted) - len(lost)}
@@ -237,13 +240,14 @@ class _Harvest:
     # What the sources said.
 
     def _count(self, source: str, sweep: Sweep, query: str) -> None:
-        row = self._source(source, self.search, query, sweep.said) | {"records": sweep.came}
+        announced = sweep.came + max(sweep.short, 0)
+        row = self._source(source, self.search, query, announced) | {"records": sweep.came}
         about = self.releases[sweep.domain]
         self.sources.append(row | {"release": about.get("release", ""), "index": about})
-        if sweep.came < sweep.said:
+        if sweep.short > 0:
             print(
-                f"{source}: {sweep.said:,} hits were announced and {sweep.came:,} came; "
-                "sources.json says so too"
+                f"{source}: {announced:,} hits were announced and {sweep.came:,} came; "
+                "sources.json says so too. Run 00 with ON_FINISHED archive on another day to ask again"
             )
 
     def _source(self, source: str, site: Site, query: str, said: int) -> dict:

@@ -8,7 +8,7 @@ counts as spent. The file holds no key, no header and no text of a request.
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,6 +143,19 @@ class Journal:
             self.spent += db.execute(sql, (cost, attempt)).fetchone()[0]
             sql = "UPDATE attempts SET tokens_in = ?, tokens_out = ?, cost = coalesce(?, reserved)"
             db.execute(f"{sql} WHERE id = ?", (tokens_in, tokens_out, cost, attempt))
+
+    def price(self, cost: Callable[[str, int, int, bool], int]) -> None:
+        """Count what was paid before its price was known: ``cost`` of model, tokens in and out,
+        and whether by batch, of every attempt that has tokens and no cost yet."""
+        sql = """
+            SELECT a.id, c.model, a.tokens_in, a.tokens_out, a.batch IS NOT NULL
+            FROM attempts AS a JOIN calls AS c ON c.key = a.key
+            WHERE a.cost = 0 AND a.tokens_in + a.tokens_out > 0"""
+        with self.together() as db:
+            for attempt, model, tokens_in, tokens_out, batch in db.execute(sql).fetchall():
+                self.settle(
+                    attempt, tokens_in, tokens_out, cost(model, tokens_in, tokens_out, batch)
+                )
 
     def finish(self, attempt: int, state: str) -> None:
         """The call that this answered attempt belongs to has ended in ``state``."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import database_fault
 
 FORMAT = 1  # of the tables
 CHUNK = 500  # keys in one query
@@ -121,10 +122,8 @@ def connect(path: Path) -> sqlite3.Connection:
             db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
     except sqlite3.Error as error:
         db.close()
-        raise InputError(
-            f"{paths.shown(path)} cannot be opened ({error}); move it away to begin a new one, "
-            "which knows nothing of what was paid"
-        ) from None
+        remedy = "move it away to begin a new one, which knows nothing of what was paid"
+        raise database_fault(path, error, remedy) from None
     if found not in (0, FORMAT):
         db.close()
         raise InputError(f"{paths.shown(path)} was written by another version of rnagpt_lib")

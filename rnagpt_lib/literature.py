@@ -37,6 +37,7 @@ class Literature:
         self._rnas, self._articles = array("i"), array("i")
         self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
         self.nameless = 0  # rows without a PMID or PMCID
+        self.marked: set[str] = set()  # articles that came with markup for an abstract
 
     def __enter__(self) -> "Literature":
         return self
@@ -108,6 +109,8 @@ class Literature:
             self._rows.append((self._ids[number], title, abstract, _year(year)))
             if len(self._rows) == _BATCH:
                 self._flush()
+        elif abstract:
+            self.marked.add(self._ids[number])
 
     def _flush(self) -> None:
         columns = self._texts.schema

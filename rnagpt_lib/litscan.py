@@ -76,7 +76,8 @@ def blocked(job_id: str, words: frozenset[str] = WORDS) -> str:
         return f"{len(name)} characters where {SHORTEST} to {LONGEST} make an id"
     if name in words:
         return "a common word"
-    if name.startswith("mir") and name.count("-") < 2:
+    mirna = re.fullmatch(r"mir-?(?:let-?)?\d+[a-z]*(?:-\d+[a-z]*)?", name)
+    if mirna and name.count("-") < 2 and not name.endswith("hg"):  # a host gene is a gene
         return "a microRNA's name that many species share"
     return ""
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
+from rnagpt_lib.errors import NotThere
 from rnagpt_lib.files import replacing
 from rnagpt_lib.sentences import split_sentences
 from rnagpt_lib.spool import Spool
@@ -35,7 +36,12 @@ def summaries(site: Site, spool: Spool) -> Iterator[Summary]:
     """All of them, page by page; of the next page's address only its number is used."""
 
     def fetch(cursor: str) -> tuple[list, str | None]:
-        got = site.get("/litsumm/", _Page, page=cursor, page_size=SIZE, format="json")
+        try:
+            got = site.get("/litsumm/", _Page, page=cursor, page_size=SIZE, format="json")
+        except NotThere:
+            if cursor == "1":
+                raise
+            return [], None  # the list has become shorter since its last page was fetched
         following = parse_qs(urlsplit(got.next or "").query).get("page", [None])[0]
         page = [row.model_dump() for row in got.results]
         return page, following if page and following != cursor else None

@@ -106,6 +106,9 @@ class Client:
             self.wire = stack.enter_context(wire)
             opened = journal.Journal(journal_file.file(), cost.cap_of(chosen))
             self.journal = stack.enter_context(opened)
+            if self.journal.cap is not None:
+                prices = chosen.prices
+                self.journal.price(lambda m, *used: cost.microdollars(prices.get(m), *used))
             self._close = stack.pop_all().close
         return self
 

@@ -20,7 +20,7 @@ _INLINE = {
     "bold",
     "small",
 }
-_LEFT = re.compile(r"</?[a-z][a-z0-9-]*/?>|&#?\w{2,8};", re.IGNORECASE)
+_LEFT = re.compile(r"</?[a-z][a-z0-9:-]*/?>|&#?\w{2,8};", re.IGNORECASE)
 
 
 class _Reader(HTMLParser):
@@ -39,8 +39,10 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag in _BLOCKS | _HEADINGS:
             self.parts.append(" ")
-        elif tag not in _INLINE:
-            self.parts.append(self.get_starttag_text())
+        elif tag not in _INLINE or any(value is None for _, value in attrs):
+            self.parts.append(
+                self.get_starttag_text()
+            )  # attributes without a value: ``a <b and c>``
 
     def handle_endtag(self, tag):
         if tag in _HEADINGS:

@@ -35,10 +35,13 @@ class Memory:
         return int(RESERVE * (self.weights + self.trained + self.kept + self.logits))
 
 
-def of_training(folder: Path, params: Train, dim: int, tokens: int, answers: int) -> Memory:
+def of_training(
+    folder: Path, params: Train, dim: int, tokens: int, answers: int, shares: int = 1
+) -> Memory:
     """An estimate for an LLM's folder, an encoder of width ``dim``, a pass of ``tokens`` tokens.
 
-    ``answers`` of the tokens carry loss. Shapes alone are read, from ``config.json``.
+    ``answers`` of the tokens carry loss. ``shares``: processes over which the weights are cut
+    (FSDP); each gathers one unit at a time. Shapes alone are read, from ``config.json``.
     """
     llm, train = _shapes(folder), getattr(params, "train", "projection")
     config = llm.config
@@ -48,6 +51,10 @@ def of_training(folder: Path, params: Train, dim: int, tokens: int, answers: int
     weights = each * sum(p.numel() for p in llm.parameters())
     if train == "qlora":
         weights -= int((each - FOUR_BITS) * inner)
+    if shares > 1:
+        layers = sum(p.numel() for p in llm.base_model.layers.parameters())
+        rest = sum(p.numel() for p in llm.parameters()) - layers
+        weights = weights // shares + each * max(layers // config.num_hidden_layers, rest)
     trained = TRAINED * (dim + 1) * config.hidden_size
     if train != "projection":
         widths = sum(m.in_features + m.out_features for m in linear.values())

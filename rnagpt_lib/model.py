@@ -74,6 +74,7 @@ class Projection(nn.Linear):
     def forward(self, vectors: Tensor) -> Tensor:
         return super().forward((vectors - self.centre) @ self.whitener)
 
+    @torch.no_grad()
     def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.01) -> Tensor:
         """Set centre and whitener from (L, D) tensors; returns the variances (D,), loudest first.
 

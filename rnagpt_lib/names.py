@@ -26,6 +26,14 @@ _TRNA = re.compile(
 # case folding keeps two letters apart that (?i) takes for an i
 _BARE = str.maketrans("\u0130\u0131", "ii", "- \u2010\u2011\u2012\u2013\u2014")
 _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
+# What a description names beside its RNA: the strain, and the gene that the RNA is named after.
+_OTHERS = re.compile(
+    r"\b(?:sub)?str(?:ain|\.) \S+|"
+    r"\b[\w-]+ (?=(?:antisense|opposite strand|target|regulat\w+|host gene|intron\w*|overlapping|"
+    r"adjacent|divergent|upstream|downstream|associated|transcript antisense)\b)"
+)
+_BACTERIAL = re.compile(r"[A-Z][a-z]{1,3}[A-Z]\d?")  # RyhB, MicF, a small RNA of bacteria
+_BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")
 
 
 FIELDS = ("rna_id", "description", "species", "family", "taxid")  # of an entry, that name it
@@ -41,6 +49,8 @@ def names_of(row: Mapping[str, object]) -> list[str]:
     urs = _URS.fullmatch(rna_id)
     found = [rna_id, urs[1] if urs else ""]
     text = description.replace(species, " ") if species else description
+    text = _OTHERS.sub(" ", text)
+    found += [symbol for symbol in _BRACKETED.findall(text) if symbol != taxid and _mixed(symbol)]
     for candidate in [rna_id, *_WORD.findall(text), family]:
         found += _forms(candidate) if candidate != taxid else []
     for match in _TRNA.finditer(description):
@@ -55,9 +65,22 @@ def _forms(word: str) -> list[str]:
         return _mirna_forms(mirna)
     has_digit = any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
     is_symbol = word.isupper() and len(word) >= 4
-    if not (has_digit or is_symbol) or _GENERIC.fullmatch(word) or _TRNA.match(word):
+    if (
+        not (has_digit or is_symbol or _BACTERIAL.fullmatch(word))
+        or _GENERIC.fullmatch(word)
+        or _TRNA.match(word)
+    ):
         return []
     return [word]
+
+
+def _mixed(word: str) -> bool:
+    """Whether a word in brackets is a symbol, as Xist, ryhB, and not what a species is called.
+
+    >>> _mixed("Xist"), _mixed("ryhB"), _mixed("human"), _mixed("lncRNA")
+    (True, True, False, False)
+    """
+    return not word.islower() and len(word) >= 3 and not _GENERIC.fullmatch(word)
 
 
 def _mirna_forms(match: re.Match) -> list[str]:

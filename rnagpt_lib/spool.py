@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.paths import shown
+from rnagpt_lib.files import database_fault
 
 NAME = ".spool.sqlite"  # hidden: no output of its stage
 _SCHEMA = """
@@ -46,9 +45,7 @@ class Spool:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute(_SCHEMA)
         except sqlite3.Error as error:
-            raise InputError(
-                f"{shown(self.path)} is damaged ({error}); delete it to fetch everything anew"
-            ) from None
+            raise database_fault(self.path, error, "delete it to fetch everything anew") from None
         return self._db
 
     def __enter__(self) -> "Spool":
@@ -125,9 +122,12 @@ class Spool:
 
     def _store(self, name: str, number: int, page: Any, cursor: str | None) -> None:
         body = zlib.compress(json.dumps(page, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        with self._db or self._open() as db:
-            row = (name, number, body, cursor)
-            db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
+        row = (name, number, body, cursor)
+        try:
+            with self._db or self._open() as db:
+                db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
+        except sqlite3.OperationalError as error:
+            raise database_fault(self.path, error, "delete it to fetch everything anew") from None
 
 
 def _name(task: object) -> str:

@@ -27,6 +27,11 @@ def read_log(folder: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
+def cut(folder: Path, done: int) -> None:
+    """Leave the first ``done`` lines of a log: what a killed process wrote beyond them goes."""
+    os.truncate(folder / LOG, _kept(folder / LOG, done)[1])
+
+
 class StepLog:
     """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes.
 

@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from rnagpt_lib import checkpoints, parallel, paths
+from rnagpt_lib import base_llm, checkpoints, parallel, paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import digest
 from rnagpt_lib.model import RnaGpt
 from rnagpt_lib.packing import Tree, collate, passes
 from rnagpt_lib.profiles import Stage1, Stage2, Train
-from rnagpt_lib.step_log import StepLog, read_log, speed, tracking
+from rnagpt_lib.step_log import StepLog, cut, read_log, speed, tracking
 from rnagpt_lib.trees import Trees
 from rnagpt_lib.visits import Step, Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
@@ -166,7 +166,10 @@ def train(
     """
     _check(model, trees, folder)
     checkpoint = checkpoints.newest(folder)
-    state = checkpoints.restore(model, checkpoint) if checkpoint else None
+    state = checkpoints.restore(model, checkpoint) if checkpoint else {}
+    if state.get("finished") and _plan(trees, params, seed, state["processes"]) == state["plan"]:
+        cut(folder, _done(checkpoint))
+        return read_log(folder)  # by however many processes: there is nothing to share
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
     check_share(params, processes)
@@ -174,7 +177,10 @@ def train(
     total, span = per_epoch * params.epochs, length_of_epoch(trees, params, processes)
     every = params.validate_every or per_epoch
     plan = _plan(trees, params, seed, processes)
-    done = _resume(trainer, checkpoint, state, plan) if checkpoint else 0
+    if checkpoint and state["plan"] != plan:
+        other = _plan(trees, params, seed, state.get("processes", processes)) == state["plan"]
+        raise InputError(_unlike(checkpoint, state if other else {}, processes))
+    done = _resume(trainer, checkpoint, state) if checkpoint else 0
     with StepLog(trainer.machine, folder, params, total, done) as log:
         for number, epoch, step in _remaining(trees, params, seed, done, processes):
             if log.is_over(params.patience):
@@ -186,10 +192,12 @@ def train(
             row |= speed(row, time.perf_counter() - began, model.device)
             due = (number + 1) % every == 0 or number + 1 == total
             if due:
-                row["val_loss"] = trainer.validate(validation)
+                row |= _validated(trainer.validate(validation))
             log.add(row)
             if due:
-                state = trainer.state() | {"plan": plan}
+                over = number + 1 == total or log.is_over(params.patience)
+                facts = {"plan": plan, "processes": processes, "finished": over}
+                state = trainer.state() | facts
                 options = {"val_loss": row["val_loss"], "keep": params.keep}
                 options["writes"] = trainer.machine.is_main_process
                 checkpoints.save(model, folder, number + 1, state, **options)
@@ -202,7 +210,7 @@ def train(
 def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
     if not len(trees):
         raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
-    most = model.causal.config.max_position_embeddings
+    most = base_llm.reach(model.causal.config)
     sizes = trees.longest() + [len(s) for s in trees.sequences[trees.chosen]]
     for number in (sizes + EXTRA > most).nonzero()[0]:  # few, if any: these are worth a look
         tree = trees[int(number)]
@@ -250,6 +258,13 @@ def _not_finite(row: dict, trees: Trees, step: Step, folder: Path) -> str:
     )
 
 
+def _validated(loss: float | None) -> dict:
+    """A validation for the log: one that overflowed is none, and says so; training goes on."""
+    if loss is None or math.isfinite(loss):
+        return {"val_loss": loss}
+    return {"val_loss": None, "val_note": "the validation loss is not finite"}
+
+
 def _remaining(
     trees: Trees, params: Train, seed: int, done: int, processes: int
 ) -> Iterator[tuple[int, int, Step]]:
@@ -268,12 +283,25 @@ def _plan(trees: Trees, params: Train, seed: int, processes: int) -> str:
     return digest([seed, params.model_dump(exclude=set(FREE)), trees.hash(), shared])
 
 
-def _resume(trainer: Trainer, checkpoint: Path, state: dict, plan: str) -> int:
-    """Take up a checkpoint's state; the steps that were done."""
-    if state["plan"] != plan:
-        raise InputError(
-            f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "
-            "choose another run, or remove the checkpoints to start again"
+def _unlike(checkpoint: Path, state: dict, processes: int) -> str:
+    """Why a checkpoint is none to go on from: it had other ``processes``, where ``state`` says how
+    many, or it is of another training."""
+    if state:
+        return (
+            f"{paths.shown(checkpoint)}: trained in {state['processes']} processes, which count the "
+            f"steps of the recipe paper, and here are {processes}; start as many again"
         )
+    return (
+        f"{paths.shown(checkpoint)}: of a training with other data, parameters or seed; "
+        "choose another run, or remove the checkpoints to start again"
+    )
+
+
+def _resume(trainer: Trainer, checkpoint: Path, state: dict) -> int:
+    """Take up a checkpoint's state; the steps that were done."""
     trainer.load_state(state)
+    return _done(checkpoint)
+
+
+def _done(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))

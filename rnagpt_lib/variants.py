@@ -104,8 +104,9 @@ def seed_of(run: str) -> int:
 
 
 def params_of(run: str) -> tuple[Stage1, Stage2]:
-    """The settings that a run's 04 and 05 were trained with."""
+    """The settings that a run's 04 and 05 were trained with; a variant has one process."""
     read = [read_json(stage_folder(run, stage) / PARAMS)["params"] for stage in (FIRST, SECOND)]
+    read = [params | {"parallel": "ddp"} for params in read]
     return Stage1.model_validate(read[0]), Stage2.model_validate(read[1])
 
 

@@ -17,7 +17,7 @@ import httpx2
 import openai
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from rnagpt_lib.bodies import FILTERED
+from rnagpt_lib.bodies import about_one
 from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.journal import MaybeBilled
 from rnagpt_lib.retries import Again, retry_after
@@ -73,7 +73,7 @@ class Wire:
             try:
                 found = self.sdk.post(path, body=body, cast_to=httpx2.Response)
             except openai.BadRequestError as error:
-                if error.code not in FILTERED:
+                if not about_one(error.body):
                     raise
                 found = error.response  # it is about this request alone
             return found.content.decode("utf-8", "replace")

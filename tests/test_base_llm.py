@@ -10,6 +10,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from rnagpt_lib import base_llm
 from rnagpt_lib.decoding import answers
@@ -191,3 +192,28 @@ def test_the_hub_s_refusals_say_what_to_do(tmp_path):
 def test_flex_attention_without_a_gpu_is_refused(folder):
     with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
         RnaGpt.build(config_of(folder), attention="flex")
+
+
+@pytest.mark.parametrize(
+    "name, value", [("logits_scaling", 8), ("logit_scale", 0.0625), ("final_logit_softcapping", 30)]
+)
+def test_an_llm_that_scales_its_logits_is_refused(tmp_path, name, value):
+    other = llama3.write(tmp_path / "llm")
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {name: value}), "utf-8")
+    with pytest.raises(InputError, match=f"scaled or capped.*{name} is {value}"):
+        base_llm.load(other, "fp32")
+
+
+@pytest.mark.parametrize(
+    "config, tokens",
+    [
+        (LlamaConfig(max_position_embeddings=8192), 8192),
+        (MistralConfig(max_position_embeddings=8192, sliding_window=512), 512),
+        (MistralConfig(max_position_embeddings=8192, sliding_window=None), 8192),
+        (Qwen2Config(max_position_embeddings=8192, sliding_window=512), 8192),
+        (Gemma3TextConfig(max_position_embeddings=8192, sliding_window=512), 512),
+    ],
+)
+def test_within_its_window_an_llm_sees_all(config, tokens):
+    assert base_llm.reach(config) == tokens

@@ -75,12 +75,37 @@ def repeated(answer):
     return answer | {"searchPosition": answer["searchPosition"] - 3}
 
 
+def test_an_empty_page_before_the_end_is_asked_for_again(sweep, queue):
+    queue.add(lambda app: app, faults.changed(fewer))
+    found = sweep()
+    assert len(set(ids(found))) == found.came == 54 and found.short == 0
+
+
+def test_a_whole_page_that_stays_away_stops_the_sweep_and_is_asked_for_again(
+    sweep, queue, monkeypatch
+):
+    monkeypatch.setattr(ebisearch, "SIZE", 7)
+    queue.add(lambda app: app, *[faults.changed(fewer)] * retries.ATTEMPTS)
+    with pytest.raises(InputError, match="an empty page of rnacentral, 47 hits before the end"):
+        ids(sweep())
+    assert len(set(ids(sweep()))) == 54
+
+
+def test_hits_of_several_queries_are_not_missing(sweep, ebi):
+    names = [entry["id"][0] for entry in ebi.rnas]
+    clauses = [*any_of("id", names, 40), *any_of("id", names[:20], 20)]
+    found = sweep([f"{QUERY} AND {clause}" for clause in clauses])
+    ids(found)
+    assert found.said > found.came == 54 and found.short == 0
+
+
 @pytest.mark.parametrize("change, came", [(fewer, 7), (repeated, 54)])
 def test_what_came_is_counted_against_what_was_said(sweep, queue, change, came):
-    queue.add(lambda app: app, faults.changed(change))
+    queue.add(lambda app: app, *[faults.changed(change)] * (retries.ATTEMPTS if came < 54 else 1))
     found = sweep()
     got = ids(found)
     assert (found.said, found.came, len(set(got))) == (54, came, came)
+    assert found.short == 54 - came
     assert len(got) == came + 3 * (change is repeated)
 
 

@@ -158,7 +158,7 @@ def test_one_process_at_a_time(own_runs, monkeypatch):
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_file_is_named_with_the_remedy(path, content):
     path.write_bytes(content)
-    with pytest.raises(InputError, match="journal.sqlite cannot be opened .*; move it away"):
+    with pytest.raises(InputError, match="journal.sqlite is damaged .*; move it away"):
         Journal(path).__enter__()
     path.unlink()
     with Journal(path):
@@ -245,3 +245,19 @@ def test_killed_from_outside_at_random_answers(server, own_runs, seed):
     states, spent = money(journal_file.file())
     assert app.completions <= len(TEXTS) + 8 and app.bill <= spent
     assert states["answered"] == len(TEXTS) and journal_file.integrity(journal_file.file()) == "ok"
+
+
+def test_what_was_paid_before_there_was_a_price_counts(path):
+    with Journal(path) as kept:
+        (attempt,) = kept.reserve([asked("k", 0)])
+        kept.keep([attempt], "{}")
+        kept.settle(attempt, 900, 100, 0)
+        kept.finish(attempt, "ok")
+        assert kept.spent == 0
+    with Journal(path, cap=10**6) as kept:
+        kept.price(lambda model, tokens_in, tokens_out, batch: tokens_in + 2 * tokens_out)
+        assert kept.spent == 1100
+        kept.price(lambda *_: 7)  # what has a cost keeps it
+        assert kept.spent == 1100
+    with Journal(path) as kept:
+        assert kept.spent == 1100

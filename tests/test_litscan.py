@@ -25,6 +25,7 @@ from tests.standin.ebi import Ebi, addresses
         ("HOTAIR", ""), ("hsa-mir-21", ""), ("URS0000001234", ""), ("let-7a", ""), ("SNORD-M8-0", ""),
         ("H19", "3 characters"), ("x" * 26, "26 characters"), ("16S", "3 characters"),
         ("rRNA", "common word"), ("tRNA", "common word"), ("VAULT", "common word"),
+        ("MIR155HG", ""), ("MIRLET7BHG", ""), ("mirt2", ""), ("MIR9-1", "microRNA's name"),
         ("MIR21", "microRNA's name"), ("mir-21", "microRNA's name"), ("miRNA", "common word"),
     ],
 )  # fmt: skip

@@ -385,3 +385,25 @@ def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, 
     with world.client() as client:
         assert (client.embeddings(["b", "a"], "embed") == first[[1, 0]]).all()
     assert len(world.faults.asked("/embeddings")) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "context_length_exceeded", "message": "too long"},
+        {"code": 400, "message": "This model's maximum context length is 8192 tokens."},
+        {"type": "exceed_context_size_error", "message": "the request exceeds the context"},
+    ],
+)
+def test_a_text_that_is_too_long_ends_its_own_call_alone(world, error):
+    def too_long(app):
+        def answer(environ, start_response):
+            start_response("400 Bad Request", [("content-type", "application/json")])
+            return [json.dumps({"error": error}).encode()]
+
+        return answer
+
+    world.faults.add(too_long)
+    states = [reply.state for reply in world.ask("a", "b", width=1)]
+    assert states == ["context", "ok"]
+    assert [reply.state for reply in world.ask("a", "b")] == states and world.asked == 2

@@ -67,3 +67,15 @@ def test_llama_3_8b_has_its_size(tmp_path):
     small = memory.of_training(tmp_path, Stage2(precision="bf16", train="qlora"), 640, 2048, 512)
     assert 5e9 < small.weights < 7e9 and small.kept > whole.kept
     assert 1.05 * whole.weights < whole.total < 40e9
+
+
+def test_parts_of_an_llm_over_several_gpus(tmp_path):
+    """Each holds its share of the weights, and one unit whole."""
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B), "utf-8")
+    params = Stage1(precision="bf16")
+    whole, eighth = (
+        memory.of_training(tmp_path, params, 640, 2048, 512, shares) for shares in (1, 8)
+    )
+    rest = 2 * 2 * 128_256 * 4096  # the embeddings, in and out
+    assert eighth.weights == pytest.approx(whole.weights / 8 + rest, rel=0.01)
+    assert (eighth.kept, eighth.trained) == (whole.kept, whole.trained)

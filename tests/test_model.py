@@ -115,7 +115,9 @@ def test_whitened_input_is_centred_and_decorrelated(llm):
         for i in range(40)
     ]
     projection = RnaGpt.build(config_of(llm)).projection
-    variances = projection.whiten(parts, floor=0.0)
+    variances = projection.whiten([part.requires_grad_() for part in parts], floor=0.0)
+    assert not projection.centre.requires_grad and projection.centre.is_leaf  # no graph is kept
+    parts = [part.detach() for part in parts]
     pooled = torch.cat(parts)
     white = (pooled - projection.centre) @ projection.whitener
     assert torch.allclose(white.mean(0), torch.zeros(8), atol=1e-3)

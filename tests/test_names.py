@@ -115,3 +115,20 @@ def test_names_are_taken_literally():
 )
 def test_what_masking_doubles_is_joined(text, tidied):
     assert tidy(text) == tidied
+
+
+@pytest.mark.parametrize(
+    ("description", "named", "others"),
+    [
+        ("TP53 target 1 (TP53TG1)", ["TP53TG1"], ["TP53"]),
+        ("CDKN2B antisense RNA 1 (CDKN2B-AS1), long non-coding RNA", ["CDKN2B-AS1"], ["CDKN2B"]),
+        ("inactive X specific transcripts (Xist), long non-coding RNA", ["Xist"], ["RNA"]),
+        ("str. K-12 substr. MG1655 sRNA RyhB (ryhB)", ["RyhB", "ryhB"], ["K-12", "MG1655"]),
+        ("MIR155 host gene (MIR155HG)", ["MIR155HG"], ["MIR155", "mir-155"]),
+        ("H19 imprinted maternally expressed transcript (H19)", ["H19"], []),
+    ],
+)
+def test_an_rna_is_not_called_after_its_gene_or_strain(description, named, others):
+    row = {"description": f"Homo sapiens (human) {description}", "species": "Homo sapiens"}
+    found = names_of(row | {"rna_id": "URS0000000000_9606"})
+    assert set(named) <= set(found) and not set(found) & {*others, "human"}

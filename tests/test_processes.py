@@ -43,6 +43,7 @@ def test_two_processes_are_one_and_one_goes_on_for_two(tmp_path, llm, one, paral
     for wanted, gradient in zip(one["gradients"], two["gradients"], strict=True):
         assert (gradient - wanted).norm() / wanted.norm() < 1e-6
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-9)
+    reads_it(tmp_path / "run", llm, two_processes.params_of("packed", parallel), two["log"])
     for name in ("step", "epoch", "lr", "pairs", "tokens"):
         assert two["log"][name] == one["log"][name]
     assert two["log"]["val_loss"][-1] == pytest.approx(one["log"]["val_loss"][-1], abs=1e-5)
@@ -74,6 +75,20 @@ def test_the_papers_batch_is_one_pair_for_each_process(tmp_path, llm):
     log = found(tmp_path / "run", llm, 2, "paper")["log"]
     epoch = len(log["pairs"]) // 2
     assert log["pairs"] == 2 * ([2] * (epoch - 1) + log["pairs"][epoch - 1 : epoch])
+    reads_it(tmp_path / "run", llm, two_processes.params_of("paper"), log)
+
+
+def reads_it(folder, llm, params, log) -> None:
+    """One process, such as the notebook's, finds the training finished, and reads it."""
+    alone = RnaGpt.build(config_of(llm, "lora"))
+    trees = make_trees(alone, two_processes.LENGTHS)
+    wanted = checkpoints.load(folder, "last")
+    read = train(alone, trees[:7], trees[7:], params, folder)
+    assert read["loss"].tolist() == log["loss"] and len(read) == len(log["loss"])
+    for name, weight in wanted.state_dict().items():
+        torch.testing.assert_close(alone.state_dict()[name], weight, rtol=0, atol=0)
+    with pytest.raises(InputError, match="of a training with other data, parameters or seed"):
+        train(alone, trees[:7], trees[7:], params.model_copy(update={"epochs": 9}), folder)
 
 
 def test_what_cannot_be_shared_evenly_is_refused():

@@ -11,6 +11,7 @@ from itertools import islice
 import pytest
 from werkzeug import Request, Response
 
+from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.spool import NAME, Spool
 from tests.standin import Faults, faults, serve
@@ -183,3 +184,25 @@ def test_where_nothing_is_kept_there_is_no_file(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             list(spool.results([1], Squares(stop=1)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_no_damage(tmp_path):
+    with Spool(tmp_path) as spool:
+        list(spool.pages("source", lambda cursor: ({"n": 1}, None), "0"))
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from rnagpt_lib import journal_file, spool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with spool.Spool(Path(sys.argv[1])) as pages:
+        list(pages.pages("other", lambda cursor: ({"n": "x" * 9000}, None), "0"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=paths.root()).stdout
+    assert "InputError" in said and "cannot be used" in said and "nothing in it is lost" in said
+    with Spool(tmp_path) as spool:
+        assert spool.count("source") == 1

@@ -17,6 +17,7 @@ from tiny_model import (
 )
 
 from rnagpt_lib import checkpoints
+from rnagpt_lib import train as loop
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.model import RnaGpt, frozen_hash
 from rnagpt_lib.packing import collate
@@ -396,3 +397,46 @@ def test_log_survives_a_half_written_line(build, trees, tmp_path):
     with (tmp_path / "steps.jsonl").open("a") as log:
         log.write('{"step": 5, "lo')
     assert len(train(build(), trees, trees[:0], params, tmp_path)) == 4 == len(read_log(tmp_path))
+
+
+@pytest.fixture
+def by_eight(trees, monkeypatch):
+    """The paper's recipe; checkpoints say that eight processes wrote them."""
+    params, restore = (
+        PARAMS.model_copy(update={"recipe": "paper", "epochs": 1}),
+        checkpoints.restore,
+    )
+    params = params.model_copy(update={"validate_every": 4})
+    plan = loop._plan(trees[:5], params, 0, 8)
+    monkeypatch.setattr(
+        checkpoints, "restore", lambda *given: restore(*given) | {"plan": plan, "processes": 8}
+    )
+    return params
+
+
+def test_a_finished_training_is_read_by_however_many_processes(
+    build, trees, tmp_path, by_eight, monkeypatch
+):
+    log = train(build(), trees[:5], trees[5:], by_eight, tmp_path)
+    monkeypatch.setattr(loop, "Trainer", None)  # nothing is set up to train
+    pd.testing.assert_frame_equal(train(build(), trees[:5], trees[5:], by_eight, tmp_path), log)
+    apart = by_eight.model_copy(update={"parallel": "fsdp"})
+    pd.testing.assert_frame_equal(train(build(), trees[:5], trees[5:], apart, tmp_path), log)
+
+
+def test_an_unfinished_one_asks_for_as_many(build, trees, tmp_path, by_eight):
+    with interrupted_after(6):
+        train(build(), trees[:5], trees[5:], by_eight, tmp_path)
+    with pytest.raises(InputError, match="trained in 8 processes.*here are 1; start as many again"):
+        train(build(), trees[:5], trees[5:], by_eight, tmp_path)
+    with pytest.raises(InputError, match="other data, parameters or seed"):
+        train(build(), trees[:5], trees[5:], by_eight, tmp_path, seed=1)
+
+
+def test_a_validation_that_overflows_costs_no_checkpoint(build, trees, tmp_path, monkeypatch):
+    losses_of(monkeypatch, [3.0, math.nan, 2.0])
+    log = train(build(), trees, trees, PARAMS, tmp_path)
+    assert log["val_loss"].dropna().tolist() == [3.0, 2.0]
+    assert log["val_note"].dropna().tolist() == ["the validation loss is not finite"]
+    assert "NaN" not in (tmp_path / "steps.jsonl").read_text()
+    assert checkpoints.find(tmp_path, "best") == checkpoints.find(tmp_path, "last")

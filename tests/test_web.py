@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from werkzeug import Request, Response
 
-from rnagpt_lib import retries, web
+from rnagpt_lib import markup, retries, web
 from rnagpt_lib.errors import InputError, NotThere, Refused
 from rnagpt_lib.pace import Pace
 from rnagpt_lib.web import Site
@@ -197,3 +197,9 @@ def test_the_pace_holds_whoever_asks(monkeypatch):
 def test_examples_in_docstrings():
     result = doctest.testmod(web, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
     assert result.attempted and not result.failed
+
+
+def test_text_in_angle_brackets_stays_and_foreign_tags_are_told():
+    assert markup.plain("When a<b and c>d the RNA folds") == "When a<b and c>d the RNA folds"
+    assert markup.plain('H<sub class="x">2</sub>S in <i>E. coli</i>') == "H2S in E. coli"
+    assert not markup.is_plain(markup.plain("A <jats:p>x</jats:p>"))
