@@ -132,6 +132,8 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
     relation = relations.relation_of(question)
     if relation or form == "closed":
         return relation, relations.entity(question, reference)
+    if not question.strip():
+        return None, None  # an annotation, which answers nothing that was asked
     claims = _claims(question, reference)
     if not claims and NOT_KNOWN.search(reference):
         return FREE, UNKNOWN
