@@ -127,7 +127,9 @@ def score(
         found.append(_long(answers, [told.score(answers)]).dropna(subset="value"))
         definitions[told.id] = told.definition
         ids |= dict.fromkeys(evidence.METRICS, told.id)
-    return pd.concat(found, ignore_index=True), ids, definitions
+    samples = pd.concat(found, ignore_index=True)
+    # all of a question together: its ids, one after the other, take a third of the room on disk
+    return samples.sort_values("pair_id", kind="stable", ignore_index=True), ids, definitions
 
 
 def _long(answers: pd.DataFrame, columns: Sequence[pd.DataFrame]) -> pd.DataFrame:
