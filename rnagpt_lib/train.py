@@ -7,6 +7,7 @@ all pairs of the step, however many processes there are.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -169,6 +170,8 @@ def train(
     state = checkpoints.restore(model, checkpoint) if checkpoint else {}
     if state.get("finished") and _plan(trees, params, seed, state["processes"]) == state["plan"]:
         cut(folder, _done(checkpoint))
+        if not int(os.environ.get("RANK", 0)):
+            checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
         return read_log(folder)  # by however many processes: there is nothing to share
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes

@@ -232,7 +232,11 @@ def hostile_rows() -> list[dict]:
     found = {"statements": [HOSTILE], "neighbours": [near]}
     row = {"id": HOSTILE, "line": 1, "nt": 9, "question": HOSTILE, "answer": HOSTILE}
     row |= {"stop_reason": "eos", "model": "IT", "retrieved": found, "notes": [HOSTILE]}
-    return [row, {"id": "=1+1", "line": 3, "refused": HOSTILE}, {"id": '"c', "refused": "x"}]
+    return [
+        row,
+        {"id": "=1+1", "line": 3, "refused": HOSTILE},
+        {"id": '"c', "line": 5, "refused": "x"},
+    ]
 
 
 def test_no_text_acts_in_any_form(tmp_path):

@@ -176,13 +176,13 @@ def test_a_batch_refused_as_a_whole_costs_nothing_and_says_why(world, monkeypatc
 
 def test_a_line_refused_for_good_stops_after_the_others_are_kept(world):
     def refused(lines):
-        body = {"error": {"message": "m", "type": "t", "code": "context_length_exceeded"}}
+        body = {"error": {"message": "m", "type": "t", "code": "unsupported_value"}}
         lines[0]["response"] = {"status_code": 400, "request_id": "r", "body": body}
         return completed(lines)
 
     world.app.fates = [refused]
     with pytest.raises(
-        InputError, match="1 requests that the server refuses .status 400, context_length_exceed"
+        InputError, match="1 requests that the server refuses .status 400, unsupported_value"
     ):
         world.ask()
     assert rows("SELECT count(*) FROM attempts WHERE state = 'answered'") == [(11,)]
