@@ -79,9 +79,9 @@ def _by_identity(run: str, seed: int) -> pd.DataFrame:
 @functools.cache
 def _by_split(run: str, seed: int) -> pd.DataFrame:
     samples = _rows(run, np.random.default_rng(seed))[1]
-    tax = leakage.compared({"cluster": samples}, 200, seed)
+    tax = leakage.compared({"cluster": samples}, 50, seed)
     anew = samples[samples.model == leakage.FLOOR]
-    return leakage.both(tax, leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 200, seed))
+    return leakage.both(tax, leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed))
 
 
 @functools.cache

@@ -215,6 +215,7 @@ def test_a_question_of_broken_bytes_is_refused(rnagpt, run):
     assert code == 2 and "no text in UTF-8" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="another terminal")
 def test_a_pasted_sequence_is_read_whole():
     """A terminal of its own cuts lines at 4,095 letters."""

@@ -130,6 +130,7 @@ def test_loaded_with_one_call_it_answers_like_the_committed_model(shipped, refer
     name = KINDS[kind].get("model", "IT")
     ours, theirs = load_model(model=str(shipped[kind])), committed(name)
     assert ours.name == theirs.name == name
+    assert ours.miniature  # merged, too, where no file's name says so
     assert torch.equal(logits(ours.model), logits(theirs.model))
     rnas = [rna.sequence for rna in world.entries(4, seed=3)] * 2
     asked = [QUESTIONS[i // 4] for i in range(8)]
@@ -231,6 +232,7 @@ def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp
     chat = load_model(model=str(out), max_new_tokens=5, **tiny)
     given = (["ACGUACGUACGU"], ["Why?"])
     assert chat.answers(*given) == load_model("w", max_new_tokens=5).answers(*given)
+    assert not chat.miniature
     other = write_llm(tmp_path / "other")
     config = (
         (other / "config.json")
@@ -256,11 +258,6 @@ def test_a_merged_model_needs_no_other_llm(tiny, tmp_path):
     assert not (out / "adapter").exists() and "before the adapters were merged" in text(out)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_every_export_of_the_miniature_is_known_as_such(shipped, reference, name):
-    assert load_model(model=str(shipped[name])).miniature
-
-
 def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
     monkeypatch.chdir(tmp_path)
     assert rnagpt("export-model", "w", "my-model")[0] == 0
@@ -268,10 +265,6 @@ def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match="is unknown.*there is none at .*/my-model or /my-model"):
         load_model(model="my-model")
-
-
-def test_a_model_of_other_parts_is_no_miniature(tiny):
-    assert not load_model("w", **tiny).miniature
 
 
 # --- what is in it

@@ -87,8 +87,9 @@ def reads_it(folder, llm, params, log) -> None:
     assert read["loss"].tolist() == log["loss"] and len(read) == len(log["loss"])
     for name, weight in wanted.state_dict().items():
         torch.testing.assert_close(alone.state_dict()[name], weight, rtol=0, atol=0)
+    changed = params.model_copy(update={"epochs": 9, "parallel": "ddp"})
     with pytest.raises(InputError, match="of a training with other data, parameters or seed"):
-        train(alone, trees[:7], trees[7:], params.model_copy(update={"epochs": 9}), folder)
+        train(alone, trees[:7], trees[7:], changed, folder)
 
 
 def test_what_cannot_be_shared_evenly_is_refused():
