@@ -40,9 +40,8 @@ class _Reader(HTMLParser):
         if tag in _BLOCKS | _HEADINGS:
             self.parts.append(" ")
         elif tag not in _INLINE or any(value is None for _, value in attrs):
-            self.parts.append(
-                self.get_starttag_text()
-            )  # attributes without a value: ``a <b and c>``
+            # attributes without a value are words: ``a <b and c>``
+            self.parts.append(self.get_starttag_text())
 
     def handle_endtag(self, tag):
         if tag in _HEADINGS:
