@@ -188,6 +188,16 @@ def test_a_line_refused_for_good_stops_after_the_others_are_kept(world):
     assert rows("SELECT count(*) FROM attempts WHERE state = 'answered'") == [(11,)]
 
 
+def test_a_line_too_long_for_the_model_ends_its_own_call_alone(world):
+    def too_long(lines):
+        body = {"error": {"message": "m", "type": "t", "code": "context_length_exceeded"}}
+        lines[0]["response"] = {"status_code": 400, "request_id": "r", "body": body}
+        return completed(lines)
+
+    world.app.fates = [too_long]
+    assert sorted(reply.state for reply in world.ask()) == ["context", *["ok"] * 11]
+
+
 def test_malformed_answers_are_asked_again_in_a_second_batch(world):
     world.app.answer = lambda messages, form: (
         by_schema(messages[:1], form) if "does not fit" in messages[-1]["content"] else "{}"

@@ -11,10 +11,11 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 
-from rnagpt_lib import harvest, litscan, retries, summarize
-from rnagpt_lib.errors import InputError
+from rnagpt_lib import harvest, litscan, litsumm, retries, summarize
+from rnagpt_lib.errors import InputError, NotThere
 from rnagpt_lib.profiles import Filter
 from rnagpt_lib.rnacentral import PAGE
+from rnagpt_lib.spool import Spool
 from tests.curated import curated, tables_of
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
@@ -335,3 +336,19 @@ def test_a_users_words_are_blocked_too(load, ebi, tmp_path):
     data = load("one", blocked=str(tmp_path / "words.txt"))
     assert name.lower() in litscan.words(str(tmp_path / "words.txt"))
     assert name in set(data.dropped["record"])
+
+
+def test_a_list_of_summaries_that_became_shorter_keeps_what_came(tmp_path):
+    row = {"primary_id": "URS0000000001_9606", "summary": "It binds HuR."}
+
+    class Shrunk:
+        base = "stub"
+
+        def get(self, path, shape, *, page, **_):
+            if page != "1":
+                raise NotThere("Invalid page")
+            return shape.model_validate({"next": "https://x/?page=2", "results": [row]})
+
+    with Spool(tmp_path) as spool:
+        found = list(litsumm.summaries(Shrunk(), spool))
+    assert [one.primary_id for one in found] == ["URS0000000001_9606"]
