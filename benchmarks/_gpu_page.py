@@ -123,10 +123,15 @@ def _about(kept: dict) -> str:
     equal = ", ".join(f"{name} {error:.0e}" for name, error in kept["equal"].items())
     return (
         f"{machine['device']}, {machine['memory_gb']} GB, {kept['date']}; {versions}; {kept['clocks'] or 'no nvidia-smi'}. "
-        f"MFU is 4 · N · tokens / (seconds · peak), N = {machine['parameters']:,}, peak "
+        f"Seconds are the median [least, most] of {_repeats(kept)} repeats. MFU is 4 · N · tokens / (seconds · peak), N = {machine['parameters']:,}, peak "
         f"{_peak(kept):.0f} TFLOP/s (products of matrices reached {kept['matmul_tflops']:.0f}). "
         f"Error of our gradient against the naive loop, small model in fp32: {equal}."
     )
+
+
+def _repeats(kept: dict) -> str:
+    counts = {len(way["seconds"]) for *_, way in _measured(kept) if _timed(way)}
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def _step(kept: dict, case: str, name: str, way: dict) -> dict:
