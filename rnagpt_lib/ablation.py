@@ -15,7 +15,7 @@ from rnagpt_lib import (
     rouge,
     scores,
     tables,
-    variant_training,
+    variant_answers,
     variants,
     world_probes,
 )
@@ -27,7 +27,6 @@ from rnagpt_lib.results import PRIMARY
 from rnagpt_lib.rows import Answer
 from rnagpt_lib.runs import Run
 from rnagpt_lib.semantic import Scorer
-from rnagpt_lib.stages import MANIFEST
 
 MODELS = ("vanilla", "MA", "IT")
 CONTROLS = {  # what stands in each question's place of the sequence
@@ -79,10 +78,9 @@ def answer_all(
 def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The answers of each training that `rnagpt train-variants` has finished beside the run."""
     for training in variants.found(run.id):
-        run.use(training.folder / MANIFEST)
-        chat = variant_training.load(training, run.params.max_new_tokens)
-        found = answer_log.Asking(chat, run)(training.folder.name, asked.sequence, asked.question)
-        yield frame(run, asked, training.name, found).assign(seed=training.seed)
+        answers = variant_answers.of(training, run, asked)
+        if answers is not None:
+            yield frame(run, asked, training.name, answers).assign(seed=training.seed)
 
 
 def frame(run: Run, asked: pd.DataFrame, name: str, found: Sequence[Answer]) -> pd.DataFrame:

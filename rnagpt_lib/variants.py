@@ -6,7 +6,7 @@ run's own IT (``rnagpt train-variants``), under ``runs/RUN/variants/NAME-seedS/`
 
     manifest.json   steps.jsonl   checkpoints/   stage1/ (where it has one of its own)   train.log
 
-Notebook 06 asks those that it finds finished.
+Notebook 06 asks those that it finds finished, and keeps their answers beside the manifest.
 """
 
 import os
@@ -94,7 +94,7 @@ class Training:
         return manifest.get("status") == "finished" and manifest["key"] == self.key()
 
     def has_weights(self) -> bool:
-        """Whether its checkpoints are here: of a published run only the manifests are."""
+        """Whether its checkpoints are here: of a published run the manifests and answers are."""
         return (self.folder / "checkpoints").is_dir()
 
 
@@ -111,8 +111,7 @@ def params_of(run: str) -> tuple[Stage1, Stage2]:
 
 
 def found(run: str) -> list[Training]:
-    """The finished trainings of a run, variant by variant, without its own IT; a line for those
-    whose weights are not here."""
+    """The finished trainings of a run, variant by variant, without its own IT."""
     folder = paths.runs() / run / "variants"
     made = (path.name.rpartition("-seed") for path in folder.glob("*-seed*"))
     there = [
@@ -122,11 +121,7 @@ def found(run: str) -> list[Training]:
     ]
     order = list(VARIANTS)
     there.sort(key=lambda training: (order.index(training.name), training.seed))
-    finished = [training for training in there if training.is_finished()]
-    for training in finished:
-        if not training.has_weights():
-            print(f"{paths.shown(training.folder)}: trained, but its weights are not here")
-    return [training for training in finished if training.has_weights()]
+    return [training for training in there if training.is_finished()]
 
 
 def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int) -> list[Training]:

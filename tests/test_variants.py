@@ -234,14 +234,6 @@ def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
     assert len(list((stage_folder(run, "03_decompose_qa").parent / ".previous").iterdir())) == 1
 
 
-def test_a_training_without_its_weights_is_told_and_left_out(run, capsys):
-    trained("it.blind")
-    folder = Training(run, "it.blind", 0).folder
-    os.rename(folder / "checkpoints", folder / "elsewhere")
-    assert variants.found(run) == []
-    assert "it.blind-seed0: trained, but its weights are not here" in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_a_published_training_without_its_weights_is_made_again(run, capsys):
     """A clone has the manifest alone: it is not taken for a training that can be asked."""

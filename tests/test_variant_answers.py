@@ -1,0 +1,59 @@
+"""A training's answers to notebook 06: of its model, or kept beside its manifest."""
+
+import shutil
+
+import pytest
+
+from rnagpt_lib import floors, variant_answers, variant_training, variants
+from rnagpt_lib.rows import Answer
+from rnagpt_lib.runs import Run
+from rnagpt_lib.variants import Training
+from tests import finished
+
+RUN = "tiny"
+
+
+@pytest.fixture
+def asked(own_runs, tmp_path):
+    """Questions of a finished run with one finished training, ``it.blind`` of seed 1."""
+    finished.made(RUN)
+    finished.trained(RUN, tmp_path / "models", epochs=1, pairs_per_visit=1)
+    variant_training.train(Training(RUN, "it.blind", 1))
+    rnas, pairs = (opened(4).read("03_decompose_qa", name) for name in ("rnas", "pairs"))
+    return floors.questions(rnas, pairs).head(12).reset_index(drop=True)
+
+
+def opened(most: int) -> Run:
+    return Run.open("06_ablations", run=RUN, max_new_tokens=most, on_finished="archive")
+
+
+def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
+    [training] = variants.found(RUN)
+    given = variant_answers.of(training, opened(4), asked)
+    assert [a.n_tokens <= 4 for a in given] == [True] * 12
+    shutil.rmtree(training.folder / "checkpoints")
+    assert variants.found(RUN) == [training]
+
+    run = opened(4)
+    assert variant_answers.of(training, run, asked) == given
+    assert "its weights are not here; its answers are those of answers" in capsys.readouterr().out
+    assert any(name.endswith("it.blind-seed1/answers.parquet") for name in run.manifest["inputs"])
+    fewer = asked.iloc[[7, 2]]
+    assert variant_answers.of(training, run, fewer) == [given[7], given[2]]
+
+    (training.folder / variant_answers.FILE).unlink()
+    assert variant_answers.of(training, run, asked) is None
+    assert "it.blind-seed1: trained, but its weights are not here, nor" in capsys.readouterr().out
+
+
+def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
+    [training] = variants.found(RUN)
+    variant_answers.of(training, opened(4), asked.head(6))
+    shutil.rmtree(training.folder / "checkpoints")
+    assert variant_answers.of(training, opened(4), asked) is None
+    assert "of other questions" in capsys.readouterr().out
+    path = training.folder / variant_answers.FILE
+    whole, cut = Answer("No.", 2, "eos"), Answer("No, it is", 4, "length")
+    for answer, fits in ((whole, [*range(2, 7)]), (cut, [4])):
+        variant_answers._write(path, asked, [answer] * len(asked))
+        assert [m for m in range(1, 7) if variant_answers.of(training, opened(m), asked)] == fits
