@@ -46,9 +46,10 @@ def table(results: Results) -> pd.DataFrame:
 def by_type(results: Results) -> pd.DataFrame:
     """Right local facts of each training by RNA type (with its answers in one training): a row for
     every training of IT and of the variants, and the floor that copies. Empty without such facts,
-    and where stage 03, which knows the types, is not beside the scores.
+    where the answers' own scores are missing, and where stage 03, which knows the types, is.
     """
-    if not (results.folder.parent / RNAS).is_file():
+    needs = results.folder.parent / RNAS, results.folder / SAMPLES
+    if not all(path.is_file() for path in needs):
         return pd.DataFrame()
     models = ["IT", *there(results), FLOOR]
     samples = pd.read_parquet(

@@ -59,8 +59,9 @@ def test_a_run_without_local_facts_has_no_table_of_them(found):
     assert "one row a training" not in report.readme("fake")
 
 
-def test_scores_without_the_stage_that_knows_the_types_have_no_table_by_type(found):
-    (found.folder.parent / "03_decompose_qa" / "rnas.parquet").unlink()
+@pytest.mark.parametrize("lost", ["03_decompose_qa/rnas.parquet", "06_ablations/samples.parquet"])
+def test_scores_without_the_types_or_their_samples_have_no_table_by_type(found, lost):
+    (found.folder.parent / lost).unlink()
     assert variant_report.by_type(found).empty
     assert "IT trained again on the same pairs" in report.readme("fake")
     assert "one row a training" not in report.readme("fake")
