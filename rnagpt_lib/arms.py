@@ -63,6 +63,7 @@ def divided(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
     """Where there is something to divide: by number of articles (and in all) the RNAs, the share
     of them with more than one topic, and the share of the abstracts' words that these hold."""
     words = articles.set_index("article_id")["abstract"].str.split().str.len()
+    words = words.astype(float)  # without any abstract it is a column of texts
     per_rna = topics.assign(words=topics["article_id"].map(words)).groupby("rna_id").agg(
         articles=("article_id", "size"), topics=("topic", "nunique"), words=("words", "sum")
     )  # fmt: skip

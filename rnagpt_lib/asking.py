@@ -66,7 +66,7 @@ class Asker:
         if isinstance(record, Refused):
             return record.reason, "", []
         try:
-            rna, notes = read_sequence(record.sequence, record.dna)
+            rna, notes = read_sequence(record.sequence, record.dna, record.gaps)
             if self.chat:
                 most = self.chat.max_new_tokens
                 check_room(self.chat.model, [rna], self.questions, most)

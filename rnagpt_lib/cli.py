@@ -1,5 +1,6 @@
 """The command ``rnagpt``, also ``python -m rnagpt_lib``."""
 
+import os
 import sys
 
 import click
@@ -35,6 +36,8 @@ for command in (
 
 def main() -> None:
     """Entry point: input errors are one sentence and exit code 2, failures 1, Ctrl-C 130."""
+    # threads that spin while they wait are many times slower beside any other busy process
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         sys.exit(commands(standalone_mode=False) or 0)
     except InputError as error:

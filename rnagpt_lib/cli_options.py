@@ -12,9 +12,8 @@ from rnagpt_lib.errors import InputError
 
 PROFILE = click.option(
     "--profile",
-    default="mini",
-    show_default=True,
-    help="A file of profiles/: mini, reference, local, paper_5k or full.",
+    help="A file of profiles/: mini, reference, local, paper_5k or full; by default that of the run "
+    "where there is one, else mini.",
 )
 RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
 GIVEN = click.option(
@@ -33,6 +32,13 @@ FILE = click.option(
     help="Parameters as a YAML file of lines NAME: VALUE.",
 )
 Pairs = tuple[tuple[str, str], ...]
+
+
+def profile_of(named: str | None, run_id: str | None = None) -> str:
+    """The profile that is named, else the one that the run was made with, else ``mini``."""
+    from rnagpt_lib import stages
+
+    return named or (run_id and stages.profile_of(run_id)) or "mini"
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from rnagpt_lib import cli_options
 )
 def run(
     notebook: str,
-    profile: str,
+    profile: str | None,
     run_id: str | None,
     given: cli_options.Pairs,
     file: Path | None,
@@ -31,6 +31,7 @@ def run(
     """
     from rnagpt_lib import execute
 
+    profile = cli_options.profile_of(profile, run_id)
     if listing:
         click.echo(_listing(execute.find(notebook), profile))
         return
@@ -44,11 +45,14 @@ def run(
 @cli_options.RUN
 @cli_options.GIVEN
 @cli_options.FILE
-def demo(profile: str, run_id: str | None, given: cli_options.Pairs, file: Path | None) -> None:
+def demo(
+    profile: str | None, run_id: str | None, given: cli_options.Pairs, file: Path | None
+) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
     from rnagpt_lib import execute, paths, report, results
-    from rnagpt_lib.stages import STAGES
+    from rnagpt_lib.stages import REPORT, STAGES
 
+    profile = cli_options.profile_of(profile, run_id)
     run_id = run_id or profile
     parameters = cli_options.from_file(file) | dict(given)
     with cli_options.going_on_later():
@@ -56,6 +60,7 @@ def demo(profile: str, run_id: str | None, given: cli_options.Pairs, file: Path 
     folder = paths.shown(paths.runs() / run_id)
     click.echo(f"\n{report.ablation(run_id)}\n")
     click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
+    click.echo(f"All of it on one page: {folder}/{STAGES[6]}/{REPORT}")
     click.echo(f"Figures: {paths.shown(results.figure_folder(run_id))}/")
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
@@ -67,7 +72,11 @@ def demo(profile: str, run_id: str | None, given: cli_options.Pairs, file: Path 
 @cli_options.GIVEN
 @cli_options.FILE
 def estimate(
-    notebook: str, profile: str, run_id: str | None, given: cli_options.Pairs, file: Path | None
+    notebook: str,
+    profile: str | None,
+    run_id: str | None,
+    given: cli_options.Pairs,
+    file: Path | None,
 ) -> None:
     """Requests, tokens, money and hours of NOTEBOOK (02 or 03) with PROVIDER openai.
 
@@ -75,6 +84,7 @@ def estimate(
     """
     from rnagpt_lib import cost, execute, foreseen, profiles
 
+    profile = cli_options.profile_of(profile, run_id)
     path = execute.find(notebook)
     stage = path.stem
     parameters = cli_options.from_file(file) | {
@@ -117,7 +127,7 @@ def report(run_id: str) -> None:
 @cli_options.PROFILE
 @cli_options.GIVEN
 @cli_options.FILE
-def doctor(profile: str, given: cli_options.Pairs, file: Path | None) -> None:
+def doctor(profile: str | None, given: cli_options.Pairs, file: Path | None) -> None:
     """Look whether a profile can run here: weights, keys, memory. Exit code 1 when it cannot.
 
     \b
@@ -132,7 +142,8 @@ def doctor(profile: str, given: cli_options.Pairs, file: Path | None) -> None:
         name: cli_options.value(name, text) for name, text in given
     }
     named = {name.lower(): value for name, value in parameters.items()}
-    findings = list(doctor.examine(profiles.overridden(profiles.load(profile), named)))
+    chosen = profiles.load(cli_options.profile_of(profile))
+    findings = list(doctor.examine(profiles.overridden(chosen, named)))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         mark = "ok     " if finding.good else "MISSING"

@@ -15,7 +15,11 @@ from rnagpt_lib import cli_options
 @cli_options.GIVEN
 @cli_options.FILE
 def train(
-    notebook: str, profile: str, run_id: str | None, given: cli_options.Pairs, file: Path | None
+    notebook: str,
+    profile: str | None,
+    run_id: str | None,
+    given: cli_options.Pairs,
+    file: Path | None,
 ) -> None:
     """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
 
@@ -33,6 +37,7 @@ def train(
     """
     from rnagpt_lib import execute, launch, stages
 
+    profile = cli_options.profile_of(profile, run_id)
     path = execute.find(notebook)
     values = execute.checked(path, cli_options.from_file(file) | dict(given))
     named = {name.lower(): value for name, value in values.items()}

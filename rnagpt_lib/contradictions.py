@@ -226,9 +226,7 @@ def who(rna_id: str) -> str:
 
 def nothing_near(found: Retrieved) -> str:
     """That no alignment is better than chance's."""
-    nearest = (
-        f"the best match is {percent(found.neighbours[0].identity)} identical, which chance reaches"
-    )
+    nearest = f"the nearest one is {percent(found.neighbours[0].identity)} identical, which chance reaches"
     return f"No RNA of the training set is similar ({nearest})"
 
 

@@ -3,6 +3,7 @@
 The executed copy stands beside the stage's results, ``runs/<run>/<stage>/notebook.ipynb``.
 """
 
+import difflib
 import logging
 import os
 import time
@@ -73,7 +74,7 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     values = {}
     for name, value in given.items():
         if name not in known:
-            meant = f" (did you mean {name.upper()}?)" if name.upper() in known else ""
+            meant = _meant(name, known)
             raise InputError(
                 f"{notebook.stem} has no parameter {name}{meant}; its parameters are "
                 f"{', '.join(known)}"
@@ -87,6 +88,12 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
                 f"{value!r}"
             ) from None
     return values
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The parameter that a misspelt one is taken for, as a question."""
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def run_notebook(
@@ -147,7 +154,11 @@ def run_path(
     given = {stage: _own(stage, parameters or {}) for stage in stages}
     for name in parameters or {}:
         if not any(name in own for own in given.values()):
-            raise InputError(f"no notebook has a parameter {name}; see rnagpt run NOTEBOOK --list")
+            known = {parameter for stage in stages for parameter in declared(find(stage))}
+            raise InputError(
+                f"no notebook has a parameter {name}{_meant(name, known)}; see rnagpt run NOTEBOOK "
+                "--list"
+            )
     for stage, own in given.items():
         if is_fresh(run, stage) or _differs(run, stage, loaded, own):
             _check(stage, loaded, own)
@@ -212,8 +223,10 @@ def _earlier(run: str, stage: str, profile: profiles.Profile) -> dict:
 def _stage_parameters(
     stage: str, profile: profiles.Profile, values: Mapping[str, object]
 ) -> profiles.Stage:
-    """The stage's parameters, ``values`` (of the notebook) before the profile's."""
-    own = {name.lower(): value for name, value in values.items() if name not in GENERAL}
+    """The stage's parameters, ``values`` (of the notebook) before the profile's; what the notebook
+    alone has, such as a question of one's own in 07, is none of them."""
+    fields = profiles.STAGE_MODELS[stage].model_fields
+    own = {name.lower(): value for name, value in values.items() if name.lower() in fields}
     return profile.stage(stage, **own)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.fasta_lines import PIECE, Source, label, lines, printable
-from rnagpt_lib.sequences import MIN_LENGTH, compact, normalise
+from rnagpt_lib.sequences import MIN_LENGTH, compact, gaps, normalise
 
 # of one record, and of one source, in `stream_records`
 MAX_LENGTH, MAX_ID, MAX_DESCRIPTION, MAX_RECORDS = 100_000, 200, 1_000, 2_000_000
@@ -25,14 +25,15 @@ _NO_ID = "the header has no id; write '>id' before it"
 
 @dataclass(frozen=True)
 class Record:
-    """One FASTA entry; ``line`` is the number of its header line, counted from 1, and ``dna`` says
-    whether it was written with T."""
+    """One FASTA entry; ``line`` is the number of its header line, counted from 1, ``dna`` says
+    whether it was written with T, and ``gaps`` how many of an alignment's were left out."""
 
     id: str
     description: str
     sequence: str
     line: int
     dna: bool = field(default=False, compare=False)
+    gaps: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def stream_fasta(source: str | Path, refused: dict[str, str] | None = None) -> I
             key = name if name not in refused else f"{name} (line {entry.line})"
             refused[key] = f"line {entry.line}: {error}"
             continue
-        yield Record(name, description, sequence, entry.line, entry.dna)
+        yield Record(name, description, sequence, entry.line, entry.dna, entry.gaps)
 
 
 def stream_records(source: Source) -> Iterator[Record | Refused]:
@@ -111,7 +112,7 @@ def stream_records(source: Source) -> Iterator[Record | Refused]:
             yield Refused(_cut(name, MAX_ID), entry.line, str(error))
         else:
             about = _cut(description, MAX_DESCRIPTION)
-            yield Record(name, about, sequence, entry.line, entry.dna)
+            yield Record(name, about, sequence, entry.line, entry.dna, entry.gaps)
 
 
 class _Unusable(ValueError):
@@ -179,10 +180,12 @@ class _Entry:
     most: float
     parts: list[str] = field(default_factory=list)
     length: int = 0
+    gaps: int = 0
 
     def add(self, text: str) -> None:
         if self.length <= self.most and (letters := compact(text)):
             self.length += len(letters)
+            self.gaps += gaps(text)
             self.parts.append(letters)
         if self.length > self.most:
             self.parts.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from rnagpt_lib import checkpoints, decoding, exported
+from rnagpt_lib import checkpoints, decoding, exported, sequences
 from rnagpt_lib.decoding import Keep, Rna
 from rnagpt_lib.encoder import MIN_LENGTH, Encoder
 from rnagpt_lib.errors import InputError
@@ -155,8 +155,9 @@ def _trained(run: str, stage: str) -> Path:
 def _exported(model: str) -> Path:
     folder = exported.folder_of(model)
     if not folder.is_dir():
+        meant = {name.lower(): f" (did you mean {name}?)" for name in MODELS}.get(model.lower(), "")
         raise InputError(
-            f"model {model!r} is unknown; models are {', '.join(MODELS)}, or the folder of an "
+            f"model {model!r} is unknown{meant}; models are {', '.join(MODELS)}, or the folder of an "
             f"exported one, and there is none at {folder} or {Path(model).expanduser().absolute()}"
         )
     return folder
@@ -168,10 +169,11 @@ def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]
     return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
 
 
-def read_sequence(text: str, dna: bool = False) -> tuple[str, list[str]]:
+def read_sequence(text: str, dna: bool = False, gaps: int = 0) -> tuple[str, list[str]]:
     """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["it is written as DNA …"])``.
 
-    ``dna``: it was written with T, which a FASTA reader has made U.
+    ``dna``, ``gaps``: it was written with T, or with so many gaps, which a FASTA reader has
+    made U and left out.
 
     Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
     """
@@ -183,6 +185,8 @@ def read_sequence(text: str, dna: bool = False) -> tuple[str, list[str]]:
         )
     if dna or "T" in text.upper():
         notes.append("it is written as DNA, with T; it was read as RNA, every T as U.")
+    if gaps := gaps or sequences.gaps(text):
+        notes.append(f"{gaps} of its characters are gaps (- or .), and were left out.")
     if len(rna) > WINDOW:
         notes.append(
             f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "

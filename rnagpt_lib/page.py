@@ -35,15 +35,18 @@ def document(title: str, body: Iterable[str], css: str = "") -> str:
 
 
 def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] | None = None
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Iterable[int] | None = None,
+    whole: bool = False,
 ) -> str:
     """A table of texts, all escaped; columns of ``numbers`` stand to the right (None: all but the
-    first)."""
+    first). Long texts are cut, unless they are wanted ``whole``."""
     right = set(range(1, len(header)) if numbers is None else numbers)
 
     def line(cells: Sequence[str], tag: str) -> str:
         made = (
-            f"<{tag}{NUMBER if i in right else ''}>{escape(_cut(cell))}</{tag}>"
+            f"<{tag}{NUMBER if i in right else ''}>{escape(cell if whole else _cut(cell))}</{tag}>"
             for i, cell in enumerate(cells)
         )
         return f"<tr>{''.join(made)}</tr>"

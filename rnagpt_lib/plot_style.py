@@ -16,9 +16,9 @@ COLOURS = {
     "control.swapped": "#882255",
     "control.none": "#000000",
     "it.no_ma": "#56B4E9",
-    "it.random_encoder": "#E69F00",
-    "it.text": "#009E73",
-    "it.blind": "#CC79A7",
+    "it.random_encoder": "#A6761D",
+    "it.text": "#CC79A7",
+    "it.blind": "#999999",
 }
 MARKS = {  # floors are hollow
     "vanilla": "o",

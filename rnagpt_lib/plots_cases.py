@@ -33,10 +33,10 @@ def told(held_out: pd.DataFrame) -> Figure:
                 right = None if pd.isna(right) else right
                 if x:
                     axis.add_patch(plt.Rectangle((x, y - 0.45), 0.98, 0.9, color=FILLS[right][0]))
-                text = textwrap.shorten(row[name], 42, placeholder="…")
+                text = _fitted(row[name], 42)
                 axis.text(x + 0.02, y, MARKS[right] + text, va="center", fontsize=7)
         axis.set(xlim=(0, len(columns)), ylim=(len(rows) - 0.4, -0.6))
-        axis.set_xticks([x + 0.49 for x in range(len(columns))], columns)
+        axis.set_xticks([x + 0.49 for x in range(len(columns))], ["what is true", *MODELS])
         axis.set_yticks(range(len(rows)), _labels(rows), fontsize=7)
         axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         axis.spines[:].set_visible(False)
@@ -45,6 +45,15 @@ def told(held_out: pd.DataFrame) -> Figure:
         figure.legend(handles=handles, loc="lower center", ncols=3)
         figure.tight_layout(rect=(0, 0.35 / figure.get_figheight(), 1, 1))
         return closed(figure)
+
+
+def _fitted(text: str, most: int) -> str:
+    """Cut in the middle, since what an answer claims is mostly its end."""
+    if len(text) <= most:
+        return text
+    head = textwrap.shorten(text, most // 3, placeholder="")
+    tail = textwrap.shorten(text[::-1], most - len(head) - 3, placeholder="")[::-1]
+    return f"{head} … {tail}"
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:

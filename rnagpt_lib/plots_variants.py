@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rnagpt_lib import variant_report
 from rnagpt_lib.plot_style import COLOURS, FACTS, STYLE, closed
@@ -17,14 +18,26 @@ def variants(results: Results) -> Figure:
     """Share of right facts of IT, of each variant and of two floors, a panel for each kind."""
     models = ["IT", *variant_report.there(results), *BESIDE]
     with plt.rc_context(STYLE):
-        size = (11, 1.2 + 0.36 * len(models))
+        size = (11, 1.5 + 0.36 * len(models))
         figure, axes = plt.subplots(1, len(FACTS), figsize=size, sharey=True, sharex=True)
         for axis, metric in zip(axes, FACTS, strict=True):
             _panel(axis, results, models, metric)
         axes[0].set_yticks(range(len(models)), models)
         axes[0].invert_yaxis()
-        figure.tight_layout()
+        figure.legend(handles=_legend(), loc="lower center", ncols=3)
+        figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
         return closed(figure)
+
+
+def _legend() -> list[Line2D]:
+    hollow = {"markersize": 3, "markerfacecolor": "white"}
+    kinds = {
+        "trained: mean, 95 % bounds": {"marker": "o", "markersize": 5},
+        "one training": {"marker": "o", **hollow},
+        "floor": {"marker": "s", "markersize": 5},
+    }
+    grey = {"color": "#555555", "linestyle": ""}
+    return [Line2D([], [], label=label, **grey, **kind) for label, kind in kinds.items()]
 
 
 def _panel(axis: Axes, results: Results, models: list[str], metric: str) -> None:

@@ -83,7 +83,14 @@ def _paired(results: Results, other: str, metric: str) -> str:
     if ("IT", other, metric) not in table.index:
         return ""
     row = table.loc[("IT", other, metric)]
-    return f", paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+    worth = (
+        "IT is better"
+        if row.low > 0
+        else "IT is worse"
+        if row.high < 0
+        else "no difference is shown"
+    )
+    return f", paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}] ({worth})"
 
 
 def _below(results: Results) -> list[str]:

@@ -156,7 +156,7 @@ def _definitions(found: Results) -> Iterator[str]:
     ]
     if rows:
         yield "<h2>What the scores are</h2>"
-        yield page.table(["definition", "of", "is"], rows, numbers=())
+        yield page.table(["definition", "of", "is"], rows, numbers=(), whole=True)
 
 
 def _provenance(found: Results) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 from rnagpt_lib import evidence, paper, paths, tables
 from rnagpt_lib.bounds import ALL
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.stages import METRICS, is_fresh, stage_folder
+from rnagpt_lib.stages import METRICS, check_run, command, is_fresh, stage_folder
 from rnagpt_lib.variants import TAKEN as VARIANTS
 
 STAGE = "06_ablations"
@@ -106,8 +106,10 @@ class Results:
 def load(run: str) -> Results:
     """The files of ``runs/<run>/06_ablations``. Raises InputError when it is not finished."""
     folder = stage_folder(run, STAGE)
+    check_run(run)
     if not (folder / SCORES).is_file():
-        raise InputError(f"{paths.shown(folder)} has no scores; {is_fresh(run, STAGE)}")
+        todo = f"{is_fresh(run, STAGE)}; run: {command(run, STAGE)}"
+        raise InputError(f"{paths.shown(folder)} has no scores: {todo}")
     read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
     read["differences"] = tables.read(folder / "differences.parquet", "differences")
     each = folder / TRAININGS

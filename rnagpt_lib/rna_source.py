@@ -21,9 +21,9 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rna_id: str, description: str, text: str, dna: bool = False) -> "Chosen":
-        """``dna`` as of ``read_sequence``. Raises InputError as that does."""
-        rna, notes = read_sequence(text, dna)
+    def of(cls, rna_id: str, description: str, text: str, *written: object) -> "Chosen":
+        """``written``: ``dna`` and ``gaps`` of ``read_sequence``. Raises InputError as that does."""
+        rna, notes = read_sequence(text, *written)
         return cls(rna_id, description, rna, tuple(notes))
 
 
@@ -42,7 +42,8 @@ def read(source: str | bytes | Path) -> tuple[list[Chosen], list[Refused]]:
         if isinstance(record, Refused):
             refused.append(record)
         else:
-            found.append(Chosen.of(record.id, record.description, record.sequence, record.dna))
+            written = record.sequence, record.dna, record.gaps
+            found.append(Chosen.of(record.id, record.description, *written))
     if more := next(records, None):
         told = (
             f"only the first {LISTED:,} records can be chosen from; give this one, and those behind "

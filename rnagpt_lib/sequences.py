@@ -29,6 +29,11 @@ def compact(text: str) -> str:
     return text.translate(_BLANKS)
 
 
+def gaps(text: str) -> int:
+    """The gaps of an alignment in ``text``, which `compact` leaves out."""
+    return text.count("-") + text.count(".")
+
+
 def normalise(sequence: str) -> str:
     """Upper case, T as U, without white space and alignment gaps.
 

@@ -56,6 +56,12 @@ def stage_folder(run_id: str, stage: str) -> Path:
     return paths.runs() / run_id / stage
 
 
+def profile_of(run: str) -> str | None:
+    """The profile that a run's first stages were made with; None for a run that is not there."""
+    made = (read_json(stage_folder(run, stage) / PARAMS).get("profile") for stage in STAGES)
+    return next(filter(None, made), None)
+
+
 def is_fresh(run_id: str, stage: str) -> str | None:
     """None when the stage is finished and all it was made from is unchanged, else why not."""
     folder = stage_folder(run_id, stage)

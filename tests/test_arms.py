@@ -7,6 +7,7 @@ from rnagpt_lib import arms, cost, retries, wire
 from rnagpt_lib.dnc import ARMS
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.summarize import summarize
+from rnagpt_lib.tables import frame
 from tests.journal_rows import spent
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
@@ -57,6 +58,11 @@ def test_where_there_is_something_to_divide():
     assert table["RNAs"].to_dict() == {"1-3": 1, "4-7": 6, "all": 7}
     assert table["RNAs divided"].round(3)["all"] == round(6 / 7, 3)
     assert table["RNAs divided"]["1-3"] == 0 and table["words divided"]["4-7"] == 1
+
+
+def test_without_abstracts_nothing_is_divided():
+    none = arms.divided(frame("articles", []), frame("topics", []))
+    assert none["RNAs"]["all"] == 0 and none["words divided"].isna().all()
 
 
 def test_with_room_every_way_keeps_every_fact_and_covers_every_topic():

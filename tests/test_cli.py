@@ -7,6 +7,7 @@ import pytest
 
 from rnagpt_lib import execute, paths, plots, profiles, report
 from rnagpt_lib.errors import InputError, NotebookFailed
+from rnagpt_lib.files import write_json
 from rnagpt_lib.stages import STAGES
 
 
@@ -30,6 +31,16 @@ def test_run_passes_profile_run_and_parameters(rnagpt, calls, tmp_path):
     assert calls == [
         (("04",), {"run": "a", "profile": "local", "parameters": {"EPOCHS": "3", "RATE": 0.5}})
     ]
+
+
+def test_without_a_profile_it_is_that_of_the_run(rnagpt, calls, own_runs):
+    (own_runs / "mine" / STAGES[0]).mkdir(parents=True)
+    write_json(own_runs / "mine" / STAGES[0] / "params.json", {"profile": "local"})
+    for run, profile in {"mine": "local", "new": "mini"}.items():
+        assert rnagpt("run", "07", "--run", run)[0] == rnagpt("demo", "--run", run)[0] == 0
+        assert {given["profile"] for _, given in calls[-2:]} == {profile}
+    assert rnagpt("run", "07", "--run", "mine", "--profile", "mini")[0] == 0
+    assert calls[-1][1]["profile"] == "mini"
 
 
 def test_values_may_look_like_options(rnagpt, calls):
@@ -87,6 +98,8 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command)
             ["run", "_template", "-p", "WORLD_SIZE", "x"],
             "WORLD_SIZE should be an integer (int), and is 'x'",
         ),
+        (["demo", "-p", "EPOCH", "3"], "no notebook has a parameter EPOCH (did you mean EPOCHS?)"),
+        (["report", "--run", "nowhere"], "there is no run nowhere; runs are none yet"),
         (["run", "_template", "--run", "1x"], "run id '1x' is not allowed"),
         (["demo", "--profile", "nope"], "profile 'nope' is unknown; profiles are"),
         (["run"], "Missing argument 'NOTEBOOK'"),

@@ -190,7 +190,7 @@ def test_training_rnas_say_nothing_of_what_none_of_them_is(world):
 def test_nothing_near_is_said_with_the_numbers(world):
     text = said(world, TYPE, "A tRNA.", found(None, near(rna_type="lncRNA", identity=0.52)))
     assert text == (
-        "No RNA of the training set is similar (the best match is 52 % identical, which chance "
+        "No RNA of the training set is similar (the nearest one is 52 % identical, which chance "
         "reaches); take the answer as a guess."
     )
 

@@ -82,7 +82,10 @@ def test_findings_are_computed(found):
     assert "IT 0." in text and "do not overlap" in text and "loses" in text
     keys = ["model_a", "model_b", "metric"]
     row = found.differences.set_index(keys).loc[("IT", "floor.most_common", "fact.all")]
-    assert f"paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" in text
+    assert (
+        f"paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}] (IT is better)"
+        in text
+    )
     assert "By its mean a floor is better than IT on" not in text
     worse = found.scores.assign(
         value=found.scores.value.where(found.scores.model != "IT", 0.1),
@@ -128,7 +131,7 @@ def test_markdown_escapes_bars(found):
 def test_end_of_the_demo(found):
     text = report.ablation("fake")
     assert "control.swapped" in text and "(paper)" in text and "160 test questions" in text
-    with pytest.raises(InputError, match="06_ablations has no scores"):
+    with pytest.raises(InputError, match="there is no run absent; runs are fake"):
         report.ablation("absent")
 
 

@@ -210,7 +210,10 @@ def test_the_command_says_where_the_report_is(rnagpt, fake):
     assert code == 0 and f"{paths.shown(fake / 'report.html')}: the report" in said
     assert "tables/: 15 LaTeX files" in said
     code, _, said = rnagpt("report", "--run", "absent")
-    assert code == 2 and "absent/06_ablations has no scores" in said
+    assert code == 2 and "there is no run absent; runs are fake" in said
+    (fake / "scores.parquet").unlink()
+    code, _, said = rnagpt("report", "--run", "fake")
+    assert code == 2 and "has no scores" in said and "run: rnagpt run 06_ablations" in said
 
 
 def test_the_report_needs_no_torch():

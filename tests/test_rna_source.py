@@ -34,6 +34,13 @@ def test_dna_is_noted_of_every_record_that_is_dna():
     assert found[1].notes == read("ACGT" * 5)[0][0].notes
 
 
+def test_gaps_that_were_left_out_are_noted_wherever_they_stood():
+    found, _ = read(f">rna\n{RNA}\n>aligned\nACGU--ACGUACGU\n..ACGUA\n")
+    assert [one.notes for one in found][0] == ()
+    assert found[1].notes == ("4 of its characters are gaps (- or .), and were left out.",)
+    assert read("ACGU--ACGUACGU..ACGUA")[0][0].notes == found[1].notes
+
+
 @pytest.mark.parametrize("wrong", ["ACGUA", "MKLVFFAEDVGSNK", "", b"\0\1\2", b"no header"])
 def test_what_is_neither_is_refused(wrong):
     with pytest.raises(InputError):
