@@ -15,7 +15,7 @@ PEERS = {  # by the start of a case's name: a peer, its ways, ours, target and l
         ("HF + PEFT, batch 1, accumulated", ("naive",), OURS, "≥ 8 at 300 nt", TOKENS),
         ("padded batch", ("padded",), OURS, "≥ 2", TOKENS),
         ("padding-free packing", ("padding-free", "padding-free, flex"), OURS, "≥ 1.9", TOKENS),
-        ("logits of all tokens", (EVERYWHERE,), ("packed",), "logit memory ÷ 3", "head share"),
+        ("logits of all tokens", (EVERYWHERE,), ("packed",), "logit memory ÷ 3: see the peaks", "head share"),
     ),
     "stage 1": (("batch 1, accumulated", ("naive",), OURS, "≥ 3", "knee near 200 tokens"),),
 }  # fmt: skip

@@ -61,10 +61,11 @@ def facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 
 def divided(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
     """Where there is something to divide: by number of articles (and in all) the RNAs, the share
-    of them with more than one topic, and the share of the abstracts' words that these hold."""
+    of them with more than one topic, and the share of the abstracts' words that these hold. Empty
+    without abstracts."""
     words = articles.set_index("article_id")["abstract"].str.split().str.len()
-    words = words.astype(float)  # without any abstract it is a column of texts
-    per_rna = topics.assign(words=topics["article_id"].map(words)).groupby("rna_id").agg(
+    of_each = topics["article_id"].map(words).astype(float)  # without abstracts it is one of texts
+    per_rna = topics.assign(words=of_each).groupby("rna_id").agg(
         articles=("article_id", "size"), topics=("topic", "nunique"), words=("words", "sum")
     )  # fmt: skip
     several = per_rna["topics"] > 1
@@ -77,7 +78,7 @@ def divided(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
     sums = table.groupby("where", observed=True)[["RNAs", "divided", "words", "kept"]].sum()
     sums.loc["all"] = sums.sum()
     shares = {"RNAs divided": sums.divided / sums.RNAs, "words divided": sums.kept / sums.words}
-    return sums[["RNAs"]].assign(**shares).rename_axis("articles")
+    return sums[["RNAs"]].assign(**shares).rename_axis("articles")[sums["RNAs"] > 0]
 
 
 def article_class(counts: pd.Series) -> pd.Series:

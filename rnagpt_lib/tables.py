@@ -235,7 +235,9 @@ def read_part(path: Path, table: str, columns: Sequence[str], **equal: str) -> p
 
 def _read(path: Path, **part: object) -> pa.Table:
     if not path.is_file():
-        raise InputError(f"{shown(path)} is missing; run {path.parent.name}, which writes it, first")
+        raise InputError(
+            f"{shown(path)} is missing; run {path.parent.name}, which writes it, first"
+        )
     try:
         return pq.read_table(path, **part)
     except (pa.ArrowException, OSError) as error:

@@ -7,7 +7,7 @@ from rnagpt_lib import arms, cost, retries, wire
 from rnagpt_lib.dnc import ARMS
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.summarize import summarize
-from rnagpt_lib.tables import frame
+from rnagpt_lib.tables import frame, read, write
 from tests.journal_rows import spent
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
@@ -60,9 +60,10 @@ def test_where_there_is_something_to_divide():
     assert table["RNAs divided"]["1-3"] == 0 and table["words divided"]["4-7"] == 1
 
 
-def test_without_abstracts_nothing_is_divided():
-    none = arms.divided(frame("articles", []), frame("topics", []))
-    assert none["RNAs"]["all"] == 0 and none["words divided"].isna().all()
+def test_without_abstracts_nothing_is_divided(tmp_path):
+    for name in ("articles", "topics"):
+        write(tmp_path / name, name, frame(name, []))
+    assert arms.divided(*(read(tmp_path / name, name) for name in ("articles", "topics"))).empty
 
 
 def test_with_room_every_way_keeps_every_fact_and_covers_every_topic():

@@ -26,6 +26,7 @@ from rnagpt_lib import (
     results,
     runs,
     variants,
+    world,
 )
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
@@ -297,3 +298,17 @@ def test_00_reads_live_sources_by_their_addresses_alone():
     assert "RNAcentral entries" in shown and str(paths.root()) not in shown
     small = {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4}
     execute.run_notebook("01", profile="paper_5k", run="tiny", parameters=small)
+
+
+@pytest.mark.slow
+def test_sequences_and_types_alone_are_enough(own_runs, tmp_path):
+    """A FASTA file and a table, without any abstract: pairs come from the table."""
+    rnas = [rna for rna in world.entries(40, seed=3) if rna.family]
+    fasta, table = tmp_path / "my.fa", tmp_path / "my.tsv"
+    fasta.write_text("".join(f">my{i}\n{rna.sequence}\n" for i, rna in enumerate(rnas)))
+    rows = [f"my{i}\t{rna.rna_type}" for i, rna in enumerate(rnas)]
+    table.write_text("\n".join(["rna_id\trna_type", *rows]) + "\n")
+    given = {"FASTA": str(fasta), "TABLE": str(table)}
+    execute.run_path(runs.STAGES[:4], run="mine", profile="local", parameters=given)
+    pairs = pd.read_parquet(own_runs / "mine" / "03_decompose_qa" / "pairs.parquet")
+    assert set(pairs.kind) == {"rna_type"} and pairs.rna_id.nunique() == len(set(rnas))
