@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
+from threading import Lock
 
 from rnagpt_lib import paths, progress
 from rnagpt_lib.errors import InputError
@@ -159,14 +160,17 @@ class _Processes:
 
     def __init__(self, workers: int) -> None:
         self.pool, self.children = ThreadPoolExecutor(workers), set()
+        self.starting, self.ended = Lock(), False
 
     def __enter__(self) -> "_Processes":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
-        for child in list(self.children):
-            child.terminate()
+        with self.starting:  # so that no child is missed, and none begins behind it
+            self.ended = True
+            for child in list(self.children):
+                child.terminate()
         self.pool.shutdown()
 
     def train(self, todo: Sequence[Training]) -> Iterator[tuple[Training, str | None]]:
@@ -175,16 +179,19 @@ class _Processes:
             yield done.result()
 
     def _one(self, training: Training) -> tuple[Training, str | None]:
-        training.folder.mkdir(parents=True, exist_ok=True)
         given = (training.run, training.name, str(training.seed))
         command = [sys.executable, "-m", "rnagpt_lib.variant_training", *given]
         environment, last = os.environ | {"OMP_NUM_THREADS": "1"}, ""
-        with Popen(command, env=environment, stdout=PIPE, stderr=STDOUT, text=True) as child:
+        with self.starting:
+            if self.ended:
+                return training, "it was not begun"
+            training.folder.mkdir(parents=True, exist_ok=True)
+            child = Popen(command, env=environment, stdout=PIPE, stderr=STDOUT, text=True)
             self.children.add(child)
-            with (training.folder / "train.log").open("a", encoding="utf-8") as log:
-                for line in child.stdout:
-                    log.write(line)
-                    log.flush()
-                    last = line.strip() or last
+        with child, (training.folder / "train.log").open("a", encoding="utf-8") as log:
+            for line in child.stdout:
+                log.write(line)
+                log.flush()
+                last = line.strip() or last
         self.children.discard(child)
         return training, None if child.returncode == 0 else last or f"exit code {child.returncode}"
