@@ -236,7 +236,7 @@ def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
 
 @pytest.mark.slow
 def test_a_published_training_without_its_weights_is_made_again(run, capsys):
-    """A clone has the manifest alone: it is not taken for a training that can be asked."""
+    """A clone has no weights: it is trained again where one asks for the training itself."""
     whole = trained("it.blind")
     folder = Training(run, "it.blind", 0).folder
     shutil.rmtree(folder / "checkpoints")
