@@ -30,7 +30,6 @@ from rnagpt_lib.stages import (
     stage_folder,
 )
 
-GENERAL = ("PROFILE", "RUN", "SEED", "ON_FINISHED")
 KINDS = {
     "int": "an integer (int)",
     "float": "a number (float)",

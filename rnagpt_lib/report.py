@@ -83,13 +83,7 @@ def _paired(results: Results, other: str, metric: str) -> str:
     if ("IT", other, metric) not in table.index:
         return ""
     row = table.loc[("IT", other, metric)]
-    worth = (
-        "IT is better"
-        if row.low > 0
-        else "IT is worse"
-        if row.high < 0
-        else "no difference is shown"
-    )
+    worth = variant_report.verdict(other, row.low, row.high)
     return f", paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}] ({worth})"
 
 

@@ -70,6 +70,13 @@ def by_type(results: Results) -> pd.DataFrame:
     return shown.map(lambda value: number(value, 2))
 
 
+def verdict(other: str, low: float, high: float) -> str:
+    """What the bounds of IT minus ``other`` show."""
+    if low <= 0 <= high:
+        return "no difference is shown"
+    return f"{'IT' if low > 0 else other} is better"
+
+
 def findings(results: Results) -> list[str]:
     """Whether local facts need what each variant lacks, in sentences; none without variants."""
     often, sentences = trainings(results), []
@@ -78,13 +85,12 @@ def findings(results: Results) -> list[str]:
         if pd.isna([mine, its]).any():
             continue  # no such question was asked
         low, high = _difference(results, name, "fact.local")[1:]
-        verdict = "IT is better" if low > 0 else "no difference is shown"
-        verdict = f"{name} is better" if high < 0 else verdict
+        told = verdict(name, low, high)
         if 1 in (often["IT"], often[name]):
-            verdict = "of these trainings; another seed may differ"
+            told = "of these trainings; another seed may differ"
         sentences.append(
             f"Without {TAKES[name]} ({name}) fact.local is {mine:.2f}, IT's {its:.2f}: difference "
-            f"{_told(results, name, 'fact.local')}, {verdict} ({_often(often, name)})."
+            f"{_told(results, name, 'fact.local')}, {told} ({_often(often, name)})."
         )
     return sentences
 
