@@ -109,7 +109,8 @@ def measured(
     a chat model took for the arms that are no source of their own, as `summarize` tells usage.
 
     All arms are made here; a chat model's answers of an earlier run come out of the journal. A
-    text that is given stands as the arm ``litsumm``.
+    text that is given stands as the arm ``litsumm``; where none of these cites an article, their
+    share of valid citations is NaN.
     """
     rnas, links, topics = (t[t["rna_id"].isin(chosen)] for t in (rnas, links, topics))
     made = summarize(rnas, articles, links, topics, params, ARMS, seed)
@@ -135,10 +136,11 @@ def _of_arm(
     linked = lines.explode("article_ids").merge(
         links, left_on=["rna_id", "article_ids"], right_on=["rna_id", "article_id"]
     )  # fmt: skip
-    good = linked.groupby("rna_id")["sentence_no"].nunique() / lines.groupby("rna_id").size()
+    good = linked.groupby("rna_id")["sentence_no"].nunique()
+    good = good.reindex(lines["rna_id"].unique(), fill_value=0) / lines.groupby("rna_id").size()
     words = lines["text"].str.split().str.len().groupby(lines["rna_id"]).sum()
     table = pd.DataFrame({"words": words, "topics covered": found / everyone}, everyone.index)
-    table = table.fillna(0.0).assign(**{"citations valid": good})
+    table = table.fillna(0.0).assign(**{"citations valid": good if len(cited) else np.nan})
     if truth is not None:
         known = truth[truth["rna_id"].isin(everyone.index)]
         total = known[~known["entity"].isin(["unknown", "none"])].groupby("rna_id").size()
@@ -165,6 +167,12 @@ def by_arm(table: pd.DataFrame) -> pd.DataFrame:
     """The mean of every measure over RNAs, one row for each arm."""
     there = [name for name in MEASURES if name in table]
     return table.groupby("arm", sort=False)[there].mean()
+
+
+def as_metrics(means: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What was measured, row by row: a text that cites nothing has no share of valid citations,
+    and one that is given took no tokens."""
+    return {name: own.dropna().to_dict() for name, own in means.iterrows()}
 
 
 def differences(table: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:

@@ -1,10 +1,12 @@
 """The ways to summarise side by side: what is measured, and how sure the differences are."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from rnagpt_lib import arms, cost, retries, wire
 from rnagpt_lib.dnc import ARMS
+from rnagpt_lib.metrics import merged
 from rnagpt_lib.profiles import Summarize
 from rnagpt_lib.summarize import summarize
 from rnagpt_lib.tables import frame, read, write
@@ -92,6 +94,25 @@ def test_given_texts_stand_as_litsumm(tmp_path):
     own = table[(table["arm"] == "litsumm")].set_index("rna_id")
     assert own["facts kept"]["RX-1"] == pytest.approx(1 / 6) and own["facts kept"]["RX-2"] == 0
     assert own["topics covered"]["RX-1"] == 0.5 and own["words"]["RX-2"] == 0
+
+
+def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
+    path = tmp_path / "given.jsonl"
+    path.write_text('{"rna_id": "RX-1", "text": "RX-1 targets PTEN1."}')
+    means = arms.by_arm(measured(Summarize(given=str(path))))
+    assert np.isnan(means["citations valid"]["litsumm"])
+    said = arms.as_metrics(means)
+    assert "citations valid" not in said["litsumm"] and said["dnc"]["citations valid"] == 1
+    assert set(said["litsumm"]) == set(said["dnc"]) - {"citations valid"}
+    merged({}, said)  # finite
+    path.write_text(
+        '{"rna_id": "RX-1", "text": "RX-1 targets PTEN1.", "article_ids": ["A110"]}\n'
+        '{"rna_id": "RX-2", "text": "RX-2 targets PTEN2.", "article_ids": ["A110"]}'
+    )
+    table = measured(Summarize(given=str(path)))
+    assert table[table["arm"] == "litsumm"].set_index("rna_id")["citations valid"][
+        ["RX-1", "RX-2"]
+    ].tolist() == [1, 0]
 
 
 def test_without_truth_or_rnas_there_is_still_a_table():
