@@ -2,8 +2,9 @@
 
 import pytest
 
-from rnagpt_lib import stages, world
+from rnagpt_lib import stages, vector_index, world
 from rnagpt_lib.generate import load_model
+from rnagpt_lib.retrieval import Retrieval
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +24,10 @@ def test_its_model_answers_without_any_training():
         next(trnas).sequence, "What type of RNA is the RNA?"
     )
     assert "tRNA" in answer
+
+
+def test_its_training_rnas_are_found_without_encoding_them_first(monkeypatch):
+    monkeypatch.setattr(vector_index, "_made", lambda *_: pytest.fail("no index is committed"))
+    retrieval = Retrieval.of("reference", Retrieval.encoder("reference"))
+    sequence = retrieval.nearest.sequences[0]
+    assert retrieval.near(sequence, k=1)[0].identity == 1
