@@ -42,10 +42,12 @@ SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")
 
 
 def comparisons() -> list[tuple[str, str, str]]:
-    """The primary comparisons, then IT with everything else by the headline metrics."""
+    """The primary comparisons, then IT with everything else by the headline metrics, and the
+    training without stage 1 with those that have no soft tokens, and so none either."""
     others = [*MODELS, *variants.TAKEN, *floors.FLOORS, *CONTROLS]
     others.remove("IT")
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
+    more += [(variants.NO_MA, name, metric) for metric in SECONDARY for name in variants.SOFTLESS]
     return list(dict.fromkeys([*PRIMARY, *more]))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 ALL = "all"
 OUTER = (2.5, 97.5)
+CONTROL = "control."  # asks one training of IT
 BALANCED = "fact.closed"  # the mean over the references yes and no, not over answers
 OVERALL = ("rna_type", "family", "local", "literature")  # kinds that make up fact.all
 
@@ -101,15 +102,16 @@ def differences(
 ) -> pd.DataFrame:
     """Paired differences ``model_a`` - ``model_b`` for each (model_a, model_b, metric), over
     the questions that both answered; triples without any are left out. Where both were trained
-    with the same seeds, trainings with one seed are a pair; else all of the one stand against all
-    of the other, as in the difference of their scores."""
+    with the same seeds, trainings with one seed are a pair; a control stands beside the training
+    that was asked so; else all of the one stand against all of the other, as in the difference of
+    their scores."""
     draws = Bootstrap(asked.unit, n, seed)
     groups = dict(list(_with_strata(samples, asked).groupby(["model", "metric"])))
     rows = []
     for a, b, metric in pairs:
         if (a, metric) not in groups or (b, metric) not in groups:
             continue
-        both = _side_by_side(groups[a, metric], groups[b, metric])
+        both = _side_by_side(groups[a, metric], groups[b, metric], b.startswith(CONTROL))
         if len(both):
             values = both["value"] - both["value_b"]
             seeds = [both[column] for column in ("seed", "seed_b") if column in both]
@@ -118,11 +120,11 @@ def differences(
     return pd.DataFrame(rows, columns=["model_a", "model_b", "metric", "value", "low", "high"])
 
 
-def _side_by_side(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def _side_by_side(ours: pd.DataFrame, theirs: pd.DataFrame, control: bool) -> pd.DataFrame:
     """The answers of two models to the same questions: of one ``seed`` where these are the same
-    (and several), else of every ``seed`` beside every ``seed_b``."""
+    (and several) and beside a control, else of every ``seed`` beside every ``seed_b``."""
     seeds = set(ours.seed)
-    paired = len(seeds) > 1 and seeds == set(theirs.seed)
+    paired = control or (len(seeds) > 1 and seeds == set(theirs.seed))
     return ours.merge(
         theirs[["pair_id", "seed", "value"]],
         on=["pair_id", "seed"] if paired else ["pair_id"],

@@ -74,8 +74,8 @@ def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int
 
     \b
     it.no_ma           without stage 1
-    it.blind           without the RNA: question and answer alone
-    it.text            the RNA as letters instead of soft tokens
+    it.blind           without the RNA, and so without stage 1: question and answer alone
+    it.text            the RNA as letters instead of soft tokens, and so without stage 1
     it.random_encoder  an encoder of the same shape with random weights
     IT                 nothing taken away, with another seed
 

@@ -181,8 +181,10 @@ def _variants(results: Results) -> list[str]:
     )
     seeds = "one seed each" if set(often.values()) == {1} else several
     return [
-        "IT trained again on the same pairs, in as many steps, with one thing taken away "
-        f"({seeds}). Differences are IT minus the variant, with 95 % bounds:",
+        "IT trained again on the same pairs, in as many steps, with a part taken away "
+        f"({seeds}). Differences are IT minus the variant, with 95 % bounds. Where there are no "
+        "soft tokens stage 1 has nothing to align, so `it.text` and `it.blind` lack it, too: the "
+        "last column sets them beside `it.no_ma`, which lacks nothing else:",
         markdown(variant_report.table(results)),
         *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
         *_by_type(results),

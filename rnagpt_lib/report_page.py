@@ -43,7 +43,7 @@ ALT = {
     "confusion": "Which RNA type IT names of RNAs of each type, as shares of the row",
     "ladder": "AUROC of each metric for each way to spoil an answer",
     "lengths": "ROUGE-L by the number of words of the answer, and how many answers have it",
-    "variants": "Facts of IT, of IT with one thing taken away, and of two floors; a dot a training",
+    "variants": "Facts of IT, of IT with a part taken away, and of two floors; a dot a training",
     "leakage": "Facts and ROUGE-L by how test RNAs were parted from training, 95 % bounds",
     "learning": "Losses of both stages, and learning rates",
 }

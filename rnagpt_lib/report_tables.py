@@ -103,7 +103,7 @@ def _variants(found: Results) -> Iterator[Table]:
     if variant_report.there(found):
         yield Table(
             "variants",
-            "IT with one thing taken away",
+            "IT with a part taken away",
             "Each variant with what it lacks, its trainings, its scores, and IT's lead over it with "
             "95 % bounds over units and trainings.",
             variant_report.table(found).astype(str).reset_index(),

@@ -7,16 +7,17 @@ import pandas as pd
 
 from rnagpt_lib.breakdowns import SAMPLES
 from rnagpt_lib.results import Results, number
-from rnagpt_lib.variants import TAKEN
+from rnagpt_lib.variants import NO_MA, TAKEN
 
 METRICS = ("fact.local", "fact.all", "rougeL")
 FLOOR = "floor.nearest"
 RNAS = "03_decompose_qa/rnas.parquet"
+LOCAL = METRICS[0]
 TAKES = {
     "it.no_ma": "stage 1",
     "it.random_encoder": "the encoder's training",
-    "it.text": "soft tokens",
-    "it.blind": "the RNA",
+    "it.text": "encoder, soft tokens and stage 1",
+    "it.blind": "the RNA and stage 1",
 }
 
 
@@ -32,13 +33,16 @@ def trainings(results: Results) -> dict[str, int]:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """One row for each variant: what it lacks, its trainings, IT − variant with 95 % bounds."""
+    """One row for each variant: what it lacks, its trainings, IT − variant with 95 % bounds; of
+    those that lack stage 1 among other things also `variants.NO_MA` − variant."""
     often, rows = trainings(results), {}
     for name in there(results):
         row = {"lacks": TAKES[name], "trainings": often[name]}
         for metric in METRICS:
             row[metric] = number(results.value(name, metric), 2)
-            row[f"IT − it, {metric}"] = _told(results, name, metric)
+            row[f"IT − it, {metric}"] = _told(results, "IT", name, metric)
+        if NO_MA in often:
+            row[f"{NO_MA} − it, {LOCAL}"] = _told(results, NO_MA, name, LOCAL)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
@@ -55,7 +59,7 @@ def by_type(results: Results) -> pd.DataFrame:
     samples = pd.read_parquet(
         results.folder / SAMPLES,
         columns=["model", "seed", "rna_id", "value"],
-        filters=[("metric", "==", "fact.local"), ("model", "in", models)],
+        filters=[("metric", "==", LOCAL), ("model", "in", models)],
     )
     rnas = pd.read_parquet(results.folder.parent / RNAS, columns=["rna_id", "rna_type"])
     types = samples["rna_id"].map(rnas.set_index("rna_id")["rna_type"])
@@ -81,16 +85,16 @@ def findings(results: Results) -> list[str]:
     """Whether local facts need what each variant lacks, in sentences; none without variants."""
     often, sentences = trainings(results), []
     for name in there(results):
-        mine, its = (results.value(model, "fact.local") for model in (name, "IT"))
+        mine, its = (results.value(model, LOCAL) for model in (name, "IT"))
         if pd.isna([mine, its]).any():
             continue  # no such question was asked
-        low, high = _difference(results, name, "fact.local")[1:]
+        low, high = _difference(results, "IT", name, LOCAL)[1:]
         told = verdict(name, low, high)
         if 1 in (often["IT"], often[name]):
             told = "of these trainings; another seed may differ"
         sentences.append(
-            f"Without {TAKES[name]} ({name}) fact.local is {mine:.2f}, IT's {its:.2f}: difference "
-            f"{_told(results, name, 'fact.local')}, {told} ({_often(often, name)})."
+            f"Without {TAKES[name]} ({name}) {LOCAL} is {mine:.2f}, IT's {its:.2f}: difference "
+            f"{_told(results, 'IT', name, LOCAL)}, {told} ({_often(often, name)})."
         )
     return sentences
 
@@ -102,14 +106,14 @@ def _often(trainings: dict[str, int], name: str) -> str:
     return "one training of each" if its == 1 else f"{its} trainings of each"
 
 
-def _difference(results: Results, name: str, metric: str) -> tuple[float, float, float]:
-    """IT − variant: value, low and high; NaN where they were not compared."""
+def _difference(results: Results, a: str, b: str, metric: str) -> tuple[float, float, float]:
+    """a − b: value, low and high; NaN where they were not compared."""
     for row in results.differences.itertuples():
-        if (row.model_a, row.model_b, row.metric) == ("IT", name, metric):
+        if (row.model_a, row.model_b, row.metric) == (a, b, metric):
             return row.value, row.low, row.high
     return (float("nan"),) * 3
 
 
-def _told(results: Results, name: str, metric: str) -> str:
-    value, low, high = _difference(results, name, metric)
+def _told(results: Results, a: str, b: str, metric: str) -> str:
+    value, low, high = _difference(results, a, b, metric)
     return "–" if pd.isna(value) else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"

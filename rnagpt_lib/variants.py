@@ -1,4 +1,4 @@
-"""IT trained otherwise: the same pairs, steps and settings, with one thing taken away.
+"""IT trained otherwise: the same pairs, steps and settings, with a part of the model taken away.
 
 What stage 1, the encoder's knowledge, the soft tokens and the RNA itself are worth is told by
 models that were trained without them. Each of ``VARIANTS`` is trained with each seed beside a
@@ -50,6 +50,9 @@ VARIANTS = {
     "it.blind": Variant("nothing", aligned=False),
 }
 TAKEN = tuple(name for name in VARIANTS if name != "IT")  # those with something taken away
+NO_MA = "it.no_ma"
+# no soft tokens, nothing for stage 1 to align: beside IT these lack two things, beside NO_MA one
+SOFTLESS = tuple(name for name, variant in VARIANTS.items() if variant.reads != "vectors")
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,16 @@ def test_differences_over_other_seeds_are_those_of_the_scores(tables, ours, thei
     assert table.low.item() < table.value.item() < table.high.item()
 
 
+def test_a_control_stands_beside_the_training_that_was_asked_so(tables):
+    """Not beside IT's other trainings, which answer otherwise."""
+    samples, asked = tables
+    it = samples[(samples.metric == "fact.local") & (samples.model == "IT")]
+    made = [it.assign(value=value, seed=seed) for seed, value in enumerate((1.0, 0.5, 0.2))]
+    made += [it.assign(model="control.swapped", value=0.25)]
+    pair = [("IT", "control.swapped", "fact.local")]
+    assert bounds.differences(pd.concat(made), asked, pair, 50, 0).value.item() == 0.75
+
+
 def test_two_models_trainings_are_drawn_apart():
     """Against the loop over draws: each side's trainings have numbers of their own."""
     rng = np.random.default_rng(5)

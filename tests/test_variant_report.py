@@ -36,6 +36,24 @@ def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
     assert table.loc["it.text", "rougeL"] == f"{found.value('it.text', 'rougeL'):.2f}"
 
 
+def test_what_lacks_stage_1_too_stands_beside_the_training_without_it(found):
+    column = "it.no_ma − it, fact.local"
+    assert column not in variant_report.table(found)  # it was not trained
+    both = found.differences.query("model_a == 'IT' and model_b == 'it.text'")
+    others = [both.assign(model_a="it.no_ma", value=0.25), both.assign(model_b="it.no_ma")]
+    named = found.scores[found.scores.model == "IT"].assign(model="it.no_ma")
+    said = found.answers[found.answers.model == "IT"].assign(model="it.no_ma")
+    more = replace(
+        found,
+        differences=pd.concat([found.differences, *others]),
+        scores=pd.concat([found.scores, named]),
+        answers=pd.concat([found.answers, said]),
+    )
+    table = variant_report.table(more)
+    assert table.loc["it.text", column].startswith("+0.25 [")
+    assert table.loc["it.no_ma", column] == "–"
+
+
 def test_local_facts_by_type_are_those_of_each_training(found):
     table = variant_report.by_type(found)
     trainings = ["IT, seed 0", "IT, seed 1", "IT, seed 2", "it.text, seed 0", "it.text, seed 1"]
@@ -77,7 +95,7 @@ def test_scores_without_the_types_or_their_samples_have_no_table_by_type(found, 
 )
 def test_sentences_say_what_the_bounds_allow(found, bounds, verdict):
     text, blind = variant_report.findings(with_difference(found, *bounds))
-    assert text.startswith("Without soft tokens (it.text) fact.local is ") and verdict in text
+    assert text.startswith("Without encoder, soft tokens and stage 1 (it.text) fact.local") and verdict in text
     assert "of these trainings; another seed may differ (trainings of IT 3, of it.blind 1)" in blind
     assert "better" not in blind
     assert set(variant_report.findings(found)) <= set(report.findings(found))
