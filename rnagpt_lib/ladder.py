@@ -17,6 +17,8 @@ from rnagpt_lib.relations import NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.scores import OPEN_FACTS, lexicon
 
 FACTS = tuple(f"fact.{kind}" for kind in OPEN_FACTS)
+UNSUPPORTED = "evidence.unsupported"  # the more, the worse: ranked the other way round
+PRECISION = "evidence.precision"  # of an answer that claims nothing there is none
 SEEN = ("rna_id", "unit", "relation", "entity", "reference")
 PARAPHRASE = "paraphrase"
 WORDS = {  # of the paraphrase
@@ -75,15 +77,22 @@ def noticed(samples: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame
     """How well each metric tells each rung from the paraphrase, with 95 % bounds over units.
 
     ``samples``: one value for each pair_id, model (the rung) and metric; facts of all open kinds
-    are one metric, ``fact.all``. Columns: metric, rung, value (AUROC), low, high, n (answers of
-    the rung).
+    are one metric, ``fact.all``. All metrics are compared over the same questions, those that
+    each of them scores; ``evidence.precision`` is left out, since a denial claims nothing.
+    Columns: metric, rung, value (AUROC), low, high, n (answers of the rung).
     """
     columns = ["metric", "rung", "value", "low", "high", "n"]
     if samples.empty:
         return pd.DataFrame(columns=columns)
+    samples = samples.reset_index(drop=True)
     facts = samples["metric"].isin(FACTS)
-    samples = samples[facts | ~samples["metric"].str.startswith("fact.")]
-    samples = samples.assign(metric=samples["metric"].mask(facts, "fact.all"))
+    samples = samples[facts | ~samples["metric"].str.startswith(("fact.", PRECISION))]
+    samples = samples.assign(
+        metric=samples["metric"].mask(facts, "fact.all"),
+        value=samples["value"] * np.where(samples["metric"] == UNSUPPORTED, -1, 1),
+    )
+    scored = samples.groupby("pair_id")["metric"].transform("nunique")
+    samples = samples[scored == samples["metric"].nunique()]
     draws, rows = Bootstrap(samples["unit"], n, seed), []
     for metric, own in samples.groupby("metric", sort=False):
         fair = own[own["model"] == PARAPHRASE]

@@ -132,6 +132,22 @@ def test_a_perfect_and_a_blind_metric(climbed):
     )
 
 
+def test_all_metrics_are_compared_over_the_same_questions(climbed):
+    few = climbed[climbed["pair_id"].str.endswith("disease")]
+    value = {"evidence.unsupported": [float(i % 3) for i in range(len(climbed))]}
+    value["rougeL"] = [-v for v in value["evidence.unsupported"]]
+    samples = [climbed.assign(metric=name, value=values) for name, values in value.items()]
+    right = few["model"].isin(["synonym", PARAPHRASE]).astype(float)
+    samples += [few.assign(metric="fact.literature", value=right)]
+    samples += [few.head(1).assign(metric="evidence.precision", value=1.0)]
+    table = noticed(pd.concat(samples), n=20).set_index(["metric", "rung"])
+    assert set(table.index.levels[0]) == {"rougeL", "fact.all", "evidence.unsupported"}
+    assert (table["n"] == 12).all()  # one disease for each RNA
+    names = ["value", "low", "high"]
+    unsupported, overlap = (table[names].xs(name) for name in ("evidence.unsupported", "rougeL"))
+    pd.testing.assert_frame_equal(unsupported, overlap)  # the fewer claims, the better
+
+
 def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
     rnas, pairs = _tables
     asked = floors.questions(rnas, pairs)
