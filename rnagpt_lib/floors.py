@@ -149,6 +149,16 @@ def _closest(
     return found
 
 
+def species_by_type(asked: pd.DataFrame, rnas: pd.DataFrame) -> float:
+    """The share of the open species questions that are right for whoever knows the RNA's type and
+    names its commonest species of the training side; NaN where none is asked."""
+    told = asked[(asked.kind == "species") & (asked.form == "open") & asked.entity.notna()]
+    train = rnas[(rnas.split == "train") & (rnas.species != "") & (rnas.rna_type != "")]
+    common = train.groupby("rna_type").species.agg(lambda own: own.value_counts().index[0])
+    guess = told.rna_type.map(common).fillna("")
+    return float((guess.str.casefold() == told.entity.str.casefold()).mean())
+
+
 def shuffled(asked: pd.DataFrame, seed: int = 0) -> list[str]:
     """Every question's sequence, shuffled with its dinucleotides kept; one for an RNA."""
     return _per_rna(asked, lambda rna, rng: dinucleotide_shuffle(rna.sequence, rng), seed)

@@ -3,6 +3,7 @@
 Everything is rendered from the files of a run; no number is written by hand. Loads no model.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,7 @@ def findings(results: Results) -> list[str]:
         *_against(results, "floor.nearest", "fact.local"),
         *variant_report.findings(results),
         *([_kept(results)] if asked else []),
+        *_species(results),
         *_below(results),
         *_minimal(results),
     ]
@@ -88,14 +90,21 @@ def _paired(results: Results, other: str, metric: str) -> str:
 
 
 def _below(results: Results) -> list[str]:
-    """Where knowing nothing is better than IT, told as plainly as the rest."""
+    """Where a floor, or an earlier model, is better than IT, told as plainly as the rest."""
+    return [
+        *_better(results, FLOORS, "a floor is better than IT on"),
+        *_better(results, MODELS[:-1], "vanilla or MA is better than IT on"),
+    ]
+
+
+def _better(results: Results, others: Sequence[str], said: str) -> list[str]:
     better = []
     for name in FACTS:
-        floors = {floor: results.value(floor, f"fact.{name}") for floor in FLOORS}
-        best, ours = max(floors, key=floors.get), results.value("IT", f"fact.{name}")
-        if floors[best] > ours:
-            better.append(f"fact.{name} (IT {ours:.2f}, {best} {floors[best]:.2f})")
-    return [f"By its mean a floor is better than IT on {', '.join(better)}."] if better else []
+        values = {other: results.value(other, f"fact.{name}") for other in others}
+        best, ours = max(values, key=values.get), results.value("IT", f"fact.{name}")
+        if values[best] > ours:
+            better.append(f"fact.{name} (IT {ours:.2f}, {best} {values[best]:.2f})")
+    return [f"By its mean {said} {', '.join(better)}."] if better else []
 
 
 def _kept(results: Results) -> str:
@@ -204,6 +213,17 @@ def _by_type(results: Results) -> list[str]:
 def _figure(run: str, name: str, alt: str) -> list[str]:
     path = figure_folder(run) / f"{name}.png"
     return [f"![{alt}]({paths.shown(path)})"] if path.is_file() else []
+
+
+def _species(results: Results) -> list[str]:
+    """What the type alone tells of the species."""
+    guess, ours = results.metrics.get("species_by_type"), results.value("IT", "fact.species")
+    if guess is None or pd.isna(ours):
+        return []
+    return [
+        f"fact.species: IT {ours:.2f}; whoever knows an RNA's type and names its commonest "
+        f"training species is right in {guess:.2f}."
+    ]
 
 
 def _minimal(results: Results) -> list[str]:

@@ -89,6 +89,23 @@ def test_answers_that_name_several_entities_or_fit_no_relation_are_no_facts(tabl
     assert all(scores.fact(by_id[pair], several, known) is None for pair in ("P31", "P41"))
 
 
+def test_whoever_knows_the_type_may_guess_the_species(tables):
+    rnas, pairs = tables
+    species = ["Minia prima", "Musella parva", "Musella parva", "Minia prima", "minia prima", ""]
+    rnas = rnas.assign(species=species)
+    said = RELATIONS["species"]
+    asked_of = [3, 4]
+    more = pd.DataFrame([
+        {"pair_id": f"S{n}", "rna_id": f"R{n}", "source": "dnc", "kind": "species", "form": "open",
+         "question": said.questions[0], "answer": said.say([species[n]])} for n in asked_of
+    ])  # fmt: skip
+    asked = floors.questions(rnas, pd.concat([pairs, more]))
+    assert floors.species_by_type(asked, rnas) == 0.5  # the tRNA's; snRNAs are of M. parva
+    unknown = rnas.assign(rna_type=rnas.rna_type.where(rnas.split == "train", "decoy"))
+    assert floors.species_by_type(floors.questions(unknown, pd.concat([pairs, more])), unknown) == 0
+    assert pd.isna(floors.species_by_type(floors.questions(rnas, pairs), rnas))
+
+
 def test_a_side_without_questions_is_refused(tables):
     rnas, pairs = tables
     with pytest.raises(InputError, match="test side"):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import fake_results
+import pandas as pd
 import pytest
 
 from rnagpt_lib import blocks, paper, paths, report, results
@@ -96,6 +97,26 @@ def test_findings_are_computed(found):
     text = " ".join(report.findings(other))
     assert "no distance to lose" in text and " overlap" in text
     assert "By its mean a floor is better than IT on fact.rna_type (IT 0.10, floor." in text
+
+
+def test_what_a_type_tells_of_the_species_stands_beside(found):
+    assert not [s for s in report.findings(found) if s.startswith("fact.species")]
+    species = found.scores[found.scores.metric == "fact.rna_type"].assign(metric="fact.species")
+    known = replace(
+        found,
+        metrics=found.metrics | {"species_by_type": 0.5},
+        scores=pd.concat([found.scores, species]),
+    )
+    [said] = [s for s in report.findings(known) if s.startswith("fact.species")]
+    assert said.endswith("is right in 0.50.")
+    assert f"IT {found.value('IT', 'fact.rna_type'):.2f};" in said
+
+
+def test_an_earlier_model_that_is_better_is_named(found):
+    best = (found.scores.model == "MA") & (found.scores.metric == "fact.rna_type")
+    better = found.scores.assign(value=found.scores.value.mask(best, 0.99))
+    text = " ".join(report.findings(replace(found, scores=better)))
+    assert "vanilla or MA is better than IT on fact.rna_type (IT 0." in text
 
 
 def test_findings_leave_out_what_was_not_asked(found):

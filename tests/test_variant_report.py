@@ -95,7 +95,10 @@ def test_scores_without_the_types_or_their_samples_have_no_table_by_type(found, 
 )
 def test_sentences_say_what_the_bounds_allow(found, bounds, verdict):
     text, blind = variant_report.findings(with_difference(found, *bounds))
-    assert text.startswith("Without encoder, soft tokens and stage 1 (it.text) fact.local") and verdict in text
+    assert (
+        text.startswith("Without encoder, soft tokens and stage 1 (it.text) fact.local")
+        and verdict in text
+    )
     assert "of these trainings; another seed may differ (trainings of IT 3, of it.blind 1)" in blind
     assert "better" not in blind
     assert set(variant_report.findings(found)) <= set(report.findings(found))
