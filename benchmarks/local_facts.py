@@ -9,7 +9,7 @@ An hour on one quiet core; a campaign that was killed goes on (``runs/local_fact
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,22 +135,20 @@ def _followed(model: RnaGpt, kept: Path) -> dict:
     """The shares of `ablation.shares`; kept in a file."""
     if not kept.is_file():
         pairs = tables.read(DATA / "pairs.parquet", "pairs")
-        minimal = ablation.follow(_asks(model), minimal_pairs(MINIMAL, SEED), scores.lexicon(pairs))
-        shares = ablation.shares(minimal)
+        minimal = minimal_pairs(MINIMAL, SEED)
+        asked = ablation.probes(minimal)
+        said = _said(model, asked.sequence, asked.question)
+        shares = ablation.shares(ablation.follow(minimal, said, scores.lexicon(pairs)))
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, shares)
         print(f"{kept.stem}: {shares['followed']:.1%} followed", flush=True)
     return read_json(kept)
 
 
-def _asks(model: RnaGpt) -> Callable[[str, Sequence[str], Sequence[str]], list[Answer]]:
-    """What ``ablation.follow`` asks: answers of a model that is in training."""
-    encoder = checkpoints.load_encoder(model)
-
-    def ask(_: str, sequences: Sequence[str], questions: Sequence[str]) -> list[Answer]:
-        return answers(model, encoder.encode(list(sequences)), questions, max_new_tokens=64)
-
-    return ask
+def _said(model: RnaGpt, sequences: Sequence[str], questions: Sequence[str]) -> list[Answer]:
+    """Answers of a model that is in training."""
+    vectors = checkpoints.load_encoder(model).encode(list(sequences))
+    return answers(model, vectors, list(questions), max_new_tokens=64)
 
 
 def _asked_before() -> dict[str, dict[str, int]]:

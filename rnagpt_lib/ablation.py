@@ -21,6 +21,7 @@ from rnagpt_lib import (
 )
 from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.evidence import Evidence
+from rnagpt_lib.files import digest
 from rnagpt_lib.generate import load_model
 from rnagpt_lib.relations import RELATIONS
 from rnagpt_lib.results import PRIMARY
@@ -34,6 +35,7 @@ CONTROLS = {  # what stands in each question's place of the sequence
     "control.swapped": floors.swapped,
     "control.none": lambda asked, seed: [None] * len(asked),
 }
+PROBES = ("sequence", "mutant", "neutral")  # of a minimal pair
 KEYS = ["run", "source", "model", "seed", "pair_id", "rna_id", "unit", "kind", "form"]
 
 SECONDARY = ("rougeL", "S_BERT.f1", "S_Pub.f1", "S_GPT.cos", "S_MiniLM.f1", "S_MiniLM.cos")
@@ -150,36 +152,62 @@ def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFr
 
 
 def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """IT's answers about ``minimal_pairs`` of the generated world, as ``follow`` gives them;
-    empty where the run asks for none or is about other RNAs than the world's."""
+    """What IT, and each training beside the run, answers about ``minimal_pairs`` of the generated
+    world: `follow` with the columns model and seed. Empty where the run asks for none or is about
+    other RNAs than the world's."""
     of_world = rnas.rna_id.str.startswith(floors.WORLD_IDS).all()
     minimal = world_probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
     if not len(minimal):
-        return pd.DataFrame(columns=["relation", "rna_type", "followed", "flipped"])
+        return pd.DataFrame(
+            columns=["model", "seed", "relation", "rna_type", "followed", "flipped"]
+        )
+    asked, known = probes(minimal), scores.lexicon(pairs)
     ask = answer_log.Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
-    return follow(ask, minimal, scores.lexicon(pairs))
+    told = {("IT", run.seed): ask("minimal pairs", asked.sequence, asked.question)}
+    for training in variants.found(run.id):
+        answers = variant_answers.of(training, run, asked, variant_answers.MINIMAL)
+        if answers is not None:
+            told[training.name, training.seed] = answers
+    found = [
+        follow(minimal, answers, known).assign(model=name, seed=seed)
+        for (name, seed), answers in told.items()
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def probes(minimal: pd.DataFrame) -> pd.DataFrame:
+    """The questions about minimal pairs, [pair_id, sequence, question]: three about each, as it
+    is, changed, and changed to no effect. An id is of what is asked."""
+    questions = [RELATIONS[relation].questions[0] for relation in minimal.relation]
+    asked = pd.DataFrame({"sequence": minimal[[*PROBES]].to_numpy().ravel()})
+    asked["question"] = [question for question in questions for _ in PROBES]
+    ids = [digest(row)[:16] for row in asked.itertuples(index=False, name=None)]
+    return asked.assign(pair_id=ids)
 
 
 def follow(
-    ask: answer_log.Asking, minimal: pd.DataFrame, known: dict[str, list[str]]
+    minimal: pd.DataFrame, answers: Sequence[Answer], known: dict[str, list[str]]
 ) -> pd.DataFrame:
-    """Ask about minimal pairs (``world_probes``): does the answer follow one nucleotide?
+    """Does the answer follow one nucleotide? ``answers`` are those to `probes` of ``minimal``.
 
     Adds the three answers; ``followed``: right before and after the change; ``flipped``: the
     neutral change, which keeps the fact, changed the answer.
     """
-    questions = [RELATIONS[relation].questions[0] for relation in minimal.relation]
     table = minimal.reset_index(drop=True)
-    for column in ("sequence", "mutant", "neutral"):
-        found = ask(f"minimal pairs, {column}", table[column], questions)
-        table[f"{column}_answer"] = [answer.text for answer in found]
+    for place, column in enumerate(PROBES):
+        table[f"{column}_answer"] = [a.text for a in answers[place :: len(PROBES)]]
     table["followed"] = [
-        scores.is_right(q, r.sequence_answer, r.entity, known.get(r.relation, []))
-        and scores.is_right(q, r.mutant_answer, r.mutant_entity, known.get(r.relation, []))
-        for q, r in zip(questions, table.itertuples(), strict=True)
+        _is_told(row, row.sequence_answer, row.entity, known)
+        and _is_told(row, row.mutant_answer, row.mutant_entity, known)
+        for row in table.itertuples()
     ]
     table["flipped"] = table.neutral_answer != table.sequence_answer
     return table
+
+
+def _is_told(row, answer: str, entity: str, known: dict[str, list[str]]) -> bool:
+    question = RELATIONS[row.relation].questions[0]
+    return scores.is_right(question, answer, entity, known.get(row.relation, []))
 
 
 def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict:

@@ -29,7 +29,7 @@ SECTIONS = (  # title, why, tables, figures
     ("In the paper's layout", "", ("rouge", "semantic"), ("rouge", "semantic")),
     ("RNA types", "", (), ("confusion",)),
     ("Which metric notices a wrong answer", "", (), ("ladder",)),
-    ("Minimal pairs", "", ("minimal_pairs",), ()),
+    ("Minimal pairs", "", ("minimal_pairs", "minimal_pairs_trainings"), ()),
     ("What relatives in training are worth", "", ("leakage", "leakage_tax"), ("leakage",)),
     ("Length of answers", "", (), ("lengths",)),
     ("Training", "", (), ("learning",)),

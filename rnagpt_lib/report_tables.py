@@ -11,7 +11,7 @@ import pandas as pd
 from rnagpt_lib import breakdowns, leakage, plots, results, source_tables, variant_report
 from rnagpt_lib.results import PRIMARY, Results, number
 
-MINIMAL = "minimal_pairs.parquet"
+MINIMAL = variant_report.MINIMAL
 OWN_DATA = (
     "Columns with (paper) hold the paper's values, which come from other data, another LLM and "
     "other scorers, and are no target."
@@ -161,9 +161,10 @@ def _answers(found: Results) -> Iterator[Table]:
             shown.map(lambda value: number(value, 2)).reset_index(),
         )
     if (found.folder / MINIMAL).is_file():
-        pairs = pd.read_parquet(found.folder / MINIMAL)
+        pairs = variant_report.of_own(found, pd.read_parquet(found.folder / MINIMAL))
         whole = found.metrics.get("minimal_pairs")
         yield from [_minimal(pairs, whole)] if len(pairs) and whole else []
+        yield from _minimal_by_training(found)
 
 
 def _minimal(pairs: pd.DataFrame, whole: dict) -> Table:
@@ -185,6 +186,18 @@ def _minimal(pairs: pd.DataFrame, whole: dict) -> Table:
         table.reset_index(),
         labels=2,
     )
+
+
+def _minimal_by_training(found: Results) -> Iterator[Table]:
+    table = variant_report.minimal(found)
+    if len(table):
+        yield Table(
+            "minimal_pairs_trainings",
+            "Minimal pairs, by training",
+            "Every training that could be asked: the share of answers that follow one nucleotide, "
+            "and that a neutral change flips, with 95 % bounds over RNAs; followed ones by type.",
+            table.reset_index(),
+        )
 
 
 def _leakage(found: Results) -> Iterator[Table]:

@@ -88,12 +88,18 @@ class Results:
         row = self._rows.get((model, metric, kind, form, stratum))
         return float("nan") if row is None else float(getattr(row, column))
 
+    @property
+    def seed(self) -> int:
+        """Of the run's own training: MA has no other."""
+        return int(self.answers.loc[self.answers["model"] == "MA", "seed"].min())
+
     def of_own(self, models: Sequence[str], metric: str) -> list[float]:
         """The same over all questions, of the run's own training, which alone the controls ask."""
         if self.trainings is None:
             return [self.value(model, metric) for model in models]
-        own = self.answers.loc[self.answers["model"] == "MA", "seed"].min()
-        table = self.trainings[(self.trainings[["metric", "seed"]] == [metric, own]).all(axis=1)]
+        table = self.trainings[
+            (self.trainings[["metric", "seed"]] == [metric, self.seed]).all(axis=1)
+        ]
         values = table.set_index("model")["value"]
         return [float(values.get(model, float("nan"))) for model in models]
 

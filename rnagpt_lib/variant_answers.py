@@ -16,30 +16,32 @@ from rnagpt_lib.runs import Run
 from rnagpt_lib.stages import MANIFEST
 from rnagpt_lib.variants import Training
 
-FILE = "answers.parquet"
+FILE, MINIMAL = "answers.parquet", "minimal_pairs.parquet"
 COLUMNS = ["pair_id", "prediction", "n_tokens", "stop_reason"]
 
 
-def of(training: Training, run: Run, asked: pd.DataFrame) -> list[Answer] | None:
-    """The answers of a finished training to ``asked``: of its model, or the kept ones where the
-    weights are not here. None, and a line that says why, where neither can be had."""
+def of(training: Training, run: Run, asked: pd.DataFrame, file: str = FILE) -> list[Answer] | None:
+    """The answers of a finished training to ``asked`` (pair_id, sequence, question): of its model,
+    or those kept in ``file`` where the weights are not here. None, and a line that says why, where
+    neither can be had."""
     run.use(training.folder / MANIFEST)
-    kept, most = training.folder / FILE, run.params.max_new_tokens
+    kept, most = training.folder / file, run.params.max_new_tokens
     if training.has_weights():
         ask = Asking(variant_training.load(training, most), run)
-        found = ask(training.folder.name, asked.sequence, asked.question)
+        label = training.folder.name if file == FILE else f"{training.folder.name}, {kept.stem}"
+        found = ask(label, asked.sequence, asked.question)
         _write(kept, asked, found)
         return found
     name, lacks = paths.shown(training.folder), "its weights are not here"
     if not kept.is_file():
-        print(f"{name}: trained, but {lacks}, nor are its answers")
+        print(f"{name}: trained, but {lacks}, nor is {file}")
         return None
     found = _read(kept, asked, most)
     if found is None:
-        print(f"{name}: {lacks}, and {FILE} is of other questions or of answers cut elsewhere")
+        print(f"{name}: {lacks}, and {file} is of other questions or of answers cut elsewhere")
         return None
     run.use(kept)
-    print(f"{name}: {lacks}; its answers are those of {FILE}")
+    print(f"{name}: {lacks}; its answers are those of {file}")
     return found
 
 
@@ -55,7 +57,8 @@ def _write(path: Path, asked: pd.DataFrame, found: list[Answer]) -> None:
 def _read(path: Path, asked: pd.DataFrame, most: int) -> list[Answer] | None:
     """None where a question is missing, or where ``most`` tokens would have cut otherwise.
 
-    A question's id is enough: the training is of the run's own tables (``Training.is_finished``).
+    A question's id is enough: the training is of the run's own tables (``Training.is_finished``),
+    and the id of a minimal pair's is made of what is asked.
     """
     table = pd.read_parquet(path, columns=COLUMNS).drop_duplicates("pair_id").set_index("pair_id")
     if not asked.pair_id.isin(table.index).all():

@@ -5,13 +5,15 @@ Read from a run's scores; loads no model.
 
 import pandas as pd
 
+from rnagpt_lib.bounds import Bootstrap
 from rnagpt_lib.breakdowns import SAMPLES
-from rnagpt_lib.results import Results, number
+from rnagpt_lib.results import Results, interval, number
 from rnagpt_lib.variants import NO_MA, TAKEN
 
 METRICS = ("fact.local", "fact.all", "rougeL")
 FLOOR = "floor.nearest"
 RNAS = "03_decompose_qa/rnas.parquet"
+MINIMAL = "minimal_pairs.parquet"
 LOCAL = METRICS[0]
 TAKES = {
     "it.no_ma": "stage 1",
@@ -72,6 +74,36 @@ def by_type(results: Results) -> pd.DataFrame:
         values.reindex(order).set_axis(pd.Index(names, name="training")).rename_axis(None, axis=1)
     )
     return shown.map(lambda value: number(value, 2))
+
+
+def of_own(results: Results, minimal: pd.DataFrame) -> pd.DataFrame:
+    """The minimal pairs that the run's own IT was asked (those of earlier versions are no others)."""
+    if "model" not in minimal:
+        return minimal
+    return minimal[(minimal["model"] == "IT") & (minimal["seed"] == results.seed)]
+
+
+def minimal(results: Results, draws: int = 1000) -> pd.DataFrame:
+    """Minimal pairs of every training that was asked about them, a row each: the shares of
+    followed and of flipped ones with 95 % bounds over RNAs, then of followed ones by RNA type.
+    Empty where the run's own IT alone was asked."""
+    path = results.folder / MINIMAL
+    asked = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+    if "model" not in asked or len(asked[["model", "seed"]].drop_duplicates()) < 2:
+        return pd.DataFrame()
+    groups = dict(list(asked.groupby(["model", "seed"])))
+    order = ["IT", *TAKEN]
+    rows = {}
+    for model, seed in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
+        own = groups[model, seed]
+        drawn = Bootstrap(own["rna_id"], draws, 0)
+        told = {
+            name: interval(*drawn.bounds(own[name].astype(float), own["rna_id"]))
+            for name in ("followed", "flipped")
+        }
+        types = own.groupby("rna_type")["followed"].mean()
+        rows[f"{model}, seed {seed}"] = told | types.map(lambda share: number(share, 2)).to_dict()
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training")
 
 
 def verdict(other: str, low: float, high: float) -> str:

@@ -58,12 +58,16 @@ def _rungs(rng) -> pd.DataFrame:
 
 
 def _minimal() -> pd.DataFrame:
-    """40 pairs, of which 37 are followed and 2 flipped."""
+    """40 pairs, of which IT follows 37 and flips 2; a training of it.text follows one in four."""
     order = range(40)
-    return pd.DataFrame({"relation": [("isotype", "target")[i % 2] for i in order],
-                         "rna_type": [("tRNA", "pre_miRNA")[i % 2] for i in order],
-                         "followed": [i < 37 for i in order],
-                         "flipped": [i < 2 for i in order]})  # fmt: skip
+    one = pd.DataFrame({"relation": [("isotype", "target")[i % 2] for i in order],
+                        "rna_id": [f"Z{i}" for i in order],
+                        "rna_type": [("tRNA", "pre_miRNA")[i % 2] for i in order],
+                        "followed": [i < 37 for i in order],
+                        "flipped": [i < 2 for i in order],
+                        "model": "IT", "seed": 0})  # fmt: skip
+    fourth = [i % 4 == 0 for i in order]
+    return pd.concat([one, one.assign(model="it.text", seed=1, followed=fourth)])
 
 
 @functools.cache

@@ -146,7 +146,11 @@ def test_minimal_pairs_follow_or_flip(world):
     ).assign(rna_type=["C_D_box_snoRNA", "H_ACA_box_snoRNA"])  # fmt: skip
     says = {"AAAA": "A27", "AAAC": "G159", "AAAG": "A27", "CCCC": "A27", "CCCG": "G159"}
     chat = Parrot("IT", {s: {"site": e} for s, e in says.items()})
-    table = ablation.follow(chat.ask, minimal, {"site": ["A27", "G159"]})
+    asked = ablation.probes(minimal)
+    assert asked.sequence.tolist() == ["AAAA", "AAAC", "AAAG", "CCCC", "CCCA", "CCCG"]
+    assert asked.pair_id.is_unique and set(asked.question) == {site.questions[0]}
+    said = chat.ask("minimal pairs", asked.sequence, asked.question)
+    table = ablation.follow(minimal, said, {"site": ["A27", "G159"]})
     assert table.sequence_answer[0] == site.say(["A27"])
     assert table.followed.tolist() == [True, False] and table.flipped.tolist() == [False, True]
     shares = ablation.shares(table, n=100)

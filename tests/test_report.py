@@ -164,7 +164,7 @@ def test_the_block_is_rendered_between_the_markers(found, tmp_path):
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
     assert blocks.read_block(readme, "results") == report.readme("fake").strip()
     assert (
-        "Minimal pairs (40): the answer follows one changed nucleotide in 92% [84%, 100%] (tRNA 98%),"
+        "Minimal pairs (40, one training of IT): the answer follows one changed nucleotide in 92% [84%, 100%] (tRNA 98%),"
         in text
     )
     readme.write_text("no markers")

@@ -54,7 +54,7 @@ def test_the_report_is_the_same_bytes_twice_and_no_part_of_the_stage(fake):
     assert {path.relative_to(fake).as_posix() for path in written} == {
         "report.html", *(f"tables/{name}.tex" for name in (
             "facts", "strata", "place", "differences", "identity", "identity_local", "variants", "local_types", "rouge", "semantic", "confusion",
-            "minimal_pairs", "leakage", "leakage_tax", "all_tables")),
+            "minimal_pairs", "minimal_pairs_trainings", "leakage", "leakage_tax", "all_tables")),
     }  # fmt: skip
     assert {path: path.read_bytes() for path in report_files.write("fake")} == first
     assert stages.outputs(fake) == before and stages.is_fresh("fake", "06_ablations") is None
@@ -208,7 +208,7 @@ def test_a_run_of_an_older_version_has_its_report(fake):
 def test_the_command_says_where_the_report_is(rnagpt, fake):
     code, said, _ = rnagpt("report", "--run", "fake")
     assert code == 0 and f"{paths.shown(fake / 'report.html')}: the report" in said
-    assert "tables/: 15 LaTeX files" in said
+    assert "tables/: 16 LaTeX files" in said
     code, _, said = rnagpt("report", "--run", "absent")
     assert code == 2 and "there is no run absent; runs are fake" in said
     (fake / "scores.parquet").unlink()

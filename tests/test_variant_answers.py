@@ -4,7 +4,14 @@ import shutil
 
 import pytest
 
-from rnagpt_lib import floors, variant_answers, variant_training, variants
+from rnagpt_lib import (
+    ablation,
+    floors,
+    variant_answers,
+    variant_training,
+    variants,
+    world_probes,
+)
 from rnagpt_lib.rows import Answer
 from rnagpt_lib.runs import Run
 from rnagpt_lib.variants import Training
@@ -44,6 +51,18 @@ def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
     (training.folder / variant_answers.FILE).unlink()
     assert variant_answers.of(training, run, asked) is None
     assert "it.blind-seed1: trained, but its weights are not here, nor" in capsys.readouterr().out
+
+
+def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
+    [training] = variants.found(RUN)
+    probes = ablation.probes(world_probes.minimal_pairs(2, seed=0))
+    given = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
+    assert len(given) == 6 and not (training.folder / variant_answers.FILE).exists()
+    shutil.rmtree(training.folder / "checkpoints")
+    kept = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
+    assert kept == given and "those of minimal_pairs.parquet" in capsys.readouterr().out
+    others = ablation.probes(world_probes.minimal_pairs(2, seed=1))
+    assert variant_answers.of(training, opened(4), others, variant_answers.MINIMAL) is None
 
 
 def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):

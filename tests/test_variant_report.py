@@ -54,6 +54,25 @@ def test_what_lacks_stage_1_too_stands_beside_the_training_without_it(found):
     assert table.loc["it.no_ma", column] == "–"
 
 
+def test_minimal_pairs_have_a_row_for_each_training_that_was_asked(found):
+    table = variant_report.minimal(found)
+    assert list(table.index) == ["IT, seed 0", "it.text, seed 1"]
+    assert table.followed["IT, seed 0"].startswith("0.93 [0.8")
+    assert table.tRNA.tolist() == ["0.95", "0.50"] and table.pre_miRNA.tolist() == ["0.90", "0.00"]
+    assert report.markdown(table) in report.readme("fake")
+    path = found.folder / variant_report.MINIMAL
+    both = pd.read_parquet(path)
+    own = variant_report.of_own(found, both)
+    assert own.model.tolist() == ["IT"] * 40
+    own.to_parquet(path)
+    assert variant_report.minimal(found).empty
+    assert "Minimal pairs, one row" not in report.readme("fake")
+    before = own.drop(columns=["model", "seed"])  # as earlier versions wrote them
+    assert variant_report.of_own(found, before) is before
+    path.unlink()
+    assert variant_report.minimal(found).empty
+
+
 def test_local_facts_by_type_are_those_of_each_training(found):
     table = variant_report.by_type(found)
     trainings = ["IT, seed 0", "IT, seed 1", "IT, seed 2", "it.text, seed 0", "it.text, seed 1"]
