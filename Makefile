@@ -20,8 +20,8 @@ reference: setup
 	$(PY) -m rnagpt_lib demo --profile reference
 reference-ablations: setup
 	$(PY) -m rnagpt_lib train-variants --run reference
-	$(PY) -m rnagpt_lib run 06 --profile reference
 	$(PY) -m benchmarks leakage
+	$(PY) -m rnagpt_lib run 06 --profile reference
 rehearse: setup
 	$(PY) -m tests.rehearsal
 figures: setup

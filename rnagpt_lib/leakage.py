@@ -7,12 +7,14 @@ once: what any memoriser gains. The splits have other test RNAs, so differences 
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from rnagpt_lib import floors, rouge, scores, tables, units
 from rnagpt_lib.bounds import OUTER, OVERALL, Bootstrap
+from rnagpt_lib.files import read_json
 from rnagpt_lib.results import Results
 from rnagpt_lib.source_tables import split_of
 
@@ -21,7 +23,7 @@ TAXES = (("random", "cluster"), ("cluster", "family"))
 METRICS = ("fact.all", "fact.rna_type", "fact.local", "rougeL")
 FLOOR = "floor.nearest"
 FILE = "leakage.parquet"
-OF_RUNS, ANEW = "finished runs", "split anew"
+OF_RUNS, ANEW, MINIATURES = "finished runs", "split anew", "miniature runs"
 MODELS = ("IT", FLOOR)
 COPIED = 5000  # questions of each split that the floor answers at most, drawn by the seed
 
@@ -77,9 +79,17 @@ def copied(
     return compared(samples, n, seed)
 
 
-def both(tax: pd.DataFrame, anew: pd.DataFrame) -> pd.DataFrame:
-    """The contents of `FILE`: `scored` and `copied`, told apart by the column ``of``."""
-    return pd.concat([tax.assign(of=OF_RUNS), anew.assign(of=ANEW)], ignore_index=True)
+def measured(path: Path) -> pd.DataFrame:
+    """`compared` of IT in the three miniature runs of ``benchmarks/leakage.py``, from its results;
+    empty where these are not there."""
+    rows = pd.DataFrame(read_json(path).get("rows", []))
+    return rows[rows["model"] == MODELS[0]].reset_index(drop=True) if len(rows) else rows
+
+
+def together(tax: pd.DataFrame, anew: pd.DataFrame, miniatures: pd.DataFrame) -> pd.DataFrame:
+    """The contents of `FILE`: `scored`, `copied` and `measured`, told apart by the column ``of``."""
+    parts = {OF_RUNS: tax, ANEW: anew, MINIATURES: miniatures}
+    return pd.concat([rows.assign(of=of) for of, rows in parts.items()], ignore_index=True)
 
 
 def _copied(

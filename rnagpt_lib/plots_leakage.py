@@ -11,11 +11,13 @@ from rnagpt_lib.results import Results
 
 PARTED = {"random": "by row\n(random)", "cluster": "by unit\n(cluster)", "family": "by family"}
 APART = 0.1  # between the marks of one split
+LINES = {leakage.OF_RUNS: "o-", leakage.ANEW: "s--", leakage.MINIATURES: "^:"}
 
 
 def tax(results: Results) -> Figure:
-    """IT and floor.nearest of finished runs, and that floor with all RNAs split anew, under each
-    split with 95 % bounds: what falls from left to right was owed to relatives in training."""
+    """IT and floor.nearest of finished runs, that floor with all RNAs split anew, and IT of the
+    benchmark's miniature runs, under each split with 95 % bounds: what falls from left to right was
+    owed to relatives in training."""
     table = pd.read_parquet(results.folder / leakage.FILE)
     table = table[table["what"].isin(leakage.SPLITS)]
     with plt.rc_context(STYLE):
@@ -27,8 +29,8 @@ def tax(results: Results) -> Figure:
         axes[0].set_xticks(range(len(PARTED)), list(PARTED.values()))
         axes[0].set_ylabel("share right, or ROUGE-L")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower center", ncols=3)
-        figure.tight_layout(rect=(0, 0.1, 1, 1))
+        figure.legend(handles, labels, loc="lower center", ncols=2)
+        figure.tight_layout(rect=(0, 0.14, 1, 1))
         return closed(figure)
 
 
@@ -36,8 +38,7 @@ def _lines(axis: Axes, of_metric: pd.DataFrame) -> None:
     for number, ((of, model), own) in enumerate(of_metric.groupby(["of", "model"], sort=False)):
         places = own["what"].map(leakage.SPLITS.index) + (number - 1) * APART
         errors = [own["value"] - own["low"], own["high"] - own["value"]]
-        anew = of != leakage.OF_RUNS
-        axis.errorbar(places, own["value"], yerr=errors, fmt="s--" if anew else "o-",
-                      color=COLOURS[model], markerfacecolor="white" if anew else None,
+        axis.errorbar(places, own["value"], yerr=errors, fmt=LINES[of], color=COLOURS[model],
+                      markerfacecolor=None if of == leakage.OF_RUNS else "white",
                       markersize=4, capsize=2, label=f"{model}, {of}")  # fmt: skip
     axis.grid(axis="y", alpha=0.3)

@@ -34,7 +34,7 @@ LEGEND = (
     "model: with the commonest answer of the training pairs that names something, a random one, "
     "that of the training RNA nearest by 5-mers, or nearest in length. Controls ask IT about a "
     "shuffled sequence, another RNA's, or none. Where IT was trained several times its scores are "
-    "means over the trainings; controls and minimal pairs ask the run's own. *local*: facts that a "
+    "means over the trainings; controls ask the run's own. *local*: facts that a "
     "few nucleotides decide; *closed*: yes or no (balanced accuracy); *species*: no sequence tells "
     "it, beyond the commonest one of its type, so it is no part of *all*; *abstention*: saying "
     "that one does not know, where nobody can. A *unit* is a group of similar RNAs, never on two sides "

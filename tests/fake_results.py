@@ -85,7 +85,8 @@ def _by_split(run: str, seed: int) -> pd.DataFrame:
     samples = _rows(run, np.random.default_rng(seed))[1]
     tax = leakage.compared({"cluster": samples}, 50, seed)
     anew = samples[samples.model == leakage.FLOOR]
-    return leakage.both(tax, leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed))
+    copied = leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed)
+    return leakage.together(tax, copied, tax[tax.model == "IT"])
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import leakage as measurement
 from rnagpt_lib import leakage, report, results, stages, tables
 from rnagpt_lib.errors import InputError
+from rnagpt_lib.files import write_json
 from rnagpt_lib.relations import RELATIONS
 
 TYPE, DISEASE = RELATIONS["rna_type"], RELATIONS["disease"]
@@ -112,6 +113,18 @@ def test_runs_are_told_apart_by_the_split_that_03_was_given(own_runs):
     (stages.stage_folder("b", "03_decompose_qa") / "params.json").unlink()
     with pytest.raises(InputError, match="b/03_decompose_qa/params.json says no split"):
         leakage.of_runs(many)
+
+
+def test_the_benchmarks_runs_stand_beside_as_what_they_are(tmp_path):
+    kept = tmp_path / "leakage.json"
+    assert leakage.measured(kept).empty
+    rows = leakage.compared({"random": samples([1.0, 0.0]), "cluster": samples([0.0, 1.0])}, 20)
+    other = rows.assign(model=leakage.FLOOR)
+    write_json(kept, {"rows": pd.concat([rows, other]).to_dict("records")})
+    found = leakage.measured(kept)
+    pd.testing.assert_frame_equal(found, rows)
+    whole = leakage.together(rows, rows.head(0), found)
+    assert whole["of"].unique().tolist() == [leakage.OF_RUNS, leakage.MINIATURES]
 
 
 @pytest.fixture
