@@ -66,7 +66,7 @@ def _row(name: str, scorer: BertScore, folder: Path, layer: int, weights: str) -
         ours=f"one call for {MODELS} models, every text embedded once",
         peer="one BERTScorer, called for each model",
         workload=f"{MODELS} models, {size} questions, distinct texts of {words:.0f} words on "
-        f"average; {weights}, layer {layer}, fp32; equal to 1e-5",
+        f"average; {weights}, layer {layer}, fp32; equal to 1e-5 (the peer in batches of one)",
         target=f"≥ {TARGET:g}",
         limit=f"{CEILING:g} ({2 * MODELS} → {MODELS + 1} encodes); less padding besides",
     )

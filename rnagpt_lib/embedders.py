@@ -65,7 +65,8 @@ class Server:
         model = settings.model
         self.name = "GPT" if model == PAPER else re.sub(r"[^\w-]+", "-", model)
         self.id = re.sub(r"[^\w-]+", "-", model)
-        self.about = {"model": model, "max_bytes": MOST_BYTES}
+        server = settings.base_url or "the OpenAI API"
+        self.about = {"model": model, "server": server, "max_bytes": MOST_BYTES}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """(n, D). Raises InputError as `llm.Client` does."""
