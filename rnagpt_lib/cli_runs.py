@@ -128,7 +128,7 @@ def report(run_id: str) -> None:
 @cli_options.GIVEN
 @cli_options.FILE
 def doctor(profile: str | None, given: cli_options.Pairs, file: Path | None) -> None:
-    """Look whether a profile can run here: weights, keys, memory. Exit code 1 when it cannot.
+    """Look whether a profile can run here: files, weights, keys, memory. Exit code 1 when it cannot.
 
     \b
     rnagpt doctor --profile paper_5k -p PROVIDER openai -p LLM hf:meta-llama/Meta-Llama-3-8B-Instruct

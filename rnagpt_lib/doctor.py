@@ -12,8 +12,10 @@ import torch
 from rnagpt_lib import base_llm, llm, memory, paths
 from rnagpt_lib.encoder import Encoder, check_layers
 from rnagpt_lib.errors import InputError
-from rnagpt_lib.profiles import Calls, Profile, Train
+from rnagpt_lib.profiles import Calls, Filter, Profile, Train
 
+FIRST = "00_filter_rnacentral"
+FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
 STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
 PER_WORD, PER_PAIR, OF_ANSWER = 1.5, 70, 25  # tokens, as in RNA-QA
 LARGE = 4e9  # bytes of weights beyond which a training on a processor has no end
@@ -31,6 +33,8 @@ class Finding:
 def examine(profile: Profile) -> Iterator[Finding]:
     """Every finding, in the order of the path. A hub id alone lets it ask the network."""
     yield Finding("software", True, _software())
+    if (params := profile.stage(FIRST)).input != "world":
+        yield _tried(f"{FIRST}: files", lambda: _files(params))
     for stage in ("02_summarize", "03_decompose_qa"):
         params = profile.stage(stage)
         if params.provider == "openai":
@@ -55,6 +59,17 @@ def _tried(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, True, look())
     except InputError as error:
         return Finding(what, False, str(error))
+
+
+def _files(params: Filter) -> str:
+    """Those that are named; an address is not asked."""
+    given = {name: value for name in FILES if (value := getattr(params, name))}
+    if params.input == "files" and not params.fasta:
+        raise InputError("INPUT is files and no FASTA is named: -p FASTA my.fa")
+    for name, path in given.items():
+        if "://" not in path and not paths.from_root(path).is_file():
+            raise InputError(f"{name.upper()} {path} is no file; correct the path")
+    return ", ".join(f"{name.upper()} {path}" for name, path in given.items()) or "none are named"
 
 
 def _software() -> str:

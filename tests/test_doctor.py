@@ -38,6 +38,23 @@ def test_the_miniature_lacks_nothing():
     assert "128 wide" in said["04_train_stage1: encoder"] and len(said) == 7
 
 
+def test_files_that_are_named_and_those_that_have_to_be(tmp_path):
+    of = "00_filter_rnacentral: files"
+    code, said = examined(profile="local")
+    assert code == 1 and "no FASTA is named: -p FASTA my.fa" in said[of]
+    mine = tmp_path / "mine.fa"
+    code, said = examined("-p", "FASTA", str(mine), profile="local")
+    assert code == 1 and said[of] == f"MISSING FASTA {mine} is no file; correct the path"
+    mine.write_text(">a\nACGU\n")
+    code, said = examined("-p", "FASTA", str(mine), profile="local")
+    assert code == 0 and said[of] == f"ok FASTA {mine}"
+    assert examined("-p", "ARTICLES", str(tmp_path / "none"), "-p", "FASTA", str(mine),
+                    profile="local")[0] == 1  # fmt: skip
+    assert examined()[1][of] == "ok none are named"
+    address = "https://example.org/active.fasta.gz"
+    assert examined("-p", "FASTA", address)[1][of] == f"ok FASTA {address}"
+
+
 def test_what_the_encoder_and_the_machine_do_not_have(weights):
     layers = ["-p", "ENCODER_LAYERS", "3", "-p", "CACHE", "live"]
     code, said = examined(*weights, *layers)
