@@ -10,11 +10,12 @@ import pandas as pd
 from rnagpt_lib import paths
 from rnagpt_lib.errors import InputError
 from rnagpt_lib.files import read_json
-from rnagpt_lib.results import MODELS, Results, number, rouge_table, semantic_table, title
+from rnagpt_lib.results import MODELS, Results, interval, rouge_table, semantic_table, title
 from rnagpt_lib.stages import PARAMS, STAGES, stage_folder
 
 # Source as 03 names it: as it is shown, and which of the paper's tables stand beside.
 SHOWN = {"given": "litsumm", "dnc": "dnc", "single_pass": "single_pass"}
+FLOOR = "floor.nearest"  # what copying gives, source by source
 BESIDE = {
     "given": "The paper's values are those of its Tables 1 and 2 (AIS).",
     "dnc": "The paper's values are those of its Tables 3 and 4 (D&C).",
@@ -44,18 +45,24 @@ def table_sets(many: Sequence[Results]) -> list[TableSet]:
     ]
 
 
-def side_by_side(many: Sequence[Results]) -> pd.DataFrame:
-    """All runs in one table, a row for each run and model: RNAs and questions, ROUGE-L, the
-    headlines of the semantic scores that any run has, and ``fact.all``; – where one lacks."""
+def side_by_side(many: Sequence[Results], *more: str) -> pd.DataFrame:
+    """All runs in one table, a row for each run and model, and one for the floor that copies: RNAs
+    and questions; ROUGE-L, the headlines of the semantic scores that any run has, ``fact.all`` and
+    ``more`` metrics, with their bounds; – where one lacks."""
     found = dict.fromkeys(metric for r in many for metric in r.headlines)
     rows = [
         {"run": r.run, "source": shown(r), "model": model}
         | {"RNAs": r.answers.rna_id.nunique(), "questions": r.answers.pair_id.nunique()}
-        | {title(m): number(r.value(model, m)) for m in ("rougeL", *found, "fact.all")}
+        | {title(m): _bounded(r, model, m) for m in ("rougeL", *found, "fact.all", *more)}
         for r in many
-        for model in MODELS
+        for model in (*MODELS, FLOOR)
     ]
     return pd.DataFrame(rows).set_index(["run", "source", "model"])
+
+
+def _bounded(results: Results, model: str, metric: str) -> str:
+    found = [results.value(model, metric, column=c) for c in ("value", "low", "high")]
+    return "–" if pd.isna(found[0]) else interval(*found)
 
 
 def shown(results: Results) -> str:

@@ -65,7 +65,9 @@ def test_all_runs_in_one_table(found):
     )
     table = source_tables.side_by_side([found, lacking])
     assert list(table.index.get_level_values("source").unique()) == ["dnc", "litsumm"]
-    assert table.loc[("fake", "dnc", "IT"), "ROUGE-L"] == f"{found.value('IT', 'rougeL'):.4f}"
+    for model in (*results.MODELS, "floor.nearest"):
+        bounded = [found.value(model, "rougeL", column=c) for c in ("value", "low", "high")]
+        assert table.loc[("fake", "dnc", model), "ROUGE-L"] == results.interval(*bounded)
     assert set(table.xs("ai")["S_MiniLM F1"]) == {"–"}
     assert set(table.questions) == {160} and set(table.RNAs) == {40}
 
@@ -163,5 +165,6 @@ def test_the_measurement_runs_each_source_and_says_what_their_files_say(
     for source in measurement.SOURCES:
         found = results.load(f"sources-{source}")
         assert report.markdown(results.rouge_table(found)) in page
-        assert f"{found.value('IT', 'fact.local'):.4f}" in page
+        local = [found.value("IT", "fact.local", column=c) for c in ("value", "low", "high")]
+        assert results.interval(*local) in page
     assert page.index("**litsumm**") < page.index("**dnc**") < page.index("**single_pass**")
