@@ -35,6 +35,7 @@ def test_a_question_is_answered_by_its_fact_in_both_wordings():
         assert question == RELATIONS[RULES[rna.rna_type].relation].questions[number % 2]
 
 
+@pytest.mark.slow
 def test_a_campaign_that_was_killed_ends_with_the_same_points(small, tmp_path):
     whole = local_facts.measure(tmp_path / "one")
     assert [point["asked"] for point in whole["points"]] == [0, 2, 4]

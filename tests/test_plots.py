@@ -91,7 +91,8 @@ def test_figures_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_run_of_that_name_in_another_folder_is_not_the_projects(own_runs):
+def test_a_run_of_that_name_in_another_folder_is_not_the_projects(own_runs, monkeypatch):
+    monkeypatch.setattr(plots, "FIGURES", {"rouge": plots.rouge})
     fake_results.write("reference")
     assert results.figure_folder("reference") == paths.runs() / "reference/06_ablations/figures"
     before = (paths.root() / "README.md").read_bytes()
