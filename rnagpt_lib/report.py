@@ -27,6 +27,7 @@ from rnagpt_lib.results import (
     title,
 )
 from rnagpt_lib.stages import stage_folder
+from rnagpt_lib.variants import NO_MA
 
 LEGEND = (
     "*vanilla* is the LLM, given the nucleotides as letters; *MA* the model after stage 1 "
@@ -189,11 +190,12 @@ def _variants(results: Results) -> list[str]:
         "two or three of these are few, so that such bounds come out narrow"
     )
     seeds = "one seed each" if set(often.values()) == {1} else several
+    beside = ": the last column sets them beside `it.no_ma`, which lacks nothing else"
     return [
         "IT trained again on the same pairs, in as many steps, with a part taken away "
         f"({seeds}). Differences are IT minus the variant, with 95 % bounds. Where there are no "
-        "soft tokens stage 1 has nothing to align, so `it.text` and `it.blind` lack it, too: the "
-        "last column sets them beside `it.no_ma`, which lacks nothing else:",
+        "soft tokens stage 1 has nothing to align, so `it.text` and `it.blind` lack it, too"
+        f"{beside if NO_MA in often else ''}:",
         markdown(variant_report.table(results)),
         *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
         *_titled("Local facts by RNA type, one row a training:", variant_report.by_type(results)),
@@ -233,8 +235,8 @@ def _minimal(results: Results) -> list[str]:
     by_type = found.get("by_type", {})  # runs of earlier versions have none
     each = ", ".join(f"{name} {share:.0%}" for name, share in by_type.items())
     return [
-        f"Minimal pairs ({found['n']}, one training of IT): the answer follows one changed nucleotide in "
-        f"{_share(found, 'followed')}{each and f' ({each})'}, a neutral change flips it in "
+        f"Minimal pairs ({found['n']}, one training of IT): the answer follows one changed "
+        f"nucleotide in {_share(found, 'followed')}{each and f' ({each})'}, a neutral change flips it in "
         f"{_share(found, 'flipped')}."
     ]
 

@@ -6,7 +6,7 @@ import fake_results
 import pandas as pd
 import pytest
 
-from rnagpt_lib import plots_variants, report, results, variant_report
+from rnagpt_lib import ablation, plots_variants, report, results, variant_report
 
 
 @pytest.fixture
@@ -39,6 +39,9 @@ def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
 def test_what_lacks_stage_1_too_stands_beside_the_training_without_it(found):
     column = "it.no_ma − it, fact.local"
     assert column not in variant_report.table(found)  # it was not trained
+    assert "the last column" not in report.readme("fake")
+    wanted = [(a, b) for a, b, metric in ablation.comparisons() if metric == "fact.local"]
+    assert {("it.no_ma", "it.text"), ("it.no_ma", "it.blind")} <= set(wanted)
     both = found.differences.query("model_a == 'IT' and model_b == 'it.text'")
     others = [both.assign(model_a="it.no_ma", value=0.25), both.assign(model_b="it.no_ma")]
     named = found.scores[found.scores.model == "IT"].assign(model="it.no_ma")
