@@ -23,12 +23,12 @@ reference-ablations: setup
 	$(PY) -m benchmarks leakage
 	$(PY) -m rnagpt_lib run 06 --profile reference
 rehearse: setup
-	$(PY) -m tests.rehearsal
+	$(PY) -m tests.support.rehearsal
 figures: setup
 	$(PY) -m rnagpt_lib figures --run $(RUN)
 bench: setup
 	$(PY) -m benchmarks
 base-models: setup
-	$(PY) -m rnagpt_lib.pretrain
+	$(PY) -m models.build
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from rnagpt_lib.errors import InputError
+from rnagpt_lib.core.errors import InputError
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 

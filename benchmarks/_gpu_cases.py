@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from benchmarks import _steps as steps
-from rnagpt_lib.attention import FLEX
-from rnagpt_lib.packing import Tree
+from rnagpt_lib.model.attention import FLEX
+from rnagpt_lib.model.packing import Tree
 
 LLAMA3_8B = LlamaConfig(
     vocab_size=128_256, hidden_size=4096, intermediate_size=14_336, num_hidden_layers=32,

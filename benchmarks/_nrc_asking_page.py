@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import nrc
-from rnagpt_lib import report
-from rnagpt_lib.bounds import OUTER, Bootstrap
+from rnagpt_lib.core.bootstrap import OUTER, Bootstrap
+from rnagpt_lib.report import findings as report
 
 TITLES = nrc.SPLITS | {nrc.GIVEN: nrc.HALVES}
 MINUTES, CORES = 60, 2  # that a training may take

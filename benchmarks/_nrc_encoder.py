@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import nrc
-from rnagpt_lib import progress
-from rnagpt_lib.encoder import MANIFEST, Encoder, batches
-from rnagpt_lib.files import read_json
+from rnagpt_lib.core import progress
+from rnagpt_lib.core.files import read_json
+from rnagpt_lib.model.encoder import MANIFEST, Encoder, batches
 
 EPOCHS, POINTS = 12, 4
 RATE, WARMUP, DECAY, SMOOTHING = 1e-3, 100, 0.05, 0.05

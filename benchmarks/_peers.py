@@ -10,8 +10,8 @@ from statistics import median
 
 import pandas as pd
 
-from rnagpt_lib import report
-from rnagpt_lib.files import write_json
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.report import findings as report
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import blocks, report
-from rnagpt_lib.files import write_json
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
 
 RESULTS = Path(__file__).parent / "results" / "reliability_chat.json"
 README = Path(__file__).parent / "README.md"

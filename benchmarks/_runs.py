@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-from rnagpt_lib import wire
+from rnagpt_lib.llm_api import openai_transport as wire
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from rnagpt_lib.attention import BLOCKWISE
-from rnagpt_lib.packing import Batch, Branch, Tree, collate, fill, passes, weighted_loss
+from rnagpt_lib.model.attention import BLOCKWISE
+from rnagpt_lib.model.packing import Batch, Branch, Tree, collate, fill, passes, weighted_loss
 
 WIDTH = 640  # of the encoder's vectors
 PAIRS, BEFORE, PROMPT, ANSWER = 24, 10, 45, 25  # of an RNA; tokens before it, and of a pair

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnagpt_lib.profiles import Kind
-from rnagpt_lib.tables import COLUMNS, frame, schema, write
+from rnagpt_lib.core.params import Kind
+from rnagpt_lib.core.tables import COLUMNS, frame, schema, write
 
 RNAS, ARTICLES = 407_616, 1_044_729  # the paper's; LitScan's counter
 PAIRS = 9_800_000  # 24 for each RNA, as the paper has of its 5,000

@@ -15,10 +15,10 @@ from bert_score import BERTScorer
 
 from benchmarks import _peers
 from benchmarks.rouge import whole_annotations
-from rnagpt_lib.bertscore import MAX_TOKENS, BertScore, Weights
-from rnagpt_lib.profiles import Ablations
-from rnagpt_lib.semantic import scorers
-from tests import random_bert
+from rnagpt_lib.core.params import Ablations
+from rnagpt_lib.evaluate.bertscore import MAX_TOKENS, BertScore, Weights
+from rnagpt_lib.evaluate.semantic_scorers import scorers
+from tests.support import random_bert
 
 MODELS, REPEATS = 3, 5
 QUESTIONS = {"MiniLM": 64, "BERT-base": 16}

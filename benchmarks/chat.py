@@ -18,12 +18,16 @@ from transformers import LlamaForCausalLM
 
 from benchmarks import _peers
 from benchmarks.training_steps import CONFIG, SHAPE, THREADS
-from rnagpt_lib import base_llm, blocks, floors, markdown, scores, tables
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.generate import Chat, load_model
-from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.paths import root
-from rnagpt_lib.session import Session
+from rnagpt_lib.chat.generate import Chat, load_model
+from rnagpt_lib.chat.session import Session
+from rnagpt_lib.core import markdown, tables
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.core.paths import root
+from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.report import readme as blocks
 
 LENGTH, QUESTIONS, TOKENS, REPEATS = 300, 24, 24, 5
 RNA = "".join(np.random.default_rng(0).choice(list("ACGU"), LENGTH))

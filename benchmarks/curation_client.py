@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection
 
 from benchmarks import _peers
 from benchmarks._runs import own_runs
-from tests import paid_loop
 from tests.standin import server
 from tests.standin.openai_api import OpenAI
+from tests.support import paid_loop
 
 WIDTH, CALLS, LATENCY, REPEATS = 16, 32, 1.0, 5  # LATENCY in seconds, that of a short answer
 TARGET = 0.8 * WIDTH

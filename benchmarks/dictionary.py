@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib import dictionary, paths, report
-from rnagpt_lib.bounds import OUTER, Bootstrap
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.sentences import split_sentences
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.bootstrap import OUTER, Bootstrap
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.curate.text.sentences import split_sentences
+from rnagpt_lib.evaluate import dictionary
+from rnagpt_lib.report import findings as report
 
 LABELS = Path(__file__).parent / "labels" / "dictionary.jsonl"
 RESULTS = Path(__file__).parent / "results" / "dictionary.json"

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import _peers
-from rnagpt_lib import world
-from rnagpt_lib.encoder import CPU_TOKENS, Encoder
-from rnagpt_lib.vector_cache import encode_all
-from tests.rna_fm import FULL
+from rnagpt_lib.miniature import world
+from rnagpt_lib.model.encoder import CPU_TOKENS, Encoder
+from rnagpt_lib.model.vector_cache import encode_all
+from tests.support.rna_fm import FULL
 
 MINIATURE = "models/mini-encoder"
 VISITED = 10  # RNAs of row 6

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import _peers
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib.sieve import sieve
+from rnagpt_lib.curate.sources.filter import sieve
 
 TABLES = ("rnas", "links", "articles")
 MIN_LENGTH, MAX_LENGTH = 10, 1024

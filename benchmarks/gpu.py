@@ -25,10 +25,10 @@ from transformers import LlamaConfig
 from benchmarks import _gpu_page as page
 from benchmarks import _steps as steps
 from benchmarks._gpu_cases import LLAMA3_8B, SDPA, Case, Plan, Way, cases
-from rnagpt_lib.attention import FLEX
-from rnagpt_lib.blocks import write_block
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, write_json
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.model.attention import FLEX
+from rnagpt_lib.report.readme import write_block
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "gpu.json"

@@ -11,9 +11,10 @@ import time
 import pandas as pd
 
 from benchmarks import _peers
-from rnagpt_lib import topics, world
-from rnagpt_lib.names import names_of
-from rnagpt_lib.profiles import Topics
+from rnagpt_lib.core.params import Topics
+from rnagpt_lib.curate.text.names import names_of
+from rnagpt_lib.curate.topics import topics
+from rnagpt_lib.miniature import world
 
 WORLD_SIZE, TWINS, REPEATS = 240, 2, 5
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks._runs import where
-from rnagpt_lib import blocks, execute, leakage, report, results
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.stages import STAGES
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.evaluate import leakage, results
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs.stages import STAGES
 
 RESULTS = Path(__file__).parent / "results" / "leakage.json"
 README = Path(__file__).parent / "README.md"

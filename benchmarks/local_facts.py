@@ -18,22 +18,27 @@ import torch
 
 from benchmarks._runs import where
 from benchmarks.nrc_asking import START, begun
-from rnagpt_lib import ablation, blocks, checkpoints, paths, report, scores, tables
-from rnagpt_lib.decoding import answers
-from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.relations import RELATIONS
-from rnagpt_lib.rows import Answer
-from rnagpt_lib.stages import PARAMS
-from rnagpt_lib.step_log import read_log
-from rnagpt_lib.train import train
-from rnagpt_lib.trees import Trees, stage2_trees
-from rnagpt_lib.vector_cache import encode_all
-from rnagpt_lib.visits import steps_per_epoch
-from rnagpt_lib.world_probes import minimal_pairs
-from rnagpt_lib.world_rules import RULES, families, read_local
-from rnagpt_lib.world_sequences import member
+from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.core import paths, tables
+from rnagpt_lib.core.files import digest, read_json, write_json
+from rnagpt_lib.core.params import Stage2
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.evaluate import ablation
+from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.miniature.probes import minimal_pairs
+from rnagpt_lib.miniature.rules import RULES, families, read_local
+from rnagpt_lib.miniature.sequences import member
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.model.vector_cache import encode_all
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.runs.stages import PARAMS
+from rnagpt_lib.train.loop import train
+from rnagpt_lib.train.step_log import read_log
+from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.visit_order import steps_per_epoch
 
 RESULTS = Path(__file__).parent / "results" / "local_facts.json"
 README = Path(__file__).parent / "README.md"

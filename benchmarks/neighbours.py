@@ -14,20 +14,25 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
-
-from rnagpt_lib import dataset, floors, paths, relations, report, tables, units
-from rnagpt_lib.bounds import Bootstrap
-from rnagpt_lib.contradictions import Retrieved
-from rnagpt_lib.encoder import Encoder
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.nearest import POWER, Nearest, identity_of
-from rnagpt_lib.profiles import Filter
-from rnagpt_lib.progress import bar
-from rnagpt_lib.retrieval import DECOMPOSED, Retrieval
-from rnagpt_lib.sequences import kmer_profile
-from rnagpt_lib.stages import stage_folder
 from rnagpt_lib.vector_index import VectorIndex
+
+from rnagpt_lib.chat.contradictions import Retrieved
+from rnagpt_lib.chat.nearest import POWER, Nearest, identity_of
+from rnagpt_lib.chat.retrieval import DECOMPOSED, Retrieval
+from rnagpt_lib.core import paths, tables
+from rnagpt_lib.core.bootstrap import Bootstrap
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.core.params import Filter
+from rnagpt_lib.core.progress import bar
+from rnagpt_lib.core.sequences import kmer_profile
+from rnagpt_lib.curate import dataset
+from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.runs.stages import stage_folder
 
 RUN, ENCODER = "reference", "models/mini-encoder"
 RESULTS = Path(__file__).parent / "results" / "neighbours.json"

@@ -18,21 +18,15 @@ import pandas as pd
 import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from rnagpt_lib import (
-    audit,
-    audit_baselines,
-    audit_files,
-    audit_findings,
-    blocks,
-    kmer_models,
-    paths,
-    relatives,
-    report,
-    units,
-)
-from rnagpt_lib.encoder import Encoder
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, write_json
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.curate.splits import relatives
+from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.evaluate import audit, audit_baselines, audit_files, audit_findings, kmer_models
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
 
 RESULTS = Path(__file__).parent / "results" / "nrc.json"
 README = Path(__file__).parent / "README.md"

@@ -23,18 +23,22 @@ from benchmarks import _nrc_asking_page, _nrc_encoder, nrc
 from benchmarks._nrc_asking_page import COMPARED, METHODS
 from benchmarks._runs import where
 from benchmarks.trajectories import Clocked
-from rnagpt_lib import blocks, checkpoints, kmer_models, paths, units
-from rnagpt_lib import train as training
-from rnagpt_lib.decoding import answers
-from rnagpt_lib.encoder import Encoder
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.relations import RELATIONS
-from rnagpt_lib.scores import named
-from rnagpt_lib.trees import Trees, stage2_trees
-from rnagpt_lib.visits import steps_per_epoch
+from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import digest, read_json, write_json
+from rnagpt_lib.core.params import Stage2
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.evaluate import kmer_models
+from rnagpt_lib.evaluate.fact_scores import named
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.train import loop as training
+from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.visit_order import steps_per_epoch
 
 RESULTS = Path(__file__).parent / "results" / "nrc_asking.json"
 README = Path(__file__).parent / "README.md"

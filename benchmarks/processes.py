@@ -19,13 +19,14 @@ from transformers import AutoModelForCausalLM
 from benchmarks import _peers
 from benchmarks import _steps as steps
 from benchmarks.training_steps import CONFIG, PAIRS
-from rnagpt_lib import base_llm, paths
-from rnagpt_lib.attention import BLOCKWISE
-from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.packing import Tree
-from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.train import Trainer
-from rnagpt_lib.visits import Step, Visit
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.params import Stage2
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.attention import BLOCKWISE
+from rnagpt_lib.model.packing import Tree
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.train.loop import Trainer
+from rnagpt_lib.train.visit_order import Step, Visit
 
 TOKENIZER, RNAS, NUCLEOTIDES = "models/mini-llm", 4, 300
 REPEATS, EQUAL = 5, 1e-6  # relative error of a gradient

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib import execute, paths, report, results
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.stages import STAGES, stage_folder
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs.stages import STAGES, stage_folder
 
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
 README = Path(__file__).parent / "README.md"

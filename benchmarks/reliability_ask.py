@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks import _reliability_chat
-from rnagpt_lib import paths, tables
+from rnagpt_lib.core import paths, tables
 
 CALLS, RECORDS = 5, 150
 QUESTIONS = ("What type of RNA is the RNA?", "Which family does the RNA belong to?")

@@ -19,19 +19,22 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks import _reliability_chat
-from rnagpt_lib import generate, paths, stages, world
-from rnagpt_lib.relations import RELATIONS
-from rnagpt_lib.rows import Sampling
-from rnagpt_lib.session import Session
-from tests import lab, payloads
-from tests.chatting import Box, printed
+from rnagpt_lib.chat import generate
+from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat.session import Session
+from rnagpt_lib.core import paths
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.miniature import world
+from rnagpt_lib.runs import stages
+from tests.support import lab, payloads
+from tests.support.chatting import Box, printed
 
 RNAS, QUESTIONS, STOPS = 10, 8, 30
 LONG = 2000  # tokens up to which a drawn answer goes on
 HOT, MANY = 5, 200  # the temperature that makes it do so, and pieces that are long enough
 RUN = "mini"
 BOX = (
-    "from rnagpt_lib import generate\nfrom rnagpt_lib.widget import chat_box",
+    "from rnagpt_lib import generate\nfrom rnagpt_lib.chat.notebook_box import chat_box",
     f"chats = {{'IT': generate.load_model('{RUN}', 'IT', {LONG})}}",
     f"chat_box('{RUN}', 'IT', chats=chats)",
 )

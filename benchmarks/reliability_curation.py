@@ -19,13 +19,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks._runs import own_runs
-from rnagpt_lib import journal_file, report, retries
-from rnagpt_lib.errors import InputError
-from rnagpt_lib.files import write_json
-from tests import injections, paid_loop
-from tests.fault_matrix import CASES
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.llm_api import journal_file, retries
+from rnagpt_lib.report import findings as report
 from tests.standin import Faults, serve
 from tests.standin.openai_api import OpenAI, by_schema
+from tests.support import injections, paid_loop
+from tests.support.fault_matrix import CASES
 
 RESULTS = Path(__file__).parent / "results" / "reliability_curation.json"
 README = Path(__file__).parent / "README.md"
@@ -34,10 +35,10 @@ TEXTS = [f"abstract {number}" for number in range(60)]
 LATENCY = 0.02  # seconds of one answer
 CAP = 2500  # micro-dollars: the worst cases of those in flight and of one crash, and the answers
 STEPS = [  # of a batch, and how often each is taken
-    *((f"rnagpt_lib.batches.{name}", 1)
+    *((f"rnagpt_lib.llm_api.batch.{name}", 1)
       for name in ("_record", "_upload", "_create", "_submit", "_first_to_end")),
-    ("rnagpt_lib.batch_results._take", len(TEXTS)),
-    ("rnagpt_lib.journal.Journal.finish", len(TEXTS)),
+    ("rnagpt_lib.llm_api.batch_results._take", len(TEXTS)),
+    ("rnagpt_lib.llm_api.journal.Journal.finish", len(TEXTS)),
 ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import _reliability_chat
-from tests.fasta_ends import LIMIT_MB, Case, End, fault, read_apart
-from tests.fasta_inputs import GROUPS
+from tests.support.fasta_ends import LIMIT_MB, Case, End, fault, read_apart
+from tests.support.fasta_inputs import GROUPS
 
 
 def main() -> None:

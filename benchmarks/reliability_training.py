@@ -23,15 +23,16 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from rnagpt_lib import blocks, report
-from rnagpt_lib.checkpoints import MANIFEST, STATE
-from rnagpt_lib.files import read_json, write_json
-from rnagpt_lib.model import RnaGpt
-from rnagpt_lib.profiles import Stage1, Stage2, Train
-from rnagpt_lib.step_log import LOG
-from rnagpt_lib.train import Trainer, train
-from rnagpt_lib.trees import Trees, stage1_trees, stage2_trees
-from tests.tiny_model import config_of, random_embeddings, rna_tables, write_llm
+from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.core.params import Stage1, Stage2, Train
+from rnagpt_lib.model.checkpoint import MANIFEST, STATE
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.train.loop import Trainer, train
+from rnagpt_lib.train.step_log import LOG
+from rnagpt_lib.train.training_examples import Trees, stage1_trees, stage2_trees
+from tests.support.tiny_model import config_of, random_embeddings, rna_tables, write_llm
 
 RESULTS = Path(__file__).parent / "results" / "reliability_training.json"
 README = Path(__file__).parent / "README.md"

@@ -11,7 +11,8 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
 from benchmarks import _peers
-from rnagpt_lib import paths, rouge, tables
+from rnagpt_lib.core import paths, tables
+from rnagpt_lib.evaluate import rouge
 
 PAIRS, REPEATS = 2000, 5
 TARGET = 3.0

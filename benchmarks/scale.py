@@ -24,14 +24,21 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib import dnc, journal_file, relatives, report, summarize, tables, topics, units
-from rnagpt_lib.extractive import Subject
-from rnagpt_lib.files import write_json
-from rnagpt_lib.journal import Asked, Journal
-from rnagpt_lib.profiles import Summarize, Topics
-from rnagpt_lib.recall import Recall
-from rnagpt_lib.sieve import sieve
-from rnagpt_lib.spool import Spool
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.core.params import Summarize, Topics
+from rnagpt_lib.curate.sources.filter import sieve
+from rnagpt_lib.curate.splits import relatives
+from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
+from rnagpt_lib.curate.summaries import summarize
+from rnagpt_lib.curate.summaries.extract import Subject
+from rnagpt_lib.curate.topics import topics
+from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api.journal import Asked, Journal
+from rnagpt_lib.llm_api.journal_replay import Recall
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.runs.resume_store import Spool
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 README = Path(__file__).parent / "README.md"

@@ -28,14 +28,19 @@ import torch
 from torch import Tensor
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib import base_llm, blocks, checkpoints, memory, paths, report, tables
-from rnagpt_lib.files import write_json
-from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.packing import collate, passes
-from rnagpt_lib.profiles import Stage2
-from rnagpt_lib.train import Trainer, train
-from rnagpt_lib.trees import Trees, stage2_trees
-from rnagpt_lib.visits import Step, epoch_steps
+from rnagpt_lib.core import paths, tables
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.core.params import Stage2
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.packing import collate, passes
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.train import memory
+from rnagpt_lib.train.loop import Trainer, train
+from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.visit_order import Step, epoch_steps
 
 RESULTS = Path(__file__).parent / "results" / "scale_training.json"
 README = Path(__file__).parent / "README.md"

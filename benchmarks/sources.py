@@ -13,10 +13,17 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks._runs import where
-from rnagpt_lib import blocks, execute, paths, profiles, report, results, source_tables, world
-from rnagpt_lib.files import read_json, replacing, write_json
-from rnagpt_lib.stages import STAGES
-from rnagpt_lib.world_text import sentence
+from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.files import read_json, replacing, write_json
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.miniature import world
+from rnagpt_lib.miniature.literature import sentence
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import source_tables
+from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs.stages import STAGES
 
 RESULTS = Path(__file__).parent / "results" / "sources.json"
 README = Path(__file__).parent / "README.md"

@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 
 from benchmarks import _peers
 from benchmarks import _steps as steps
-from rnagpt_lib.packing import Tree
+from rnagpt_lib.model.packing import Tree
 
 CONFIG = LlamaConfig(
     vocab_size=32_000, hidden_size=512, intermediate_size=1376, num_hidden_layers=4,

@@ -24,32 +24,29 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from rnagpt_lib import (
-    ablation,
-    bounds,
-    checkpoints,
-    execute,
-    floors,
-    paths,
-    profiles,
-    report,
-    tables,
-    trajectories,
-)
-from rnagpt_lib import train as training
-from rnagpt_lib.decoding import answers
-from rnagpt_lib.encoder import Encoder
-from rnagpt_lib.files import digest, read_json, write_json
-from rnagpt_lib.model import Config, RnaGpt
-from rnagpt_lib.packing import Tree
-from rnagpt_lib.pretrain import read_before
-from rnagpt_lib.profiles import Ablations, Stage2
-from rnagpt_lib.scores import OPEN_FACTS
-from rnagpt_lib.stages import STAGES, stage_folder, stage_hash
-from rnagpt_lib.train import Trainer
-from rnagpt_lib.trees import Trees, stage2_trees
-from rnagpt_lib.vector_cache import encode_all
-from rnagpt_lib.visits import Step, steps_per_epoch
+from models.build.build import read_before
+from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import paths, tables
+from rnagpt_lib.core.files import digest, read_json, write_json
+from rnagpt_lib.core.params import Ablations, Stage2
+from rnagpt_lib.evaluate import ablation
+from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate.fact_scores import OPEN_FACTS
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.model.packing import Tree
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.model.vector_cache import encode_all
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import trajectories
+from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs.stages import STAGES, stage_folder, stage_hash
+from rnagpt_lib.train import loop as training
+from rnagpt_lib.train.loop import Trainer
+from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.visit_order import Step, steps_per_epoch
 
 RESULTS = trajectories.results()
 README = Path(__file__).parent / "README.md"

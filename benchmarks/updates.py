@@ -13,9 +13,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._runs import own_runs
-from rnagpt_lib import qa, report, summarize, updates, world
-from rnagpt_lib.files import write_json
-from rnagpt_lib.profiles import Decompose, Summarize, Topics
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.core.params import Decompose, Summarize, Topics
+from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.summaries import summarize
+from rnagpt_lib.curate.topics import topic_updates as updates
+from rnagpt_lib.miniature import world
+from rnagpt_lib.report import findings as report
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnagpt_lib import paths
+from rnagpt_lib.core import paths
 
 OFFLINE = Path(__file__).parent / "offline"
 ATTEMPTS = Path(tempfile.mkdtemp(prefix="rnagpt-tests-")) / "attempts"
@@ -58,7 +58,7 @@ def shared() -> Path:
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
     """The seconds that the library would have waited; it waits for nothing."""
-    from rnagpt_lib import retries
+    from rnagpt_lib.llm_api import retries
 
     made = []
     monkeypatch.setattr(retries, "pause", made.append)
@@ -80,7 +80,7 @@ def talker(monkeypatch, pauses):
 @pytest.fixture
 def rnagpt(monkeypatch, capsys):
     """Calls the command in this process; returns exit code, stdout and stderr."""
-    from rnagpt_lib import cli
+    from rnagpt_lib.cli import main as cli
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])

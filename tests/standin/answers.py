@@ -1,6 +1,6 @@
 """What the stand-in model says: it reads the prompt's texts and answers by simple rules.
 
-`Model` summarises, merges and asks as the prompts of `rnagpt_lib.prompts` want, in the schema
+`Model` summarises, merges and asks as the prompts of `rnagpt_lib.curate.summaries.prompts` want, in the schema
 that the request gives, as a server with strict schemas does. Its switches are the ways in which
 real models misbehave. It does nothing at random: the same prompt has the same answer.
 """
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rnagpt_lib import sentences
-from rnagpt_lib.extractive import content_words
-from rnagpt_lib.facts import facts_in
-from rnagpt_lib.relations import NONE, RELATIONS, UNKNOWN
+from rnagpt_lib.curate.questions.facts import facts_in
+from rnagpt_lib.curate.questions.question_templates import NONE, RELATIONS, UNKNOWN
+from rnagpt_lib.curate.summaries.extract import content_words
+from rnagpt_lib.curate.text import sentences
 from tests.standin import serve
 from tests.standin.openai_api import PRICE, OpenAI
 

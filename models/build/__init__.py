@@ -1,0 +1,1 @@
+"""The miniature's base models: ``python -m models.build`` makes them anew."""

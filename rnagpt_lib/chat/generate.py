@@ -1,0 +1,198 @@
+"""A model that is ready to be asked: a chat takes a sequence and a question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from rnagpt_lib.chat import decoding
+from rnagpt_lib.chat.decoding import Keep, Rna
+from rnagpt_lib.chat.decoding_batch import GREEDY, Answer, Sampling
+from rnagpt_lib.core import sequences
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.sequences import WINDOW, normalise
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import exported
+from rnagpt_lib.model.encoder import MIN_LENGTH, Encoder
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.runs.stages import check_run, stage_folder
+
+# model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
+MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
+
+PARTS = {"mini-llm", "mini-encoder"}  # the miniature's base models, in ``models/``
+MINIATURE = "this model knows a generated world and no RNA of nature"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model of a run that is ready to be asked; ``load_model`` makes it.
+
+    ``hash``: of the files that it was loaded from.
+
+    >>> chat = load_model("mini", "IT")
+    >>> chat.ask("GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUC", "What type of RNA is the RNA?")
+    """
+
+    name: str
+    model: RnaGpt
+    encoder: Encoder
+    max_new_tokens: int = 256
+    hash: str = ""
+
+    @property
+    def miniature(self) -> bool:
+        """Whether its LLM or encoder is the miniature's, which has read of a generated world alone.
+
+        Both are asked: a merged model's LLM lies in its own folder, under no name.
+        """
+        config = self.model.config
+        return not PARTS.isdisjoint(Path(part).name for part in (config.llm, config.encoder))
+
+    @property
+    def device(self) -> str:
+        """What it answers on: ``cpu``, or the GPU's name."""
+        device = self.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+    def ask(self, sequence: str, question: str) -> str:
+        """One answer about one RNA; notes on how the sequence was read are printed.
+
+        DNA is read as RNA. Raises InputError for proteins, other letters and under 10 nt.
+        """
+        rna, notes = read_sequence(sequence)
+        for note in notes:
+            print(f"Note: {note}")
+        return self.answers([rna], [question], batch_size=1)[0].text
+
+    def answers(
+        self,
+        sequences: Sequence[str | None],
+        questions: Sequence[str],
+        batch_size: int = 64,
+        keep: Keep | None = None,
+        sampling: Sampling = GREEDY,
+    ) -> list[Answer]:
+        """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
+        encoder, or as letters (vanilla, too), or not at all.
+
+        None puts no RNA between the tags: what the words alone tell. ``keep`` and ``sampling`` as
+        of ``decoding.answers``.
+        """
+        distinct = sorted({s for s in sequences if s is not None})
+        read = dict(zip(distinct, self.read(distinct), strict=True))
+        rnas: dict[str | None, Rna] = {None: None, **read}
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
+        drawn = {"sampling": sampling, "names": sequences}
+        asked = [rnas[sequence] for sequence in sequences]
+        return decoding.answers(self.model, asked, questions, **options, **drawn)
+
+    def read(self, sequences: Sequence[str]) -> Sequence[Rna]:
+        """What stands for each RNA in the prompt: its embeddings (L, D), its letters, or None."""
+        reads = "letters" if self.name == "vanilla" else self.model.config.reads
+        if reads == "vectors":
+            return self.encoder.encode(sequences)
+        return sequences if reads == "letters" else [None] * len(sequences)
+
+    def annotations(
+        self, sequences: Sequence[str], batch_size: int = 64, keep: Keep | None = None
+    ) -> list[Answer]:
+        """What the model writes about each sequence behind the prompt of stage 1; ``keep`` as of
+        `answers`."""
+        distinct = sorted(set(sequences))
+        rnas = self.encoder.encode(distinct)
+        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
+        found = dict(zip(distinct, decoding.annotations(self.model, rnas, **options), strict=True))
+        return [found[sequence] for sequence in sequences]
+
+
+def load_model(
+    run: str = "mini",
+    model: str = "IT",
+    max_new_tokens: int = 256,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+) -> Chat:
+    """``vanilla``, ``MA`` or ``IT`` of a run, or an exported model by its folder, ready to be asked.
+
+    ``llm``, ``encoder``: where the frozen models are, when not where the model's config says.
+    Raises InputError for another name, when the stage that makes the model has not run, for a
+    damaged folder, and for frozen models with other hashes than the model was trained on.
+    """
+    if model in MODELS:
+        name, folder = model, _trained(run, MODELS[model])
+    else:
+        folder = _exported(model)
+        name, llm = exported.check(folder), llm or exported.llm_of(folder)
+    return chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
+
+
+def chat_of(
+    name: str,
+    checkpoint: Path,
+    max_new_tokens: int = 256,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+) -> Chat:
+    """The model of a checkpoint's folder under a name; as `load_model`."""
+    loaded = checkpoints.assemble(checkpoint, llm=llm, encoder=encoder)
+    if isinstance(loaded.llm, PeftModel) and loaded.config.train != "qlora":
+        # the same function, with half of the matrix products; in 4 bits the sum would be rounded away
+        loaded.llm.merge_adapter()
+    identity = checkpoints.identity(checkpoint)
+    return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
+
+
+def _trained(run: str, stage: str) -> Path:
+    check_run(run)
+    try:
+        return checkpoints.find(stage_folder(run, stage))
+    except InputError as error:
+        raise InputError(f"{error}; or take run reference, which is trained") from None
+
+
+def _exported(model: str) -> Path:
+    folder = exported.folder_of(model)
+    if not folder.is_dir():
+        meant = {name.lower(): f" (did you mean {name}?)" for name in MODELS}.get(model.lower(), "")
+        raise InputError(
+            f"model {model!r} is unknown{meant}; models are {', '.join(MODELS)}, or the folder of an "
+            f"exported one, and there is none at {folder} or {Path(model).expanduser().absolute()}"
+        )
+    return folder
+
+
+def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:
+    """All of `MODELS`; vanilla and MA share their weights. Raises InputError as `load_model`."""
+    ma, it = (load_model(run, name, max_new_tokens) for name in ("MA", "IT"))
+    return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
+
+
+def read_sequence(text: str, dna: bool = False, gaps: int = 0) -> tuple[str, list[str]]:
+    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["it is written as DNA …"])``.
+
+    ``dna``, ``gaps``: it was written with T, or with so many gaps, which a FASTA reader has
+    made U and left out.
+
+    Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
+    """
+    rna, notes = normalise(text), []
+    if len(rna) < MIN_LENGTH:
+        raise InputError(
+            f"the sequence has {len(rna)} nt; under {MIN_LENGTH} nt the encoder is unreliable, "
+            "give a longer one"
+        )
+    if dna or "T" in text.upper():
+        notes.append("it is written as DNA, with T; it was read as RNA, every T as U.")
+    if gaps := gaps or sequences.gaps(text):
+        notes.append(f"{gaps} of its characters are gaps (- or .), and were left out.")
+    if len(rna) > WINDOW:
+        notes.append(
+            f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "
+            "overlapping windows, averaged where these overlap."
+        )
+    return rna, notes

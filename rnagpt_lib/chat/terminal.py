@@ -1,0 +1,248 @@
+"""``rnagpt chat``: a conversation in a terminal, or over a pipe. Nothing foreign reaches it raw."""
+
+import io
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+
+with suppress(ImportError):
+    import readline  # noqa: F401  lines of over 4,095 letters, and arrow keys
+
+from rnagpt_lib.chat import generate, lookup, transcript
+from rnagpt_lib.chat.answer_files import STATEMENT, one_line, retrieved
+from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat.generate import Chat
+from rnagpt_lib.chat.retrieval import Retrieval
+from rnagpt_lib.chat.retrieved_evidence import Beside, to_dict
+from rnagpt_lib.chat.session import Session, Turn
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import Refused
+from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.rna_source import Chosen, read
+
+HELP = """\
+/rna TEXT     another RNA: a sequence, the path of a FASTA file, or an id as URS000006DA05_9606
+/use N        the N-th record of the FASTA given last
+/model NAME   vanilla, MA or IT, or the folder of an exported model
+/memory       let the model read its earlier answers again, or no longer
+/new          begin anew with the same RNA
+/save FILE    all that was said since the start as .md or .json
+/quit         end, as Ctrl-D does
+Anything else is a question. Ctrl-C stops an answer."""
+
+LISTED = 20  # records of a file that are shown
+
+
+class Terminal:
+    """One user, one RNA at a time, several models."""
+
+    def __init__(
+        self, run: str, model: str, retrieval: str, sampling: Sampling, memory: bool, most: int
+    ) -> None:
+        self.run, self.model, self.retrieval = run, model, retrieval
+        self.sampling, self.memory, self.most = sampling, memory, most
+        self.found: list[Chosen] = []
+        self.rna: Chosen | None = None
+        self.chats: dict[str, Chat] = {}
+        self.session: Session | None = None
+        self.said: list[transcript.Transcript] = []
+
+    def talk(
+        self, fasta: Path | None = None, sequence: str | None = None, rna_id: str | None = None
+    ) -> None:
+        """Until /quit or the end of the input. Raises InputError where there is nothing to begin
+        with: no such model, or an RNA of the command line that cannot be read."""
+        self.chat, self.near = self._load(self.model), None
+        if self.retrieval != "off":
+            self.near = Retrieval.of(self.run)
+        if fasta:
+            self._choose_from(*read(fasta))
+        elif rna_id:
+            self._look_up(rna_id)
+        elif sequence:
+            self._choose_from(*read(sequence))
+        print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
+        if self.chat.miniature:
+            print(f"Note: {generate.MINIATURE}")
+        if not self.rna:
+            print("First give an RNA: /rna ACGU..., /rna my.fa or /rna URS...")
+        for line in _lines():
+            if line.split(" ")[0] in ("/quit", "/exit"):
+                return
+            try:
+                self._do(line)
+            except InputError as error:
+                print(f"! {one_line(str(error))}")
+            except KeyboardInterrupt:
+                print("\n[stopped]")
+            except Exception as error:  # what was said is worth more than a traceback
+                print(f"! {type(error).__name__}: {one_line(str(error))}")
+
+    def _do(self, line: str) -> None:
+        if not line.startswith("/"):
+            self._ask(line)
+            return
+        name, _, given = line.partition(" ")
+        given = given.strip()
+        commands = {
+            "/help": lambda: print(HELP),
+            "/rna": lambda: self._take(given),
+            "/use": lambda: self._use(given),
+            "/model": lambda: self._switch(given),
+            "/memory": self._remember,
+            "/new": self._begin,
+            "/save": lambda: self._save(given),
+        }
+        if name not in commands:
+            raise InputError(f"there is no {name}; /help lists what there is")
+        commands[name]()
+
+    def _ask(self, question: str) -> None:
+        if not self.session or not self.rna:
+            raise InputError("there is no RNA yet; give one: /rna ACGU..., my.fa or URS...")
+        turn = Turn(question, "", 0, transcript.RETRIEVED_ONLY)
+        if self.retrieval != "only":
+            with _interrupts(self.session):
+                for piece in self.session.stream(question):
+                    print(_safe(piece), end="", flush=True)
+            turn = self.session.turns[-1]
+            print({"cancelled": " [stopped]", "length": " [cut]"}.get(turn.stop_reason, ""))
+        beside = None
+        try:
+            beside = self._beside(turn)
+        finally:
+            self.said[-1].add(self.session, turn, beside)
+        _show(beside)
+
+    def _beside(self, turn: Turn) -> Beside | None:
+        if not self.near or not self.rna:
+            return None
+        if self.retrieval == "only":
+            return self.near.only(self.rna.sequence, turn.question)
+        return self.near.beside(self.rna.sequence, turn.question, turn.answer, self.rna.id)
+
+    def _take(self, given: str) -> None:
+        """Another RNA: a file where there is one of that name, an id, else a sequence."""
+        if not given:
+            raise InputError("give a sequence, a FASTA file or an id behind /rna")
+        if _is_file(given):
+            self._choose_from(*read(Path(given)))
+        elif any(letter.isdigit() for letter in given) and "/" not in given:  # sequences have none
+            self._look_up(given)
+        else:
+            try:
+                found = read(given)
+            except InputError as error:
+                what = given if len(given) < 50 else f"{given[:49]}…"
+                raise InputError(f"{what} is no file and no id, and no sequence: {error}") from None
+            self._choose_from(*found)
+
+    def _look_up(self, rna_id: str) -> None:
+        at = lookup.look_up(rna_id, run=self.run)
+        self._choose_from([Chosen.of(at.rna_id, at.description, at.sequence)], [])
+
+    def _choose_from(self, found: list[Chosen], refused: list[Refused]) -> None:
+        for one in refused:
+            print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
+        if not found:
+            raise InputError("no record of it can be read")
+        self.found = found
+        for number, one in enumerate(found[:LISTED] if len(found) > 1 else (), start=1):
+            print(f"  {number}  {one_line(one.id)} {one_line(one.description)}"[:100])
+        if len(found) > LISTED:
+            print(f"  … {len(found):,} in all; /use N takes one")
+        self._use("1")
+
+    def _use(self, given: str) -> None:
+        if not given.isdecimal() or not 1 <= int(given) <= len(self.found):
+            raise InputError(f"/use takes a number from 1 to {len(self.found)}")
+        self.rna = self.found[int(given) - 1]
+        self._begin()
+
+    def _switch(self, name: str) -> None:
+        if not name:
+            raise InputError("name a model behind /model: vanilla, MA, IT, or an exported folder")
+        self.chat, self.model = self._load(name), name
+        if self.rna:
+            self._begin()
+
+    def _load(self, name: str) -> Chat:
+        if name not in self.chats:
+            self.chats[name] = generate.load_model(self.run, name, self.most)
+        return self.chats[name]
+
+    def _remember(self) -> None:
+        self.memory = not self.memory
+        if self.session:
+            self.session.memory = self.memory
+        print(f"memory {'on' if self.memory else 'off'}")
+
+    def _begin(self) -> None:
+        if not self.rna:
+            raise InputError("there is no RNA yet; give one: /rna ACGU..., my.fa or URS...")
+        options = {"sampling": self.sampling, "memory": self.memory}
+        self.session = Session(self.chat, self.rna.sequence, **options)
+        self.said.append(transcript.Transcript.of(self.session, self.run, self.rna.id))
+        self.said[-1].notes = list(self.rna.notes)  # which know whether it was DNA
+        print(f"{one_line(self.rna.id)}, {len(self.session.rna):,} nt, asked of {self.model}")
+        for note in self.rna.notes:
+            print(f"Note: {note}")
+
+    def _save(self, given: str) -> None:
+        out, said = Path(given), [one for one in self.said if one.said]
+        forms = {".md": transcript.to_markdown, ".json": transcript.to_json}
+        if not given or out.suffix not in forms:
+            raise InputError("name a file that ends in .md or .json behind /save")
+        if out.exists():
+            raise InputError(f"{out} exists; take another name")
+        with writing(out, "take another name"), replacing(out) as temporary:
+            temporary.write_text(forms[out.suffix](said), "utf-8")
+        print(f"{out}: {sum(len(one.said) for one in said)} answers")
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, line by line, without empty ones."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a line in another encoding is a line
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            print("\n/quit or Ctrl-D ends")
+            continue
+        if line:
+            yield line
+
+
+@contextmanager
+def _interrupts(session: Session) -> Iterator[None]:
+    """Ctrl-C stops the answer, and not the program."""
+    before = signal.signal(signal.SIGINT, lambda *_: session.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show(beside: Beside | None) -> None:
+    for line in retrieved(to_dict(beside)) if beside else ():
+        click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
+
+
+def _safe(piece: str) -> str:
+    """A piece of an answer, its spaces and line ends kept."""
+    return "".join(c for c in piece if c in "\n\t" or c.isprintable())
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except (OSError, ValueError):
+        return False  # too long for a name, as sequences are

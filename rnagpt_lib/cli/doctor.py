@@ -1,0 +1,158 @@
+"""What a profile needs and this machine lacks, before hours are spent: ``rnagpt doctor``."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import torch
+
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.params import Calls, Filter, Profile, Train
+from rnagpt_lib.llm_api import client as llm
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.encoder import Encoder, check_layers
+from rnagpt_lib.train import memory
+
+FIRST = "00_filter_rnacentral"
+FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
+STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
+PER_WORD, PER_PAIR, OF_ANSWER = 1.5, 70, 25  # tokens, as in RNA-QA
+LARGE = 4e9  # bytes of weights beyond which a training on a processor has no end
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it will do, and what was found or what to do about it."""
+
+    what: str
+    good: bool
+    said: str
+
+
+def examine(profile: Profile) -> Iterator[Finding]:
+    """Every finding, in the order of the path. A hub id alone lets it ask the network."""
+    yield Finding("software", True, _software())
+    if (params := profile.stage(FIRST)).input != "world":
+        yield _tried(f"{FIRST}: files", lambda: _files(params))
+    for stage in ("02_summarize", "03_decompose_qa"):
+        params = profile.stage(stage)
+        if params.provider == "openai":
+            yield _tried(f"{stage}: language model", lambda p=params: _language_model(p))
+    for stage in (STAGE_1, STAGE_2):
+        yield from _training(profile, stage)
+
+
+def _training(profile: Profile, stage: str) -> Iterator[Finding]:
+    params = profile.stage(stage)
+    encoder = _tried(f"{stage}: encoder", lambda: _encoder(params))
+    weights = _tried(f"{stage}: LLM", lambda: _llm(params))
+    yield from (encoder, weights)
+    if encoder.good and weights.good:
+        yield _tried(f"{stage}: memory", lambda: _memory(profile, stage))
+    else:
+        yield Finding(f"{stage}: memory", False, "not known before encoder and LLM are there")
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except InputError as error:
+        return Finding(what, False, str(error))
+
+
+def _files(params: Filter) -> str:
+    """Those that are named; an address is not asked."""
+    given = {name: value for name in FILES if (value := getattr(params, name))}
+    if params.input == "files" and not params.fasta:
+        raise InputError("INPUT is files and no FASTA is named: -p FASTA my.fa")
+    for name, path in given.items():
+        if "://" not in path and not paths.from_root(path).is_file():
+            raise InputError(f"{name.upper()} {path} is no file; correct the path")
+    return ", ".join(f"{name.upper()} {path}" for name, path in given.items()) or "none are named"
+
+
+def _software() -> str:
+    packages = " · ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    return f"Python {platform.python_version()} · {packages} · {_device()[0]}"
+
+
+def _language_model(params: Calls) -> str:
+    llm.check(params)
+    price = "its price" if params.model in params.prices else "no price of it"
+    return f"{params.model}: a key is in the environment, {price} in the profile"
+
+
+def _encoder(params: Train) -> str:
+    encoder = Encoder.load(params.encoder)
+    check_layers(encoder.config, getattr(params, "encoder_layers", 0))
+    return f"{params.encoder}: {encoder.config['layers']} layers, {encoder.dim} wide"
+
+
+def _llm(params: Train) -> str:
+    folder = base_llm.folder_of(params.llm)
+    base_llm.tokenizer_of(params.llm)
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{paths.shown(folder)} holds no safetensors")
+    return f"{params.llm}: weights and tokenizer in {paths.shown(folder)}"
+
+
+def _memory(profile: Profile, stage: str) -> str:
+    params = profile.stage(stage)
+    if getattr(params, "train", "") == "qlora" and not _four_bits():
+        raise InputError("TRAIN is qlora, which needs a CUDA GPU and bitsandbytes; choose lora")
+    if params.attention == "flex" and not torch.cuda.is_available():
+        raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa")
+    dim = Encoder.load(params.encoder).dim
+    shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
+    sizes = (*_pass(profile, stage), shares)
+    need = memory.of_training(base_llm.folder_of(params.llm), params, dim, *sizes)
+    name, room = _device()
+    parts = (need.weights, need.trained, need.kept, need.logits)
+    of = zip(parts, ("weights", "what trains", "activations", "logits"), strict=True)
+    told = ", ".join(f"{size / 1e9:.1f} {part}" for size, part in of)
+    told = f"a step takes about {need.total / 1e9:.1f} GB ({told}; computed); {name} has "
+    told += f"{room / 1e9:.1f} GB" + (f" and is one of {shares}" if shares > 1 else "")
+    if not torch.cuda.is_available() and need.weights > LARGE:
+        raise InputError(f"{told}: an LLM of this size wants a CUDA GPU")
+    if need.total > room:
+        raise InputError(f"{told}: {_smaller(params)}")
+    return told
+
+
+def _smaller(params: Train) -> str:
+    """What makes a step smaller, of what the stage and its recipe have."""
+    ways = ["lower ROW_TOKENS"] if params.recipe == "packed" else []
+    ways += ["take TRAIN qlora"] if getattr(params, "train", "qlora") != "qlora" else []
+    ways += ["PARALLEL fsdp over several GPUs"] if params.parallel != "fsdp" else ["more GPUs"]
+    return ", ".join([*ways, "or a larger GPU"])
+
+
+def _pass(profile: Profile, stage: str) -> tuple[int, int]:
+    """Tokens of the largest pass, and how many of them at most carry loss."""
+    params, longest = profile.stage(stage), profile.stage("00_filter_rnacentral").max_length
+    if stage == STAGE_1:
+        text, share = round(PER_WORD * profile.stage("02_summarize").words), 1.0
+    else:
+        text, share = PER_PAIR, OF_ANSWER / PER_PAIR
+    if params.recipe == "paper":
+        return longest + text, round(share * text)
+    pairs = profile.stage("03_decompose_qa").max_pairs if stage == STAGE_2 else 1
+    tokens = max(params.row_tokens, longest + pairs * text)
+    return tokens, round(share * tokens)
+
+
+def _four_bits() -> bool:
+    return torch.cuda.is_available() and find_spec("bitsandbytes") is not None
+
+
+def _device() -> tuple[str, int]:
+    """Name and memory in bytes of what training would run on."""
+    if torch.cuda.is_available():
+        facts = torch.cuda.get_device_properties(0)
+        return facts.name, facts.total_memory
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return "this computer (no CUDA GPU)", pages * page

@@ -1,0 +1,302 @@
+"""The column contracts of the tables that stages hand to each other.
+
+>>> list(COLUMNS["links"])
+['rna_id', 'article_id']
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import replacing
+from rnagpt_lib.core.paths import shown
+
+# Arrow's own, mimalloc, holds 0.7 GB beside 2.2 GB of texts in parquet's pieces.
+pa.set_memory_pool(pa.system_memory_pool())
+
+TEXT, WHOLE, REAL, FLAG, TEXTS = "text", "whole", "real", "flag", "texts"
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "rnas": {
+        "rna_id": TEXT,
+        "sequence": TEXT,
+        "length": WHOLE,
+        "rna_type": TEXT,
+        "species": TEXT,
+        "taxid": TEXT,
+        "family": TEXT,
+        "description": TEXT,
+        "unit": TEXT,
+        "split": TEXT,
+    },
+    "articles": {"article_id": TEXT, "title": TEXT, "abstract": TEXT, "year": WHOLE},
+    "links": {"rna_id": TEXT, "article_id": TEXT},
+    "topics": {"rna_id": TEXT, "article_id": TEXT, "topic": WHOLE, "weight": REAL},
+    "annotations": {
+        "rna_id": TEXT,
+        "source": TEXT,
+        "sentence_no": WHOLE,
+        "text": TEXT,
+        "article_ids": TEXTS,
+    },
+    "pairs": {
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "source": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "question": TEXT,
+        "answer": TEXT,
+        "article_ids": TEXTS,
+        "prompt_version": TEXT,
+    },
+    "dropped": {"stage": TEXT, "record": TEXT, "reason": TEXT},
+    "truth": {
+        "rna_id": TEXT,
+        "relation": TEXT,
+        "entity": TEXT,
+        "local": FLAG,
+        "stratum": TEXT,
+    },
+    "topics_truth": {"rna_id": TEXT, "article_id": TEXT, "topic": TEXT},
+    "answers": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "seed": WHOLE,
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "unit": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "prediction": TEXT,
+        "reference": TEXT,
+        "n_tokens": WHOLE,
+        "stop_reason": TEXT,
+    },
+    "samples": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "seed": WHOLE,
+        "pair_id": TEXT,
+        "rna_id": TEXT,
+        "unit": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "metric": TEXT,
+        "value": REAL,
+    },
+    "scores": {
+        "run": TEXT,
+        "source": TEXT,
+        "model": TEXT,
+        "kind": TEXT,
+        "form": TEXT,
+        "stratum": TEXT,
+        "metric": TEXT,
+        "definition": TEXT,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+        "n": WHOLE,
+    },
+    "trainings": {"run": TEXT, "model": TEXT, "seed": WHOLE, "metric": TEXT, "value": REAL},
+    "differences": {
+        "model_a": TEXT,
+        "model_b": TEXT,
+        "metric": TEXT,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+    },
+}
+
+# What identifies a row, in the tables that may not repeat one.
+KEYS: dict[str, list[str]] = {
+    "rnas": ["rna_id"],
+    "articles": ["article_id"],
+    "links": ["rna_id", "article_id"],
+    "annotations": ["rna_id", "source", "sentence_no"],
+    "pairs": ["pair_id"],
+}
+
+ARROW = {
+    TEXT: pa.string(),
+    WHOLE: pa.int64(),
+    REAL: pa.float64(),
+    FLAG: pa.bool_(),
+    TEXTS: pa.list_(pa.string()),
+}
+
+GROUP = 1 << 15  # rows of a row group at most: what a writer of batches holds
+FRAME = 1 << 18  # the same of a frame, which is in memory: each group repeats the ids
+BUFFER = 1 << 20  # bytes of a column that a reader of batches takes at a time
+
+
+def frame(table: str, rows: Iterable[dict]) -> pd.DataFrame:
+    """Rows as a table, all columns there even when there are no rows.
+
+    ``frame("links", [{"rna_id": "R1", "article_id": "A1"}])``
+    """
+    return pd.DataFrame(list(rows), columns=list(_columns(table)))
+
+
+class Texts:
+    """The texts of the table ``articles`` by id, read out one by one: all together are gigabytes.
+
+    ``Texts(articles)["PMC1"]`` is (title, abstract); KeyError for an id that is not there.
+    """
+
+    def __init__(self, articles: pd.DataFrame):
+        self._place = pd.Index(articles["article_id"])
+        self._columns = {name: column.array for name, column in articles.items()}
+
+    def __getitem__(self, article_id: str) -> tuple[str, str]:
+        place = self._place.get_loc(article_id)
+        return str(self._columns["title"][place]), str(self._columns["abstract"][place])
+
+    def year(self, article_id: str) -> int:
+        """The year of an article."""
+        return int(self._columns["year"][self._place.get_loc(article_id)])
+
+
+def schema(table: str) -> pa.Schema:
+    """The columns of a table as Arrow's types."""
+    return pa.schema([(name, ARROW[kind]) for name, kind in _columns(table).items()])
+
+
+def write(path: Path, table: str, frame: pd.DataFrame) -> Path:
+    """Check ``frame`` against the contract and write it as parquet, whole or not at all.
+
+    Raises InputError for missing or unknown columns, wrong types, empty or repeated ids.
+    """
+    arrow = _checked(path, table, frame)
+    with replacing(path) as temporary:
+        pq.write_table(arrow, temporary, row_group_size=FRAME, compression="zstd")
+    return path
+
+
+def write_batches(path: Path, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches as they come, whole or not at all; returns how many rows there were.
+
+    Columns may come in any order. Only their types are checked: of ids that are empty or
+    repeated no batch knows enough.
+    """
+    columns, rows, held = schema(table), 0, []
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, columns) as writer:
+        for batch in batches:
+            if sum(map(len, held)) + len(batch) > GROUP:
+                _write_group(writer, held)
+            held.append(batch.select(columns.names).cast(columns))
+            rows += len(batch)
+        _write_group(writer, held)
+    return rows
+
+
+def _write_group(writer: pq.ParquetWriter, held: list[pa.RecordBatch]) -> None:
+    """Write what is held as one row group, and hold nothing more."""
+    group = pa.Table.from_batches(held, writer.schema)
+    held.clear()
+    if len(group):
+        writer.write_table(group, row_group_size=GROUP)
+
+
+def read(path: Path, table: str) -> pd.DataFrame:
+    """Read a table and check its contract; ``texts`` columns come back as lists.
+
+    Raises InputError when the file is missing, is no parquet or breaks the contract.
+    """
+    data = _checked(path, table, _read(path).to_pandas()).to_pandas()
+    for name, kind in _columns(table).items():
+        if kind == TEXTS:
+            data[name] = [list(texts) for texts in data[name]]
+    return data
+
+
+def read_part(path: Path, table: str, columns: Sequence[str], **equal: str) -> pa.Table:
+    """Some columns of the rows whose columns ``equal`` so, as Arrow: what is small enough to hold
+    of the tables of 400,000 RNAs. Only types are checked.
+
+    ``read_part(path, "annotations", ["rna_id", "text"], source="dnc")``; InputError as `read`.
+    """
+    wanted = pa.schema([schema(table).field(name) for name in columns])
+    where = [(name, "=", value) for name, value in equal.items()]
+    found = _read(path, columns=list(columns), filters=where or None)
+    try:
+        return found.select(wanted.names).cast(wanted)
+    except (pa.ArrowException, KeyError) as error:
+        raise InputError(f"{shown(path)} (table {table}): {error}; make it again") from None
+
+
+def _read(path: Path, **part: object) -> pa.Table:
+    if not path.is_file():
+        raise InputError(
+            f"{shown(path)} is missing; run {path.parent.name}, which writes it, first"
+        )
+    try:
+        return pq.read_table(path, **part)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{shown(path)} is no readable parquet table: {error}") from None
+
+
+def in_batches(path: Path) -> pq.ParquetFile:
+    """A table to be read once through, batch by batch; Arrow's ``pre_buffer`` would hold it all."""
+    return pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+
+
+def _columns(table: str) -> dict[str, str]:
+    if table not in COLUMNS:
+        raise InputError(f"table {table!r} is unknown; tables are {', '.join(COLUMNS)}")
+    return COLUMNS[table]
+
+
+def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
+    """The frame as Arrow with the contract's columns in order, or InputError."""
+    columns = _columns(table)
+    where = f"{shown(path)} (table {table})"
+    missing, unknown = set(columns) - set(data.columns), set(data.columns) - set(columns)
+    if missing or unknown:
+        raise InputError(
+            f"{where}: columns missing: {sorted(missing)}, unknown: {sorted(unknown)}; "
+            f"the table has {', '.join(columns)}"
+        )
+    arrays = [_array(where, data[name], name, kind) for name, kind in columns.items()]
+    for name in columns:
+        if name.endswith("_id"):
+            _check_ids(where, data[name], name)
+    _check_keys(where, data, KEYS.get(table))
+    return pa.table(arrays, names=list(columns))
+
+
+def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array | pa.ChunkedArray:
+    try:
+        if kind not in (TEXT, TEXTS) and pd.api.types.is_string_dtype(column) and len(column):
+            raise pa.ArrowInvalid("it holds text")  # Arrow would parse "1" silently
+        array = pa.Array.from_pandas(column, type=ARROW[kind], safe=True)
+    except pa.ArrowException as error:
+        raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None
+    if kind != REAL and array.null_count:
+        row = int(column.isna().to_numpy().argmax())
+        raise InputError(f"{where}: column {name} has no value in row {row}")
+    return array  # in chunks as it came: a million abstracts are not copied to be one piece
+
+
+def _check_ids(where: str, column: pd.Series, name: str) -> None:
+    good = column.astype(str).str.fullmatch(r"\S+")
+    if not good.all():
+        row = int((~good).to_numpy().argmax())
+        raise InputError(
+            f"{where}: {name} {column.iloc[row]!r} in row {row} is empty or holds spaces"
+        )
+
+
+def _check_keys(where: str, data: pd.DataFrame, keys: list[str] | None) -> None:
+    repeated = data[data.duplicated(keys)] if keys else data[:0]
+    if len(repeated):
+        first = ", ".join(f"{key} {repeated[key].iloc[0]}" for key in keys)
+        raise InputError(f"{where}: {len(repeated)} repeated rows, the first is {first}")

@@ -1,0 +1,242 @@
+"""Question and answer pairs by a chat model, and what each pair must hold to be kept.
+
+The model reads an annotation's numbered sentences and says on which of them each pair rests.
+A pair is dropped, never repaired: where its wording is not as asked, where its answer says what
+its sentences do not, where its "No" may be wrong, and where two pairs say the same.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.core.params import Decompose
+from rnagpt_lib.core.tables import Texts, frame
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.curate.summaries.citations import stems
+from rnagpt_lib.curate.summaries.extract import NEGATIONS
+from rnagpt_lib.curate.text.sentences import split_sentences
+from rnagpt_lib.llm_api.client import Client, Reply, Request
+
+SUPPORTED = 0.75  # share of an answer's new content words that its sentences must hold
+
+_NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*")
+_SYMBOL = re.compile(r"\b(?=\w*(?:\d|\w[A-Z]))(?=\w*[A-Za-z])[\w-]+")
+_CLAUSE = re.compile(r"(?i)[.;]\s|\b(?:but|whereas|while|although|however)\b")
+_TURN = re.compile(r"(?i)(?P<said>Yes|No)\b[,.:]?\s*")
+_WORDINGS = " ".join(
+    " ".join([*r.questions, r.closed, r.answer, r.denial, r.noun]) for r in RELATIONS.values()
+)
+_GENERIC = (
+    stems(_WORDINGS + " role roles involved known have function act play affect yes") | NEGATIONS
+)
+
+
+class Asked(BaseModel):
+    """One pair as a chat model writes it; ``statements``: the numbers of those it rests on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    form: Literal["open", "closed"]
+    kind: Literal["literature", "local"]
+    question: str
+    answer: str
+    statements: list[int]
+
+
+class Pairs(BaseModel):
+    """What a chat model answers when it is asked for pairs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pairs: list[Asked]
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What one RNA's pairs are asked and checked with: sentences by number, and its abstracts."""
+
+    rna_id: str
+    texts: dict[int, str]
+    article_ids: dict[int, list[str]]
+    abstracts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pair that passed, with the articles behind it (none behind a "No" by silence)."""
+
+    pair: Asked
+    article_ids: list[str]
+
+
+class Annotated:
+    """The sentences of each annotated RNA, with the texts of all its articles, one at a time."""
+
+    def __init__(self, annotations: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame):
+        self._annotations, self._texts = annotations, Texts(articles)
+        self._rows = annotations.groupby("rna_id").indices
+        self._linked = links.groupby("rna_id")["article_id"].agg(list).to_dict()
+        self.rna_ids = sorted(self._rows)
+
+    def __iter__(self) -> Iterator[Statements]:
+        return self.of(self.rna_ids)
+
+    def of(self, rna_ids: Sequence[str]) -> Iterator[Statements]:
+        """Some of them, in the order of ``rna_ids``."""
+        for rna_id in rna_ids:
+            own = self._annotations.take(self._rows[rna_id])
+            texts = dict(zip(own["sentence_no"], own["text"], strict=True))
+            ids = dict(zip(own["sentence_no"], map(list, own["article_ids"]), strict=True))
+            linked = self._linked.get(rna_id, ())
+            yield Statements(rna_id, texts, ids, tuple(". ".join(self._texts[i]) for i in linked))
+
+
+def request(one: Statements, params: Decompose) -> Request:
+    """What is asked about one RNA."""
+    messages = prompts.qa(one.texts.items(), params.min_pairs, params.max_pairs)
+    most = 300 + 120 * params.max_pairs
+    return Request(messages, Pairs, prompts.QA_VERSION, most, f"{one.rna_id} pairs")
+
+
+def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
+    """What the provider ``openai`` would be asked about a source's annotations; sends nothing."""
+    for one in Annotated(annotations, frame("articles", []), frame("links", [])):
+        yield request(one, params)
+
+
+def asked(
+    waves: Iterable[Sequence[Statements]], params: Decompose
+) -> Iterator[list[tuple[str, list[Kept], list[str], Reply]]]:
+    """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA of each wave."""
+    with Client(params) as client:
+        for wave in waves:
+            replies = client.answers([request(one, params) for one in wave], "pairs")
+            both = zip(wave, replies, strict=True)
+            yield [(one.rna_id, *checked(one, reply), reply) for one, reply in both]
+
+
+def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
+    """The pairs of a reply that pass every check, and a reason for each that does not."""
+    if reply.state != "ok":
+        return [], [f"the model's pairs are missing (state {reply.state})"]
+    kept, reasons = [], []
+    for pair in reply.value.pairs:
+        reason = fault(pair, one)
+        if reason:
+            reasons.append(f"a pair {reason}")
+        else:
+            kept.append(Kept(pair, _behind(pair, one)))
+    apart = _apart(kept)
+    repeated = ["a pair repeats or contradicts another"] * (len(kept) - len(apart))
+    return apart, reasons + repeated
+
+
+def fault(pair: Asked, one: Statements) -> str:
+    """Why a pair cannot be kept; "" when it can."""
+    said = _TURN.match(pair.answer)
+    if reason := clean.fault(pair.question) or clean.fault(pair.answer):
+        return reason
+    if not re.search(r"(?i)\b(?:the|this) RNA\b.*\?$", pair.question):
+        return "asks no question about the RNA"
+    if not re.search(r"\w.*\.$", pair.answer) or len(split_sentences(pair.answer)) > 1:
+        return "has an answer that is not one sentence"
+    if bool(said) != (pair.form == "closed"):
+        return "has an answer that does not fit its form"
+    if not pair.statements or not set(pair.statements) <= set(one.texts):
+        return "rests on a statement that was not given"
+    evidence = " ".join(one.texts[n] for n in dict.fromkeys(pair.statements))
+    if pair.form == "open":
+        return _open_fault(pair, evidence)
+    return _closed_fault(pair, evidence, said["said"].lower() == "yes", one)
+
+
+def _open_fault(pair: Asked, evidence: str) -> str:
+    """An open answer says something new, which its statements say too, and deny if it does."""
+    new = stems(pair.answer) - stems(pair.question) - NEGATIONS
+    if not new:
+        return "has an answer that says nothing new"
+    if reason := _beyond(pair, evidence):
+        return reason
+    denies = bool(stems(pair.answer) & NEGATIONS)
+    clauses = _holding(new & stems(evidence), evidence) or [evidence]
+    if denies not in {bool(stems(clause) & NEGATIONS) for clause in clauses}:
+        return "says the contrary of its statements"
+    return ""
+
+
+def _closed_fault(pair: Asked, evidence: str, yes: bool, one: Statements) -> str:
+    """A "Yes" needs a clause that says it; a "No" one that denies it, or silence everywhere."""
+    about = subject(pair.question)
+    if not about:
+        return "asks for nothing in particular"
+    said = {not stems(clause) & NEGATIONS for clause in _holding(about, evidence)}
+    if yes and not said:
+        return "has an answer that its statements do not support"
+    if said and yes not in said:
+        return "says the contrary of its statements"
+    if not said and any(_holding(about, text) for text in (*one.texts.values(), *one.abstracts)):
+        return "denies what a text of the RNA names"
+    return _beyond(pair, evidence)
+
+
+def _beyond(pair: Asked, evidence: str) -> str:
+    """What an answer says beyond its question that the statements do not say."""
+    if not _numbers(pair.answer) <= _numbers(evidence) | _numbers(pair.question):
+        return "has a number that its statements do not have"
+    if not _symbols(pair.answer) <= _symbols(evidence) | _symbols(pair.question):
+        return "names an entity that its statements do not name"
+    new = stems(pair.answer) - stems(pair.question) - _GENERIC
+    if len(new & stems(evidence)) < SUPPORTED * len(new):
+        return "has an answer that its statements do not support"
+    return ""
+
+
+def subject(question: str) -> frozenset[str]:
+    """The words of a closed question that are not wordings common to all: what it asks for.
+
+    >>> sorted(subject("Is the RNA associated with acute leukemia?"))
+    ['acute', 'leuke']
+    """
+    return stems(question) - _GENERIC
+
+
+def _holding(words: frozenset[str], text: str) -> list[str]:
+    """The clauses of a text that hold all of the words."""
+    return [clause for clause in _CLAUSE.split(text) if words <= stems(clause)]
+
+
+def _numbers(text: str) -> set[str]:
+    return {found.replace(",", "") for found in _NUMBER.findall(text)}
+
+
+def _symbols(text: str) -> set[str]:
+    """Words with a digit or an inner capital, such as PTEN and HuR, folded."""
+    return {found.casefold() for found in _SYMBOL.findall(text)} - {"rna", "rnas"}
+
+
+def _behind(pair: Asked, one: Statements) -> list[str]:
+    """The articles behind a pair's statements; none behind a "No" of which they do not speak."""
+    evidence = [one.texts[n] for n in pair.statements]
+    silent = pair.answer.lower().startswith("no") and pair.form == "closed"
+    if silent and not any(_holding(subject(pair.question), text) for text in evidence):
+        return []
+    return sorted({i for n in pair.statements for i in one.article_ids[n]})
+
+
+def _apart(kept: Sequence[Kept]) -> list[Kept]:
+    """Each question once, in whatever wording; none that has both answers."""
+    said: dict[tuple, list[Kept]] = defaultdict(list)
+    for one in kept:
+        said[one.pair.form, stems(one.pair.question)].append(one)
+    return [
+        same[0]
+        for (form, _), same in said.items()
+        if form == "open" or len({one.pair.answer[:1].lower() for one in same}) == 1
+    ]

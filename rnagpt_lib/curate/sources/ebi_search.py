@@ -1,0 +1,178 @@
+"""EBI Search, the index behind RNAcentral and LitScan: one query, or many, page by page.
+
+Deep paging: ``searchposition=0`` first, then the ``searchPosition`` of each answer, until it is
+absent, repeats, or brings no entry. Pages are as long as the server likes.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from rnagpt_lib.core import progress
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import digest
+from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.llm_api.retries import Again, persistently
+from rnagpt_lib.runs.resume_store import Spool
+
+SIZE = 1000  # entries asked for at once; the server may send fewer
+
+
+class Entry(BaseModel):
+    """One entry: its id and its fields, every one a list of texts."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    id: str
+    fields: dict[str, list[str | None]] = {}
+
+    def first(self, field: str) -> str:
+        """The first value of ``field``, "" where there is none."""
+        return (self.fields.get(field) or [""])[0] or ""
+
+    def all(self, field: str) -> list[str]:
+        """All values of ``field`` that are not empty."""
+        return [value for value in self.fields.get(field, ()) if value]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    hitCount: int
+    entries: list[Entry]
+    searchPosition: str | None = None
+
+
+class _Info(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str
+    value: str | None = None
+
+
+class _Domain(BaseModel):
+    id: str
+    indexInfos: list[_Info] = []
+
+
+class _Domains(BaseModel):
+    domains: list[_Domain]
+
+
+def about(site: Site, domain: str) -> dict[str, str]:
+    """What the index says of itself, as release, date and number of entries."""
+    found = site.get(f"/{domain}", _Domains, format="json").domains
+    return {info.name.lower(): info.value or "" for one in found for info in one.indexInfos}
+
+
+@dataclass
+class Sweep:
+    """All entries that match the ``queries``; ``said`` and ``came`` count once it has ended.
+
+    Pages come from the ``spool`` first. An id that stands on two pages is given twice.
+    """
+
+    site: Site
+    spool: Spool
+    domain: str
+    queries: Sequence[str]
+    fields: str
+    said: int = 0  # hits that the server promised
+    came: int = 0  # different ids that it sent
+    short: int = 0  # hits of single queries that did not come (an entry may be a hit of several)
+    _rows: Counter = field(default_factory=Counter)  # of each query, so far
+    _hits: Counter = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """What its pages are called in the spool."""
+        what = digest([self.site.base, list(self.queries), self.fields])
+        return f"{self.domain} {what}"
+
+    def __iter__(self) -> Iterator[list[Entry]]:
+        seen, begins = array("q"), []
+        one = len(self.queries) == 1
+        unit, total = (" entries", 1) if one else (" queries", len(self.queries))
+        with progress.bar(total=total, desc=self.domain, unit=unit) as bar:
+            start = "0 0" if self.queries else None
+            for number, said, rows in self.spool.pages(self.name, self._fetch, start):
+                entries = [Entry(id=row[0], fields=row[1]) for row in rows]
+                if not self._rows[number]:
+                    begins.append(len(seen))
+                seen.extend(hash(entry.id) for entry in entries)
+                self.said += said
+                self._hits[number] += said
+                self._rows[number] += len(rows)
+                bar.total = self.said if one else bar.total
+                bar.update(len(entries) if one else number + 1 - bar.n)
+                if len(seen) > 2 * self.said + 10 * SIZE:
+                    raise InputError(
+                        f"{self.site.host} sends the same entries of {self.domain} again and "
+                        f"again: {len(seen):,} for {self.said:,} hits; run it again later"
+                    )
+                yield entries
+        ids = np.frombuffer(seen, np.int64)
+        self.came = len(np.unique(ids))
+        distinct = [len(np.unique(part)) for part in np.split(ids, begins)[1:]]
+        self.short = sum(self._hits.values()) - sum(distinct)
+
+    def _fetch(self, cursor: str) -> tuple[tuple, str | None]:
+        """The page at ``cursor`` ("number of the query, position") as number, hits, rows."""
+        number, position = cursor.split(" ", 1)
+        answer = self._page(int(number), position)
+        rows = [(entry.id, entry.fields) for entry in answer.entries]
+        after = answer.searchPosition
+        if after in (None, "", position) or not rows:
+            following = int(number) + 1
+            cursor = f"{following} 0" if following < len(self.queries) else None
+        else:
+            cursor = f"{number} {after}"
+        return (int(number), answer.hitCount if position == "0" else 0, rows), cursor
+
+    def _page(self, number: int, position: str) -> _Answer:
+        """One page; an empty one before the end is asked for again. Where it stays empty, a few
+        hits that the index counts and does not have are let go, and a whole page is a fault."""
+        found: list[_Answer] = []
+
+        def ask() -> _Answer:
+            answer = self.site.get(
+                f"/{self.domain}",
+                _Answer,
+                query=self.queries[number],
+                fields=self.fields,
+                size=SIZE,
+                sort="id",
+                searchposition=position,
+                format="json",
+            )
+            found.append(answer)
+            if not answer.entries and (missing := answer.hitCount - self._rows[number]) > 0:
+                raise Again(f"an empty page of {self.domain}, {missing:,} hits before the end")
+            return answer
+
+        try:
+            return persistently(ask, self.site.host)
+        except InputError:
+            if not found or found[-1].hitCount - self._rows[number] >= SIZE:
+                raise
+            return found[-1]
+
+
+def any_of(field: str, values: Sequence[str], size: int) -> Iterator[str]:
+    """Clauses of at most ``size`` values each.
+
+    >>> list(any_of("job_id", ["a", "b", "c"], 2))
+    ['(job_id:"a" OR job_id:"b")', '(job_id:"c")']
+    """
+    for start in range(0, len(values), size):
+        part = values[start : start + size]
+        yield "(" + " OR ".join(f'{field}:"{quoted(value)}"' for value in part) + ")"
+
+
+def quoted(value: str) -> str:
+    """A value as it may stand between double quotes in a query."""
+    return value.replace("\\", " ").replace('"', " ")

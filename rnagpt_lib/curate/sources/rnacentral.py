@@ -1,0 +1,129 @@
+"""RNAcentral: entries of its index, sequences of its API, gene names of its FTP site.
+
+Channels differ in their alphabet: the API writes U; the export service and FASTA write T.
+"""
+
+import gzip
+import hashlib
+import heapq
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from rnagpt_lib.core import progress
+from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.paths import shown
+from rnagpt_lib.curate.sources.ebi_search import Sweep
+from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.runs.resume_store import Spool
+
+DOMAIN = "rnacentral"
+FIELDS = "rna_type,species,description,gene,gene_synonym,length"
+AT_ONCE = 8  # requests of the API in flight; the pace is the site's
+PAGE = 40  # sequences kept at once
+NAMES = 12  # genes added to a description
+_ID = re.compile(r"URS[0-9A-F]{10}_\d+")
+
+
+class Entry(NamedTuple):
+    """What the index says of one RNA; ``length`` is 0 where it says nothing."""
+
+    rna_id: str
+    rna_type: str
+    species: str
+    description: str
+    length: int
+
+
+def entries(sweep: Sweep, limit: int) -> list[Entry]:
+    """The RNAs that ``sweep`` finds, or ``limit`` of them, sorted by id.
+
+    Which ones is decided by a hash of the id: a larger limit keeps all of a smaller one's.
+    """
+    found = {}
+    for page in sweep:
+        for entry in page:
+            if _ID.fullmatch(entry.id):
+                length = entry.first("length")
+                found[entry.id] = Entry(
+                    entry.id,
+                    sys.intern(entry.first("rna_type").replace(" ", "_")),
+                    sys.intern(entry.first("species")),
+                    _described(
+                        entry.first("description"), entry.all("gene") + entry.all("gene_synonym")
+                    ),
+                    int(length) if length.isdigit() else 0,
+                )
+    drawn = heapq.nsmallest(limit, found, key=_lot) if limit else found
+    return [found[rna_id] for rna_id in sorted(drawn)]
+
+
+def _lot(rna_id: str) -> bytes:
+    return hashlib.sha256(rna_id.encode()).digest()
+
+
+def _described(description: str, genes: Sequence[str]) -> str:
+    """The description with the gene names that it lacks: texts may use them for the RNA."""
+    more = [gene for gene in dict.fromkeys(genes) if gene not in description]
+    text = " ".join(description.split())
+    return f"{text} ({', '.join(more[:NAMES])})" if more else text
+
+
+class _Record(BaseModel):
+    sequence: str
+
+
+def by_api(site: Site, spool: Spool, rna_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(rna_id, sequence), with one request for each URS; "" where the API knows none."""
+    of: dict[str, list[str]] = {}
+    for rna_id in rna_ids:
+        of.setdefault(rna_id.partition("_")[0], []).append(rna_id)
+    urs = list(of)
+
+    def one(name: str) -> tuple[str, str]:
+        try:
+            return name, site.get(f"/rna/{name}", _Record, format="json").sequence
+        except NotThere:
+            return name, ""
+
+    def fetch(cursor: str) -> tuple[list, str | None]:
+        start, end = int(cursor), int(cursor) + PAGE
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            page = list(pool.map(one, urs[start:end]))
+        return page, str(end) if end < len(urs) else None
+
+    name = f"sequences {digest([site.base, urs])}"
+    with progress.bar(total=len(urs), desc="sequences", unit=" RNAs") as bar:
+        for page in spool.pages(name, fetch, "0") if urs else ():
+            bar.update(len(page))
+            for known, sequence in page:
+                yield from ((rna_id, sequence) for rna_id in of[known])
+
+
+def with_genes(entries: Sequence[Entry], path: Path) -> list[Entry]:
+    """The entries with more gene names, out of FTP's ``id_mapping.tsv(.gz)``."""
+    genes: dict[str, list[str]] = {entry.rna_id: [] for entry in entries}
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            for number, line in enumerate(file, start=1):
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) != 6:
+                    raise InputError(
+                        f"{shown(path)}, line {number}: {len(fields)} columns where RNAcentral's "
+                        "id_mapping.tsv has 6; fetch it anew"
+                    )
+                if fields[5] and f"{fields[0]}_{fields[3]}" in genes:
+                    genes[f"{fields[0]}_{fields[3]}"].append(fields[5])
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{shown(path)} is missing or damaged ({error}); fetch it") from None
+    return [
+        entry._replace(description=_described(entry.description, genes[entry.rna_id]))
+        for entry in entries
+    ]

@@ -1,0 +1,133 @@
+"""A model's summary as it is asked for, and the checks that its citations must pass.
+
+A sentence rests on articles that the prompt gave, under ids that we gave; it holds no id or
+bracket itself, so the citation stands at its end. Checks look at the texts, not at their truth.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.curate.summaries.extract import Line, content_words
+from rnagpt_lib.curate.text.names import THIS, mask_names
+from rnagpt_lib.curate.text.sentences import capital, split_sentences
+
+CITED = 0.5  # share of the sentences that must cite an article
+GROUNDED = 0.3  # share of a sentence's content words that each article it cites must hold
+STEM = 5  # letters by which two forms of a word are one
+
+_ID_INSIDE = re.compile(
+    r"[\[\]]|(?<!\w)\(\s*\d+(?:\s*[,;-]\s*\d+)*\s*\)|\b(?:PMID|PMC)\W?\d|\bAbstracts? \d"
+)
+_END = re.compile(r"(?<=\w\w\w)(?:ing|ed|es|s)$")
+_SUBJECT = re.compile(rf"(?i)\b(?:{THIS}|the RNA|its?)\b")
+
+
+class Cited(BaseModel):
+    """One sentence and the given ids of the articles that it rests on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    articles: list[str]
+
+
+class Summary(BaseModel):
+    """What a chat model answers when it summarises or merges."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sentences: list[Cited]
+
+
+def faults(
+    summary: Summary, texts: Mapping[str, str], names: Iterable[str], words: int
+) -> tuple[list[str], list[str]]:
+    """What breaks the rules: of each sentence ("" for a good one), and of the whole.
+
+    ``texts``: given id → the text behind it. Names of the RNA are no fault: `lines` masks them. A
+    summary without a sentence breaks no rule: the texts may say nothing of the RNA.
+    """
+    each = [sentence_fault(sentence, texts, names) for sentence in summary.sentences]
+    whole = []
+    cited = sum(bool(sentence.articles) for sentence in summary.sentences)
+    if cited < CITED * len(each):
+        whole.append(f"only {cited} of {len(each)} sentences cite an article; each should")
+    size = sum(len(masked(sentence.text, names).split()) for sentence in summary.sentences)
+    if size > words:
+        whole.append(f"the sentences have {size} words together; at most {words} are allowed")
+    return each, whole
+
+
+def sentence_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) -> str:
+    """Why one sentence cannot be used as it is; "" when it can, or when it only cites nothing."""
+    spoken = masked(sentence.text, names)
+    if reason := clean.fault(sentence.text.strip()):
+        return reason
+    if _ID_INSIDE.search(sentence.text):
+        return "holds an id or a bracket inside"
+    if len(split_sentences(spoken)) != 1:
+        return "is not one sentence"
+    if not _SUBJECT.search(spoken):
+        return "does not speak of this RNA"
+    given = ids(sentence)
+    if not set(given) <= set(texts):
+        return "cites an article that was not given"
+    if any(not grounded(spoken, texts[one]) for one in given):
+        return "cites an article that says nothing of it"
+    return ""
+
+
+def ids(sentence: Cited) -> tuple[str, ...]:
+    """The given ids of a sentence, each once, without brackets that the model may put around."""
+    return tuple(dict.fromkeys(one.strip(" []") for one in sentence.articles))
+
+
+def grounded(text: str, source: str) -> bool:
+    """Whether the source holds enough of the text's content words, by their first letters.
+
+    >>> grounded("This RNA inhibits glioma growth.", "Growth of gliomas was inhibited by it.")
+    True
+    """
+    said = stems(text)
+    return len(said & stems(source)) >= GROUNDED * len(said)
+
+
+def stems(text: str) -> frozenset[str]:
+    """The content words of a text, but for the RNA itself; those without a digit cut short.
+
+    >>> sorted(stems("This RNA binds CDKN1A in gliomas."))
+    ['bind', 'cdkn1a', 'gliom']
+    """
+    words = (word.replace("-", "") for word in content_words(text) - {"rna", "rnas"})
+    return frozenset(w if any(c.isdigit() for c in w) else _END.sub("", w)[:STEM] for w in words)
+
+
+def masked(text: str, names: Iterable[str]) -> str:
+    """A model's sentence with "this RNA" for every name, a capital and a full stop."""
+    text = capital(mask_names(" ".join(text.split()), names))
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def lines(
+    summary: Summary, each: Sequence[str], names: Iterable[str], words: int, articles: Mapping
+) -> tuple[list[Line], list[str]]:
+    """The sentences without fault that cite something, within the budget; why the others fell.
+
+    ``each``: the sentences' faults; ``articles``: given id → article id.
+    """
+    kept, lost, room = [], [], words
+    for sentence, fault in zip(summary.sentences, each, strict=True):
+        text = masked(sentence.text, names)
+        size = len(text.split())
+        fault = fault or ("" if sentence.articles else "cites no article")
+        fault = fault or (f"is beyond the {words} words" if size > room else "")
+        if fault:
+            lost.append(fault)
+        else:
+            room -= size
+            cited = dict.fromkeys(articles[one] for one in ids(sentence))
+            kept.append(Line(text, tuple(cited)))
+    return kept, lost

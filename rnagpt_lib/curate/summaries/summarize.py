@@ -1,0 +1,263 @@
+"""Annotations out of abstracts: divide and conquer, single pass, or given texts.
+
+``dnc`` (paper, section 3.2) summarises each topic group on its own and merges the summaries;
+``single_pass`` summarises all abstracts at once under the same word budget; ``given`` takes a
+user's own texts. The provider ``offline`` is extractive, the provider ``openai`` a chat model
+(`dnc`). Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from rnagpt_lib.core import progress, tables
+from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.params import Summarize
+from rnagpt_lib.core.paths import from_root, shown
+from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
+from rnagpt_lib.curate.summaries.extract import (
+    Abstract,
+    Line,
+    Subject,
+    extracted,
+    known_names,
+    sentences_of,
+    word_weights,
+)
+from rnagpt_lib.curate.text.names import mask_names, names_of
+from rnagpt_lib.curate.text.sentences import capital, split_sentences
+from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api.client import Client, Request
+from rnagpt_lib.llm_api.journal_replay import Recall
+from rnagpt_lib.runs.resume_store import Spool
+
+Part = Sequence[list[dict]]
+STAGE = "02_summarize"
+MATTERS = {"model", "temperature", "words"}  # the parameters that decide what a model's texts are
+SOURCES = ("dnc", "single_pass")
+
+
+class Summaries(NamedTuple):
+    """Tables ``annotations`` and ``dropped``, and what each annotation took (`dnc.Made`)."""
+
+    annotations: pd.DataFrame
+    dropped: pd.DataFrame
+    usage: pd.DataFrame
+
+
+def summarize(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    topics: pd.DataFrame,
+    params: Summarize,
+    arms: Sequence[str] = SOURCES,
+    seed: int = 0,
+    spool: Spool | None = None,
+) -> Summaries:
+    """Annotations by every one of the arms, and ``given`` where a file is named.
+
+    For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``seed``: of the
+    arm ``dnc.random_groups``. ``spool`` keeps what a chat model's answers became, wave by wave:
+    the journal pays for none twice, but to read hundreds of thousands again takes minutes.
+    Raises InputError for a bad file or a failing provider.
+    """
+    everyone = Subjects(rnas, articles, links, topics)
+    if params.provider == "offline":
+        bar = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
+        weights, others = word_weights(articles), known_names(rnas)
+        parts = [_part(_extracted(bar, params.words, weights, others, arms, seed))]
+    else:
+        parts = _asked(everyone, params, arms, seed, spool)
+    rows, dropped, usage = [], [], []
+    for part in parts:
+        rows += part[0]
+        dropped += part[1]
+        usage += part[2]
+    if params.given:
+        texts, lost = given(from_root(params.given), rnas)
+        rows, dropped = rows + texts, dropped + lost
+    return Summaries(
+        tables.frame("annotations", rows),
+        tables.frame("dropped", dropped),
+        pd.DataFrame(usage, columns=["rna_id", "source", *dnc.USAGE]),
+    )
+
+
+def requests(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    topics: pd.DataFrame,
+    params: Summarize,
+    compared: Collection[str] = (),
+    seed: int = 0,
+) -> Iterator[Request]:
+    """What `summarize` would send with the provider ``openai``; sends nothing.
+
+    The RNAs that are ``compared`` are summarised in all ways to divide (`arms`). Repairs are
+    among the requests where the journal holds the faulty answer.
+    """
+    with journal_file.beside(journal_file.file()) as db:
+        for subject in Subjects(rnas, articles, links, topics):
+            ways = dnc.ARMS if subject.rna_id in compared else SOURCES
+            for plan in dnc.plans(subject, ways, seed):
+                yield from dnc.foreseen(plan, params.words, Recall(params, db))
+
+
+class Subjects:
+    """The RNAs with their abstracts; links without a topic row are in group 0.
+
+    One RNA's texts are taken out of the tables at a time, since all together are gigabytes.
+    """
+
+    def __init__(
+        self, rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame
+    ):
+        grouped = links.merge(topics, how="left", on=["rna_id", "article_id"])
+        self.rna_ids = rnas["rna_id"].tolist()
+        self._rnas = rnas.set_index("rna_id", drop=False)
+        self._texts = tables.Texts(articles)
+        self._topic = grouped["topic"].fillna(0).astype(int).array
+        self._article = grouped["article_id"].array
+        self._linked = grouped.groupby("rna_id").indices
+
+    def __iter__(self) -> Iterator[Subject]:
+        return self.of(self.rna_ids)
+
+    def of(self, rna_ids: Sequence[str]) -> Iterator[Subject]:
+        """Some of them, in the order of ``rna_ids``."""
+        for row in self._rnas.loc[list(rna_ids)].itertuples(index=False):
+            rows = self._linked.get(row.rna_id, ())
+            yield Subject(
+                row.rna_id, tuple(names_of(row._asdict())), tuple(map(self._abstract, rows))
+            )
+
+    def _abstract(self, row: int) -> Abstract:
+        article, topic = self._article[row], int(self._topic[row])
+        return Abstract(article, *self._texts[article], topic, self._texts.year(article))
+
+
+def _extracted(
+    everyone: Iterable[Subject], words: int, weights: dict, others: frozenset, arms, seed: int
+) -> Iterator[dnc.Made]:
+    """By rule: the same choice of sentences for each way to divide the abstracts."""
+    for subject in everyone:
+        pool = [s for s in sentences_of(subject, others) if not clean.fault(s.text)]
+        for arm in arms:
+            groups = dnc.groups(subject, arm, seed)
+            group = {a.article_id: n for n, own in enumerate(groups) for a in own}
+            divided = [replace(s, topic=group[s.article_id]) for s in pool]
+            lines = extracted(divided, "dnc", words, weights)
+            yield dnc.Made(subject.rna_id, arm, lines, _nothing(subject, lines))
+
+
+def _asked(
+    everyone: Subjects,
+    params: Summarize,
+    arms: Sequence[str],
+    seed: int,
+    spool: Spool | None,
+) -> Iterator[Part]:
+    """By a chat model, in waves."""
+    settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
+    waves = ((wave, settings) for wave in dnc.waves(everyone.rna_ids, params.mode))
+    with Client(params) as client:
+
+        def made(missing: Iterable) -> Iterator[Part]:
+            for wave, _ in missing:
+                own = list(everyone.of(wave))
+                yield _part(_wave(own, params.words, arms, seed, client))
+
+        yield from spool.results(waves, made) if spool else made(waves)
+
+
+def _wave(
+    wave: Sequence[Subject], words: int, arms: Sequence[str], seed: int, client: Client
+) -> Iterator[dnc.Made]:
+    plans = [plan for subject in wave for plan in dnc.plans(subject, arms, seed)]
+    yield from dnc.annotate(plans, words, client)
+    for subject in wave:
+        if not subject.abstracts:
+            yield from (dnc.Made(subject.rna_id, arm, [], _nothing(subject, [])) for arm in arms)
+
+
+def _part(made: Iterable[dnc.Made]) -> Part:
+    """Rows of annotations, of dropped and of usage."""
+    rows, dropped, usage = [], [], []
+    for one in made:
+        rows += _rows(one.rna_id, one.source, one.lines)
+        dropped += [_drop(one.rna_id, f"{one.source}: {reason}") for reason in one.reasons]
+        if one.usage:
+            usage.append({"rna_id": one.rna_id, "source": one.source} | one.usage)
+    return rows, dropped, usage
+
+
+def _nothing(subject: Subject, lines: Sequence[Line]) -> list[str]:
+    if lines:
+        return []
+    number = len(subject.abstracts)
+    return [f"no usable sentence in its {number} abstracts" if number else
+            "no abstract is linked to it"]  # fmt: skip
+
+
+# Texts of the user.
+
+
+def given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
+    """Rows of annotations and of dropped from a JSONL file of rna_id, text[, article_ids].
+
+    Raises InputError for a missing file or a line that is no such object.
+    """
+    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
+    lines, dropped = defaultdict(list), []
+    for number, entry in _entries(path):
+        rna_id = entry["rna_id"]
+        if rna_id not in names:
+            dropped.append(_drop(rna_id, f"given: line {number}: not among the run's RNAs"))
+            continue
+        ids = tuple(map(str, entry.get("article_ids") or ()))
+        for sentence in split_sentences(entry["text"]):
+            lines[rna_id].append(Line(capital(mask_names(sentence, names[rna_id])), ids))
+    dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines.get(rna_id)]
+    return [row for rna_id in names for row in _rows(rna_id, "given", lines[rna_id])], dropped
+
+
+def _entries(path: Path) -> Iterable[tuple[int, dict]]:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{shown(path)} (given) is missing or is no UTF-8 text") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            good = isinstance(entry["rna_id"], str) and isinstance(entry["text"], str)
+            good = good and isinstance(entry.get("article_ids") or [], list)
+        except (json.JSONDecodeError, TypeError, KeyError):
+            good = False
+        if not good:
+            raise InputError(
+                f"{shown(path)}, line {number}: not a JSON object with rna_id and text "
+                "(strings) and, if at all, article_ids (a list)"
+            )
+        yield number, entry
+
+
+def _rows(rna_id: str, source: str, lines: Sequence[Line]) -> list[dict]:
+    return [
+        {"rna_id": rna_id, "source": source, "sentence_no": number, "text": line.text,
+         "article_ids": list(line.article_ids)}
+        for number, line in enumerate(lines)
+    ]  # fmt: skip
+
+
+def _drop(record: str, reason: str) -> dict:
+    return {"stage": STAGE, "record": record, "reason": reason}

@@ -1,0 +1,208 @@
+"""Does divide and conquer keep more detail? The ways to summarise, side by side, and how sure.
+
+The paper claims it and never measures it. Here the same RNAs are summarised at the same word
+budget by topic groups (``dnc``), by groups of the same sizes at random or by year, and in a single
+pass; texts that are given stand beside. The unit is the RNA: differences are paired, their bounds
+are over RNAs.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from rnagpt_lib.core.bootstrap import Bootstrap
+from rnagpt_lib.core.params import Summarize
+from rnagpt_lib.curate.summaries.divide_and_conquer import ARMS
+from rnagpt_lib.curate.summaries.summarize import SOURCES, summarize
+
+CLASSES = {"1-3": 3, "4-7": 7, "8-15": 15, "16-40": 40, ">40": np.inf}  # articles of an RNA
+FACTS = ["facts kept", "facts per 100 words"]
+MEASURES = ["words", *FACTS, "topics covered", "citations valid", "tokens", "micro-dollars"]
+
+
+def compare(
+    annotations: pd.DataFrame, links: pd.DataFrame, truth: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The sources side by side, one row each: size, share of the linked articles that is cited.
+
+    With ``truth`` (rna_id, entity) also the share of its named entities that the annotation of
+    their RNA holds, and how many of them it holds in 100 words.
+    """
+    rows = {}
+    for source, lines in annotations.groupby("source"):
+        words = int(lines["text"].str.split().str.len().sum())
+        cited_ids = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
+        near = links["rna_id"].isin(lines["rna_id"]).sum()
+        rows[source] = {
+            "RNAs": lines["rna_id"].nunique(),
+            "sentences per RNA": len(lines) / lines["rna_id"].nunique(),
+            "words per RNA": words / lines["rna_id"].nunique(),
+            "articles cited": len(cited_ids.drop_duplicates()) / max(near, 1),
+        }
+        if truth is not None:
+            kept = facts_kept(lines, truth)["kept"]
+            rows[source] |= {
+                "facts kept": kept.mean(),
+                "facts per 100 words": 100 * kept.sum() / words,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float).round(3)
+
+
+def facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """[rna_id, kept]: for each named entity of the annotated RNAs, whether the text holds it."""
+    texts = lines.groupby("rna_id")["text"].agg(" ".join).str.lower()
+    named = truth[~truth["entity"].isin(["unknown", "none"]) & truth["rna_id"].isin(texts.index)]
+    pairs = zip(named["rna_id"], named["entity"].str.lower(), strict=True)
+    held = [bool(re.search(rf"\b{re.escape(entity)}\b", texts[rna_id])) for rna_id, entity in pairs]
+    return pd.DataFrame({"rna_id": named["rna_id"].to_numpy(), "kept": held}).astype({"kept": bool})
+
+
+def divided(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
+    """Where there is something to divide: by number of articles (and in all) the RNAs, the share
+    of them with more than one topic, and the share of the abstracts' words that these hold. Empty
+    without abstracts."""
+    words = articles.set_index("article_id")["abstract"].str.split().str.len()
+    of_each = topics["article_id"].map(words).astype(float)  # without abstracts it is one of texts
+    per_rna = topics.assign(words=of_each).groupby("rna_id").agg(
+        articles=("article_id", "size"), topics=("topic", "nunique"), words=("words", "sum")
+    )  # fmt: skip
+    several = per_rna["topics"] > 1
+    table = per_rna.assign(
+        RNAs=1,
+        divided=several,
+        kept=per_rna["words"] * several,
+        where=article_class(per_rna.articles),
+    )
+    sums = table.groupby("where", observed=True)[["RNAs", "divided", "words", "kept"]].sum()
+    sums.loc["all"] = sums.sum()
+    shares = {"RNAs divided": sums.divided / sums.RNAs, "words divided": sums.kept / sums.words}
+    return sums[["RNAs"]].assign(**shares).rename_axis("articles")[sums["RNAs"] > 0]
+
+
+def article_class(counts: pd.Series) -> pd.Series:
+    """The class of `CLASSES` that a number of articles is in."""
+    return pd.cut(counts, [0, *CLASSES.values()], labels=list(CLASSES)).astype(
+        pd.CategoricalDtype([*CLASSES, "all"], ordered=True)
+    )
+
+
+def sample(topics: pd.DataFrame, most: int, seed: int) -> list[str]:
+    """Up to ``most`` RNAs with more than one topic, drawn with the seed."""
+    several = topics.groupby("rna_id")["topic"].nunique()
+    chosen = several.index[several > 1].to_series()
+    return sorted(chosen.sample(min(most, len(chosen)), random_state=seed))
+
+
+def measured(
+    chosen: Sequence[str],
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    topics: pd.DataFrame,
+    params: Summarize,
+    seed: int,
+    truth: pd.DataFrame | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each of the chosen RNAs and arm: [rna_id, arm, articles, `MEASURES`], and what
+    a chat model took for the arms that are no source of their own, as `summarize` tells usage.
+
+    All arms are made here; a chat model's answers of an earlier run come out of the journal. A
+    text that is given stands as the arm ``litsumm``; where none of these cites an article, their
+    share of valid citations is NaN.
+    """
+    rnas, links, topics = (t[t["rna_id"].isin(chosen)] for t in (rnas, links, topics))
+    made = summarize(rnas, articles, links, topics, params, ARMS, seed)
+    texts = made.annotations.replace({"source": {"given": "litsumm"}})
+    arms = [*ARMS, "litsumm"] if params.given else ARMS
+    rows = [_of_arm(texts[texts["source"] == arm], links, topics, truth) for arm in arms]
+    table = pd.concat(rows, keys=arms, names=["arm", "rna_id"]).reset_index()
+    if len(made.usage):
+        table = _with_usage(table, made.usage)
+    counts = links.groupby("rna_id").size()
+    table = table.assign(articles=article_class(table["rna_id"].map(counts)))
+    return table, made.usage[~made.usage["source"].isin(SOURCES)]
+
+
+def _of_arm(
+    lines: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame, truth: pd.DataFrame | None
+) -> pd.DataFrame:
+    """One arm's measures by RNA; an RNA without an annotation has no words and keeps nothing."""
+    cited = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
+    cited = cited.rename(columns={"article_ids": "article_id"}).drop_duplicates()
+    everyone = topics.groupby("rna_id")["topic"].nunique()
+    found = cited.merge(topics, on=["rna_id", "article_id"]).groupby("rna_id")["topic"].nunique()
+    linked = lines.explode("article_ids").merge(
+        links, left_on=["rna_id", "article_ids"], right_on=["rna_id", "article_id"]
+    )  # fmt: skip
+    good = linked.groupby("rna_id")["sentence_no"].nunique()
+    good = good.reindex(lines["rna_id"].unique(), fill_value=0) / lines.groupby("rna_id").size()
+    words = lines["text"].str.split().str.len().groupby(lines["rna_id"]).sum()
+    table = pd.DataFrame({"words": words, "topics covered": found / everyone}, everyone.index)
+    table = table.fillna(0.0).assign(**{"citations valid": good if len(cited) else np.nan})
+    if truth is not None:
+        known = truth[truth["rna_id"].isin(everyone.index)]
+        total = known[~known["entity"].isin(["unknown", "none"])].groupby("rna_id").size()
+        kept = facts_kept(lines, truth).groupby("rna_id")["kept"].sum().reindex(total.index)
+        table["facts kept"] = kept.fillna(0) / total
+        table["facts per 100 words"] = 100 * kept.fillna(0) / table["words"].clip(lower=1)
+    return table
+
+
+def _with_usage(table: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
+    """With tokens, money and the share of a model's first sentences without a fault."""
+    used = usage.rename(columns={"source": "arm"}).assign(
+        tokens=usage["tokens_in"] + usage["tokens_out"],
+        valid=usage["valid"] / usage["first"].clip(lower=1),
+    )
+    used = used[["rna_id", "arm", "tokens", "microdollars", "valid"]]
+    table = table.merge(used, on=["rna_id", "arm"], how="left")
+    valid = table["valid"].combine_first(table["citations valid"])
+    table = table.assign(**{"citations valid": valid}).drop(columns="valid")
+    return table.rename(columns={"microdollars": "micro-dollars"})
+
+
+def by_arm(table: pd.DataFrame) -> pd.DataFrame:
+    """The mean of every measure over RNAs, one row for each arm."""
+    there = [name for name in MEASURES if name in table]
+    return table.groupby("arm", sort=False)[there].mean()
+
+
+def as_metrics(means: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What was measured, row by row: a text that cites nothing has no share of valid citations,
+    and one that is given took no tokens."""
+    return {name: own.dropna().to_dict() for name, own in means.iterrows()}
+
+
+def differences(table: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """``dnc`` - each other arm: [measure, arm, articles, value, low, high, RNAs].
+
+    By class of the number of articles and in all; the bounds are 95 % over RNAs, paired. Classes
+    with fewer than two RNAs have none.
+    """
+    rows = []
+    for measure in (name for name in MEASURES if name in table):
+        wide = table.pivot(index="rna_id", columns="arm", values=measure)
+        where = table.groupby("rna_id")["articles"].first()
+        for arm in (arm for arm in wide if arm != "dnc"):
+            gap = (wide["dnc"] - wide[arm]).dropna()
+            for name in ["all", *CLASSES]:
+                own = gap if name == "all" else gap[where.reindex(gap.index) == name]
+                if len(own) > 1:
+                    bounds = Bootstrap(own.index, draws, seed).bounds(own, own.index)
+                    rows.append((measure, arm, name, *bounds, len(own)))
+    columns = ["measure", "arm", "articles", "value", "low", "high", "RNAs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def evidence(params: Summarize) -> str:
+    """What the comparison is evidence about: who wrote the summaries."""
+    if params.provider == "offline":
+        return "Sentences were extracted: this is no evidence about summaries by language models."
+    if re.search(r"(?i)stand-?in", params.model):
+        return (
+            f"The model {params.model!r} is a stand-in that follows rules: this is no evidence "
+            "about summaries by language models."
+        )
+    return f"Summaries were written by the model {params.model!r}; another may differ."

@@ -1,0 +1,276 @@
+"""Topics of one RNA's abstracts (LDA per RNA) and of a whole corpus.
+
+Divide and conquer (paper, section 3.2) groups the abstracts of an RNA by topic before they are
+summarised. Most RNAs have few abstracts, and LDA finds as many topics as it is asked for, real
+or not; so more than one topic is accepted only where several seeds agree on who belongs with
+whom (``stable``: the mean adjusted Rand index between the seeds that is asked for).
+"""
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from gensim.corpora import Dictionary
+from gensim.models import LdaModel
+from gensim.models.coherencemodel import CoherenceModel
+from sklearn.metrics import adjusted_rand_score
+
+from rnagpt_lib.core.tables import Texts
+from rnagpt_lib.curate.text.names import FIELDS, mask_names, names_of
+from rnagpt_lib.curate.text.stop_words import STOP_WORDS
+from rnagpt_lib.curate.workers import mapped
+from rnagpt_lib.runs.resume_store import Spool
+
+# It warns of few passes at every fit; they are a parameter here.
+logging.getLogger("gensim").setLevel(logging.ERROR)
+
+MATTERS = {"max_topics", "passes", "stability_seeds", "stable"}  # for what an RNA's topics are
+ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
+
+_TOKEN = re.compile(r"[A-Za-z][\w-]*")
+
+
+def preprocess(texts: Sequence[str], names: Sequence[str] = ()) -> list[list[str]]:
+    """Texts as lists of lower-case content words; ``names`` (of the RNA) are left out.
+
+    Words with a digit (numbers, gene variants, names of other RNAs) and words of fewer than
+    three letters are left out too.
+
+    >>> preprocess(["MiR-21 controls the growth of 12 gliomas."], ["mir-21"])
+    [['controls', 'growth', 'gliomas']]
+    """
+    return [_tokens(mask_names(text, names, by=" ")) for text in texts]
+
+
+def _tokens(text: str) -> list[str]:
+    words = (word.strip("-_").lower() for word in _TOKEN.findall(text))
+    return [
+        word
+        for word in words
+        if len(word) > 2 and word not in STOP_WORDS and not any(c.isdigit() for c in word)
+    ]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The abstracts that one or several RNAs share; what a worker of the pool gets."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+    max_topics: int
+    passes: int
+    stability_seeds: int
+    stable: float
+    seed: int
+
+
+def rna_topics(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    params: Any,
+    seed: int,
+    spool: Spool | None = None,
+) -> pd.DataFrame:
+    """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
+
+    Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
+    under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
+    computed once. The table does not depend on the engine or the number of workers. ``spool``
+    keeps each set's topics as they come, so that a call that was killed goes on.
+    """
+    shared = _Shared(rnas, links, params.min_articles)
+    queue = sorted(shared.places, key=len, reverse=True)  # the longest first: no worker ends late
+    settings = params.model_dump(mode="json", include=MATTERS) | {"seed": seed}
+    texts = Texts(articles)
+
+    def groups(missing: Iterable[_Wanted]) -> Iterator[list]:
+        tasks = (
+            Task(tuple("\n".join(texts[i]) for i in w.ids), shared.names(w.key), **settings)
+            for w in missing
+        )
+        return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
+
+    wanted = (_Wanted(shared.ids(key), settings, key) for key in queue)
+    done = spool.results(wanted, groups) if spool else groups(wanted)
+    topic, weight = np.zeros(len(links), int), np.ones(len(links))
+    for key, found in zip(queue, done, strict=True):
+        for place in shared.places[key]:
+            topic[place], weight[place] = zip(*found, strict=True)
+    return shared.links().assign(topic=topic, weight=weight)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a spool knows a set of articles by; ``key`` as in `_Shared`."""
+
+    ids: tuple[str, ...]
+    settings: dict
+    key: bytes = field(repr=False)
+
+
+class _Shared:
+    """The links in order, and which RNAs share a set of ``least`` articles or more.
+
+    Ids are kept as numbers, since millions of them as texts are gigabytes. ``places``: the set,
+    as the bytes of its articles' numbers → where the links of each RNA with it stand.
+    """
+
+    def __init__(self, rnas: pd.DataFrame, links: pd.DataFrame, least: int):
+        rna, article = (pd.Categorical(links[name]) for name in ("rna_id", "article_id"))
+        order = np.lexsort((article.codes, rna.codes))
+        self._rna, self._article = rna[order], article[order]
+        self._article_ids = np.asarray(article.categories)
+        self._row = pd.Index(rnas["rna_id"]).get_indexer(rna.categories)
+        # as objects: a table's own columns of texts take milliseconds to give one
+        self._fields = {name: rnas[name].to_numpy(object) for name in FIELDS if name in rnas}
+        sizes = np.bincount(self._rna.codes, minlength=len(rna.categories))
+        ends = sizes.cumsum()
+        self.places: dict[bytes, list[slice]] = defaultdict(list)
+        for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
+            if end - start >= least:
+                self.places[self._article.codes[start:end].tobytes()].append(slice(start, end))
+
+    def ids(self, key: bytes) -> tuple[str, ...]:
+        """The articles of a set."""
+        codes = np.frombuffer(key, self._article.codes.dtype)
+        return tuple(self._article_ids[codes])
+
+    def names(self, key: bytes) -> tuple[str, ...]:
+        """The names of the RNAs that share a set."""
+        rows = self._row[[self._rna.codes[place.start] for place in self.places[key]]]
+        same = ({n: of[row] for n, of in self._fields.items()} for row in rows[rows >= 0])
+        return tuple(dict.fromkeys(name for one in same for name in names_of(one)))
+
+    def links(self) -> pd.DataFrame:
+        """The table that has the places."""
+        rna_ids = np.asarray(self._rna.categories)[self._rna.codes]
+        article_ids = self._article_ids[self._article.codes]
+        return pd.DataFrame({"rna_id": rna_ids, "article_id": article_ids})
+
+
+def group(task: Task) -> list[tuple[int, float]]:
+    """(topic, weight) of each abstract of one RNA: the most coherent of the stable numbers.
+
+    One topic where no larger number is stable over the seeds.
+    """
+    tokens = preprocess(task.texts, task.names)
+    dictionary, counts = bag_of_words(tokens)
+    largest = min(task.max_topics, int(len(tokens) / ABSTRACTS_PER_TOPIC)) if dictionary else 1
+    best, best_coherence = None, -np.inf
+    for k in range(2, largest + 1):
+        fit = stable_fit(task, counts, dictionary, k)
+        coherence = u_mass(fit[0], counts, dictionary) if fit else -np.inf
+        if coherence > best_coherence:
+            best, best_coherence = fit[1], coherence
+    return _ranked(best) if best is not None else [(0, 1.0)] * len(tokens)
+
+
+def stable_fit(
+    task: Task, counts: list, dictionary: Dictionary, k: int
+) -> tuple[LdaModel, np.ndarray] | None:
+    """Of the fits with ``stability_seeds`` seeds the one most like the others, with its shares.
+
+    None when they agree less than ``stable``, or when all abstracts end in one topic.
+    """
+    fits, chosen = [], []
+    for number in range(task.stability_seeds):
+        model = lda(counts, dictionary, k, task.passes, task.seed + number)
+        fits.append((model, topic_shares(model, counts)))
+        chosen.append(fits[-1][1].argmax(1))
+        if number == 1 and stability(chosen)[0] < task.stable / 2:
+            return None  # two that hardly agree: further seeds would only cost time
+    agreement, middle = stability(chosen)
+    return fits[middle] if agreement >= task.stable and len(set(chosen[middle])) > 1 else None
+
+
+def bag_of_words(tokens: list[list[str]], most: float = 0.7) -> tuple[Dictionary, list]:
+    """Dictionary and word counts per text; words of one text only or of nearly all are left out."""
+    dictionary = Dictionary(tokens)
+    dictionary.filter_extremes(no_below=2, no_above=most)
+    return dictionary, [dictionary.doc2bow(text) for text in tokens]
+
+
+def lda(counts: list, dictionary: Dictionary, k: int, passes: int, seed: int) -> LdaModel:
+    """LDA with ``k`` topics on one thread: the same for the same seed.
+
+    Priors are sparse (few topics in a text), since an abstract is about one or two things.
+    """
+    return LdaModel(
+        counts,
+        num_topics=k,
+        id2word=dictionary,
+        passes=passes,
+        iterations=15,
+        gamma_threshold=0.01,
+        chunksize=64,
+        alpha=[0.1] * k,
+        eta=0.3,
+        eval_every=None,
+        random_state=seed,
+        dtype=np.float64,
+    )
+
+
+def topic_shares(model: LdaModel, counts: list) -> np.ndarray:
+    """Share of each topic in each text, shape (texts, K); rows sum to 1."""
+    gamma, _ = model.inference(counts)
+    return gamma / gamma.sum(axis=1, keepdims=True)
+
+
+def stability(assignments: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Mean pairwise adjusted Rand index, and which assignment agrees best with the others.
+
+    >>> stability([[0, 0, 1], [1, 1, 0], [0, 0, 1]])
+    (1.0, 0)
+    """
+    n = len(assignments)
+    table = np.eye(n)
+    for i, j in combinations(range(n), 2):
+        table[i, j] = table[j, i] = adjusted_rand_score(assignments[i], assignments[j])
+    return float((table.sum() - n) / (n * (n - 1))), int(table.sum(1).argmax())
+
+
+def u_mass(model: LdaModel, counts: list, dictionary: Dictionary) -> float:
+    """Mean u_mass coherence of the topics' ten top words (0 at best)."""
+    scorer = CoherenceModel(
+        model=model, corpus=counts, dictionary=dictionary, coherence="u_mass", topn=10, processes=1
+    )
+    return float(scorer.get_coherence())
+
+
+def agreement(table: pd.DataFrame, truth: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
+    """How well topics meet planted ones, by the RNA's number of abstracts.
+
+    ``table`` and ``truth`` have rna_id, article_id, topic; ``edges`` such as (0, 3, 7) make the
+    classes 1-3 and 4-7. Columns: RNAs, mean adjusted Rand index, mean numbers of topics.
+    """
+    both = table.merge(truth, on=["rna_id", "article_id"], suffixes=("", "_planted"))
+    rows = [
+        {
+            "abstracts": len(one),
+            "adjusted Rand index": adjusted_rand_score(one["topic_planted"], one["topic"]),
+            "topics found": one["topic"].nunique(),
+            "topics planted": one["topic_planted"].nunique(),
+        }
+        for _, one in both.groupby("rna_id")
+    ]
+    rows = pd.DataFrame(rows)
+    labels = [f"{low + 1}-{high}" for low, high in pairwise(edges)]
+    classes = rows.groupby(pd.cut(rows.pop("abstracts"), edges, labels=labels), observed=True)
+    return classes.mean().round(3).assign(RNAs=classes.size())
+
+
+def _ranked(shares: np.ndarray) -> list[tuple[int, float]]:
+    """Topics renumbered by size, the largest 0."""
+    chosen = shares.argmax(1)
+    sizes = pd.Series(chosen).value_counts(sort=False).sort_index()
+    order = sizes.sort_values(ascending=False, kind="stable").index
+    rank = {topic: number for number, topic in enumerate(order)}
+    return [(rank[t], float(shares[i, t])) for i, t in enumerate(chosen)]

@@ -1,0 +1,76 @@
+"""The case studies of notebook 07: the paper's RNAs and RNAs of the test side, asked of every
+model, beside what is true.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from rnagpt_lib.chat.generate import Chat
+from rnagpt_lib.chat.retrieval import Retrieval
+from rnagpt_lib.core import paper
+from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate.questions import STRATA
+
+
+def ask_paper(chats: Mapping[str, Chat]) -> pd.DataFrame:
+    """The paper's chats: question, the paper's answer, what the sequence says, and the answer of
+    each of ``chats`` (name → model)."""
+    table = paper.case_studies()
+    for name, chat in chats.items():
+        table[name] = _texts(chat, table)
+    return table[["rna_id", "question", paper.LABEL, "sequence_says", *chats]]
+
+
+def choose(asked: pd.DataFrame, number: int, seed: int = 0) -> pd.DataFrame:
+    """Open questions about ``number`` RNAs of ``floors.questions``, drawn by the seed, from the
+    strata in turn."""
+    rnas = asked.drop_duplicates("rna_id").sample(frac=1, random_state=seed)
+    turn = rnas.groupby("stratum").cumcount()
+    order = rnas.assign(turn=turn, rank=rnas.stratum.map(STRATA.index)).sort_values(
+        ["turn", "rank"], kind="stable"
+    )
+    chosen = asked[asked.rna_id.isin(order.rna_id.head(number)) & (asked.form == "open")]
+    return chosen.reset_index(drop=True)
+
+
+def ask_rnas(
+    chats: Mapping[str, Chat], chosen: pd.DataFrame, known: dict[str, list[str]]
+) -> pd.DataFrame:
+    """The same questions asked of each model, the reference beside, and ``<model>_right``: 1, 0,
+    or NaN where the sequence cannot tell."""
+    columns = ["rna_id", "stratum", "rna_type", "question", "reference"]
+    table = chosen[columns].copy()
+    for name, chat in chats.items():
+        table[name] = _texts(chat, chosen)
+        table[f"{name}_right"] = [
+            _right(row, text, known)
+            for row, text in zip(chosen.itertuples(), table[name], strict=True)
+        ]
+    return table
+
+
+def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
+    """What is retrieved beside each answer of ``model``, a column of ``asked`` (with rna_id,
+    sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
+    rows = []
+    for row in asked.to_dict("records"):
+        beside = found.beside(row["sequence"], row["question"], row[model], row["rna_id"])
+        first = beside.neighbours[0]
+        rows.append({
+            "rna_id": row["rna_id"], "question": row["question"], "answer": row[model],
+            "nearest": first.rna_id, "nearest_type": first.rna_type,
+            "identity": round(first.identity, 3), "near": first.near,
+            "statements": " ".join(beside.statements),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:
+    found = chat.answers(list(asked.sequence), list(asked.question))
+    return [answer.text for answer in found]
+
+
+def _right(row, text: str, known: dict[str, list[str]]) -> float:
+    found = scores.fact(row, text, known) if row.decidable else None
+    return float("nan") if found is None else found[1]

@@ -1,0 +1,174 @@
+"""What calls cost, in integer micro-dollars: at most, in fact, and a whole stage beforehand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.params import Calls, Price, Summarize
+from rnagpt_lib.llm_api import journal_file
+
+if TYPE_CHECKING:
+    from rnagpt_lib.llm_api.client import Request
+
+BATCH_PRICE = 2  # the Batch API costs one half
+CHARACTERS = 4  # of a token, in English text and JSON
+OVERHEAD = 256  # tokens that a server's own chat template and schema rendering may add
+FIRST_TOKEN, TOKENS_PER_SECOND = 1.0, 60.0  # of one answer: seconds of waiting, then its speed
+BATCH_HOURS = 24  # in which a batch ends
+
+
+def price_of(settings: Calls, model: str) -> Price | None:
+    """The model's price, or None. Raises InputError for a cap that no price can hold to."""
+    found = settings.prices.get(model)
+    if found is None and settings.cap_dollars is not None:
+        raise InputError(
+            f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
+            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices: of "
+            "the stage in the profile's file in profiles/"
+        )
+    return found
+
+
+def cap_of(settings: Calls) -> int | None:
+    """The cap in micro-dollars, or None."""
+    return None if settings.cap_dollars is None else math.floor(settings.cap_dollars * 1_000_000)
+
+
+def microdollars(price: Price | None, tokens_in: int, tokens_out: int, batch: bool = False) -> int:
+    """The price of a call, rounded up; 0 when no price is known.
+
+    >>> microdollars(Price(input="0.15", output="0.6"), 1000, 100)
+    210
+    """
+    if price is None:
+        return 0
+    exact = price.input * tokens_in + price.output * tokens_out
+    return math.ceil(exact / BATCH_PRICE if batch else exact)
+
+
+def real(price: Price | None, used: tuple[int, int] | None, batch: bool = False) -> int | None:
+    """What a call cost by its usage; None, so that its reservation stays, when nobody knows."""
+    return microdollars(price, *used, batch) if price and used else None
+
+
+def most_tokens_in(body: dict) -> int:
+    """A bound on a request's input tokens: no token is shorter than a byte of its text."""
+    return len(json.dumps(body, ensure_ascii=False).encode()) + OVERHEAD
+
+
+def likely_tokens_in(body: dict) -> int:
+    """About how many input tokens a request has, at `CHARACTERS` a token."""
+    return len(json.dumps(body, ensure_ascii=False)) // CHARACTERS
+
+
+def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
+    """What ``requests`` will take, a row each for ``sync`` and ``batch``; sends nothing.
+
+    Input tokens are the length of the texts at `CHARACTERS` a token. Output tokens are the mean
+    of this model and prompt version in the journal, and ``max_tokens`` where it holds none.
+    ``dollars at most`` is what a cap has to allow at worst; both are NaN without a price.
+    ``hours``: under the account's limits and ``width``; for batches, the longest they may take.
+    ``in an open batch``: those to ask that were sent already (where there are any).
+    """
+    count, longest, spoken = Counter(), Counter(), Counter()
+    for chunk in _distinct(requests, settings):
+        known = journal_file.held(journal_file.file(), list(chunk))
+        count["requests"] += len(chunk)
+        count["in the journal"] += len(known)
+        count["in an open batch"] += journal_file.in_batches(journal_file.file(), list(chunk))
+        for key in chunk.keys() - known:
+            request = chunk[key]
+            body = request.body(settings)
+            count["tokens in"] += likely_tokens_in(body)
+            count["bound"] += most_tokens_in(body)
+            spoken[request.version] += 1
+            longest[request.version] += request.max_tokens
+    mean = journal_file.lengths(journal_file.file(), settings.model)
+    count["to ask"] = spoken.total()
+    count["most"] = longest.total()
+    count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
+    rows = {mode: _row(count, settings, mode == "batch") for mode in ("sync", "batch")}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def taken(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:
+    """``usage`` (a row for what each RNA took) in all, as metrics; empty without a model."""
+    if not len(usage):
+        return {}
+    if "shared" in usage:
+        usage = usage[usage["shared"] == 0]
+    names = ("calls", "tokens_in", "tokens_out")
+    counts = {name: int(usage[name].sum()) for name in names}
+    dollars = float(usage["microdollars"].sum()) / 1e6
+    known = {"dollars": dollars} if settings.model in settings.prices else {}
+    return {"model": settings.model} | counts | known
+
+
+def told(table: pd.DataFrame, settings: Calls) -> str:
+    """An estimate as text, with what it rests on."""
+    shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")
+    for name in ("dollars", "dollars at most"):
+        known = (f"{dollars:,.4f}" for dollars in table[name])
+        shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
+    lines = [shown.to_string()]
+    if settings.model not in settings.prices:
+        lines.append(f"The profile (prices: in its file) has no price of {settings.model!r}.")
+    if isinstance(settings, Summarize):
+        lines.append("Repairs of answers that are still to come are not among them.")
+    lines.append(
+        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
+        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+    )
+    return "\n".join(lines)
+
+
+def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
+    """The distinct requests by key, a few at a time."""
+    seen: set[bytes] = set()
+    stream = iter(requests)
+    while part := list(islice(stream, journal_file.CHUNK)):
+        chunk = {request.key(settings): request for request in part}
+        fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
+        seen.update(bytes.fromhex(key)[:16] for key in fresh)
+        yield fresh
+
+
+def _row(count: Counter, settings: Calls, batch: bool) -> dict:
+    price = settings.prices.get(settings.model)
+
+    def dollars(tokens_in: int, tokens_out: int) -> float:
+        return microdollars(price, tokens_in, tokens_out, batch) / 1e6 if price else math.nan
+
+    batched = ["in an open batch"] if count["in an open batch"] else []
+    names = ["requests", "in the journal", "to ask", *batched, "tokens in", "tokens out"]
+    return {name: count[name] for name in names} | {
+        "dollars": dollars(count["tokens in"], count["tokens out"]),
+        "dollars at most": dollars(count["bound"], count["most"]),
+        "hours": _batch_hours(count, settings) if batch else _hours(count, settings),
+    }
+
+
+def _hours(count: Counter, settings: Calls) -> float:
+    """The longest of: the answers themselves, requests a minute, tokens a minute."""
+    speaking = count["to ask"] * FIRST_TOKEN + count["tokens out"] / TOKENS_PER_SECOND
+    minutes = [speaking / settings.width / 60]
+    if settings.requests_per_minute:
+        minutes.append(count["to ask"] / settings.requests_per_minute)
+    if settings.tokens_per_minute:
+        minutes.append((count["tokens in"] + count["most"]) / settings.tokens_per_minute)
+    return max(minutes) / 60
+
+
+def _batch_hours(count: Counter, settings: Calls) -> float:
+    if not count["to ask"]:
+        return 0.0
+    queue = settings.batch_tokens or count["tokens in"]
+    return float(BATCH_HOURS * math.ceil(count["tokens in"] / queue))

@@ -1,0 +1,174 @@
+"""One request to an OpenAI-compatible server: its raw answer in time, or the reason why not.
+
+The SDK sends it, once. A fault that may pass is `retries.Again`, one that may have been billed
+is `MaybeBilled`, all others stop with InputError. Redirects are not followed, so the key goes to
+the host of the base URL alone.
+"""
+
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import httpx2
+import openai
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.llm_api.journal import MaybeBilled
+from rnagpt_lib.llm_api.response_parsing import about_one
+from rnagpt_lib.llm_api.retries import Again, retry_after
+
+KEY = "OPENAI_API_KEY"
+OPENAI = "https://api.openai.com/v1"
+LARGEST_ANSWER = 64 * 2**20  # bytes
+LARGEST_FILE = 2**30  # of a batch's results
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def key() -> SecretStr:
+    """The key for the server. Raises InputError where the environment has none."""
+    if not os.environ.get(KEY):
+        raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
+    return SecretStr(os.environ[KEY])
+
+
+class Wire:
+    """The connection to a server; a context manager.
+
+    ``deadline``: seconds until the last byte of an answer. Raises InputError without a key.
+    """
+
+    def __init__(self, base_url: str | None, model: str, deadline: float, width: int):
+        self._key = key()
+        self._where = f"model {model!r} at {base_url or 'the OpenAI API'}"
+        http = httpx2.Client(
+            verify=_certificates(),
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=width + 1, max_keepalive_connections=width + 1),
+            headers={"accept-encoding": "identity"},
+            event_hooks={"request": [_start], "response": [_bound]},
+        )
+        self.sdk = openai.OpenAI(
+            api_key=self._key.get_secret_value(),
+            base_url=base_url or OPENAI,
+            max_retries=0,
+            timeout=deadline,
+            http_client=http,
+        )
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sdk.close()
+
+    def post(self, path: str, body: dict) -> str:
+        """The raw answer to ``body``. Raises Again, MaybeBilled or InputError."""
+        with self.faults():
+            try:
+                found = self.sdk.post(path, body=body, cast_to=httpx2.Response)
+            except openai.BadRequestError as error:
+                if not about_one(error.body):
+                    raise
+                found = error.response  # it is about this request alone
+            return found.content.decode("utf-8", "replace")
+
+    def call(self, kind: type[_Kind], verb: str, path: str, **options: Any) -> _Kind:
+        """The answer of another endpoint as a ``kind``; ``options`` as the SDK's own verbs have
+        them. Raises as `post`, and where it is nothing of the kind."""
+        with self.faults():
+            found = getattr(self.sdk, verb)(path, cast_to=httpx2.Response, **options)
+        try:
+            return kind.model_validate_json(found.content)
+        except ValidationError:
+            raise MaybeBilled(f"it sent something else than a {kind.__name__.lower()}") from None
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """What goes wrong with the SDK inside the block, in our terms."""
+        try:
+            yield
+        except openai.APITimeoutError as error:
+            never = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            kind = Again if never else MaybeBilled
+            raise kind("no answer in time") from None
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
+                raise Again("it cannot be reached; is BASE_URL right?") from None
+            raise MaybeBilled("the connection broke") from None
+        except openai.APIStatusError as error:
+            raise self._reason(error) from None
+        except httpx2.HTTPError:
+            raise MaybeBilled("the connection broke") from None
+
+    def what(self, about: str) -> str:
+        """How messages begin."""
+        return f"{self._where}, {about}" if about else self._where
+
+    def _reason(self, error: openai.APIStatusError) -> Exception:
+        status, code = error.status_code, str(error.code)
+        if status in (401, 403):
+            return InputError(f"{self._where} refused the key in {KEY} (status {status})")
+        if "insufficient_quota" in (code, error.type):
+            return InputError(f"{self._where}: the account's quota is used up")
+        if 300 <= status < 400:
+            host = httpx2.URL(error.response.headers.get("location", "")).host
+            return InputError(
+                f"{self._where} redirects to {host!r}, where the key must not go; set BASE_URL"
+            )
+        if status in (408, 409, 425, 429) or status >= 500:
+            # an error object of the API is no answer, and costs nothing; who knows of others
+            kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
+            return kind(f"status {status}", retry_after(error.response.headers))
+        kind = NotThere if status == 404 else InputError
+        remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
+        return kind(f"{self._where} refused (status {status}, {code}): {self._said(error)}{remedy}")
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """The server's words on one line, without the key, should they repeat it."""
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        words = " ".join(str(said or "it gave no reason").split())
+        return words.replace(self._key.get_secret_value(), "***")[:300]
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """An answer's bytes until a deadline, and not more of them than ``most``."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, most: int):
+        self._stream, self._deadline, self._left = stream, deadline, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise httpx2.RemoteProtocolError("the answer is too large")
+            if time.monotonic() > self._deadline:
+                raise httpx2.ReadTimeout("the answer takes too long")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@lru_cache
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()  # reads all roots, so once is enough
+
+
+def _start(request: httpx2.Request) -> None:
+    # the read timeout is for one read; here it becomes the one for all of them
+    seconds = request.extensions["timeout"]["read"]
+    request.extensions["rnagpt_deadline"] = time.monotonic() + seconds
+
+
+def _bound(response: httpx2.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx2.RemoteProtocolError("the answer is compressed, though nobody asked for it")
+    request = response.request
+    most = LARGEST_FILE if request.url.path.endswith("/content") else LARGEST_ANSWER
+    response.stream = _Bounded(response.stream, request.extensions["rnagpt_deadline"], most)

@@ -1,0 +1,85 @@
+"""The one retry layer, of data sources and language models alike.
+
+A call that may be repeated raises `Again`; `persistently` repeats it, with the wait that the
+server asks for, or an exponential one with jitter.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import tenacity
+
+from rnagpt_lib.core.errors import InputError
+
+ATTEMPTS = 6
+LONGEST_WAIT = 600.0  # seconds; a server that asks for more is one to come back to
+LATER = "run it again later, it goes on here"
+
+_T = TypeVar("_T")
+_backoff = tenacity.wait_random_exponential(multiplier=1, min=0.5, max=60)
+pause = tenacity.nap.sleep  # tests put a recorder here
+
+
+class Again(Exception):
+    """A fault that may pass: its reason in a few words, and the seconds the server asks for."""
+
+    def __init__(self, reason: str, after: float | None = None):
+        super().__init__(reason)
+        self.after = after
+
+
+def persistently(
+    call: Callable[[], _T],
+    what: str,
+    attempts: int = ATTEMPTS,
+    *,
+    longest: float = LONGEST_WAIT,
+    remedy: str = LATER,
+) -> _T:
+    """The result of ``call``, tried up to ``attempts`` times while it raises `Again`.
+
+    Raises InputError, from ``what`` to ``remedy``, when the last attempt failed too, or when the
+    server asks to wait longer than ``longest`` seconds.
+    """
+
+    def hopeless(state: tenacity.RetryCallState) -> bool:
+        return (state.outcome.exception().after or 0) > longest
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_any(tenacity.stop_after_attempt(attempts), hopeless),
+        wait=_wait,
+        retry=tenacity.retry_if_exception_type(Again),
+        sleep=lambda seconds: pause(seconds),
+        reraise=True,
+    )
+    try:
+        return retrying(call)
+    except Again as fault:
+        late = f"; it asks to come back in {fault.after:.0f} s" if fault.after else ""
+        raise InputError(f"{what}: {fault}{late}; {remedy}") from None
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    asked = state.outcome.exception().after
+    return _backoff(state) if asked is None else asked
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header ``retry-after`` (a number or a date, RFC 9110) asks for.
+
+    >>> retry_after({"retry-after": "7"}), retry_after({"retry-after": "soon"})
+    (7.0, None)
+    """
+    text = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,179 @@
+"""Sequences of the miniature world: type → family → lineage → member.
+
+A lineage (one cluster of sequences) redraws what its family does not conserve; its members
+differ by a few substitutions, with stems compensated. The local code is drawn for each member.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+from rnagpt_lib.core.sequences import reverse_complement
+from rnagpt_lib.miniature.rules import (
+    ARCHITECTURES,
+    LETTERS,
+    RULES,
+    WORLD,
+    Family,
+    code_length,
+    read_local,
+)
+
+BLOCK_RATE = 0.03  # substitutions per nt of a family's blocks, from lineage to lineage
+STEM_RATE = 0.05  # the same in a family's stems, pair by pair
+TYPE_RATE = 0.04  # the same in what the whole type conserves
+MEMBER_RATE = 0.025  # substitutions per nt or pair, from member to member
+WOBBLE_RATE = 0.06  # pairs that become G·U on the 3' arm
+UNPAIRED_STAR = 0.5  # positions across from a code that do not pair: they say nothing about it
+BROKEN_SHARE = 1 / 9  # guide RNAs that have lost their box
+
+
+@dataclass(frozen=True)
+class Element:
+    """One word of an architecture: kind ∈ ``! = f v ~ ( ) @ *``, its text (or stem), its length."""
+
+    kind: str
+    text: str
+    length: int
+
+
+@cache
+def elements(rna_type: str) -> tuple[Element, ...]:
+    """The parsed architecture of a type: ``"(a5"`` → ``Element("(", "a", 5)``."""
+    return tuple(_parse(word) for word in ARCHITECTURES[rna_type].split())
+
+
+def _parse(word: str) -> Element:
+    if word in "@*":
+        return Element(word, "", 0)
+    if word[0] in "()":
+        return Element(word[0], word[1], int(word[2:]))
+    if word[0] in "fv~":
+        return Element(word[0], "exact" * word.endswith("!"), int(word[1:].rstrip("!")))
+    return Element("!" if word[0] == "!" else "=", word.lstrip("!"), len(word.lstrip("!")))
+
+
+def random_sequence(length: int, rng: random.Random) -> str:
+    """``length`` nucleotides, all equally likely."""
+    return "".join(rng.choices(LETTERS, k=length))
+
+
+def mutate(sequence: str, rate: float, rng: random.Random) -> str:
+    """Each nucleotide replaced by another one with probability ``rate``."""
+    return "".join(
+        rng.choice(LETTERS.replace(letter, "")) if rng.random() < rate else letter
+        for letter in sequence
+    )
+
+
+@cache
+def _consensus(rna_type: str, number: int) -> tuple[str, ...]:
+    """What a family conserves, by element: blocks and the 5' arms of stems a to d."""
+    rng = random.Random(f"{WORLD}/blocks/{rna_type}/{number}")
+    return tuple(random_sequence(e.length, rng) for e in elements(rna_type))
+
+
+@cache
+def lineage(family: Family, key: str) -> tuple[str, ...]:
+    """The ancestor of a cluster, by element; 3' arms, codes and stars are left empty."""
+    rng = random.Random(f"{WORLD}/lineage/{family.name}/{key}")
+    consensus = _consensus(family.rna_type, family.number)
+    return tuple(
+        _ancestor(element, conserved, rng)
+        for element, conserved in zip(elements(family.rna_type), consensus, strict=True)
+    )
+
+
+def _ancestor(element: Element, conserved: str, rng: random.Random) -> str:
+    match element.kind:
+        case "!":
+            return element.text
+        case "=":
+            return mutate(element.text, TYPE_RATE, rng)
+        case "f":
+            return mutate(conserved, BLOCK_RATE, rng)
+        case "(" if element.text in "abcd":
+            return mutate(conserved, STEM_RATE, rng)
+        case "(":
+            return random_sequence(element.length, rng)
+        case "~":
+            return random_sequence(rng.randint(0, element.length), rng)
+        case "v":
+            jitter = 0 if element.text else rng.randint(-2, 2)
+            return random_sequence(max(1, element.length + jitter), rng)
+    return ""
+
+
+def member(family: Family, key: str, rng: random.Random) -> str:
+    """A sequence of a lineage with a code of its own that ``read_local`` reads."""
+    rule = RULES.get(family.rna_type)
+    if rule is None:
+        return _assemble(family, key, "", rng)
+    entity = rng.choice(sorted(set(rule.codes.values())))
+    code = rng.choice(sorted(c for c, e in rule.codes.items() if e == entity))
+    while True:
+        sequence = _assemble(family, key, code, rng)
+        if read_local(sequence, family.rna_type) == entity:
+            break
+    return break_box(sequence, family.rna_type, rng) if rng.random() < BROKEN_SHARE else sequence
+
+
+def break_box(sequence: str, rna_type: str, rng: random.Random) -> str:
+    """One substitution in the box at the 3' end; types without one come back as they are."""
+    box = RULES[rna_type].box.rstrip("$")
+    if not box:
+        return sequence
+    position = rng.randrange(len(sequence) - len(box), len(sequence) - box.count("."))
+    other = rng.choice(LETTERS.replace(sequence[position], ""))
+    return sequence[:position] + other + sequence[position + 1 :]
+
+
+def _assemble(family: Family, key: str, code: str, rng: random.Random) -> str:
+    parts, arms, rule = [], {}, RULES.get(family.rna_type)
+    for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
+        match element.kind:
+            case "@":
+                parts.append(rule.before + code + rule.after)
+            case "*":
+                star = mutate(reverse_complement(code), UNPAIRED_STAR, rng)
+                parts.append(
+                    reverse_complement(rule.after) + star + reverse_complement(rule.before)
+                )
+            case "!":
+                parts.append(ancestor)
+            case "(":
+                arms[element.text] = mutate(ancestor, MEMBER_RATE, rng)
+                parts.append(arms[element.text])
+            case ")":
+                parts.append(_three_prime_arm(arms[element.text], rng))
+            case _:
+                parts.append(mutate(ancestor, MEMBER_RATE, rng))
+    return "".join(parts)
+
+
+def _three_prime_arm(arm: str, rng: random.Random) -> str:
+    """The paired arm: Watson-Crick pairs, a few of them G·U."""
+    wobble = {"G": "U", "U": "G"}
+    partners = [
+        wobble[letter]
+        if letter in wobble and rng.random() < WOBBLE_RATE
+        else reverse_complement(letter)
+        for letter in arm
+    ]
+    return "".join(reversed(partners))
+
+
+def structure(family: Family, key: str) -> str:
+    """The planted stems of a lineage in dot-bracket notation, as long as its members are.
+
+    ``"(((..(((...)))..)))"``: matching brackets pair, some as G·U.
+    """
+    rule, drawn = RULES.get(family.rna_type), []
+    for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
+        if element.kind in "()":
+            drawn.append(element.kind * element.length)
+        elif element.kind in "@*":
+            drawn.append("." * (len(rule.before) + code_length(rule) + len(rule.after)))
+        else:
+            drawn.append("." * len(ancestor))
+    return "".join(drawn)

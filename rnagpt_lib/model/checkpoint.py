@@ -1,0 +1,275 @@
+"""Checkpoints: one folder with projection, adapter, template, hashes and optimiser state.
+
+    checkpoints/step-00000123/{projection.safetensors, adapter/, encoder_layers.safetensors,
+                               template.json, config.json, manifest.json, state/training.pt}
+    checkpoints/{best,last}.json
+
+A folder appears under its name only when all its files are on the disk, and counts only while
+every file has the hash that its manifest records, and the manifest its own; ``state/`` may be left
+out of a published one, which answers but cannot be trained on. Adapter and layers of the encoder
+are there where they train. Nothing is loaded that could run
+code.
+"""
+
+import io
+import json
+import os
+import pickle
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import digest, read_json, sha256, write_json, writing
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.model.fsdp import whole
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt, encoder_of
+from rnagpt_lib.model.template import Template
+
+PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
+WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
+ENCODER = "encoder_layers.safetensors"
+MANIFEST = "manifest.json"
+REMEDY = (
+    "make room, or make the folder writable, and start this stage again: it goes on from its "
+    "newest whole checkpoint"
+)
+
+
+def save(
+    model: RnaGpt,
+    folder: Path,
+    step: int,
+    state: dict,
+    *,
+    val_loss: float | None,
+    keep: int = 2,
+    writes: bool = True,
+) -> Path:
+    """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
+
+    ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
+    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train,
+    all of them call, as each may hold a part of the weights, and one of them ``writes``. Raises
+    InputError when the disk takes no more; the earlier checkpoints stay as they are.
+    """
+    final = folder / "checkpoints" / f"step-{step:08d}"
+    weights = _weights(model)
+    if not writes:
+        return final
+    draft = final.with_name(f".{final.name}")
+    with writing(final, REMEDY):
+        for left in final.parent.glob(".step-*"):  # by a process that was killed
+            shutil.rmtree(left)
+        try:
+            _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(draft, final)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        _sync(final.parent)
+        tidy(folder, keep)
+    return final
+
+
+def tidy(folder: Path, keep: int) -> None:
+    """``best.json`` and ``last.json`` out of the manifests at hand; then older checkpoints go."""
+    checkpoints = folder / "checkpoints"
+    made = {path: read_json(path / MANIFEST) for path in _all(checkpoints) if is_valid(path)}
+    last = list(made)[-1]
+    scored = [path for path in made if made[path]["val_loss"] is not None]
+    best = min(scored, key=lambda path: made[path]["val_loss"], default=last)
+    with writing(checkpoints, REMEDY):
+        for name, path in (("best", best), ("last", last)):
+            facts = {key: made[path][key] for key in ("step", "val_loss")}
+            write_json(checkpoints / f"{name}.json", {"folder": path.name} | facts)
+        for path in _all(checkpoints):  # damaged ones go, too
+            if path not in (best, *list(made)[-keep:]):
+                shutil.rmtree(path)
+
+
+def is_valid(checkpoint: Path) -> bool:
+    """Whether every file, but for the state, is there with the hash that the manifest records."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
+        recorded, own = manifest["files"], manifest.pop("hash", None)  # older ones have none
+    except (OSError, ValueError, KeyError):
+        return False
+    whole = own in (None, digest(manifest))
+    return whole and recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
+
+
+def identity(checkpoint: Path) -> str:
+    """A hash of what a checkpoint's answers depend on: weights, template, and the config, which
+    has the hashes of the frozen models; not of the state that training goes on from."""
+    return digest({name: found for name, found in _hashes(checkpoint).items() if name != STATE})
+
+
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint of a stage's folder to go on from; None when there is none."""
+    whole = filter(is_valid, reversed(_all(folder / "checkpoints")))
+    return next((checkpoint for checkpoint in whole if (checkpoint / STATE).is_file()), None)
+
+
+def find(folder: Path, which: str = "best") -> Path:
+    """The checkpoint that ``best.json`` or ``last.json`` of a stage's folder names.
+
+    Raises InputError when the stage has none, or when its files are damaged.
+    """
+    named = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
+    if named is None:
+        raise InputError(f"{paths.shown(folder)}: no {which} checkpoint there; train this stage")
+    checkpoint = folder / "checkpoints" / named
+    if not is_valid(checkpoint):
+        raise InputError(
+            f"{paths.shown(checkpoint)}: files are missing or damaged; train the stage again"
+        )
+    return checkpoint
+
+
+def load(folder: Path, which: str = "best") -> RnaGpt:
+    """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
+    ``RnaGpt.build`` do."""
+    return assemble(find(Path(folder), which))
+
+
+def assemble(
+    checkpoint: Path,
+    *,
+    llm: str | None = None,
+    encoder: str | None = None,
+    prompts_only: bool = False,
+) -> RnaGpt:
+    """The model of a checkpoint's files, ready to answer.
+
+    ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
+    recorded ones all the same. ``prompts_only``, and InputError: as of ``RnaGpt.build``.
+    """
+    template = Template(**read_json(checkpoint / "template.json"))
+    config = Config(**read_json(checkpoint / "config.json"))
+    config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
+    model = RnaGpt.build(config, template=template, prompts_only=prompts_only)
+    _read_weights(model, checkpoint)
+    return model
+
+
+def load_encoder(model: RnaGpt) -> Encoder:
+    """The encoder that a model was trained on, or its own, of which layers have trained.
+
+    Raises InputError when its folder holds another."""
+    return model.encoder or encoder_of(model.config, str(model.device))
+
+
+def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
+    """Start a model from the projection of another stage (stage 2 from stage 1's).
+
+    Raises InputError when that stage used another encoder, LLM or template.
+    """
+    checkpoint = find(Path(folder), which)
+    _refuse_another(model, checkpoint, ("encoder_hash", "llm_hash"))
+    model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
+
+
+def restore(model: RnaGpt, checkpoint: Path) -> dict:
+    """Load a checkpoint's weights into ``model`` and return its state.
+
+    Raises InputError when it belongs to another encoder, LLM, template or kind of training, or
+    when its state could run code.
+    """
+    _refuse_another(model, checkpoint, tuple(asdict(model.config)))
+    try:
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{paths.shown(checkpoint / STATE)} holds more than tensors and plain values (it may "
+            "run code); it was not opened; remove this checkpoint to go on from the one before"
+        ) from None
+    _read_weights(model, checkpoint)
+    return state
+
+
+def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
+    saved = asdict(Config(**read_json(checkpoint / "config.json")))  # older files say less
+    saved["template"] = asdict(Template(**read_json(checkpoint / "template.json")))
+    own = asdict(model.config) | {"template": asdict(model.template)}
+    for name in (*names, "template"):
+        if saved[name] != own[name]:
+            raise InputError(
+                f"{paths.shown(checkpoint)}: made with another {name.removesuffix('_hash')} "
+                f"({saved[name]}, here {own[name]}); use that one, or train in a new run"
+            )
+
+
+def _weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
+    """What is saved of each part that trains, whole and on the CPU."""
+    parts = {PROJECTION: model.projection.state_dict()}
+    if isinstance(model.llm, PeftModel):
+        parts[WEIGHTS] = get_peft_model_state_dict(model.llm)
+    if model.encoder:
+        parts[ENCODER] = model.encoder_layers.state_dict()
+    return {
+        file: {name: whole(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
+        for file, part in parts.items()
+    }
+
+
+def _write(
+    model: RnaGpt, weights: dict[str, dict[str, Tensor]], draft: Path, facts: dict, state: dict
+) -> None:
+    """All files of a checkpoint, forced onto the disk; the manifest comes last."""
+    (draft / "state").mkdir(parents=True)
+    _write_weights(model, weights, draft)
+    write_json(draft / "template.json", asdict(model.template))
+    write_json(draft / "config.json", asdict(model.config))
+    buffer = io.BytesIO()  # torch's own writer does not say why a disk refuses
+    torch.save(state, buffer)
+    (draft / STATE).write_bytes(buffer.getbuffer())
+    manifest = facts | {"files": _hashes(draft)}
+    write_json(draft / MANIFEST, manifest | {"hash": digest(manifest)})
+    for path in (*draft.rglob("*"), draft):
+        _sync(path)
+
+
+def _write_weights(model: RnaGpt, weights: dict[str, dict[str, Tensor]], folder: Path) -> None:
+    for file, tensors in weights.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_bytes(to_bytes(tensors))
+    if WEIGHTS in weights:
+        config = model.llm.peft_config["default"]
+        targets = sorted(config.target_modules)  # a set has another order in every process
+        config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
+        config.save_pretrained(folder / ADAPTER)
+
+
+def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
+    model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
+    if isinstance(model.llm, PeftModel):
+        weights = load_file(checkpoint / WEIGHTS)
+        set_peft_model_state_dict(model.llm, weights)
+    if model.encoder:
+        model.encoder_layers.load_state_dict(load_file(checkpoint / ENCODER))
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    files = {p.relative_to(checkpoint).as_posix(): p for p in checkpoint.rglob("*") if p.is_file()}
+    return {name: sha256(path) for name, path in sorted(files.items()) if name != MANIFEST}
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

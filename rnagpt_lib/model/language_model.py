@@ -1,0 +1,199 @@
+"""The frozen LLM that a model stands on: where its files are, their hash, loading, its stops.
+
+A folder in Hugging Face's layout, or a model of its hub as ``hf:OWNER/NAME`` with ``@REVISION``
+behind it where wanted. Only that prefix ever leads to the network; a folder is read where it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from huggingface_hub import errors as hub
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import digest, sha256
+from rnagpt_lib.model.attention import BLOCKWISE, FLEX
+
+logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
+
+HUB = "hf:"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ATTENTION = {"sdpa": BLOCKWISE, "flex": FLEX}  # transformers' names
+SCALED = (
+    "logits_scaling",
+    "logit_scale",
+    "final_logit_softcapping",
+    "attn_logit_softcapping",
+    "lm_head_multiplier",
+)
+HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
+FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
+
+
+def folder_of(llm: str | Path) -> Path:
+    """The folder of an LLM; one of the hub is fetched once and then read from its cache.
+
+    Raises InputError when there is none, or when the hub cannot be reached or refuses.
+    """
+    name = str(llm)
+    if name.startswith(HUB):
+        return fetched(name.removeprefix(HUB), FETCHED)
+    folder = paths.from_root(llm)
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{paths.shown(folder)}: no LLM there (config.json is missing); put one there, see "
+            f"models/README.md, or name one of the hub as {HUB}OWNER/NAME"
+        )
+    return folder
+
+
+def hash_of(llm: str | Path) -> str:
+    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
+    folder = folder_of(llm)
+    found = {path for pattern in HASHED for path in folder.glob(pattern)}
+    return digest({path.name: sha256(path) for path in found})
+
+
+def load(
+    llm: str | Path,
+    precision: str,
+    *,
+    four_bits: bool = False,
+    attention: str = "sdpa",
+    prompts_only: bool = False,
+) -> nn.Module:
+    """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
+
+    ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see ``attention``), or FlexAttention
+    (``flex``), whose way back needs CUDA. ``prompts_only``: without its layers, which are all but
+    2 GB of 8 billion parameters' 16; its input embeddings, of which prompts are made, are there.
+    Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be,
+    where no safetensors are there, and for an LLM that scales or caps its logits.
+    """
+    if attention == "flex" and not torch.cuda.is_available():
+        raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa here")
+    options = {"dtype": DTYPES[precision]}
+    if four_bits:
+        options |= _four_bits(precision)
+    if prompts_only:
+        options["num_hidden_layers"] = 0
+    folder = folder_of(llm)
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
+    _refuse_scaled(folder)
+    with _report(wanted=not prompts_only):
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation=ATTENTION[attention],
+            **options,
+        )
+
+
+def reach(config: PretrainedConfig) -> int:
+    """Tokens that every layer sees at once: the LLM's positions, or the window of its attention
+    where that is shorter. Within it packed rows are computed as the LLM itself does."""
+    kinds = getattr(config, "layer_types", None) or []
+    slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
+    window = getattr(config, "sliding_window", None) if slides else None
+    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+
+
+def _refuse_scaled(folder: Path) -> None:
+    """An LLM that does more to its logits than its output embedding would be trained as another
+    one than answers (``packing`` makes logits where there is loss alone)."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    for name in SCALED:
+        if getattr(config, name, None) not in (None, 1):
+            raise InputError(
+                f"{paths.shown(folder)}: its logits are scaled or capped ({name} is "
+                f"{getattr(config, name)}), which training here leaves out; choose another LLM"
+            )
+
+
+@contextmanager
+def _report(wanted: bool) -> Iterator[None]:
+    """What transformers says of weights that it did not need inside the block, where wanted."""
+    before = logging.get_verbosity()
+    if not wanted:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def tokenizer_of(llm: str | Path) -> PreTrainedTokenizerBase:
+    """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
+    folder = folder_of(llm)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{paths.shown(folder)}: its tokenizer has no end-of-sequence token, so no answer "
+            "could be taught to end; set eos_token in tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def ends_of(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids with which an answer may end: the tokenizer's EOS, which training teaches, and those
+    that the LLM was made with (Llama 3 Instruct: ``<|eot_id|>`` and ``<|end_of_text|>``)."""
+    own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
+    listed = [ids if isinstance(ids, list) else [ids] for ids in own]
+    return frozenset(i for ids in listed for i in ids if i is not None)
+
+
+def fetched(name: str, patterns: Sequence[str]) -> Path:
+    """The files of the hub's ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, in its cache.
+
+    Raises InputError when the hub cannot be reached or refuses.
+    """
+    repository, _, revision = name.partition("@")
+    try:
+        found = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(patterns)
+        )
+    except hub.GatedRepoError:
+        reason = (
+            "its licence must be accepted on its page first, and HF_TOKEN in the environment must "
+            "be a token of that account"
+        )
+    except hub.RevisionNotFoundError:
+        reason = f"the hub has no revision {revision} of it"
+    except hub.RepositoryNotFoundError:
+        reason = "the hub knows no such model, or HF_TOKEN may not read it"
+    except hub.HFValidationError:
+        reason = "it should be hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HfHubHTTPError, OSError):
+        reason = "it is not in the cache, and the hub cannot be reached; download it to a folder"
+    else:
+        return Path(found)
+    raise InputError(f"{HUB}{name}: {reason}") from None
+
+
+def _four_bits(precision: str) -> dict:
+    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[precision],
+    )
+    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}

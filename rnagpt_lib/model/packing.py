@@ -1,0 +1,198 @@
+"""Shared-prefix packing: all pairs of an RNA behind one copy of its soft tokens.
+
+A row holds trees one after the other, a tree is a prefix and its branches:
+
+    [ ###Human: <RNA> soft … | </RNA> question 1 ###Assistant: answer 1 | </RNA> question 2 … ]
+
+A token attends to its tree's prefix and to its own branch, causally; the positions of every
+branch start where the prefix ended. By induction over the layers each logit is the one that the
+pair alone would give, and a pair weighs the same whatever the length of its answer, so loss and
+gradient are those of the naive loop over pairs, for a fraction of the tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnagpt_lib.model import attention
+from rnagpt_lib.model.attention import prefix_mask
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What follows the RNA: ids of the prompt (may be empty) and of the answer with its EOS;
+    ``kind`` is that of the pair."""
+
+    prompt: list[int]
+    answer: list[int]
+    kind: str = ""
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One RNA: text ids before it, its embeddings (L, D), and the branches behind it."""
+
+    rna_id: str
+    before: list[int]
+    embeddings: Tensor
+    branches: list[Branch]
+
+    def __len__(self) -> int:
+        return len(self.before) + len(self.embeddings) + sum(map(len, self.branches))
+
+    @property
+    def depth(self) -> int:
+        """Positions that the longest branch reaches."""
+        return len(self.before) + len(self.embeddings) + max(map(len, self.branches))
+
+    def only(self, chosen: Sequence[int]) -> "Tree":
+        """The same RNA with some of its branches."""
+        return replace(self, branches=[self.branches[i] for i in chosen])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of T tokens, A of which predict a token that carries loss.
+
+    ids (B, T) long, 0 at soft tokens and pads · soft (B, T) bool · embeddings (S, D), the soft
+    tokens' in row order · positions (B, T) long · places (B, T, 2) int, each token's tree and
+    branch (`attention.may_attend`) · predictors (A,) long into the flattened rows · targets (A,)
+    long · weights (A,) fp64.
+    """
+
+    ids: Tensor
+    soft: Tensor
+    embeddings: Tensor
+    positions: Tensor
+    places: Tensor
+    predictors: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Who may attend to whom, (B, 1, T, T) bool."""
+        return prefix_mask(self.places)
+
+    def to(self, device: torch.device) -> "Batch":
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: t.to(device, non_blocking=True) for name, t in tensors.items()})
+
+
+def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
+    """Trees into rows of at most ``row_tokens``, longest first into the first row with room.
+
+    A tree longer than the budget has a row of its own.
+    """
+    rows: list[list[Tree]] = []
+    room: list[int] = []
+    for tree in sorted(trees, key=len, reverse=True):
+        fits = next((i for i, left in enumerate(room) if len(tree) <= left), None)
+        if fits is None:
+            fits = len(rows)
+            rows.append([])
+            room.append(row_tokens)
+        rows[fits].append(tree)
+        room[fits] -= len(tree)
+    return rows
+
+
+def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
+    """The rows of each forward pass, as wide as the longest tree and as many as ``tokens`` allow.
+
+    A pass holds one row at least, however wide.
+    """
+    width = max(map(len, trees), default=1)
+    rows = fill(trees, width)
+    together = max(1, tokens // width)
+    for start in range(0, len(rows), together):
+        yield rows[start : start + together]
+
+
+def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
+    """Rows, padded to the longest one, as tensors.
+
+    ``pairs`` is the number of pairs in the whole optimiser step: every token of answer i weighs
+    1/(pairs · |answer i|), so that the sum over the step's batches is the mean over its pairs.
+    """
+    length = max(sum(map(len, row)) for row in rows)
+    ids, soft, positions, places = [], [], [], []
+    predictors, targets, weights = [], [], []
+    for number, row in enumerate(rows):
+        tokens = _Row(offset=number * length)
+        for tree in row:
+            tokens.add(tree, pairs)
+        pads = length - len(tokens.ids)
+        ids.append(tokens.ids + [0] * pads)
+        soft.append(tokens.soft + [False] * pads)
+        positions.append(tokens.positions + [0] * pads)
+        places.append(tokens.places + [(-1, -1)] * pads)
+        predictors += tokens.predictors
+        targets += tokens.targets
+        weights += tokens.weights
+    return Batch(
+        ids=torch.tensor(ids),
+        soft=torch.tensor(soft),
+        embeddings=torch.cat([tree.embeddings for row in rows for tree in row]),
+        positions=torch.tensor(positions),
+        places=torch.tensor(places, dtype=torch.int32),
+        predictors=torch.tensor(predictors),
+        targets=torch.tensor(targets),
+        weights=torch.tensor(weights, dtype=torch.float64),
+    )
+
+
+def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+    """The weighted loss of a causal LM on a batch whose input embeddings are ``inputs`` (B, T, H).
+
+    Logits are made where a token with loss is predicted, and nowhere else. Attention is computed
+    as the LLM was loaded to (``attention``).
+    """
+    hidden = causal.base_model(
+        inputs_embeds=inputs,
+        position_ids=batch.positions,
+        use_cache=False,
+        **attention.packed(causal, batch.places, inputs.dtype),
+    ).last_hidden_state  # (B, T, H)
+    chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
+    logits = causal.get_output_embeddings()(chosen)  # (A, V)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    losses = functional.cross_entropy(logits, batch.targets, reduction="none")
+    return (losses * batch.weights.to(losses.dtype)).sum()
+
+
+class _Row:
+    """The lists of one row under construction; ``offset`` is its place in the flattened batch."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.trees = offset, 0
+        self.ids, self.soft, self.positions, self.places = [], [], [], []
+        self.predictors, self.targets, self.weights = [], [], []
+
+    def add(self, tree: Tree, pairs: int) -> None:
+        nucleotides = len(tree.embeddings)
+        prefix = len(tree.before) + nucleotides
+        self.soft += [False] * len(tree.before) + [True] * nucleotides
+        self._extend(tree.before + [0] * nucleotides, start=0, branch=0)
+        last = self.offset + len(self.ids) - 1
+        for number, branch in enumerate(tree.branches, start=1):
+            first = self.offset + len(self.ids) + len(branch.prompt)
+            answer = len(branch.answer)
+            self.predictors += [first - 1 if branch.prompt else last]
+            self.predictors += range(first, first + answer - 1)
+            self.targets += branch.answer
+            self.weights += [1 / (pairs * answer)] * answer
+            self.soft += [False] * len(branch)
+            self._extend(branch.prompt + branch.answer, start=prefix, branch=number)
+        self.trees += 1
+
+    def _extend(self, ids: list[int], start: int, branch: int) -> None:
+        self.ids += ids
+        self.positions += range(start, start + len(ids))
+        self.places += [(self.trees, branch)] * len(ids)

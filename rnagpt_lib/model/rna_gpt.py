@@ -1,0 +1,252 @@
+"""RNA-GPT: a frozen LLM that reads nucleotides as soft tokens (paper, sections 3.4 and 3.5).
+
+    embeddings (L, D) ─ projection ─> soft tokens (L, H) ─┐
+    BOS ###Human: <RNA>            <RNAHere>              </RNA> {question} ###Assistant: …
+
+``template.Template`` owns every byte of the prompts.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import pandas as pd
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.params import Reads, Train
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.model.packing import Batch, weighted_loss
+from rnagpt_lib.model.template import Template
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a model is made of; ``config.json`` of a checkpoint. Folders are relative to the root.
+
+    ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
+    besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only); ``encoder_layers``, how
+    many of the encoder's last layers besides. ``reads``: what stands where the RNA is; letters or
+    nothing for those that were trained so to be compared with (`variants`).
+    """
+
+    encoder: str
+    encoder_hash: str
+    encoder_dim: int
+    llm: str
+    llm_hash: str
+    train: str = "projection"
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    precision: str = "fp32"
+    encoder_layers: int = 0
+    reads: Reads = "vectors"
+
+    @classmethod
+    def of(cls, params: Train, encoder: Encoder) -> "Config":
+        """The model that a stage's parameters ask for, over this encoder and LLM."""
+        chosen = params.model_dump(include={field.name for field in fields(cls)})
+        hashes = {"encoder_hash": encoder.hash, "llm_hash": base_llm.hash_of(params.llm)}
+        return cls(**chosen, **hashes, encoder_dim=encoder.dim)
+
+
+class Projection(nn.Linear):
+    """Nucleotide vectors (…, D) → soft tokens (…, H): one linear map.
+
+    An encoder's vectors share a large common part and a few loud directions (above all, which
+    nucleotide it is), while what tells RNAs apart is small. ``whiten`` centres and decorrelates
+    the input, so that the optimiser finds all directions equally loud; as a whole the map stays
+    linear. Without it the layer is plain, as the paper's.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__(dim, hidden)
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("whitener", torch.eye(dim))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward((vectors - self.centre) @ self.whitener)
+
+    @torch.no_grad()
+    def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.01) -> Tensor:
+        """Set centre and whitener from (L, D) tensors; returns the variances (D,), loudest first.
+
+        ``floor``, in mean variances, keeps directions that hold next to nothing quiet.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for vectors in embeddings:
+            vectors = vectors.double()
+            count, total = count + len(vectors), total + vectors.sum(0)
+            squares = squares + vectors.T @ vectors
+        centre = total / count
+        variances, directions = torch.linalg.eigh(squares / count - torch.outer(centre, centre))
+        scale = (variances.clamp(min=0) + floor * variances.mean()).rsqrt()
+        self.centre.copy_(centre)
+        self.whitener.copy_(directions @ torch.diag(scale) @ directions.T)
+        return variances.flip(0)
+
+
+class RnaGpt(nn.Module):
+    """Projection and LLM, with the template and the tokenizer that belong to them.
+
+    Only ``projection`` and the adapters train, and with ``config.encoder_layers`` the last layers
+    of an encoder of its own, ``encoder``. Embeddings come from the encoder, (L, D) for an RNA of L
+    nucleotides; D = ``config.encoder_dim``, H = the LLM's hidden width.
+    """
+
+    def __init__(
+        self,
+        llm: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        config: Config,
+        template: Template | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.llm = llm.requires_grad_(False)
+        self.tokenizer, self.config = tokenizer, config
+        self.ends = base_llm.ends_of(llm, tokenizer)
+        self.template = template or Template()
+        self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
+        self.encoder = encoder
+        if encoder is not None:
+            self.encoder_layers = encoder.unfreeze(config.encoder_layers)
+        if config.train != "projection":
+            with warnings.catch_warnings():  # peft 0.21 asks for a name that transformers 5 renamed
+                warnings.simplefilter("ignore", FutureWarning)
+                self.llm = get_peft_model(llm, _lora(config))
+
+    @classmethod
+    def build(
+        cls,
+        config: Config,
+        *,
+        seed: int = 0,
+        template: Template | None = None,
+        device: str | None = None,
+        attention: str = "sdpa",
+        prompts_only: bool = False,
+    ) -> "RnaGpt":
+        """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
+
+        ``device``: where to; by default the GPU where there is one. ``attention`` and
+        ``prompts_only`` (it writes prompts then, and cannot answer them): as in ``base_llm.load``.
+
+        Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
+        4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
+        encoder train.
+        """
+        if base_llm.hash_of(config.llm) != config.llm_hash:
+            raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        encoder = encoder_of(config, device) if config.encoder_layers else None
+        four_bits = config.train == "qlora"
+        options = {"attention": attention, "prompts_only": prompts_only}
+        llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, **options)
+        tokenizer = base_llm.tokenizer_of(config.llm)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = cls(llm, tokenizer, config, template, encoder)
+        return model.to(device).eval()
+
+    @property
+    def causal(self) -> nn.Module:
+        """The causal LM itself, its adapters (where it has any) inside."""
+        return self.llm.get_base_model() if isinstance(self.llm, PeftModel) else self.llm
+
+    @property
+    def device(self) -> torch.device:
+        return self.projection.weight.device
+
+    def soft(self, embeddings: Tensor) -> Tensor:
+        """Encoder embeddings (L, D) → soft tokens (L, H) in the LLM's precision."""
+        weight = self.projection.weight
+        tokens = self.projection(embeddings.to(weight.device, weight.dtype))
+        return tokens.to(self.causal.get_input_embeddings().weight.dtype)
+
+    def embed(self, token_ids: list[int] | Tensor) -> Tensor:
+        """Token ids (…) → the LLM's input embeddings (…, H)."""
+        return self.causal.get_input_embeddings()(
+            torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
+        )
+
+    def splice(self, before: list[int], embeddings: Tensor, after: list[int]) -> Tensor:
+        """Text, RNA, text → (T, H): the soft tokens stand where the placeholder stood."""
+        return torch.cat([self.embed(before), self.soft(embeddings), self.embed(after)])
+
+    def prompt(self, embeddings: Tensor, question: str) -> Tensor:
+        """The inference prompt of one question about one RNA, (T, H)."""
+        before = self.template.prefix_ids(self.tokenizer)
+        return self.splice(before, embeddings, self.template.question_ids(self.tokenizer, question))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The weighted loss of a packed batch (``packing.weighted_loss``)."""
+        inputs = self.embed(batch.ids)
+        inputs = inputs.masked_scatter(batch.soft[..., None], self.soft(batch.embeddings))
+        with self.amp():
+            return weighted_loss(self.causal, inputs, batch)
+
+    @contextmanager
+    def amp(self) -> Iterator[None]:
+        """Automatic mixed precision: the LLM computes in its own half precision, while what
+        trains stays in fp32 and the projection is outside. Nothing changes for an LLM in fp32."""
+        dtype = base_llm.DTYPES[self.config.precision]
+        if dtype == torch.float32:
+            yield
+            return
+        # peft would hand every adapter a copy of its input in fp32, half of all activations
+        with torch.autocast(self.device.type, dtype), disable_input_dtype_casting(self.llm):
+            yield
+
+
+def encoder_of(config: Config, device: str) -> Encoder:
+    """The encoder that a model is made over. Raises InputError when its folder holds another."""
+    encoder = Encoder.load(config.encoder, device=device)
+    if encoder.hash != config.encoder_hash:
+        raise InputError(
+            f"{config.encoder}: the model was trained on another encoder "
+            f"({config.encoder_hash[:12]}…, here {encoder.hash[:12]}…); restore that one"
+        )
+    return encoder
+
+
+def trainable(model: RnaGpt) -> pd.DataFrame:
+    """What trains: one row for each part, with its parameters, how many train, and its dtypes."""
+    rows = []
+    for name, parameter in model.named_parameters():
+        part = "projection" if name.startswith("projection") else "LLM"
+        part = "LoRA adapters" if "lora_" in name else part
+        part = "encoder's last layers" if name.startswith("encoder_layers") else part
+        trains = parameter.numel() if parameter.requires_grad else 0
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        rows.append((part, parameter.numel(), trains, dtype))
+    table = pd.DataFrame(rows, columns=["part", "parameters", "trained", "dtype"])
+    numbers = table.groupby("part", sort=False)[["parameters", "trained"]].sum()
+    return numbers.assign(dtype=table.groupby("part")["dtype"].agg(lambda d: ", ".join(set(d))))
+
+
+def frozen_hash(model: RnaGpt) -> str:
+    """sha256 over the frozen parameters, to show that training left them alone."""
+    total = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            raw = parameter.detach().contiguous().view(-1).cpu().view(torch.uint8)
+            total.update(name.encode() + raw.numpy().tobytes())
+    return total.hexdigest()
+
+
+def _lora(config: Config) -> LoraConfig:
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )

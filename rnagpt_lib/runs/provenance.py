@@ -1,0 +1,103 @@
+"""How a run's data set or model was made, read back from the files of its stages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.paths import shown
+from rnagpt_lib.runs.stages import MANIFEST, METRICS, STAGES, stage_folder
+
+FIRST, TOPICS, SUMMARIES, LAST = STAGES[:4]
+SOURCES = "sources.json"
+ENTRIES = "RNAcentral entries"  # the source of which LIMIT draws some
+
+
+class Source(BaseModel):
+    """One data source of stage 00; texts are as the source's server gave them."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str
+    url: str = ""
+    release: str | None = None
+    date: str = ""
+    query: str | None = None
+    records: int | None = None
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Manifests, parameters and metrics by stage, and the sources that stage 00 named."""
+
+    run: str
+    manifests: dict[str, dict]
+    params: dict[str, dict]
+    metrics: dict[str, dict]
+    sources: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, run_id: str, path: Sequence[str] = STAGES[:4]) -> "Provenance":
+        """Read it, of the stages in ``path``, 00 to 03 and any after them. Raises InputError for a
+        damaged file, and for sources that are none."""
+        folders = {stage: stage_folder(run_id, stage) for stage in path}
+        read = {
+            name: {stage: read_json(folder / name) for stage, folder in folders.items()}
+            for name in (MANIFEST, METRICS)
+        }
+        params = {stage: about["key"]["params"] for stage, about in read[MANIFEST].items()}
+        return cls(run_id, read[MANIFEST], params, read[METRICS], _sources(run_id))
+
+    @property
+    def generated(self) -> bool:
+        """Whether RNAs and articles are those of the miniature world."""
+        return self.params[FIRST]["input"] == "world"
+
+    @property
+    def quotes_abstracts(self) -> bool:
+        """Whether annotations copy sentences of articles that somebody may own."""
+        return not self.generated and self.params[SUMMARIES]["provider"] == "offline"
+
+    @property
+    def split(self) -> str:
+        """SPLIT of notebook 03."""
+        return self.params[LAST]["split"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the split."""
+        return self.manifests[LAST]["key"]["seed"]
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Stage → hash of its parameters and outputs."""
+        return {stage: about["hash"] for stage, about in self.manifests.items()}
+
+
+def origin(run_id: str) -> str:
+    """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
+    kind = read_json(stage_folder(run_id, FIRST) / MANIFEST)["key"]["params"]["input"]
+    hosts = sorted({urlsplit(source.url).netloc for source in _sources(run_id)} - {""})
+    return {
+        "world": "the generated miniature world",
+        "files": "the user's files",
+        "rnacentral": f"RNAcentral and its literature, from {', '.join(hosts)}",
+    }[kind]
+
+
+def _sources(run_id: str) -> tuple[Source, ...]:
+    path = stage_folder(run_id, FIRST) / SOURCES
+    try:
+        return tuple(TypeAdapter(list[Source]).validate_python(read_json(path).get("sources", [])))
+    except (ValidationError, AttributeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": ""}
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(
+            f"{shown(path)}: {where} is not as expected: {first['msg'] or 'no JSON object'}; "
+            f"run {FIRST} again"
+        ) from None

@@ -1,0 +1,116 @@
+"""The stages, what each reads, and what makes one stale.
+
+A stage's outputs are all files of its folder but for the executed notebook, the manifest,
+``params.json`` (its hash counts the parameters themselves), names with a leading dot,
+training ``state/``, and what is redrawn from the rest (``figures/``, ``report.html``, ``tables/``):
+those may come and go.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, sha256, visible
+from rnagpt_lib.core.params import STAGE_MODELS
+
+STAGES: tuple[str, ...] = tuple(STAGE_MODELS)
+PARENTS: dict[str, tuple[str, ...]] = {
+    "00_filter_rnacentral": (),
+    "01_explore_topics": STAGES[:1],
+    "02_summarize": STAGES[:2],
+    "03_decompose_qa": (STAGES[0], STAGES[2]),
+    "04_train_stage1": STAGES[2:4],
+    "05_train_stage2": STAGES[3:5],
+    "06_ablations": (STAGES[0], *STAGES[2:6]),
+    "07_case_studies": STAGES[2:6],
+}
+NOTEBOOK, MANIFEST, PARAMS, METRICS = (
+    "notebook.ipynb",
+    "manifest.json",
+    "params.json",
+    "metrics.json",
+)
+REPORT, TABLES = "report.html", "tables"
+NO_RESULTS = {"state", "figures", REPORT, TABLES, "rnagpt"}
+
+
+def check_run(run: str) -> None:
+    """Raises InputError, with the runs that there are, where there is none of this name."""
+    if not (paths.runs() / run).is_dir():
+        known = sorted(path.name for path in paths.runs().glob("[A-Za-z]*/"))
+        raise InputError(f"there is no run {run}; runs are {', '.join(known) or 'none yet'}")
+
+
+def stage_folder(run_id: str, stage: str) -> Path:
+    """``runs/<run>/<stage>``. Raises InputError for a bad run id or an unknown stage."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", run_id):
+        raise InputError(
+            f"run id {run_id!r} is not allowed: it starts with a letter and goes on with "
+            "letters, digits, _ or -"
+        )
+    if stage not in STAGES:
+        raise InputError(f"stage {stage!r} is unknown; stages are {', '.join(STAGES)}")
+    return paths.runs() / run_id / stage
+
+
+def profile_of(run: str) -> str | None:
+    """The profile that a run's first stages were made with; None for a run that is not there."""
+    made = (read_json(stage_folder(run, stage) / PARAMS).get("profile") for stage in STAGES)
+    return next(filter(None, made), None)
+
+
+def is_fresh(run_id: str, stage: str) -> str | None:
+    """None when the stage is finished and all it was made from is unchanged, else why not."""
+    folder = stage_folder(run_id, stage)
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("status") != "finished":
+        return "it was started but not finished" if manifest else "it has not been run yet"
+    for parent, recorded in manifest["parents"].items():
+        reason = is_fresh(run_id, parent)
+        if reason:
+            return f"{parent} comes before it: {reason}"
+        if stage_hash(run_id, parent) != recorded:
+            return f"{parent} has been run again since"
+    for name, recorded in manifest["inputs"].items():
+        path = paths.from_root(name)
+        if not path.exists() or sha256(path) != recorded:
+            return f"its input {name} has changed or is missing"
+    found, recorded = outputs(folder), manifest["outputs"]
+    changed = sorted(n for n in found.keys() | recorded if found.get(n) != recorded.get(n))
+    return f"its file {changed[0]} has been changed, added or deleted since" if changed else None
+
+
+def command(run_id: str, stage: str, profile: str = "mini") -> str:
+    """The command that runs the stage as it was run before, or else like the first one.
+
+    ``profile``: that of a run whose first stage is not there.
+    """
+    own, first = (read_json(stage_folder(run_id, name) / PARAMS) for name in (stage, STAGES[0]))
+    named = own.get("profile") or first.get("profile") or profile
+    words = ["rnagpt", "run", stage, "--profile", named, "--run", run_id]
+    seed = own.get("seed", first.get("seed", 0))
+    given = ({"seed": seed} if seed else {}) | own.get("overrides", {})
+    for name, value in given.items():
+        words += ["-p", name.upper(), value if isinstance(value, str) else json.dumps(value)]
+    return shlex.join(words)
+
+
+def stage_hash(run_id: str, stage: str) -> str:
+    """The hash of a finished stage, over its parameters and outputs; InputError if it is not."""
+    manifest = read_json(stage_folder(run_id, stage) / MANIFEST)
+    if "hash" not in manifest:
+        raise InputError(f"{stage} of run {run_id} is not finished; run notebooks/{stage}.ipynb")
+    return manifest["hash"]
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Hash of each output in a stage's folder, by relative name."""
+    files = visible(folder).items()
+    return {
+        name: sha256(file)
+        for name, file in files
+        if name not in (NOTEBOOK, MANIFEST, PARAMS) and NO_RESULTS.isdisjoint(Path(name).parts)
+    }

@@ -1,0 +1,144 @@
+"""Where an export goes: a folder that appears whole or not at all, with the sums of its files.
+
+Besides what is exported it holds ``README.md`` (the card), ``rnagpt_export.json`` (what made it)
+and ``SHA256SUMS``. Nothing but an earlier export of the same kind is ever replaced.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import sha256, visible, write_json
+from rnagpt_lib.runs import locks, stages
+
+MARKER, SUMS, CARD = "rnagpt_export.json", "SHA256SUMS", "README.md"
+
+
+def finished(run_id: str, path: Sequence[str]) -> str:
+    """Hash of the last stage of ``path``, all of which must be finished and up to date.
+
+    Raises InputError with the commands that finish an unfinished run.
+    """
+    stages.check_run(run_id)
+    reasons = {stage: stages.is_fresh(run_id, stage) for stage in path}
+    missing = [stage for stage in path if reasons[stage]]
+    if missing:
+        fallback = run_id if run_id in profiles.names() else "mini"
+        commands = " && ".join(stages.command(run_id, stage, fallback) for stage in missing)
+        raise InputError(
+            f"run {run_id} cannot be exported, for {missing[0]}: {reasons[missing[0]]}; "
+            f"finish it first: {commands}"
+        )
+    return stages.stage_hash(run_id, path[-1])
+
+
+def check(out: Path, made_by: str, force: bool) -> None:
+    """InputError unless ``out`` is free, or holds an earlier export by ``made_by`` and nothing
+    else, which ``force`` gives up."""
+    if out.is_relative_to(paths.runs().resolve()):
+        raise InputError(
+            f"{out} lies among the runs, whose folders hold results alone; choose a folder outside "
+            f"of {paths.shown(paths.runs())}"
+        )
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    earlier = about(out)
+    if earlier.get("made_by") != made_by:
+        raise InputError(
+            f"{out} exists and is no earlier export; choose another folder, or remove it yourself"
+        )
+    if foreign := _foreign(out):
+        raise InputError(
+            f"{out} holds files that the export did not write, such as {foreign[0]}; move them, "
+            "or choose another folder"
+        )
+    if not force:
+        raise InputError(
+            f"{out} holds an export of run {earlier.get('run')}; give --force to replace it"
+        )
+
+
+@contextmanager
+def in_place_of(out: Path, made_by: str, force: bool) -> Iterator[Path]:
+    """A hidden folder beside ``out``, to be filled; it becomes ``out`` when the block succeeds.
+
+    One process at a time. What a killed export left is cleared, and an ``out`` that was set aside
+    by one comes back. Raises InputError as `check` does, and where nothing can be written.
+    """
+    partial, aside = (out.with_name(f".{out.name}.{end}") for end in ("partial", "replaced"))
+    lock = partial / ".lock"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        locks.acquire(lock, f"the export to {out}")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from None
+    try:
+        _restore(out, aside)
+        _clear(partial)
+        check(out, made_by, force)
+        yield partial
+        lock.unlink()
+        if out.exists():
+            os.rename(out, aside)
+        os.rename(partial, out)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as error:
+        _restore(out, aside)
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+        raise
+    finally:
+        locks.release(lock)
+
+
+def seal(folder: Path, what: dict) -> None:
+    """Write what made the export, then the sums of all its files, as ``sha256sum -c`` reads them."""
+    write_json(folder / MARKER, what)
+    files = {name: file for name, file in visible(folder).items() if name != SUMS}
+    lines = "".join(f"{sha256(file)}  {name}\n" for name, file in files.items())
+    (folder / SUMS).write_text(lines, "utf-8")
+
+
+def about(out: Path) -> dict:
+    """What made the export in ``out``; empty when it holds none."""
+    try:
+        found = json.loads((out / MARKER).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def sums(out: Path) -> dict[str, str]:
+    """File → recorded hash; empty without ``SHA256SUMS``."""
+    file = out / SUMS
+    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return {line[66:]: line[:64] for line in lines}
+
+
+def _foreign(out: Path) -> list[str]:
+    """Files in ``out`` that the checksums do not name."""
+    files = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
+    named = {file.relative_to(out).as_posix() for file in files}
+    return sorted(named - {SUMS, MARKER, CARD, *sums(out)})
+
+
+def _restore(out: Path, aside: Path) -> None:
+    """Put back an ``out`` that was set aside and not replaced."""
+    if aside.exists() and not out.exists():
+        os.rename(aside, out)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear(partial: Path) -> None:
+    for file in partial.iterdir():
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name != ".lock":
+            file.unlink()

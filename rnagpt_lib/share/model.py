@@ -1,0 +1,146 @@
+"""A trained model as a product: a run's best checkpoint as one folder with its card and scores.
+
+The same run gives the same bytes. `exported` tells what the folder holds and checks it;
+``generate.load_model(model=folder)`` answers with it.
+"""
+
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rnagpt_lib import __version__
+from rnagpt_lib.chat.generate import MODELS
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json, visible, write_json
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES
+from rnagpt_lib.model.rna_gpt import Config
+from rnagpt_lib.runs.provenance import Provenance
+from rnagpt_lib.runs.stages import STAGES, is_fresh, stage_folder
+from rnagpt_lib.share import folder as export_place
+from rnagpt_lib.share import model_card
+
+SCORES, DEFINITIONS = "scores.csv", "definitions.json"
+LEFT = ("manifest.json", "state/")  # of a checkpoint: an export has sums of its own, no optimiser
+
+
+def export_model(
+    run_id: str, out: Path, *, model: str = "IT", merged: bool = False, force: bool = False
+) -> dict:
+    """Write ``out`` from the best checkpoint of MA (stage 04) or IT (05); returns what
+    ``rnagpt_export.json`` says.
+
+    ``merged``: with a whole LLM that has the adapters in its weights, instead of the adapters.
+    ``out`` appears whole or not at all; an earlier export of a model in its place is replaced with
+    ``force`` alone, and anything else never. Raises InputError for a run that is unfinished or
+    stale, and where there is nothing that could be merged.
+    """
+    if model not in NAMES:
+        raise InputError(f"model {model!r} cannot be exported; {' and '.join(NAMES)} can")
+    out = Path(out).expanduser().resolve()
+    export_place.check(out, MADE_BY, force)
+    stage = MODELS[model]
+    path = STAGES[: STAGES.index(stage) + 1]
+    before = export_place.finished(run_id, path)
+    checkpoint = checkpoints.find(stage_folder(run_id, stage))
+    config = Config(**read_json(checkpoint / "config.json"))
+    if merged:
+        _check_mergeable(model, config)
+    with export_place.in_place_of(out, MADE_BY, force) as folder:
+        _copy(checkpoint, folder)
+        _name_parts(folder, config)
+        if merged:
+            _merge(checkpoint, folder)
+        scores = _scores(run_id, folder)
+        run = Provenance.of(run_id, path)
+        about = _about(run, model, config, checkpoint)
+        about |= {"merged": merged, "scored": scores is not None}
+        card = model_card.render(run, about, folder, scores)
+        (folder / export_place.CARD).write_text(card, "utf-8")
+        export_place.seal(folder, about)
+        if export_place.finished(run_id, path) != before:
+            raise InputError(f"run {run_id} was run again while it was exported; export it again")
+    return about
+
+
+def _check_mergeable(model: str, config: Config) -> None:
+    if config.train == "projection":
+        raise InputError(
+            f"{model} of this run has no adapters, its LLM is as it was; export without --merged"
+        )
+    if config.train == "qlora":
+        raise InputError(
+            "the adapters were trained on an LLM of 4 bits, in which their sum would be rounded to "
+            "another model; export without --merged, or train with TRAIN lora"
+        )
+
+
+def _copy(checkpoint: Path, folder: Path) -> None:
+    for name, file in visible(checkpoint).items():
+        if not name.startswith(LEFT):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
+
+
+def _name_parts(folder: Path, config: Config) -> None:
+    """Encoder and LLM by names that mean something elsewhere, in every file that has them."""
+    named = replace(config, encoder=_public(config.encoder), llm=_public(config.llm))
+    write_json(folder / "config.json", asdict(named))
+    adapter = folder / checkpoints.ADAPTER / "adapter_config.json"
+    if adapter.is_file():
+        name, _, revision = named.llm.removeprefix(base_llm.HUB).partition("@")
+        base = {"base_model_name_or_path": name, "revision": revision or None}
+        write_json(adapter, read_json(adapter) | base)
+
+
+def _public(name: str) -> str:
+    """A hub id or a path in the project as it is; of another folder, which is nobody's business,
+    ``models/`` and its name: where the project keeps base models."""
+    if name.startswith(base_llm.HUB):
+        return name
+    path = Path(os.path.normpath(paths.from_root(name)))
+    inside = path.is_relative_to(paths.root())
+    return path.relative_to(paths.root()).as_posix() if inside else f"models/{path.name}"
+
+
+def _merge(checkpoint: Path, folder: Path) -> None:
+    """``llm/`` in place of ``adapter/``: the weights with which ``load_model`` answers."""
+    model = checkpoints.assemble(checkpoint)
+    model.llm.merge_and_unload().save_pretrained(folder / LLM)
+    for name in ("is_local", "local_files_only"):  # about this machine
+        model.tokenizer.init_kwargs.pop(name, None)
+    model.tokenizer.save_pretrained(folder / LLM)
+    for file in (folder / LLM).iterdir():
+        file.chmod(0o644)  # safetensors writes for its owner alone
+    shutil.rmtree(folder / checkpoints.ADAPTER)
+    own = {"llm": LLM, "llm_hash": base_llm.hash_of(folder / LLM), "train": "projection"}
+    write_json(folder / "config.json", read_json(folder / "config.json") | own)
+
+
+def _scores(run_id: str, folder: Path) -> results.Results | None:
+    """The run's scores, written to ``folder``; None where notebook 06 has not scored this model."""
+    if is_fresh(run_id, results.STAGE):
+        return None
+    found = results.load(run_id)
+    found.scores.to_csv(folder / SCORES, index=False)  # the hub frowns on parquet beside a model
+    shutil.copyfile(found.folder / DEFINITIONS, folder / DEFINITIONS)
+    return found
+
+
+def _about(run: Provenance, model: str, config: Config, checkpoint: Path) -> dict:
+    made = read_json(checkpoint / "manifest.json")
+    return {
+        "made_by": MADE_BY,
+        "version": __version__,
+        "run": run.run,
+        "model": model,
+        "step": made["step"],
+        "val_loss": made["val_loss"],
+        "encoder": {"name": _public(config.encoder), "hash": config.encoder_hash},
+        "llm": {"name": _public(config.llm), "hash": config.llm_hash},
+        "stages": run.hashes,
+    }

@@ -1,0 +1,118 @@
+"""What a training writes down at every step, and where people look at it."""
+
+import json
+import os
+from contextlib import nullcontext
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from rnagpt_lib.core import progress
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import writing
+from rnagpt_lib.core.params import Train
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.train import memory
+
+LOG = "steps.jsonl"
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """``steps.jsonl`` of a stage's folder: step, epoch, lr, loss, grad_norm, tokens, pairs,
+    seconds, tokens_per_second, memory_gb and, at checkpoints, val_loss."""
+    lines = (folder / LOG).read_text("utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines])
+
+
+def cut(folder: Path, done: int) -> None:
+    """Leave the first ``done`` lines of a log: what a killed process wrote beyond them goes."""
+    os.truncate(folder / LOG, _kept(folder / LOG, done)[1])
+
+
+class StepLog:
+    """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes.
+
+    ``done`` of ``total`` steps stand there already; what a killed process wrote beyond them goes.
+    """
+
+    def __init__(
+        self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
+    ) -> None:
+        self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
+        self.losses, size = _kept(self.path, done)
+        machine.wait_for_everyone()
+        if self.writes:
+            with writing(self.path, checkpoints.REMEDY):
+                self.path.touch()
+                os.truncate(self.path, size)
+        machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
+        # plain text, which stays: an executed notebook shows how long it took
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            unit="step",
+            mininterval=5,
+            desc="training",
+            disable=not (self.writes and progress.seen()),
+        )
+
+    def __enter__(self) -> "StepLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        for tracker in self.machine.trackers:
+            tracker.finish()
+
+    def add(self, row: dict) -> None:
+        """Write the row of one step down, wherever it is to go."""
+        if row.get("val_loss") is not None:
+            self.losses.append(row["val_loss"])
+        self.bar.set_postfix(loss=f"{row['loss']:.3f}", validation=self.losses[-1:], refresh=False)
+        self.bar.update()
+        self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
+        if self.writes:
+            with writing(self.path, checkpoints.REMEDY):
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+
+    def is_over(self, patience: int) -> bool:
+        """Whether the last ``patience`` validations have brought no new best loss."""
+        best = min(self.losses, default=None)
+        return bool(patience and best is not None and best not in self.losses[-patience:])
+
+
+def _kept(log: Path, done: int) -> tuple[list[float], int]:
+    """Validation losses in the first ``done`` lines of a log, and the bytes of these lines."""
+    losses, size = [], 0
+    with log.open("rb") if log.exists() else nullcontext(()) as lines:
+        for line in islice(lines, done):  # one by one: a log may have millions
+            size += len(line)
+            if b'"val_loss": ' in line:
+                losses.append(json.loads(line)["val_loss"])
+    return [loss for loss in losses if loss is not None], size
+
+
+def speed(row: dict, seconds: float, device: torch.device) -> dict:
+    """What a step of ``row["tokens"]`` took: seconds, tokens a second, and memory at its most."""
+    return {
+        "seconds": round(seconds, 4),
+        "tokens_per_second": round(row["tokens"] / seconds, 1),
+        "memory_gb": round(memory.peak(device) / 1e9, 3),
+    }
+
+
+def tracking(params: Train, folder: Path) -> dict:
+    """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
+    if params.track == "jsonl":
+        return {}
+    if find_spec(params.track) is None:
+        raise InputError(
+            f"TRACK is {params.track}, which is not installed: pip install {params.track}"
+        )
+    return {"log_with": params.track, "project_dir": str(folder)}

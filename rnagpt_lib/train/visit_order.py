@@ -1,0 +1,100 @@
+"""What a training visits, and when.
+
+A *visit* is one RNA with the pairs that it brings, a *step* of the optimiser is ``rnas_per_step``
+visits. In the ``packed`` recipe a visit brings all pairs of its RNA behind one shared prefix; in
+the ``paper`` recipe every step is one pair for each process. The order of an epoch is drawn from
+(seed, epoch) and the pairs of a visit from (seed, epoch, RNA), so a place in a training is known
+by the number of the step alone.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnagpt_lib.core.params import Train
+from rnagpt_lib.train.training_examples import Trees
+
+
+class Visit(NamedTuple):
+    """The number of an RNA in its ``Trees``, and the numbers of the pairs that it brings."""
+
+    rna: int
+    pairs: Sequence[int]
+
+
+class Step(NamedTuple):
+    """What one step of the optimiser visits, and how much of the schedule went before it."""
+
+    visits: list[Visit]
+    before: int
+
+
+def steps_per_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
+    """Optimiser steps in one pass: over pairs in the ``paper`` recipe, over RNAs in ``packed``."""
+    if params.recipe == "paper":
+        return math.ceil(int(trees.pairs.sum()) / processes)
+    return math.ceil(len(trees) / params.rnas_per_step)
+
+
+def length_of_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
+    """An epoch in the unit of the schedule: steps in the ``paper`` recipe, pairs in ``packed``."""
+    if params.recipe == "paper":
+        return steps_per_epoch(trees, params, processes)
+    return int(_brought(trees, params).sum())
+
+
+def epoch_steps(
+    trees: Trees, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
+) -> Iterator[Step]:
+    """The steps of an epoch from number ``skip`` on.
+
+    RNAs are shuffled singly, so that families mix within a step.
+    """
+    if params.recipe == "paper":
+        yield from _single_pairs(trees, seed, epoch, skip, processes)
+        return
+    numbers = random.Random(f"{seed}/{epoch}").sample(range(len(trees)), len(trees))
+    brought, each = _brought(trees, params), params.rnas_per_step
+    before = epoch * int(brought.sum()) + int(brought[numbers[: skip * each]].sum())
+    for start in range(skip * each, len(numbers), each):
+        step = numbers[start : start + each]
+        yield Step([_visit(trees, n, params, f"{seed}/{epoch}") for n in step], before)
+        before += int(brought[step].sum())
+
+
+def _single_pairs(trees: Trees, seed: int, epoch: int, skip: int, processes: int) -> Iterator[Step]:
+    starts = np.concatenate([[0], np.cumsum(trees.pairs)])
+    order = np.random.default_rng([seed, epoch]).permutation(starts[-1])
+    per_epoch = math.ceil(len(order) / processes)
+    for number in range(skip, per_epoch):
+        drawn = order[number * processes : (number + 1) * processes]
+        rnas = np.searchsorted(starts, drawn, side="right") - 1
+        visits = [Visit(int(n), [int(p - starts[n])]) for n, p in zip(rnas, drawn, strict=True)]
+        yield Step(visits, epoch * per_epoch + number)
+
+
+def _brought(trees: Trees, params: Train) -> np.ndarray:
+    """Pairs that each RNA brings to a visit, (N,)."""
+    wanted, pairs = getattr(params, "pairs_per_visit", 0), trees.pairs
+    if not wanted:
+        return pairs
+    fixed = trees.of_kinds(params.always)
+    return np.where(wanted < pairs - fixed, fixed + wanted, pairs)
+
+
+def _visit(trees: Trees, number: int, params: Train, key: str) -> Visit:
+    """The RNA with the pairs of one visit: some drawn, and those that are never left out."""
+    wanted, always = getattr(params, "pairs_per_visit", 0), getattr(params, "always", ())
+    everything = range(trees.count(number))
+    if not wanted:
+        return Visit(number, everything)
+    kinds = trees.kinds(number)
+    fixed = [i for i in everything if kinds[i] in always]
+    others = [i for i in everything if kinds[i] not in always]
+    if wanted >= len(others):
+        return Visit(number, everything)
+    draw = random.Random(f"{key}/{trees.rna_ids[trees.chosen[number]]}")
+    return Visit(number, sorted(fixed + draw.sample(others, wanted)))

@@ -1,0 +1,59 @@
+"""What ``benchmarks/`` says is what its results say."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import (
+    _nrc_asking_page,
+    _peers,
+    _reliability_chat,
+    chat,
+    dictionary,
+    gpu,
+    leakage,
+    local_facts,
+    neighbours,
+    nrc,
+    nrc_asking,
+    real_data,
+    reliability_curation,
+    reliability_training,
+    scale,
+    scale_training,
+    sources,
+    trajectories,
+    updates,
+)
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.files import read_json
+from rnagpt_lib.report import readme as blocks
+
+MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
+MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
+MEASURED += [chat, leakage, local_facts, neighbours, sources]
+
+
+@pytest.mark.parametrize("measured", MEASURED)
+def test_the_page_says_what_the_results_say(measured):
+    name = measured.__name__.rpartition(".")[2].strip("_")
+    assert blocks.read_block(measured.README, name) == measured.render().strip()
+
+
+def test_the_projects_readme_says_what_nrc_gave():
+    told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS))
+    assert blocks.read_block(paths.root() / "README.md", "nrc") == told
+
+
+def test_an_unknown_measurement_is_refused():
+    command = [sys.executable, "-m", "benchmarks", "nope"]
+    done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True)
+    assert done.returncode == 2 and "there is no nope; choose from" in done.stderr
+    assert "real_data" in done.stderr and "synthetic" not in done.stderr
+
+
+def test_a_campaign_leaves_the_rows_of_others_alone():
+    before = [{"name": "a", "tried": 1}, {"name": "b", "tried": 1}]
+    after = _reliability_chat.merged(before, [{"name": "b", "tried": 2}, {"name": "c", "tried": 3}])
+    assert [(row["name"], row["tried"]) for row in after] == [("a", 1), ("b", 2), ("c", 3)]

@@ -1,0 +1,63 @@
+"""The benchmark of neighbours, on a run of a hundred RNAs."""
+
+import pytest
+
+from benchmarks import neighbours
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.model.encoder import Encoder
+from tests.support import finished
+from tests.support.tiny_model import TINY
+
+
+@pytest.fixture
+def folder(own_runs, tmp_path, monkeypatch):
+    finished.made("mini", first={"world_size": 100})
+    Encoder.fresh(TINY, seed=0).save(tmp_path / "encoder", {})
+    monkeypatch.setattr(neighbours, "RUN", "mini")
+    monkeypatch.setattr(neighbours, "ENCODER", tmp_path / "encoder")
+    return own_runs / "mini" / finished.LAST
+
+
+def test_wrong_answers_are_wrong(folder):
+    rnas, pairs = (tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs"))
+    asked = floors.questions(rnas, pairs)
+    wrong = neighbours.wrong_answers(asked)
+    own: dict = {}
+    for row in asked[asked.form == "open"].itertuples():
+        named = relations.entities(row.question, row.reference)
+        own.setdefault((row.rna_id, row.relation), set()).update(named)
+    assert set(asked.loc[wrong.index].form) == {"open", "closed"}
+    for row in asked.loc[wrong.index].itertuples():
+        answer = wrong[row.Index]
+        if row.form == "closed":
+            assert {answer[:2], row.reference[:2]} == {"Ye", "No"}
+            assert relations.asked_entity(row.question) in answer
+        else:
+            named = set(relations.entities(row.question, answer))
+            assert named and not named & own[row.rna_id, row.relation]
+
+
+def test_figures_are_counted_from_the_runs_tables(folder, tmp_path, monkeypatch):
+    rnas = tables.read(folder / "rnas.parquet", "rnas")
+    monkeypatch.setattr(neighbours, "rnacentral", lambda encoder: (
+        neighbours.Retrieval.of("mini", encoder).nearest, rnas))  # fmt: skip
+    measured = neighbours.measure()
+    found, same = measured["sets"].values()
+    assert found["top"] == same["top"] and found["near"] == same["near"]
+    sides = rnas[rnas.split != "train"].drop_duplicates("sequence")
+    assert sum(row["RNAs"] for row in found["near"]) == len(sides)
+    val = {row["way"]: row for row in found["top"] if row["split"] == "val"}
+    whole = val[f"identity × ratio^{neighbours.POWER:g}"]  # so few are all aligned
+    looked = val[neighbours.RULE]
+    assert (whole["rna_type"], whole["family"]) == (looked["rna_type"], looked["family"])
+    known = [r for r in measured["statements"] if r["what"] == neighbours.KNOWN]
+    assert {(r["kind"], r["form"]) for r in known} >= {("rna_type", "open"), ("rna_type", "closed")}
+    for row in known:
+        if row["kind"] in relations.CATEGORICAL:
+            assert row["false"] == 0 and row["detected"] == row["answers"]
+    monkeypatch.setattr(neighbours, "RESULTS", tmp_path / "found.json")
+    write_json(tmp_path / "found.json", measured)
+    assert neighbours.RULE in neighbours.render() and neighbours.NEW in neighbours.render()

@@ -1,0 +1,275 @@
+"""An RNA by its id: a run's tables first, RNAcentral last, and nothing odd from either."""
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib.chat import lookup
+from rnagpt_lib.chat.lookup import PATIENCE, Found, look_up
+from rnagpt_lib.core import paper
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.llm_api import retries
+from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.runs import stages
+from tests.conftest import attempts
+from tests.standin import Faults, faults, serve
+from tests.standin.ebi import Ebi, addresses
+from tests.support.finished import FIRST, LAST
+
+CASE = paper.CASE_STUDIES[0]
+FIELDS = ["rna_id", "sequence", "rna_type", "species", "taxid", "description"]
+
+
+@pytest.fixture
+def queue():
+    return Faults()
+
+
+@pytest.fixture(scope="module")
+def ebi():
+    return Ebi(size=12)
+
+
+@pytest.fixture
+def site(queue, ebi, pauses):
+    with serve(ebi, faults=queue) as url:
+        yield Site(addresses(url)["rnacentral_api"], Pace(1e9), PATIENCE)
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """RNAcentral's live site must not be asked."""
+
+    def refuse():
+        raise AssertionError("the network was to be used")
+
+    monkeypatch.setattr(lookup, "_live", refuse)
+
+
+def table(run, stage, **columns):
+    """A table of RNAs of a stage; columns that are not given hold ""."""
+    rows = pd.DataFrame(columns)
+    for name in ("rna_type", "species", "taxid", "description", "family", "unit", "split"):
+        rows[name] = rows[name] if name in rows else ""
+    path = stages.stage_folder(run, stage) / "rnas.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.assign(length=rows["sequence"].str.len()).to_parquet(path)
+    return path
+
+
+# --- on this machine
+
+
+def test_every_rna_of_the_reference_run_is_found_as_its_table_has_it(monkeypatch, nobody):
+    monkeypatch.delenv("RNAGPT_RUNS")
+    rows = pd.read_parquet(stages.stage_folder("reference", LAST) / "rnas.parquet")
+    for row in rows.sample(20, random_state=0)[FIELDS].to_dict("records"):
+        assert look_up(row["rna_id"], "reference") == Found(**row, where="run reference")
+    with pytest.raises(InputError, match="run reference has no RNA 'MINI-R999999', and it is no"):
+        look_up("MINI-R999999", "reference")
+
+
+def test_the_table_of_03_comes_before_that_of_00(nobody):
+    table("w", FIRST, rna_id=["a", "b"], sequence=["ACGU", "GGGG"], description=["old", "only"])
+    table("w", LAST, rna_id=["a"], sequence=["ACGU"], description=["new"])
+    assert look_up("a", "w").description == "new" and look_up("b", "w").description == "only"
+    assert look_up(" a\n", "w").rna_id == "a"
+    with pytest.raises(InputError, match="run w has no RNA 'A'"):
+        look_up("A", "w")
+
+
+def test_a_urs_without_its_taxid_is_any_of_its_species_and_never_another_urs(nobody):
+    ids = ["URS0000000001_9606", "URS0000000001_10090", "URS0000000002_9606"]
+    table("w", LAST, rna_id=ids, sequence=["ACGU", "ACGU", "GGGG"], taxid=["9606", "10090", "9606"])
+    assert look_up("URS0000000001", "w").rna_id == ids[1]
+    for rna_id in ids:
+        found = look_up(rna_id.lower(), "w")
+        assert (found.rna_id, found.taxid) == (rna_id, rna_id.partition("_")[2])
+    for other in ("URS0000000001_960", "URS000000000"):
+        with pytest.raises(InputError):
+            look_up(other, "w", offline=True)
+
+
+def test_ids_of_a_user_s_own_fasta_are_no_patterns(nobody):
+    ids = ["my%rna", "my.rna", "a_b", "URS", "100"]
+    table("w", FIRST, rna_id=ids, sequence=["ACGU"] * 5)
+    assert all(look_up(rna_id, "w").rna_id == rna_id for rna_id in ids)
+    for missing in ("my_rna", "my", "a", "%", ".*"):
+        with pytest.raises(InputError, match="run w has no RNA"):
+            look_up(missing, "w")
+
+
+def test_the_paper_s_rnas_need_no_network(nobody):
+    for case in paper.CASE_STUDIES:
+        found = look_up(case.rna_id)
+        assert found == look_up(case.rna_id.partition("_")[0].lower())
+        assert (found.sequence, found.where) == (case.sequence, "paper")
+        assert found.rna_id == f"{case.rna_id.partition('_')[0]}_{found.taxid}"
+    table("w", LAST, rna_id=[CASE.rna_id], sequence=[CASE.sequence], species=["x"])
+    assert look_up(CASE.rna_id, "w").where == "run w"
+
+
+def test_a_damaged_table_is_named(nobody):
+    path = table("w", LAST, rna_id=["a"], sequence=["ACGU"])
+    for data in (b"", b"PAR1 no table", path.read_bytes()[:-9]):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="03_decompose_qa/rnas.parquet is no readable table"):
+            look_up("a", "w")
+    pd.DataFrame({"rna_id": ["a"]}).to_parquet(path)
+    with pytest.raises(InputError, match="is no readable table"):
+        look_up("a", "w")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", "  ", "URS12", "URS000000000G_1", "URS0000000001_", "URS0000000001_0", "rnacentral",
+     "URS0000000001_9606/../x", "URS0000000001?x=1", "URS0000000001_9606 9", "x" * 10_000,
+     "URS0000000001_12345678901", "URS0000000001_٣", "http://evil.example/", "\x1b[31m"],
+)  # fmt: skip
+def test_what_is_no_id_is_told_so_and_never_sent(nobody, bad):
+    with pytest.raises(InputError, match="is no id of RNAcentral .*paste the sequence inst") as no:
+        look_up(bad)
+    assert len(str(no.value)) < 200 and str(no.value).isprintable()
+
+
+@pytest.mark.parametrize("how", ["argument", "1", "yes"])
+def test_offline_nothing_is_asked_for(nobody, site, queue, monkeypatch, how):
+    if how != "argument":
+        monkeypatch.setenv("RNAGPT_OFFLINE", how)
+    with pytest.raises(InputError, match="is not on this machine, .*paste the sequence instead"):
+        look_up("URS0000000001_9606", site=site, offline=how == "argument")
+    assert not queue.seen and look_up(CASE.rna_id, offline=True).sequence == CASE.sequence
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_offline_can_be_set_to_nothing(site, ebi, monkeypatch, value):
+    monkeypatch.setenv("RNAGPT_OFFLINE", value)
+    assert look_up(ebi.rnas[0]["id"][0], site=site).where == "RNAcentral"
+
+
+# --- at RNAcentral
+
+
+def test_a_record_comes_with_its_species_where_the_id_names_one(site, queue, ebi):
+    for entry in ebi.rnas:
+        rna_id = entry["id"][0]
+        urs, _, taxid = rna_id.partition("_")
+        found = look_up(rna_id, site=site)
+        assert (found.rna_id, found.taxid, found.where) == (rna_id, taxid, "RNAcentral")
+        assert found.sequence == entry["sequence"][0] and found.species == entry["species"][0]
+        assert found.rna_type == "".join(entry["rna_type"]).replace(" ", "_")
+        bare = look_up(f" {urs.lower()} ", site=site)
+        assert (bare.rna_id, bare.sequence) == (urs, found.sequence)
+        assert (bare.species, bare.taxid) == ("", "")
+    asked = [(seen.method, seen.path, seen.query) for seen in queue.seen]
+    assert asked[-2:] == [
+        ("GET", f"/ebi/api/v1/rna/{urs}/{taxid}", {"format": "json"}),
+        ("GET", f"/ebi/api/v1/rna/{urs}", {"format": "json"}),
+    ]
+    assert len(asked) == 2 * len(ebi.rnas)  # one request for each
+
+
+def test_a_run_that_has_it_is_asked_first_and_one_that_lacks_it_is_no_end(site, queue, ebi):
+    rna_id = ebi.rnas[0]["id"][0]
+    table("w", LAST, rna_id=[rna_id], sequence=["ACGUACGUAC"])
+    assert look_up(rna_id, "w", site).where == "run w" and not queue.seen
+    assert look_up(ebi.rnas[1]["id"][0], "w", site).where == "RNAcentral" and queue.seen
+
+
+def test_an_id_that_rnacentral_lacks_is_told_so(site, ebi):
+    with pytest.raises(InputError, match="has no RNA URS0000000009; check the id, or paste the se"):
+        look_up("URS0000000009", site=site)
+    urs = ebi.rnas[0]["id"][0].partition("_")[0]
+    with pytest.raises(InputError, match=f"no RNA {urs}_1; check the id, or leave out _1, or past"):
+        look_up(f"{urs}_1", site=site)
+
+
+ID = "URS0000A00001_9901"
+GOOD = {"rnacentral_id": ID, "sequence": "ACGUACGUAC", "rna_type": "pre miRNA", "species": "S s",
+        "taxid": 9901, "description": "d", "publications": 3, "genes": []}  # fmt: skip
+
+
+def answered(site, queue, **changes):
+    queue.clear()
+    queue.add(faults.status(200, body=GOOD | changes), times=PATIENCE.attempts)
+    return look_up(ID, site=site)
+
+
+def test_texts_become_one_printable_line_each(site, queue):
+    hostile = "  <script>alert(1)</script>\x1b[31m\n\nred\u202e\u200b\t| # T \x00 "
+    found = answered(site, queue, species=hostile, description=hostile, rna_type=hostile)
+    for text in (found.species, found.description, found.rna_type):
+        assert text.isprintable() and text == text.strip()
+    assert found.description == "<script>alert(1)</script> [31m red | # T"
+    assert answered(site, queue, description="x" * 9999).description == "x" * lookup.LINE
+    nothing = answered(site, queue, species=None, description=None, rna_type=None)
+    assert (nothing.species, nothing.description, nothing.rna_type) == ("", "", "")
+
+
+def test_dna_and_lower_case_are_read_as_everywhere(site, queue):
+    assert answered(site, queue, sequence="acgtacgtNN").sequence == "ACGUACGUNN"
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"sequence": "ACGU<b>"}, "letter '<' at position 5"),
+        ({"sequence": "MKVLELE"}, "looks like a protein"),
+        ({"sequence": ""}, "the sequence is empty"),
+        ({"sequence": "\x1b[31mACGU"}, r"letter '\\x1b' at position 1"),
+        ({"sequence": None}, "no known form .sequence"),
+        ({"sequence": ["ACGU"]}, "no known form .sequence"),
+        ({"sequence": "A" * (lookup.LONGEST + 1)}, "no known form .sequence"),
+        ({"description": {"a": 1}}, "no known form .description"),
+        ({"taxid": "many"}, "no known form .taxid"),
+        ({"taxid": 9902}, "another RNA than"),
+        ({"taxid": None}, "another RNA than"),
+        ({"rnacentral_id": "URS0000A00001"}, "another RNA than"),
+        ({"rnacentral_id": "URS0000A00002_9901"}, "another RNA than"),
+    ],
+)
+def test_a_record_that_is_none_is_told_with_the_remedy(site, queue, changes, said):
+    with pytest.raises(InputError, match=f"{said}.*; paste the sequence instead$") as no:
+        answered(site, queue, **changes)
+    assert ID in str(no.value) and str(no.value).isprintable()
+
+
+FAULTS = {
+    "429 for long": faults.status(429, retry_after="3000"),
+    "500": faults.status(500),
+    "503": faults.status(503, retry_after="6"),
+    "403": faults.status(403, body={"detail": "no\x1b[31m"}),
+    "reset": faults.reset,
+    "half": faults.half_a_body,
+    "a page": faults.html,
+    "bad JSON": faults.bad_json,
+    "a list": faults.status(200, body=[GOOD]),
+    "away": faults.redirect("http://192.0.2.1/x"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_server_at_fault_is_not_waited_for(site, queue, pauses, name):
+    queue.add(FAULTS[name], times=retries.ATTEMPTS)
+    with pytest.raises(InputError, match=f"^RNAcentral cannot be asked for {ID}: ") as no:
+        look_up(ID, site=site)
+    assert str(no.value).endswith("; paste the sequence instead") and str(no.value).isprintable()
+    assert str(no.value).count("paste") == 1 and "later" not in str(no.value)
+    assert len(queue.seen) <= PATIENCE.attempts and sum(pauses) <= PATIENCE.longest
+
+
+def test_a_fault_that_passes_is_asked_again(site, queue):
+    queue.add(faults.status(502), faults.status(200, body=GOOD))
+    assert look_up(ID, site=site).rna_type == "pre_miRNA" and queue.left == 0
+
+
+def test_without_a_network_it_says_so(pauses):
+    with pytest.raises(InputError, match="cannot be asked for URS0000000009: .*connection broke"):
+        look_up("URS0000000009", site=Site("http://127.0.0.1:9", Pace(1e9), PATIENCE))
+
+
+def test_the_live_site_is_rnacentral_s(pauses):
+    with pytest.raises(InputError, match=r"rnacentral.org: the connection broke .*; paste the seq"):
+        look_up("URS0000000009_9606")
+    tried = attempts()  # the guard held them back
+    assert len(tried) == PATIENCE.attempts and all("rnacentral.org" in one for one in tried)

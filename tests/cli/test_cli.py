@@ -1,0 +1,179 @@
+"""The command: what it says and how it exits. Notebooks themselves are tested elsewhere."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.errors import InputError, NotebookFailed
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.report import figures as plots
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs.stages import STAGES
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command would have run."""
+    seen = []
+    for name in ("run_notebook", "run_path"):
+        monkeypatch.setattr(execute, name, lambda *given, **named: seen.append((given, named)))
+    monkeypatch.setattr(report, "ablation", lambda run: f"table of {run}")
+    return seen
+
+
+def test_run_passes_profile_run_and_parameters(rnagpt, calls, tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("EPOCHS: 2\nRATE: 0.5\n")
+    code, _, _ = rnagpt(
+        "run", "04", "--profile", "local", "--run", "a", "-f", file, "-p", "EPOCHS", 3
+    )
+    assert code == 0
+    assert calls == [
+        (("04",), {"run": "a", "profile": "local", "parameters": {"EPOCHS": "3", "RATE": 0.5}})
+    ]
+
+
+def test_without_a_profile_it_is_that_of_the_run(rnagpt, calls, own_runs):
+    (own_runs / "mine" / STAGES[0]).mkdir(parents=True)
+    write_json(own_runs / "mine" / STAGES[0] / "params.json", {"profile": "local"})
+    for run, profile in {"mine": "local", "new": "mini"}.items():
+        assert rnagpt("run", "07", "--run", run)[0] == rnagpt("demo", "--run", run)[0] == 0
+        assert {given["profile"] for _, given in calls[-2:]} == {profile}
+    assert rnagpt("run", "07", "--run", "mine", "--profile", "mini")[0] == 0
+    assert calls[-1][1]["profile"] == "mini"
+
+
+def test_values_may_look_like_options(rnagpt, calls):
+    assert rnagpt("run", "04", "-p", "RATE", "-1", "-p", "NAME", "--x")[0] == 0
+    assert calls[0][1]["parameters"] == {"RATE": "-1", "NAME": "--x"}
+
+
+def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls, monkeypatch):
+    monkeypatch.setenv("RNAGPT_FIGURES", str(paths.root() / "figures"))
+    code, out, _ = rnagpt("demo", "--profile", "reference", "-p", "SEED", "1")
+    assert code == 0
+    assert calls == [
+        ((STAGES,), {"run": "reference", "profile": "reference", "parameters": {"SEED": "1"}})
+    ]
+    for words in ("table of reference", "Figures: figures/", "jupyter lab"):
+        assert words in out
+
+
+def test_figures_draws_the_run_it_is_given(rnagpt, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "draw", drawn.append)
+    assert rnagpt("figures")[0] == rnagpt("figures", "--run", "mini")[0] == 0
+    assert drawn == ["reference", "mini"]
+
+
+@pytest.mark.parametrize(
+    "error, code", [(InputError("one sentence"), 2), (NotebookFailed("one sentence"), 1)]
+)
+def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(execute, "run_notebook", fail)
+    assert rnagpt("run", "04") == (code, "", "rnagpt: one sentence\n")
+
+
+@pytest.mark.parametrize("command", [["run", "02"], ["demo"]])
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("run_notebook", "run_path"):
+        monkeypatch.setattr(execute, name, stop)
+    code, out, err = rnagpt(*command)
+    assert (code, out) == (130, "") and "Aborted" not in err
+    assert "a model's answers" in err and "the same command goes on from there" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "99"], "rnagpt: notebook '99' is unknown; notebooks are"),
+        (["run", "_template", "-p", "NOPE", "1"], "has no parameter NOPE; its parameters are"),
+        (
+            ["run", "_template", "-p", "WORLD_SIZE", "x"],
+            "WORLD_SIZE should be an integer (int), and is 'x'",
+        ),
+        (["demo", "-p", "EPOCH", "3"], "no notebook has a parameter EPOCH (did you mean EPOCHS?)"),
+        (["report", "--run", "nowhere"], "there is no run nowhere; runs are none yet"),
+        (["run", "_template", "--run", "1x"], "run id '1x' is not allowed"),
+        (["demo", "--profile", "nope"], "profile 'nope' is unknown; profiles are"),
+        (["run"], "Missing argument 'NOTEBOOK'"),
+        (["run", "_template", "-f", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (["fly"], "No such command 'fly'"),
+        (
+            ["export-dataset", "nowhere", "out"],
+            "rnagpt: there is no run nowhere; runs are none yet",
+        ),
+        (["export-dataset", "mini"], "Missing argument 'OUT'"),
+    ],
+)
+def test_mistakes_exit_with_2_and_write_nothing(rnagpt, own_runs, arguments, words):
+    code, out, err = rnagpt(*arguments)
+    assert (code, out) == (2, "") and words in err and "Traceback" not in err
+    assert not own_runs.exists()
+
+
+@pytest.mark.parametrize("content", [b"- 1\n", b"just text", b"a: [", b"\xff\xfe\x81"])
+def test_parameter_files_that_are_no_mapping_are_refused(rnagpt, calls, tmp_path, content):
+    file = tmp_path / "my.yaml"
+    file.write_bytes(content)
+    code, _, err = rnagpt("run", "04", "-f", file)
+    assert code == 2 and "my.yaml" in err and "Traceback" not in err and not calls
+
+
+def test_a_training_runs_no_notebook_before_it(rnagpt, own_runs):
+    code, _, err = rnagpt("train", "05", "--run", "mistyped")
+    assert code == 2 and "05_train_stage2 of run mistyped needs 03_decompose_qa" in err
+    assert "rnagpt run 03_decompose_qa" in err and not (own_runs / "mistyped").exists()
+    code, _, err = rnagpt("train", "05", "--run", "mistyped", "--profile", "nope")
+    assert code == 2 and "profile 'nope' is unknown" in err and "rnagpt run" not in err
+
+
+def test_list_shows_what_the_profile_fills_in(rnagpt):
+    code, out, _ = rnagpt("run", "05", "--profile", "mini", "--list")
+    wanted = str(profiles.load("mini").stage("05_train_stage2").epochs)
+    line = next(line for line in out.splitlines() if line.startswith("EPOCHS"))
+    assert code == 0 and line.split()[:3] == ["EPOCHS", "int", wanted]
+
+
+def test_list_shows_parameters_with_their_help(rnagpt):
+    code, out, _ = rnagpt("run", "_template", "--list")
+    assert code == 0
+    assert "WORLD_SIZE           int    40             RNAs to generate" in out
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "rnagpt_lib", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "rnagpt run 04_train_stage1 -p EPOCHS 3" in done.stdout
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, rnagpt_lib.cli.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "papermill", "pandas"} & set(done.stdout.split())
+
+
+def test_ctrl_c_anywhere_has_the_shells_code(rnagpt, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plots, "draw", stopped)
+    code, _, said = rnagpt("figures", "--run", "a")
+    assert code == 130 and "stopped" in said and "Traceback" not in said
+
+
+def test_what_a_file_says_reaches_the_terminal_as_text_alone(rnagpt, tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("seq\tan\x1b]0;pwned\x07swer\nACGU\ta\n")
+    code, _, said = rnagpt("audit", path, path)
+    assert code == 2 and "sequence" in said and "\x1b" not in said and "\x07" not in said

@@ -1,0 +1,198 @@
+"""FASTA files, uploads and text: what is read, what is refused, and how much memory it takes."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from rnagpt_lib.core import fasta, fasta_lines, paths
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import Record, stream_records
+from tests.support import fasta_ends, fasta_inputs
+
+FASTA = ">a first one\nacgu\nACGT\n\n>b\r\nGG-GG\r\n"
+SMALL = [c for cases in fasta_inputs.GROUPS.values() for c in cases if c not in fasta_inputs.LARGE]
+RNA = fasta_inputs.rna()
+
+
+def write(tmp_path, content: bytes, name="in.fasta"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def test_reads_text_plain_and_zipped_files_alike(tmp_path):
+    expected = [("a", "first one", "ACGUACGU", 1), ("b", "", "GGGG", 5)]
+    plain = write(tmp_path, FASTA.encode())
+    zipped = write(tmp_path, gzip.compress(FASTA.encode()), "in.fasta.gz")
+    marked = write(tmp_path, b"\xef\xbb\xbf" + FASTA.encode(), "bom.fasta")
+    for source in (FASTA, plain, str(plain), zipped, marked):
+        records = fasta.read_fasta(source)
+        assert [(r.id, r.description, r.sequence, r.line) for r in records] == expected
+
+
+def test_the_reader_streams(tmp_path):
+    path = write(tmp_path, b">good\nACGU\n>bad\nAC!U\n")
+    stream = fasta.stream_fasta(path)
+    assert next(stream).id == "good"
+    with pytest.raises(InputError, match="'bad'"):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"ACGU\n>a\nACGU\n", ["line 1", "header"]),
+        (b"", ["empty"]),
+        (b"\n \n", ["empty"]),
+        (b">a\n>b\nACGU\n", ["'a'", "line 1", "empty"]),
+        (b">\nACGU\n", ["line 1", "no id"]),
+        (b">a\nACGU\n>a\nACGG\n", ["'a'", "line 3", "line 1"]),
+        (b">a\nACXU\n", ["'a'", "'X'"]),
+        (b">a\nMKVLAAGEF\n", ["'a'", "protein"]),
+        (b"\x00\x01\x02\xff", ["binary"]),
+        (b">a\nAC\xff\xfe\n", ["line 2", "binary"]),
+        (gzip.compress(b">a\nACGU\n" * 99, mtime=0)[:-12], ["gzip"]),
+        (b"\x1f\x8bnot gzip at all", ["gzip"]),
+    ],
+)
+def test_faults_name_the_file_the_record_and_the_fault(tmp_path, content, words):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError) as error:
+        fasta.read_fasta(path)
+    assert all(word in str(error.value) for word in ["in.fasta", *words])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere.fa"):
+        fasta.read_fasta(tmp_path / "nowhere.fa")
+
+
+def test_a_space_before_the_id_is_harmless():
+    assert fasta.read_fasta("> a b\nACGU")[0].id == "a"
+
+
+def test_equal_duplicates_are_read_once():
+    assert len(fasta.read_fasta(">a\nACGU\n>a\nacgt\n>b\nACGU\n")) == 2
+
+
+def by_name(case):
+    return case.name
+
+
+def test_the_inputs_are_a_hundred():
+    cases = [case for cases in fasta_inputs.GROUPS.values() for case in cases]
+    assert len(cases) == 100 == len({case.name for case in cases})
+
+
+@pytest.mark.parametrize("case", SMALL, ids=by_name)
+def test_every_input_ends_as_documented(case, tmp_path):
+    assert fasta_ends.fault(case, fasta_ends.read(case.make(tmp_path), case.as_nobody)) == ""
+
+
+def weight(source) -> int:
+    if isinstance(source, str | bytes):
+        return len(source)
+    try:
+        return source.stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+def test_the_size_of_the_pieces_changes_nothing(piece, tmp_path_factory, monkeypatch):
+    sources = [case.make(tmp_path_factory.mktemp("case")) for case in SMALL]
+    whole = [(source, fasta_ends.read(source)) for source in sources if weight(source) < 20_000]
+    # what comes before damage, or before a byte that is no text, comes as far as its piece does
+    exact = [(one, end) for one, end in whole if not re.search("binary|damaged", end.error)]
+    monkeypatch.setattr(fasta_lines, "PIECE", piece)
+    assert len(exact) > 60
+    for source, end in exact:
+        assert fasta_ends.read(source) == end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", fasta_inputs.LARGE, ids=by_name)
+def test_large_inputs_take_little_memory(case, tmp_path):
+    assert fasta_ends.fault(case, fasta_ends.read_apart(case.make(tmp_path))) == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+def test_the_campaigns_limit_of_memory_holds():
+    for size, ends in {30: 0, 70: 1}.items():
+        code = f"from tests import fasta_ends; fasta_ends.limit_memory(50); bytearray({size} << 20)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=paths.root(), stderr=subprocess.PIPE
+        )
+        assert done.returncode == ends and (b"MemoryError" in done.stderr) == bool(ends)
+
+
+def test_a_process_without_a_result_is_told():
+    assert "without a result: 1" in fasta_ends.read_apart(object()).error
+
+
+def test_memory_stays_small_whatever_the_length(tmp_path):
+    long = b"ACGU" * (1 << 18)
+    path = write(
+        tmp_path, gzip.compress(b">a\n" + long * 32 + b"\n>b " + long * 32 + b"\nACGUACGUAC")
+    )
+    tracemalloc.start()
+    try:
+        first, second = stream_records(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "more than 100,000" in first.reason and len(second.description) == fasta.MAX_DESCRIPTION
+    assert peak < 2 << 20  # of 64 MB
+
+
+def test_both_ways_read_the_same(tmp_path):
+    for seed in range(20):
+        source = write(tmp_path, fasta_inputs.formatted(seed).make(tmp_path))
+        assert list(stream_records(source)) == fasta.read_fasta(source)
+
+
+def test_what_reaches_a_terminal_prints():
+    text = f">a\x1b[2J\tb\x9b31m\u202e\x07 c\n{RNA}\n>\x1b[0m\nXX"
+    record, refused = stream_records(text)
+    assert record == Record("a\ufffd[2J", "b\ufffd31m\ufffd\ufffd c", RNA, 1)
+    assert (refused.id, refused.line) == ("\ufffd[0m", 3)
+    assert fasta.read_fasta(text.partition("\n>")[0]) == [record]
+
+
+def test_typed_text_opens_no_file(tmp_path):
+    path = write(tmp_path, fasta_inputs.good().encode(), "ACGUACGUACGU")
+    with pytest.raises(InputError, match="the FASTA text, line 1"):
+        list(stream_records(str(path)))
+    assert [one.id for one in stream_records("ACGUACGUACGU")] == [fasta.PASTED]
+
+
+def test_a_pipe_is_read(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(FASTA.encode()),))
+    writer.start()
+    assert [one.id for one in stream_records(path)] == ["a", "b"]
+    writer.join()
+
+
+def test_records_come_before_the_file_is_read_to_its_end(tmp_path):
+    path = write(tmp_path, fasta_inputs.good("a").encode() + b">b\nAC\xff\n")
+    stream = stream_records(path)
+    assert next(stream).id == "a"
+    with pytest.raises(InputError, match="line 4"):
+        next(stream)
+
+
+def test_an_early_end_closes_the_file(tmp_path):
+    path = write(tmp_path, gzip.compress(fasta_inputs.good("a").encode() * 2))
+    stream = stream_records(path)
+    next(stream)
+    stream.close()
+    assert not [f for f in Path("/proc/self/fd").glob("*") if f.resolve() == path.resolve()]

@@ -1,0 +1,178 @@
+"""The ways to summarise side by side: what is measured, and how sure the differences are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnagpt_lib.core.params import Summarize
+from rnagpt_lib.core.tables import frame, read, write
+from rnagpt_lib.curate.summaries import summary_strategies as arms
+from rnagpt_lib.curate.summaries.divide_and_conquer import ARMS
+from rnagpt_lib.curate.summaries.summarize import summarize
+from rnagpt_lib.llm_api import cost, retries
+from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.runs.metrics_file import merged
+from tests.standin.answers import Model, talking
+from tests.standin.openai_api import OpenAI
+from tests.support.journal_rows import spent
+
+TOPICS = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS"}
+VERBS = {0: "is associated with", 1: "targets"}
+
+
+def tables(number=6):
+    """RNAs with six abstracts in two topics, each with a planted fact, and one RNA with one."""
+    rows, linked, facts = [], [], []
+    for n in range(number):
+        for topic, words in TOPICS.items():
+            for i, word in enumerate(words.split()):
+                text = f"We studied RX-{n}. Thus RX-{n} {VERBS[topic]} {word}{n}."
+                rows.append((f"A{n}{topic}{i}", "A paper", text, 2000 + i))
+                linked.append((f"RX-{n}", f"A{n}{topic}{i}", topic, 1.0))
+                facts.append((f"RX-{n}", f"{word}{n}"))
+    rows.append(("B1", "A paper", "RX-99 targets MYC.", 2000))
+    linked.append(("RX-99", "B1", 0, 1.0))
+    rnas = pd.DataFrame({"rna_id": [f"RX-{n}" for n in range(number)] + ["RX-99"]})
+    articles = pd.DataFrame(rows, columns=["article_id", "title", "abstract", "year"])
+    topics = pd.DataFrame(linked, columns=["rna_id", "article_id", "topic", "weight"])
+    truth = pd.DataFrame(
+        [*facts, ("RX-99", "MYC"), ("RX-0", "unknown")], columns=["rna_id", "entity"]
+    )
+    return rnas, articles, topics[["rna_id", "article_id"]], topics, truth
+
+
+def measured(params=None, chosen=None, **others):
+    rnas, articles, links, topics, truth = tables()
+    chosen = arms.sample(topics, 99, 0) if chosen is None else chosen
+    given = {"truth": truth} | others
+    params = params or Summarize()
+    return arms.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
+
+
+def test_only_rnas_with_several_topics_are_compared():
+    *_, topics, _ = tables()
+    assert arms.sample(topics, 99, 0) == [f"RX-{n}" for n in range(6)]
+    assert len(arms.sample(topics, 3, 0)) == 3 and arms.sample(topics, 0, 0) == []
+    assert arms.sample(topics, 3, 0) == arms.sample(topics, 3, 0)
+
+
+def test_where_there_is_something_to_divide():
+    _, articles, _, topics, _ = tables()
+    table = arms.divided(articles, topics)
+    assert table["RNAs"].to_dict() == {"1-3": 1, "4-7": 6, "all": 7}
+    assert table["RNAs divided"].round(3)["all"] == round(6 / 7, 3)
+    assert table["RNAs divided"]["1-3"] == 0 and table["words divided"]["4-7"] == 1
+
+
+def test_without_abstracts_nothing_is_divided(tmp_path):
+    for name in ("articles", "topics"):
+        write(tmp_path / name, name, frame(name, []))
+    assert arms.divided(*(read(tmp_path / name, name) for name in ("articles", "topics"))).empty
+
+
+def test_with_room_every_way_keeps_every_fact_and_covers_every_topic():
+    table = measured()
+    assert set(table["arm"]) == set(ARMS) and len(table) == 24
+    means = arms.by_arm(table)
+    assert (means["facts kept"] == 1).all() and (means["topics covered"] == 1).all()
+    assert (means["citations valid"] == 1).all() and "tokens" not in means
+    assert (abs(table["facts per 100 words"] - 600 / table["words"]) < 1e-9).all()
+    gaps = arms.differences(table)
+    assert (gaps["low"] <= gaps["value"]).all() and (gaps["value"] <= gaps["high"]).all()
+    assert set(gaps["articles"]) == {"all", "4-7"} and set(gaps["RNAs"]) == {6}
+
+
+def test_a_tight_budget_loses_facts_and_no_way_has_more_words():
+    roomy, tight = measured(), measured(Summarize(words=20))
+    assert (tight["words"] <= 20).all()
+    assert tight["facts kept"].mean() < roomy["facts kept"].mean()
+    assert tight.groupby("arm")["topics covered"].mean()["dnc"] == 0.5  # 20 words serve one topic
+
+
+def test_given_texts_stand_as_litsumm(tmp_path):
+    path = tmp_path / "given.jsonl"
+    path.write_text('{"rna_id": "RX-1", "text": "RX-1 targets PTEN1.", "article_ids": ["A110"]}')
+    table = measured(Summarize(given=str(path)))
+    own = table[(table["arm"] == "litsumm")].set_index("rna_id")
+    assert own["facts kept"]["RX-1"] == pytest.approx(1 / 6) and own["facts kept"]["RX-2"] == 0
+    assert own["topics covered"]["RX-1"] == 0.5 and own["words"]["RX-2"] == 0
+
+
+def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
+    path = tmp_path / "given.jsonl"
+    path.write_text('{"rna_id": "RX-1", "text": "RX-1 targets PTEN1."}')
+    means = arms.by_arm(measured(Summarize(given=str(path))))
+    assert np.isnan(means["citations valid"]["litsumm"])
+    said = arms.as_metrics(means)
+    assert "citations valid" not in said["litsumm"] and said["dnc"]["citations valid"] == 1
+    assert set(said["litsumm"]) == set(said["dnc"]) - {"citations valid"}
+    merged({}, said)  # finite
+    path.write_text(
+        '{"rna_id": "RX-1", "text": "RX-1 targets PTEN1.", "article_ids": ["A110"]}\n'
+        '{"rna_id": "RX-2", "text": "RX-2 targets PTEN2.", "article_ids": ["A110"]}'
+    )
+    table = measured(Summarize(given=str(path)))
+    assert table[table["arm"] == "litsumm"].set_index("rna_id")["citations valid"][
+        ["RX-1", "RX-2"]
+    ].tolist() == [1, 0]
+
+
+def test_without_truth_or_rnas_there_is_still_a_table():
+    table = measured(truth=None)
+    assert "facts kept" not in table and "topics covered" in arms.by_arm(table)
+    nothing = measured(chosen=[])
+    assert arms.by_arm(nothing).empty and arms.differences(nothing).empty
+
+
+def test_the_difference_is_paired_and_has_the_sign_of_dnc():
+    rows = [
+        (f"R{n}", arm, float(n + (arm == "dnc")), "4-7")
+        for n in range(9)
+        for arm in ("dnc", "single_pass")
+    ]
+    table = pd.DataFrame(rows, columns=["rna_id", "arm", "words", "articles"])
+    gaps = arms.differences(table)
+    assert gaps[["value", "low", "high"]].drop_duplicates().values.tolist() == [[1, 1, 1]]
+
+
+def test_sources_are_compared_by_size_articles_and_facts():
+    rnas, articles, links, topics, truth = tables(1)
+    annotations = summarize(rnas, articles, links, topics, Summarize()).annotations
+    truth = pd.concat([truth, pd.DataFrame({"rna_id": ["RX-0"], "entity": ["nowhere"]})])
+    table = arms.compare(annotations, links, truth)
+    assert table["articles cited"].tolist() == [1, 1]
+    assert table["facts kept"].tolist() == [0.875, 0.875]  # seven of eight
+    assert (abs(table["facts per 100 words"] - 700 / (2 * table["words per RNA"])) < 0.01).all()
+    assert "facts kept" not in arms.compare(annotations, links)
+
+
+def test_it_says_whose_summaries_it_is_evidence_about():
+    assert "no evidence about summaries by language models" in arms.evidence(Summarize())
+    stand_in = Summarize(provider="openai", model="stand-in")
+    assert "'stand-in' is a stand-in" in arms.evidence(stand_in)
+    assert "no evidence" in arms.evidence(stand_in)
+    real = arms.evidence(Summarize(provider="openai", model="gpt-4o-mini"))
+    assert "'gpt-4o-mini'" in real and "no evidence" not in real
+
+
+def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_journal(monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setattr(retries, "pause", lambda seconds: None)
+    app = OpenAI(Model(invents=True, heals=True))
+    with talking(app) as settings:
+        params = Summarize(**settings)
+        rnas, articles, links, topics, truth = tables()
+        usage = summarize(rnas, articles, links, topics, params).usage
+        before = app.completions
+        chosen = arms.sample(topics, 99, 0)
+        table, extra = arms.measured(chosen, rnas, articles, links, topics, params, 0, truth)
+        # two more arms: two groups and a merge, each repaired once
+        assert app.completions - before == 6 * 2 * 3 * 2
+        paid = cost.taken(pd.concat([usage, extra]), params)
+        assert paid["calls"] == app.completions
+        assert paid["dollars"] == spent() / 1e6
+    means = arms.by_arm(table)
+    assert (means["tokens"] > 0).all() and (means["micro-dollars"] > 0).all()
+    assert (means["citations valid"] < 1).all() and (means["facts kept"] == 1).all()
+    assert means["tokens"]["single_pass"] < means["tokens"]["dnc"]

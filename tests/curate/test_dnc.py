@@ -1,0 +1,312 @@
+"""Divide and conquer by a chat model, against a real server with a model that follows rules."""
+
+import json
+import random
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib.core.params import Summarize
+from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
+from rnagpt_lib.curate.summaries.extract import Abstract, Subject
+from rnagpt_lib.curate.summaries.summarize import requests, summarize
+from rnagpt_lib.curate.text.names import names_of
+from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api.cost import estimate
+from rnagpt_lib.runs.resume_store import Spool
+from tests.standin.answers import Model
+
+pytest.importorskip("openai")
+FACTS = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS", 2: "liver lung brain"}
+VERBS = {0: "is associated with", 1: "targets", 2: "is expressed in"}
+
+
+def tables(rna_ids=("hsa-mir-21",), n_topics=3):
+    """RNAs with three abstracts in each of some groups; every RNA's articles are its own."""
+    rows, links = [], []
+    for number, rna_id in enumerate(rna_ids):
+        name = rna_id.removeprefix("hsa-")
+        for topic in range(n_topics):
+            for i, word in enumerate(FACTS[topic].split()):
+                article_id = f"A{number}{topic}{i}"
+                text = f"We studied {name}. Cells were grown. Thus {name} {VERBS[topic]} {word}."
+                rows.append((article_id, "A paper", text, 2000 + 10 * i + topic))
+                links.append((rna_id, article_id, topic, 1.0))
+    articles = pd.DataFrame(rows, columns=["article_id", "title", "abstract", "year"])
+    topics = pd.DataFrame(links, columns=["rna_id", "article_id", "topic", "weight"])
+    return pd.DataFrame({"rna_id": rna_ids}), articles, topics[["rna_id", "article_id"]], topics
+
+
+class World:
+    """A served model, and summaries by it."""
+
+    def __init__(self, app, settings):
+        self.app, self.settings = app, settings
+
+    def summarize(self, made, **params):
+        return summarize(*made, Summarize(**(self.settings | params)))
+
+
+@pytest.fixture
+def world(talker):
+    return World(*talker)
+
+
+def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):
+    rnas, articles, links, topics = made = tables()
+    annotations, dropped, usage = world.summarize(made)
+    assert world.app.completions == 5 and dropped.empty  # three groups, their merge, single pass
+    known = articles.set_index("article_id").abstract
+    for _, lines in annotations.groupby("source"):
+        assert {t.rstrip(".").split()[-1] for t in lines.text} == set(
+            " ".join(FACTS.values()).split()
+        )
+        for row in lines.itertuples():
+            assert row.text.startswith("This RNA ") and "21" not in row.text
+            assert row.article_ids and all(
+                row.text.split()[-1] in known[i] for i in row.article_ids
+            )
+    of = usage.set_index("source")
+    assert of.calls.to_dict() == {"dnc": 4, "single_pass": 1}
+    assert (of.valid == of["first"]).all() and (of.microdollars > 0).all()
+    assert of.parts["dnc"] == of.survived["dnc"] == 9
+
+
+def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(dnc, "WAVE", {"sync": 2})
+    made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
+    want = world.summarize(made)
+    with Spool(tmp_path) as spool:
+        settings = Summarize(**(world.settings | {"model": "first"}))
+        kept = summarize(*made, settings, spool=spool)
+        journal_file.file().unlink()
+        before = world.app.completions
+        rnas, articles, *others = made
+        textless = articles.assign(title="", abstract="")
+        again = summarize(rnas, textless, *others, settings, spool=spool)
+        assert world.app.completions == before
+        for one, other in zip(kept, again, strict=True):
+            pd.testing.assert_frame_equal(one, other)
+        assert kept.annotations.equals(want.annotations)
+        summarize(*made, settings.model_copy(update={"words": 60}), spool=spool)
+        assert world.app.completions == 2 * before - before // 2  # others are asked anew
+
+
+def test_a_second_run_makes_no_call(world):
+    first, before = world.summarize(tables()), world.app.completions
+    again = world.summarize(tables())
+    assert world.app.completions == before
+    pd.testing.assert_frame_equal(first.annotations, again.annotations)
+    assert again.usage.equals(first.usage)  # what it cost once
+
+
+def test_batches_give_the_same(world):
+    made = tables()
+    want = world.summarize(made).annotations
+    in_batches = world.summarize(made, mode="batch", model="stand-in-2")
+    assert in_batches.annotations.equals(want) and len(world.app.batches) == 2  # groups, merges
+    assert (in_batches.usage["tokens_out"] > 0).all()
+
+
+def test_one_group_is_asked_once_for_both_sources(world):
+    annotations, _, usage = world.summarize(tables(n_topics=1))
+    assert world.app.completions == 1 and len(usage) == 2
+    by_source = annotations.groupby("source").text.agg(list)
+    assert by_source["dnc"] == by_source["single_pass"]
+
+
+def test_waves_bound_what_is_in_memory_and_change_nothing(world, monkeypatch):
+    made = tables([f"hsa-mir-{n}" for n in range(30, 37)], n_topics=2)
+    whole = world.summarize(made).annotations
+    sizes, real = [], dnc.annotate
+    monkeypatch.setattr(dnc, "WAVE", {"sync": 3})
+    monkeypatch.setattr(
+        dnc, "annotate", lambda plans, *rest: sizes.append(len(plans)) or real(plans, *rest)
+    )
+    before = world.app.completions
+    in_waves = world.summarize(made).annotations
+    assert sizes == [6, 6, 2] and world.app.completions == before
+    key = ["rna_id", "source", "sentence_no"]
+    assert in_waves.sort_values(key, ignore_index=True).equals(
+        whole.sort_values(key, ignore_index=True)
+    )
+
+
+def test_requests_are_those_that_are_sent(world):
+    made = tables()
+    foreseen = list(requests(*made, Summarize(**world.settings)))
+    assert world.app.completions == 0
+    world.summarize(made)
+    sent = {json.dumps(messages) for messages in world.app.answer.asked}
+    assert len(foreseen) == world.app.completions == 5
+    parts = [r for r in foreseen if r.version == dnc.prompts.SUMMARY_VERSION]
+    assert {json.dumps(list(r.messages)) for r in parts} < sent
+    longest = max(
+        len(m[1]["content"]) for m in world.app.answer.asked if "<summary>" in m[1]["content"]
+    )
+    assert longest <= min(len(r.messages[1]["content"]) for r in foreseen if r not in parts)
+
+
+def to_ask(world, made, **params):
+    params = Summarize(**(world.settings | params))
+    foreseen = requests(*made, params, compared=set(made[0].rna_id), seed=3)
+    return estimate(foreseen, params).loc["sync", "to ask"]
+
+
+def compare(world, made, **params):
+    """All ways to divide, as the comparison of notebook 02 asks for them."""
+    return summarize(*made, Summarize(**(world.settings | params)), dnc.ARMS, seed=3)
+
+
+def test_after_all_is_answered_nothing_is_left_to_ask(world):
+    world.app.answer = Model(invents=True, heals=True)
+    made = tables(["hsa-mir-21", "hsa-mir-22"])
+    assert to_ask(world, made) == 2 * (3 * 4 + 1)  # three ways with a merge, and a single pass
+    world.summarize(made)
+    assert to_ask(world, made) == 2 * 2 * 4  # of the sources not even a repair
+    compare(world, made)
+    paid = world.app.completions
+    assert to_ask(world, made) == 0 and world.app.completions == paid
+
+
+def test_what_failed_for_good_is_not_asked_again(world):
+    world.app.end = lambda said: "refusal" if "<summary>" in said or "glioma" in said else "stop"
+    made = tables()
+    compare(world, made)
+    assert to_ask(world, made) == 0
+
+
+def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    made = tables()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dnc, "merge_ask", stop)
+        world.summarize(made)
+    foreseen = requests(*made, Summarize(**world.settings))
+    (merge,) = (one for one in foreseen if one.version == dnc.prompts.MERGE_VERSION)
+    world.summarize(made)
+    assert list(merge.messages) in world.app.answer.asked
+
+
+@pytest.mark.parametrize(
+    ("switch", "reason"),
+    [
+        ("invents", "cites an article that was not given"),
+        ("inside", "holds an id or a bracket inside"),
+        ("uncited", "cites no article"),
+        ("wordy", "is beyond the 20 words"),
+    ],
+)
+def test_faults_are_repaired_or_the_sentence_is_dropped(world, switch, reason):
+    rnas, articles, links, topics = tables()
+    made = rnas, articles, links, topics.assign(topic=0)
+    want = world.summarize(made, words=20).annotations
+    world.app.answer = Model(**{switch: True, "heals": True})
+    healed = world.summarize(made, words=20, model="healing")
+    assert healed.annotations.equals(want) and healed.dropped.empty
+    assert healed.usage.calls.tolist() == [2, 2]
+    world.app.answer = Model(**{switch: True})
+    stubborn = world.summarize(made, words=20, model="stubborn")
+    assert stubborn.usage.calls.tolist() == [1 + dnc.REPAIRS] * 2
+    assert {r.split(" sentence ")[-1] for r in stubborn.dropped.reason} == {reason}
+    assert set(stubborn.annotations.text) <= set(want.text)
+    assert len(stubborn.annotations) == (len(want) if switch == "wordy" else 0)
+
+
+def test_a_repair_names_what_is_wrong(world):
+    world.app.answer = Model(invents=True, heals=True)
+    world.summarize(tables(n_topics=1))
+    first, repair = world.app.answer.asked
+    assert repair[:2] == first and repair[2]["role"] == "assistant"
+    assert "Sentence 1 cites an article that was not given." in repair[3]["content"]
+    assert "The only ids are 1, 2, 3." in repair[3]["content"]
+
+
+def test_names_of_the_rna_are_masked(world):
+    want = world.summarize(tables()).annotations
+    world.app.answer = Model(names_it=True)
+    named = world.summarize(tables(), model="naming")
+    assert named.annotations.equals(want)
+    assert not named.annotations.text.str.contains("21").any()
+
+
+@pytest.mark.parametrize("state", ["refusal", "length", "content_filter", "malformed"])
+def test_an_answer_that_never_comes_is_a_row_of_its_rna_and_the_others_go_on(world, state):
+    made = tables(["hsa-mir-21", "hsa-mir-22"], n_topics=1)
+    world.app.end = lambda said: state if "mir-22" in said and state != "malformed" else "stop"
+    if state == "malformed":
+        good, bad = Model(), Model(broken=True)
+        world.app.answer = lambda m, s: (bad if "mir-22" in m[1]["content"] else good)(m, s)
+    annotations, dropped, _ = world.summarize(made)
+    assert set(annotations.rna_id) == {"hsa-mir-21"}
+    named = {"content_filter": "filter"}.get(state, state)
+    reasons = [
+        f"{s}: the model's answer is missing (state {named})" for s in ("dnc", "single_pass")
+    ]
+    assert dropped.reason.tolist() == reasons and set(dropped.record) == {"hsa-mir-22"}
+    assert set(dropped.stage) == {"02_summarize"}
+
+
+def test_without_the_merge_the_groups_summaries_stand(world):
+    world.app.end = lambda said: "refusal" if "<summary>" in said else "stop"
+    annotations, dropped, _ = world.summarize(tables())
+    lines = annotations[annotations.source == "dnc"]
+    assert len(lines) == 9 and lines.text.str.split().str.len().sum() <= 120
+    assert dropped.reason.tolist() == [
+        "dnc: the model's answer is missing (state refusal)",
+        "dnc: the groups' summaries stand unmerged",
+    ]
+
+
+def test_an_rna_without_abstracts_costs_nothing(world):
+    rnas, articles, links, topics = tables(n_topics=1)
+    rnas = pd.DataFrame({"rna_id": ["hsa-mir-21", "R9"]})
+    dropped = world.summarize((rnas, articles, links, topics)).dropped
+    assert dropped.record.tolist() == ["R9", "R9"] and world.app.completions == 1
+
+
+def test_a_prompt_has_a_limit_and_what_is_left_out_is_told(world, monkeypatch):
+    monkeypatch.setattr(dnc.prompts, "MOST_PROMPT", 200)
+    annotations, dropped, _ = world.summarize(tables(n_topics=1))
+    assert dropped.reason[0] == "dnc: 1 abstracts are beyond what a prompt holds"
+    assert {i for ids in annotations.article_ids for i in ids} == {"A000", "A001"}
+
+
+# Groups.
+
+
+def subject(sizes=(3, 5, 2)):
+    rng = random.Random(1)
+    topics = [t for t, n in enumerate(sizes) for _ in range(n)]
+    rng.shuffle(topics)
+    abstracts = tuple(
+        Abstract(f"A{n}", "T", "text", topic, rng.randint(1990, 2020))
+        for n, topic in enumerate(topics)
+    )
+    return Subject("R1", tuple(names_of({"rna_id": "R1"})), abstracts)
+
+
+@pytest.mark.parametrize("arm", dnc.ARMS)
+def test_arms_divide_the_same_abstracts(arm):
+    one = subject()
+    groups = dnc.groups(one, arm, 0)
+    assert sorted(a.article_id for g in groups for a in g) == sorted(
+        a.article_id for a in one.abstracts
+    )
+    assert [len(g) for g in groups] == ([10] if arm == "single_pass" else [3, 5, 2])
+    assert dnc.groups(one, arm, 0) == groups
+
+
+def test_random_groups_follow_the_seed_and_chronological_ones_the_years():
+    one = subject((10, 12, 9))
+    assert dnc.groups(one, "dnc.random_groups", 0) != dnc.groups(one, "dnc.random_groups", 1)
+    years = [[a.year for a in group] for group in dnc.groups(one, "dnc.chronological", 0)]
+    assert all(max(early) <= min(late) for early, late in zip(years, years[1:], strict=False))
+
+
+def test_equal_ways_to_divide_are_one_plan():
+    assert [p.sources for p in dnc.plans(subject((4,)), dnc.ARMS, 0)] == [dnc.ARMS]
+    assert len(dnc.plans(subject(), dnc.ARMS, 0)) == 4
+    assert dnc.plans(Subject("R1", (), ()), dnc.ARMS, 0) == []

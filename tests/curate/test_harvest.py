@@ -1,0 +1,356 @@
+"""The live path whole, against the stand-in world: right, complete, resumable, frugal."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+from urllib.request import urlopen
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core.params import Filter
+from rnagpt_lib.curate.sources import harvest, litscan, litsumm
+from rnagpt_lib.curate.sources.rnacentral import PAGE
+from rnagpt_lib.curate.summaries import summarize
+from rnagpt_lib.llm_api import retries
+from rnagpt_lib.runs.resume_store import Spool
+from tests.standin import Faults, faults, serve
+from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
+from tests.support.curated import curated, tables_of
+
+TABLES = ("rnas", "articles", "links", "dropped")
+
+
+SIZE = 30
+
+
+@pytest.fixture(scope="module")
+def ebi():
+    return Ebi(size=SIZE, page=25)
+
+
+@pytest.fixture(scope="module")
+def server(ebi):
+    queue = Faults()
+    with serve(ebi, faults=queue) as base:
+        yield base, queue
+
+
+@pytest.fixture
+def url(server):
+    return server[0]
+
+
+@pytest.fixture
+def queue(server, monkeypatch):
+    monkeypatch.setattr(retries, "pause", lambda seconds: None)
+    server[1].clear()
+    return server[1]
+
+
+def harvested(url, folder, **given):
+    params = {"input": "rnacentral", "requests_per_second": 1e6, **addresses(url)} | given
+    return curated(Filter(**params), 0, folder)
+
+
+@pytest.fixture
+def load(url, queue, tmp_path):
+    """``load(folder, **parameters)`` → tables."""
+    return lambda folder="one", **given: harvested(url, tmp_path / folder, **given)
+
+
+@pytest.fixture(scope="module")
+def first(server, tmp_path_factory):
+    """The folder and the tables of one harvest without faults."""
+    folder = tmp_path_factory.mktemp("first")
+    return folder, harvested(server[0], folder)
+
+
+@pytest.fixture
+def whole(first):
+    return first[1]
+
+
+def article(article_id):
+    return pmid(article_id) or pmcid(article_id)
+
+
+def expected_links(ebi):
+    """What the jobs of the world say, by a rule of its own: names, aliases, no images, no words."""
+    return {
+        (ebi.ids[job["of"]], article(a))
+        for job in ebi.jobs
+        for a in job["articles"]
+        if anywhere(a) and job["job_id"] != "Vault" and not job["job_id"].startswith("img-")
+    }
+
+
+def same(one, other):
+    for table in TABLES:
+        pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table))
+
+
+def test_the_tables_say_what_the_world_says(whole, ebi):
+    data = whole
+    assert set(data.links.itertuples(index=False, name=None)) == expected_links(ebi)
+    rows = ebi.world.rnas.assign(rna_id=ebi.world.rnas["rna_id"].map(ebi.ids)).set_index("rna_id")
+    assert len(data.rnas) == data.links["rna_id"].nunique() > 25
+    for row in data.rnas.to_dict("records"):
+        whole = rows.loc[row["rna_id"]]
+        for name in ("sequence", "length", "rna_type", "species", "description"):
+            assert row[name] == whole[name], name
+        assert row["taxid"] == row["rna_id"].partition("_")[2]
+    texts = data.articles.set_index("article_id")
+    for row in ebi.world.articles.to_dict("records"):
+        if article(row["article_id"]) in texts.index:
+            got = texts.loc[article(row["article_id"])]
+            mark = "Background: " if has_html(row["article_id"]) else ""
+            assert got["abstract"] == mark + row["abstract"]
+            assert (got["title"], got["year"]) == (row["title"], row["year"])
+
+
+def test_nothing_vanishes_without_a_row(whole, ebi):
+    data = whole
+    dropped = data.dropped.groupby("reason")["record"].agg(set)
+    drawn = {e["id"][0] for e in ebi.rnas if e["has_lit_scan"] == ["True"]}
+    assert drawn == set(data.rnas["rna_id"]) | dropped.get(
+        "no article is left after the rules", set()
+    )
+    assert dropped["LitScan id: a common word"] == {"Vault"}
+    images = {
+        record for reason in dropped.index if "in an image" in reason for record in dropped[reason]
+    }
+    assert images == {j["job_id"] for j in ebi.jobs if j["job_id"].startswith("img-")}
+    lost = dropped["article without an abstract in LitScan and Europe PMC"]
+    named = {a for job in ebi.jobs for a in job["articles"]}
+    assert lost and lost == {article(a) for a in named if not anywhere(a)}
+
+
+def test_articles_are_fetched_once_and_abstracts_only_where_they_are_missing(load, ebi, queue):
+    load()
+    asked = queue.asked("/searchPOST")
+    wanted = {article(a) for job in ebi.jobs for a in job["articles"]}
+    assert len(asked) == 1 and asked[0].body.count(b"EXT_ID") < len(wanted) / 5
+    queries = [r.query.get("query") for r in queue.asked("rnacentral-litscan")]
+    first = [q for q, r in zip(queries, queue.asked("litscan"), strict=True)
+             if r.query.get("searchposition") == "0"]  # fmt: skip
+    assert len(first) == len(set(first))
+
+
+def test_its_folder_holds_the_tables_the_sources_and_the_pages(first):
+    folder, data = first
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"{table}.parquet" for table in TABLES),
+        "sources.json", "litsumm.jsonl", ".spool.sqlite",
+    }  # fmt: skip
+    assert set(vars(data)) == set(TABLES)
+
+
+def test_a_harvest_that_stops_leaves_its_pages_alone(load, queue, tmp_path):
+    queue.add(faults.status(403), where="/litsumm/")
+    with pytest.raises(InputError, match="refuses"):
+        load("one")
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {".spool.sqlite"}
+
+
+@pytest.mark.parametrize("how", ["export", "fasta", "remote fasta"])
+def test_sequences_are_the_same_by_every_way(load, whole, url, queue, tmp_path, how):
+    given = {"sequences": "export"}
+    remote = f"{url}/ebi/ftp/current_release/sequences/rnacentral_species_specific_ids.fasta.gz"
+    if how != "export":
+        given = {"fasta": remote}
+    if how == "fasta":
+        (tmp_path / "all.fasta.gz").write_bytes(urlopen(remote).read())
+        given = {"fasta": str(tmp_path / "all.fasta.gz")}
+    same(whole, load(**given))
+    assert not queue.asked("/api/v1/rna/")
+    queue.seen.clear()
+    same(whole, load(**given))
+    assert {r.path.rpartition("/")[2] for r in queue.seen} == {"rnacentral", "rnacentral-litscan"}
+
+
+def test_gene_names_of_id_mapping_join_the_description(load, whole, url, ebi, monkeypatch):
+    where = f"{url}/ebi/ftp/current_release/id_mapping/id_mapping.tsv.gz"
+    same(whole, load("one", id_mapping=where))  # the world's descriptions have them all
+    monkeypatch.setattr(ebi, "rnas", [e | {"gene": ["newgene1"]} for e in ebi.rnas])
+    data = load("other", id_mapping=where)
+    assert data.rnas["description"].str.endswith("(newgene1)").all()
+
+
+def test_a_limit_draws_by_id_and_a_larger_one_keeps_all(load, whole):
+    drawn = [load(f"l{limit}", limit=limit) for limit in (4, 9, 18)]
+    for fewer, more in zip(drawn, drawn[1:], strict=False):
+        assert set(fewer.rnas["rna_id"]) < set(more.rnas["rna_id"])
+    for data in drawn:
+        assert data.rnas.merge(whole.rnas).equals(data.rnas)
+        own = whole.links[whole.links["rna_id"].isin(data.rnas["rna_id"])]
+        assert set(map(tuple, own.values)) == set(map(tuple, data.links.values))
+    assert 3 <= len(drawn[0].rnas) <= 4
+
+
+def test_a_second_time_only_the_releases_are_asked(load, queue):
+    first = load()
+    queue.seen.clear()
+    same(first, load())
+    assert [r.query for r in queue.seen] == [{"format": "json"}] * 2
+
+
+def test_a_new_release_is_fetched_anew(load, queue, ebi, monkeypatch, capsys):
+    first = load(sequences="export")
+    asked = len(queue.seen)
+    monkeypatch.setattr(ebi, "release", "27")
+    same(first, load(sequences="export"))
+    assert (
+        len(queue.seen) == 2 * asked
+        and "(26 → 27): everything is fetched anew" in capsys.readouterr().out
+    )
+
+
+def test_sources_tell_release_date_query_and_counts(first):
+    rows = json.loads((first[0] / harvest.SOURCES).read_text())["sources"]
+    by_name = {row["name"]: row for row in rows}
+    entries = by_name["RNAcentral entries"]
+    assert (entries["release"], entries["announced"], entries["records"]) == ("26", 27, 27)
+    assert entries["query"].endswith("AND length:[10 TO 1024]") and len(entries["date"]) == 10
+    assert by_name["Europe PMC"]["announced"] > by_name["Europe PMC"]["records"]
+    assert set(by_name) == {
+        "RNAcentral entries", "LitScan ids", "LitScan articles", "Europe PMC", "sequences", "LitSumm",
+    }  # fmt: skip
+
+
+def test_fewer_hits_than_announced_are_told(load, queue, capsys):
+    queue.add(lambda app: app, lambda app: app, faults.changed(lambda a: a | {"hitCount": 99}))
+    load()
+    assert "RNAcentral entries: 99 hits were announced and 27 came" in capsys.readouterr().out
+
+
+def test_litsumm_comes_with_the_articles_it_cites(first):
+    data = first[1]
+    lines = (first[0] / "litsumm.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    known = set(data.articles["article_id"])
+    assert rows and not any("PMC" in row["text"] or "WARNING" in row["text"] for row in rows)
+    assert {i for row in rows for i in row["article_ids"]} <= known
+    assert sum(len(row["article_ids"]) for row in rows) > len(rows) / 2
+    assert {row["rna_id"] for row in rows} <= set(data.rnas["rna_id"])
+    annotations, _ = summarize.given(first[0] / "litsumm.jsonl", data.rnas)  # notebook 02's GIVEN
+    assert [row["article_ids"] for row in annotations] == [row["article_ids"] for row in rows]
+
+
+PASSING = [
+    faults.status(429, retry_after="1"), faults.status(429), faults.status(500), faults.status(503),
+    faults.reset, faults.after_the_work, faults.reset_inside, faults.half_a_body, faults.html,
+    faults.bad_json,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_that_pass_change_nothing(load, whole, queue, seed):
+    rng = random.Random(seed)
+    for _ in range(60):
+        queue.add(rng.choice(PASSING) if rng.random() < 0.3 else lambda app: app)
+    same(whole, load(sequences=("api", "export")[seed % 2]))
+    assert queue.left < 40
+
+
+HARVEST = """
+import json, sys
+from pathlib import Path
+from rnagpt_lib import dataset
+from rnagpt_lib.core.params import Filter
+folder = Path(sys.argv[1])
+dataset.curate(Filter(**json.loads(sys.argv[2])), 0, folder)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_request_it_goes_on_there(load, url, queue, tmp_path):
+    """SIGKILL with a request in flight: in the end every page was asked for once, but that one.
+    (A page of sequences is of many requests: while one waits, the others may all have come.)
+    """
+    first = load("one")
+    whole, page = len(queue.seen), len(queue.asked("/api/v1/rna/"))
+    assert 0 < page <= PAGE
+    queue.clear()
+    (tmp_path / "other").mkdir()
+    params = {"input": "rnacentral", "requests_per_second": 1e6, **addresses(url)}
+    command = [sys.executable, "-c", HARVEST, str(tmp_path / "other"), json.dumps(params)]
+    kills = {"litscan": 2, "/searchPOST": 0, "/api/v1/rna/": 3}
+    for where, before in kills.items():
+        until, arrived = threading.Event(), threading.Event()
+        queue.add(*[lambda app: app] * before, faults.held(until, arrived), where=where)
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        assert arrived.wait(100)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        until.set()
+    subprocess.run(command, check=True, capture_output=True)
+    same(tables_of(tmp_path / "other"), first)
+    again = len(queue.seen) - whole - 2 * len(kills)
+    assert len(kills) <= again <= 2 + page
+
+
+def test_the_key_leaves_out_where_and_how_fast():
+    here = Filter(input="rnacentral")
+    there = Filter(input="rnacentral", **addresses("http://127.0.0.1:1"), requests_per_second=1)
+    assert here.key() == there.key() != Filter(input="rnacentral", limit=5).key()
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"query": 'active:"Obsolete"'}, "has no RNA for the query active"),
+        ({"blocked": "no/such/file"}, "BLOCKED. is missing"),
+        ({"fasta": "no/such/file"}, "there is no such file"),
+        ({"id_mapping": "no/such/file.tsv"}, "is missing or damaged"),
+        ({"export": "http://127.0.0.1:9", "sequences": "export"}, "127.0.0.1:9: the connection"),
+        ({"ebi_search": "www.ebi.ac.uk"}, "write https"),
+        ({"articles": "mine"}, "ARTICLES is mine but INPUT is 'rnacentral'"),
+    ],
+)
+def test_bad_input_is_named(load, given, words):
+    with pytest.raises(InputError, match=words):
+        load("one", **given)
+
+
+def test_an_export_that_fails_is_told_and_made_anew(load, ebi, monkeypatch, queue):
+    monkeypatch.setattr(ebi, "fails", True)
+    with pytest.raises(InputError, match="could not make the export .FAILURE."):
+        load("one", sequences="export")
+    monkeypatch.setattr(ebi, "fails", False)
+    assert len(load("one", sequences="export").rnas) > 25
+    assert len(queue.asked("/submit")) == 2
+
+
+def test_an_export_job_that_was_lost_is_submitted_again(load, ebi, queue):
+    queue.add(faults.status(404), where="/status/")
+    assert len(load("one", sequences="export").rnas) > 25
+    assert len(queue.asked("/submit")) == 2
+
+
+def test_a_users_words_are_blocked_too(load, ebi, tmp_path):
+    name = ebi.names["MINI-R000001"]
+    (tmp_path / "words.txt").write_text(f"\n{name.upper()} \n")
+    data = load("one", blocked=str(tmp_path / "words.txt"))
+    assert name.lower() in litscan.words(str(tmp_path / "words.txt"))
+    assert name in set(data.dropped["record"])
+
+
+def test_a_list_of_summaries_that_became_shorter_keeps_what_came(tmp_path):
+    row = {"primary_id": "URS0000000001_9606", "summary": "It binds HuR."}
+
+    class Shrunk:
+        base = "stub"
+
+        def get(self, path, shape, *, page, **_):
+            if page != "1":
+                raise NotThere("Invalid page")
+            return shape.model_validate({"next": "https://x/?page=2", "results": [row]})
+
+    with Spool(tmp_path) as spool:
+        found = list(litsumm.summaries(Shrunk(), spool))
+    assert [one.primary_id for one in found] == ["URS0000000001_9606"]

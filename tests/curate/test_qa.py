@@ -1,0 +1,457 @@
+"""Questions and answers: what the rules read, what they refuse, and what the pairs promise."""
+
+import hashlib
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib.core import paths
+from rnagpt_lib.core.params import Decompose, Summarize
+from rnagpt_lib.core.tables import COLUMNS, frame, write
+from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions.facts import facts_in
+from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
+from rnagpt_lib.curate.summaries.summarize import summarize
+from rnagpt_lib.curate.text import names, sentences
+from rnagpt_lib.miniature import world
+
+STATED = {
+    "This RNA is associated with glioma.": [("disease", "glioma")],
+    "We show that this RNA was closely linked to asthma in mice.": [("disease", "asthma")],
+    "This RNA has been implicated in type 2 diabetes": [("disease", "type 2 diabetes")],
+    "This RNA was significantly down-regulated in gastric cancer tissues compared with controls.": [
+        ("disease", "gastric cancer")
+    ],
+    "Expression of this RNA is correlated with hepatitis.": [("disease", "hepatitis")],
+    "This RNA plays an important role in liver fibrosis.": [("disease", "liver fibrosis")],
+    "This RNA regulates DNA repair.": [("process", "DNA repair")],
+    "Overexpression of this RNA inhibited proliferation, migration and invasion of tumor cells.": [
+        ("process", "proliferation"),
+        ("process", "migration"),
+        ("process", "invasion of tumor cells"),
+    ],
+    "This RNA inhibits cell growth by directly targeting PTEN.": [
+        ("process", "cell growth"),
+        ("target", "PTEN"),
+    ],
+    "This RNA binds the protein HuR and promotes splicing.": [
+        ("partner", "HuR"),
+        ("process", "splicing"),
+    ],
+    "This RNA interacts with fibrillarin.": [("partner", "fibrillarin")],
+    "This RNA is mainly expressed in brain and kidney.": [
+        ("tissue", "brain"),
+        ("tissue", "kidney"),
+    ],
+    "This RNA localizes to the Cajal body.": [("location", "Cajal body")],
+    "This RNA is charged with Phe.": [("isotype", "Phe")],
+    "This RNA accepts the amino acid lysine.": [("isotype", "lysine")],
+    "This RNA silences SOX2 and MYC in stem cells.": [("target", "SOX2"), ("target", "MYC")],
+    "This RNA binds to the 3'-UTR of CHD5 mRNA.": [("target", "CHD5")],
+    "PIK3R3 was identified as a direct target of this RNA.": [("target", "PIK3R3")],
+    "Cyclin-dependent kinase 1 (CDK1) was a direct target of this RNA.": [("target", "CDK1")],
+    "MYC is repressed by this RNA.": [("target", "MYC")],
+    "Apoptosis is regulated by this RNA.": [("process", "apoptosis")],
+    "This RNA guides pseudouridylation of U1045 in 18S rRNA.": [("site", "U1045 in 18S rRNA")],
+    "This RNA responds to preQ1, and this held in every replicate.": [("ligand", "preQ1")],
+    "No disease association of this RNA is known.": [("disease", UNKNOWN)],
+    "The tissue that expresses this RNA is unknown.": [("tissue", UNKNOWN)],
+    "No protein has been found to bind this RNA.": [("partner", UNKNOWN)],
+    "This RNA has lost its box and does not guide any modification.": [("site", NONE)],
+    "HOTAIR binds EZH2, whereas this RNA targets KRAS.": [("target", "KRAS")],
+}
+REFUSED = (
+    "This RNA may be associated with asthma.",
+    "This RNA could regulate apoptosis by targeting PTEN.",
+    "This RNA is a potential biomarker for glioma.",
+    "KRAS is a predicted target of this RNA.",
+    "We investigated whether this RNA targets PTEN.",
+    "It was not tested whether this RNA regulates apoptosis.",
+    "Does this RNA regulate apoptosis?",
+    "In contrast, mir-7 targets PTEN.",
+    "PTEN inhibits apoptosis.",
+    "Target genes of this RNA regulate apoptosis.",
+    "HOTAIR regulates apoptosis by sponging this RNA.",
+    "HOTAIR inhibits this RNA.",
+    "This RNA is regulated by MYC.",
+    "This RNA is associated with poor prognosis.",
+    "This RNA was measured in 84 patients.",
+    "The interaction between HuR and this RNA regulates apoptosis.",
+    "The role of this RNA in glioma remains unclear.",
+    "There is no evidence that this RNA binds HuR.",
+    "No study has shown that this RNA regulates apoptosis.",
+    "It is unlikely that this RNA is associated with sepsis.",
+    "It is not true that this RNA is associated with sepsis.",
+    "PTEN was excluded as a target of this RNA.",
+    "This RNA binds HuR " + "and " * 100 + "is associated with sepsis.",
+    "is " * 5000 + "targeted by this RNA.",
+)
+
+
+def read(text, continues=False):
+    return [(fact.relation, fact.entity) for fact in facts_in(text, continues)[0] if fact.true]
+
+
+@pytest.mark.parametrize("text", STATED)
+def test_reads_what_is_stated(text):
+    assert read(text) == STATED[text]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refuses_what_is_not_stated_of_the_rna(text):
+    facts, reason = facts_in(text)
+    assert facts == [] and reason
+
+
+def test_denials_are_kept_as_such():
+    facts, _ = facts_in("This RNA is not associated with asthma but binds HuR.")
+    assert [(f.relation, f.entity, f.true) for f in facts] == [
+        ("disease", "asthma", False),
+        ("partner", "HuR", True),
+    ]
+
+
+def test_it_is_the_rna_only_right_after_it():
+    assert read("It targets MYC.") == [] and read("It targets MYC.", True) == [("target", "MYC")]
+    assert read("PTEN was lost, and it targets MYC.", True) == []
+
+
+def entity_of(relation):
+    return {"isotype": "Phe", "site": "A27", "target": "PTEN", "species": "Minia tertia"}.get(
+        relation, "cell growth"
+    )
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_every_wording_is_read_back(name):
+    relation, entity = RELATIONS[name], entity_of(name)
+    for question in relation.questions:
+        assert qa.relation_of(question) == name and qa.asked_entity(question) is None
+        for said in [entity, UNKNOWN] + [NONE] * bool(relation.nothing):
+            assert qa.entity(question, relation.say([said])) == said
+        assert qa.entity(question, relation.say([entity]).upper()) == entity.upper()
+        assert qa.entity(question, "I do not know.") is None
+        if name not in CATEGORICAL:
+            listed = ["HuR", "La", "FUS"]
+            assert qa.entities(question, relation.say(listed)) == listed
+            assert qa.entity(question, relation.say(listed)) is None
+    closed = relation.closed.format(entity)
+    assert qa.relation_of(closed) == name and qa.asked_entity(closed) == entity
+    assert qa.entity(closed, relation.confirm(entity, True)) == "yes"
+    assert qa.entity(closed, relation.confirm(entity, False)) == "no"
+
+
+def test_wordings_belong_to_one_relation():
+    questions = [q for relation in RELATIONS.values() for q in relation.questions]
+    assert len(questions) == len(set(questions))
+    assert qa.relation_of("How are you?") is None and qa.entities("How are you?", "Well.") == []
+
+
+def rna(rna_id="R1", rna_type="tRNA", **fields):
+    base = {"rna_id": rna_id, "sequence": "ACGU" * 5, "length": 20, "rna_type": rna_type}
+    base |= {"species": "Minia tertia", "taxid": "", "family": "", "description": ""}
+    return base | {"unit": "", "split": ""} | fields
+
+
+def annotation(texts, rna_id="R1", source="dnc"):
+    return [
+        {"rna_id": rna_id, "source": source, "sentence_no": n, "text": text, "article_ids": ids}
+        for n, (text, ids) in enumerate(texts)
+    ]
+
+
+def decompose(rnas, rows, abstracts=(), **params):
+    """``abstracts``: (rna_id, text), one article each."""
+    read = [(f"T{n}", "", text, 2000) for n, (_, text) in enumerate(abstracts)]
+    articles = pd.DataFrame(read, columns=list(COLUMNS["articles"]))
+    links = [(rna_id, f"T{n}") for n, (rna_id, _) in enumerate(abstracts)]
+    links = pd.DataFrame(links, columns=list(COLUMNS["links"]))
+    tables = frame("rnas", rnas), frame("annotations", rows), articles, links
+    return qa.pairs(*tables, Decompose(**params))[:2]
+
+
+def answers(pairs, kind, form="open"):
+    return pairs[(pairs["kind"] == kind) & (pairs["form"] == form)]["answer"].tolist()
+
+
+def test_a_fact_said_twice_has_the_ids_of_both():
+    rows = annotation([
+        ("This RNA targets PTEN.", ["A2"]),
+        ("Moreover, this RNA directly targets Pten.", ["A1", "A2"]),
+        ("This RNA may target MYC.", ["A3"]),
+    ])  # fmt: skip
+    pairs, dropped = decompose([rna()], rows)
+    local = pairs[pairs["kind"] == "local"].iloc[0]
+    assert local["answer"] == "The RNA targets PTEN." and local["article_ids"] == ["A1", "A2"]
+    assert dropped[["record", "reason"]].values.tolist() == [
+        ["R1 sentence 2", "hedged or only asked"]
+    ]
+
+
+def test_pair_ids_are_the_contract():
+    pairs, _ = decompose([rna()], [])
+    for row in pairs.itertuples():
+        text = "\t".join([row.rna_id, row.source, row.question])
+        assert row.pair_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_unknown_is_an_answer_and_a_fact_wins_over_it():
+    rows = annotation([("No disease association of this RNA is known.", ["A1"])])
+    pairs, _ = decompose([rna()], rows)
+    assert answers(pairs, "literature") == ["No disease association of the RNA is known."]
+    assert answers(pairs, "literature", "closed") == []
+    rows += annotation([("This RNA is linked to glioma.", ["A2"])])
+    rows[1]["sentence_no"] = 1
+    pairs, _ = decompose([rna()], rows)
+    assert answers(pairs, "literature") == ["The RNA is associated with glioma."]
+
+
+def test_a_denial_gives_a_closed_no_with_its_evidence():
+    rows = annotation([("This RNA is not associated with glioma.", ["A1"])])
+    rows += annotation([("This RNA is associated with asthma.", ["A2"])], "R2")
+    pairs, _ = decompose([rna(), rna("R2")], rows)
+    denied = pairs[(pairs["rna_id"] == "R1") & (pairs["form"] == "closed")].iloc[0]
+    assert denied["question"] == "Is the RNA associated with glioma?"
+    assert denied["answer"] == "No, the RNA is not associated with glioma."
+    assert denied["article_ids"] == ["A1"]
+
+
+def test_what_is_said_and_denied_of_one_rna_gives_no_pair():
+    rows = annotation([
+        ("This RNA is associated with glioma and asthma.", ["A1"]),
+        ("This RNA is not associated with Glioma.", ["A2"]),
+    ])  # fmt: skip
+    rows += annotation([("This RNA is associated with lupus.", ["A3"])], "R2")
+    pairs, dropped = decompose([rna(), rna("R2")], rows)
+    own = pairs[(pairs["rna_id"] == "R1") & (pairs["kind"] == "literature")]
+    assert answers(own, "literature") == ["The RNA is associated with asthma."]
+    assert not own["question"].str.contains("glioma", case=False).any()
+    contrary = dropped[dropped["reason"].str.startswith("contradictory")]
+    assert contrary["record"].tolist() == ["R1"]
+    assert contrary["reason"].tolist() == ["contradictory: a disease is both said and denied"]
+
+
+def two_diseases(abstracts):
+    """The closed answers on diseases of R1, whose abstracts are given, and of R2."""
+    rows = annotation([("This RNA is associated with glioma.", ["A1"])])
+    rows += annotation([("This RNA is associated with acute lung injury.", ["A2"])], "R2")
+    pairs, _ = decompose([rna(), rna("R2")], rows, abstracts)
+    closed = pairs[(pairs["form"] == "closed") & (pairs["kind"] == "literature")]
+    return closed["answer"].str.split(",").str[0].tolist(), closed["question"].tolist()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("Acute lung injury and GLIOMA.",) * 2,
+        ("In acute  lung injuries and gliomas.", "See acute-lung-injury, glioma."),
+        ("(Acute lung injury)", "glioma/asthma"),
+    ],
+)
+def test_a_made_up_no_is_named_in_no_abstract_of_the_rna(texts):
+    said, _ = two_diseases(list(zip(("R1", "R2"), texts, strict=True)))
+    assert said == ["Yes", "Yes"]
+    silent, questions = two_diseases([("R1", "Of acute injury."), ("R2", "Of gliomatosis.")])
+    assert sorted(silent) == ["No", "Yes"] and len(set(questions)) == 1
+
+
+def test_other_sources_are_not_read():
+    rows = annotation([("This RNA targets PTEN.", ["A1"])], source="single_pass")
+    assert answers(decompose([rna()], rows)[0], "local") == []
+    assert answers(decompose([rna()], rows, source="single_pass")[0], "local")
+
+
+def test_one_type_alone_gives_no_closed_question():
+    pairs, _ = decompose([rna("R1"), rna("R2")], [])
+    assert (pairs["form"] == "open").all()
+    pairs, _ = decompose([rna("R1"), rna("R2", "rRNA")], [])
+    assert sorted(a[:3] for a in answers(pairs, "rna_type", "closed")) == ["No,", "Yes"]
+
+
+def test_pairs_never_name_the_rna():
+    rows = annotation([("This RNA targets ABC21HG.", ["A1"])], "hsa-mir-21")
+    named = rna("hsa-mir-21", "pre_miRNA", family="mir-21", description="ABC21HG transcript")
+    pairs, dropped = decompose([named], rows)
+    assert set(pairs["kind"]) == {"rna_type", "species"}
+    assert dropped["reason"].tolist() == ["the pair names the RNA"] * 2
+    pairs, _ = decompose([rna("R9", "RNase_P_RNA", description="RNase_P_RNA from 2 species")], [])
+    assert answers(pairs, "rna_type") == ["The RNA is of the type RNase_P_RNA."]
+
+
+def test_at_most_max_pairs_and_what_was_cut_is_told():
+    rows = annotation([("This RNA targets PTEN and regulates apoptosis.", ["A1"])])
+    pairs, dropped = decompose([rna()], rows, max_pairs=2)
+    assert sorted(pairs["kind"]) == ["rna_type", "species"]
+    assert dropped["reason"].tolist() == ["pairs beyond the first 2"]
+
+
+def test_an_rna_without_anything_is_told():
+    pairs, dropped = decompose([rna(rna_type="", species="")], [])
+    assert pairs.empty and dropped["record"].tolist() == ["R1"]
+
+
+def annotated(data):
+    """Every sentence about an RNA as its annotation: no summary between text and rules."""
+    text = data.articles.set_index("article_id")
+    rows = []
+    for row in data.rnas.to_dict("records"):
+        ids = data.links["article_id"][data.links["rna_id"] == row["rna_id"]]
+        own = names.names_of(row)
+        found = [s for i in ids for s in sentences.about(i, text.title[i], text.abstract[i], own)]
+        rows += annotation([(s.text, [s.article_id]) for s in found], row["rna_id"])
+    return frame("annotations", rows)
+
+
+@pytest.fixture(scope="module")
+def small():
+    data = world.make(120, seed=5)
+    return data, qa.pairs(data.rnas, annotated(data), data.articles, data.links, Decompose())[:2]
+
+
+def test_agrees_with_the_worlds_truth(small):
+    from rnagpt_lib.curate.dataset import agreement
+
+    data, (pairs, _) = small
+    made = pairs[(pairs["form"] == "open") & pairs["kind"].isin(["literature", "local"])]
+    found = agreement(made, data.truth)
+    assert found["precision"] >= 0.99 and found["recall"] >= 0.95
+
+
+def naively_without_names(rnas, made):
+    """What `qa._without_names` does, with an expression for every RNA."""
+    own = {
+        one["rna_id"]: names.pattern(
+            name for name in names.names_of(one | {"family": ""}) if name != one["rna_type"]
+        )
+        for one in rnas.to_dict("records")
+    }
+    named = [
+        bool(own[pair["rna_id"]].search(f"{pair['question']} {pair['answer']}")) for pair in made
+    ]
+    kept = [pair for pair, bad in zip(made, named, strict=True) if not bad]
+    lost = [pair for pair, bad in zip(made, named, strict=True) if bad]
+    return kept, [f"{pair['rna_id']} {pair['kind']}" for pair in lost]
+
+
+def test_names_are_found_as_by_an_expression_for_every_rna(small, monkeypatch):
+    data, (pairs, _) = small
+    made = pairs.to_dict("records")
+    for number, one in enumerate(data.rnas.to_dict("records")[::3]):
+        name = names.names_of(one)[-1 - number % 2].swapcase()
+        pair = {"rna_id": one["rna_id"], "kind": "literature", "question": "What is the RNA?"}
+        made.insert(number * 7, pair | {"answer": f"It is {name}."})
+    wanted = naively_without_names(data.rnas, made)
+    compiled, real = [], names.pattern
+    monkeypatch.setattr(names, "pattern", lambda own: compiled.append(own) or real(own))
+    kept, dropped = qa._without_names(data.rnas, made)
+    assert (kept, [row["record"] for row in dropped]) == wanted
+    assert 20 < len(dropped) and len(compiled) < len(data.rnas) / 2
+
+
+def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
+    data, (pairs, dropped) = small
+    write(tmp_path / "pairs.parquet", "pairs", pairs)
+    write(tmp_path / "dropped.parquet", "dropped", dropped)
+    assert pairs["pair_id"].is_unique
+    for row in pairs.itertuples():
+        relation, found = qa.relation_of(row.question), qa.entities(row.question, row.answer)
+        assert RELATIONS[relation].kind == row.kind and found
+        rebuilt = (
+            RELATIONS[relation].say(found)
+            if row.form == "open"
+            else RELATIONS[relation].confirm(qa.asked_entity(row.question), found == ["yes"])
+        )
+        assert rebuilt == row.answer
+
+
+def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
+    data, (pairs, _) = small
+    closed = pairs[pairs["form"] == "closed"]
+    relation = closed["question"].map(qa.relation_of)
+    yes = closed["answer"].str.startswith("Yes")
+    for _, own in yes.groupby(relation):
+        assert abs(own.mean() - 0.5) <= 0.15 or len(own) < 8
+    truth = set(
+        zip(data.truth["rna_id"], data.truth["relation"], data.truth["entity"], strict=True)
+    )
+    for row, name, true in zip(closed.itertuples(), relation, yes, strict=True):
+        if row.kind != "rna_type":
+            assert ((row.rna_id, name, qa.asked_entity(row.question)) in truth) == true
+
+
+def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
+    data, (pairs, _) = small
+    per_rna = pairs.groupby("rna_id").size()
+    assert per_rna.max() <= 14 and (per_rna >= 5).mean() > 0.8
+    linked = data.links.groupby("rna_id")["article_id"].agg(set)
+    for row in pairs.itertuples():
+        assert set(row.article_ids) <= linked.get(row.rna_id, set())
+        if row.form == "open" and row.kind in ("literature", "local"):
+            assert row.article_ids
+
+
+def test_same_input_same_pairs_in_any_order(small):
+    data, (pairs, _) = small
+    turned = data.rnas[::-1].reset_index(drop=True)
+    again, *_ = qa.pairs(turned, annotated(data), data.articles, data.links, Decompose())
+    open_pairs, open_again = (t[t["form"] == "open"].reset_index(drop=True) for t in (pairs, again))
+    assert open_pairs.equals(open_again)
+
+
+def test_support_on_real_abstracts_is_on_record():
+    rows = json.loads((paths.root() / "benchmarks/results/qa_support.json").read_text("utf-8"))
+    for row in rows:
+        assert set(row) == {"name", "tried", "supported", "note"}
+        assert 0 <= row["supported"] <= row["tried"]
+    final = rows[-1]
+    assert final["tried"] == 50 and final["supported"] >= 45
+
+
+def test_real_abstracts_give_pairs_of_the_right_kind(shared):
+    texts = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True, dtype={"pmid": str})
+    found = {"target": 0, "process": 0, "disease": 0}
+    for row in texts.head(150).itertuples():
+        for text in sentences.split_sentences(row.abstract):
+            masked = names.mask_names(text, names.names_of({"rna_id": "hsa-mir-21"}))
+            for fact in facts_in(masked)[0]:
+                found[fact.relation] = found.get(fact.relation, 0) + 1
+                assert 1 <= len(fact.entity.split()) <= 6
+    assert min(found["target"], found["process"], found["disease"]) >= 5
+
+
+def test_no_made_up_no_is_named_in_a_real_abstract(shared):
+    rnas, articles, links = precursors(shared, 40)
+    made = summarize(rnas, articles, links, links.assign(topic=0, weight=1.0), Summarize())
+    pairs, *_ = qa.pairs(rnas, made.annotations, articles, links, Decompose())
+    closed = pairs[(pairs["form"] == "closed") & (pairs["kind"] != "rna_type")]
+    made_up = closed[closed["answer"].str.startswith("No") & (closed["article_ids"].str.len() == 0)]
+    texts = links.merge(articles, on="article_id")
+    texts = (texts["title"] + " " + texts["abstract"]).groupby(texts["rna_id"]).agg(" ".join)
+    named = [
+        re.search(rf"(?i)\b{re.escape(qa.asked_entity(row.question))}\b", texts[row.rna_id])
+        for row in made_up.itertuples()
+    ]
+    assert len(made_up) >= 15 and not any(named)
+
+
+def precursors(shared, number):
+    """The first real precursors with their abstracts: rnas, articles, links."""
+    lines = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True, dtype=str)
+    articles = lines.rename(columns={"pmid": "article_id"}).assign(year=2000)
+    known = pd.read_json(shared / "articles/mirna_precursor_pmids.jsonl", lines=True).head(number)
+    rnas = [rna(r["name"], "pre_miRNA", species=r["species"]) for r in known.to_dict("records")]
+    links = known[["name", "pmids"]].explode("pmids").astype(str)
+    links.columns = ["rna_id", "article_id"]
+    linked = links[links["article_id"].isin(articles["article_id"])].reset_index(drop=True)
+    return frame("rnas", rnas), articles, linked
+
+
+def test_without_the_abstracts_a_made_up_no_is_checked_against_the_annotation_alone():
+    data = world.make(120, seed=5)
+    parts = data.rnas, annotated(data), data.articles
+    loose = Decompose(no_by_abstracts=False)
+    blind = qa.pairs(*parts, data.links[:0], Decompose()).pairs
+    assert qa.pairs(*parts, data.links, loose).pairs.equals(blind)
+    assert not qa.pairs(*parts, data.links, Decompose()).pairs.equals(blind)

@@ -1,0 +1,207 @@
+"""HTTP with one host: every fault on the wire ends as documented, against a real server."""
+
+import doctest
+import gzip
+import threading
+
+import pytest
+from pydantic import BaseModel
+from werkzeug import Request, Response
+
+from rnagpt_lib.core.errors import InputError, NotThere, Refused
+from rnagpt_lib.curate.sources import http as web
+from rnagpt_lib.curate.sources import markup
+from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.llm_api import retries
+from rnagpt_lib.llm_api.rate_limit import Pace
+from tests.standin import Faults, faults, serve
+
+
+class Echo(BaseModel):
+    said: str
+    agent: str = ""
+    page: str = ""
+
+
+class Host:
+    """Answers ``/text`` with JSON about the request, ``/file`` with bytes."""
+
+    prefix = "/host"
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        if request.path.endswith("/file"):
+            answer = Response(gzip.compress(b"x" * 1000), content_type="application/gzip")
+        elif request.path.endswith("/packed"):
+            body = gzip.compress(b'{"said": "' + b"x" * 1_000_000 + b'"}')
+            answer = Response(body, headers={"content-encoding": "gzip"})
+        elif request.path.endswith("/moved"):
+            answer = Response("", 301, {"location": "text?page=moved"})
+        elif request.path.endswith("/text"):
+            said = request.form.get("said") or request.get_data(as_text=True) or request.method
+            about = {"said": said, "agent": str(request.user_agent)}
+            text = Echo(**about, page=request.args.get("page", "")).model_dump_json()
+            answer = Response(text, content_type="application/json")
+        else:
+            answer = Response("", 404)
+        return answer(environ, start_response)
+
+
+@pytest.fixture
+def queue():
+    return Faults()
+
+
+@pytest.fixture
+def site(queue, pauses):
+    with serve(Host(), faults=queue) as url:
+        yield Site(f"{url}/host/", Pace(1e9))
+
+
+def test_it_says_who_it_is_and_reads_json(site):
+    got = site.get("/text", Echo, page=3)
+    assert (got.said, got.page) == ("GET", "3") and got.agent.startswith("rnagpt-lib/")
+    assert site.post("/text", Echo, form={"said": "a form"}).said == "a form"
+    assert site.post("/text", Echo, json={"a": 1}).said == '{"a": 1}'
+
+
+PASSING = {
+    "429 with a wish": faults.status(429, retry_after="7"),
+    "429 without": faults.status(429),
+    "500": faults.status(500),
+    "502": faults.status(502),
+    "503 with a date": faults.status(503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "504": faults.status(504),
+    "reset before the headers": faults.reset,
+    "reset after the work": faults.after_the_work,
+    "reset inside the body": faults.reset_inside,
+    "half a body": faults.half_a_body,
+    "a web page": faults.html,
+    "bad JSON": faults.bad_json,
+    "other JSON": faults.changed(lambda data: {"error": "none"}),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_fault_that_passes_is_asked_again(site, queue, pauses, name):
+    queue.add(PASSING[name], times=2)
+    assert site.get("/text", Echo).said == "GET"
+    assert len(queue.seen) == 3 and len(pauses) >= 2
+    assert ("wish" in name) == (7 in pauses)
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_fault_that_stays_is_told_with_the_host(site, queue, name):
+    queue.add(PASSING[name], times=retries.ATTEMPTS)
+    with pytest.raises(InputError, match=r"^127.0.0.1:\d+: .*run it again later") as error:
+        site.get("/text", Echo)
+    assert "\n" not in str(error.value) and len(queue.seen) == retries.ATTEMPTS
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 405, 414])
+def test_a_refusal_is_not_repeated(site, queue, pauses, code):
+    queue.add(faults.status(code, body={"error": "no\x1b[31m good\nat all"}))
+    with pytest.raises(Refused, match=rf"refuses /host/text with status {code} .*no") as error:
+        site.get("/text", Echo)
+    assert str(error.value).isprintable() and len(queue.seen) == 1 and not pauses
+
+
+def test_what_is_not_there_is_named(site, queue):
+    with pytest.raises(NotThere, match="has no /host/nothing; check the base URL"):
+        site.get("/nothing", Echo)
+    assert len(queue.seen) == 1
+
+
+def test_an_answer_that_trickles_is_given_up(site, queue, monkeypatch):
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(web, "clock", lambda: float(next(ticks)))
+    queue.add(faults.trickle, times=2)
+    assert site.get("/text", Echo).said == "GET"
+    queue.add(faults.trickle, times=retries.ATTEMPTS)
+    with pytest.raises(InputError, match="not complete after 300 s"):
+        site.get("/text", Echo)
+
+
+def test_an_endless_answer_is_cut_off(site, queue, monkeypatch):
+    monkeypatch.setattr(web, "LARGEST", 100)
+    queue.add(faults.trickle)
+    with pytest.raises(InputError, match="sends more than 100 bytes"):
+        site.get("/text", Echo)
+
+
+def test_a_small_answer_that_unpacks_to_a_large_one_is_cut_off(site, monkeypatch):
+    assert len(site.get("/packed", Echo).said) == 1_000_000
+    monkeypatch.setattr(web, "LARGEST", 100_000)
+    with pytest.raises(InputError, match="sends more than 100,000 bytes"):
+        site.get("/packed", Echo)
+
+
+def test_redirects_stay_with_the_host(site, queue):
+    assert site.get("/moved", Echo).page == "moved"
+    queue.add(faults.redirect("http://192.0.2.1/x"))  # an attempt would fail the test
+    with pytest.raises(InputError, match="sends us on to 192.0.2.1"):
+        site.get("/text", Echo)
+    queue.add(faults.redirect("/host/text"))
+    with pytest.raises(InputError, match="sends us on"):
+        site.post("/text", Echo, form={})
+    queue.add(faults.redirect("/host/text"), times=4)
+    assert site.get("/text", Echo).said == "GET"
+
+
+@pytest.mark.parametrize("fault", [faults.reset_inside, faults.half_a_body, faults.html])
+def test_a_file_comes_whole_or_not_at_all(site, queue, tmp_path, fault):
+    to = tmp_path / "file.gz"
+    queue.add(fault)
+    assert site.download("/file", to) == "application/gzip"
+    assert gzip.decompress(to.read_bytes()) == b"x" * 1000
+    to.unlink()
+    queue.add(fault, times=retries.ATTEMPTS)
+    with pytest.raises(InputError):
+        site.download("/file", to)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_host_that_is_not_there(pauses):
+    with pytest.raises(InputError, match="^127.0.0.1:9: the connection broke"):
+        Site("http://127.0.0.1:9", Pace(1e9)).get("/", Echo)
+
+
+@pytest.mark.parametrize("address", ["", "ftp://host/x", "host/path", "file:///etc/passwd"])
+def test_only_http_is_an_address(address):
+    with pytest.raises(InputError, match="write https://"):
+        Site(address, Pace(1))
+
+
+def test_the_pace_holds_whoever_asks(monkeypatch):
+    now, lock, sent = [0.0], threading.Lock(), []
+
+    def pause(seconds):
+        with lock:
+            sent.append(seconds)
+
+    monkeypatch.setattr("rnagpt_lib.llm_api.rate_limit.clock", lambda: now[0])
+    monkeypatch.setattr(retries, "pause", pause)
+    pace = Pace(10)
+    threads = [threading.Thread(target=pace.take) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sent) == pytest.approx([n / 10 for n in range(1, 20)])
+    now[0] = 100.0
+    pace.take()
+    assert len(sent) == 19  # an idle host owes nothing
+    pace.rest(5)
+    pace.take()
+    assert sent[-1] == pytest.approx(5)
+
+
+def test_examples_in_docstrings():
+    result = doctest.testmod(web, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert result.attempted and not result.failed
+
+
+def test_text_in_angle_brackets_stays_and_foreign_tags_are_told():
+    assert markup.plain("When a<b and c>d the RNA folds") == "When a<b and c>d the RNA folds"
+    assert markup.plain('H<sub class="x">2</sub>S in <i>E. coli</i>') == "H2S in E. coli"
+    assert not markup.is_plain(markup.plain("A <jats:p>x</jats:p>"))

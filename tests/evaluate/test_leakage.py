@@ -1,0 +1,179 @@
+"""The leakage tax: unpaired differences between splits, of runs and of the floor that copies."""
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import leakage as measurement
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import write_json
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.evaluate import leakage, results
+from rnagpt_lib.report import findings as report
+from rnagpt_lib.runs import stages
+from tests.support import fake_results
+
+TYPE, DISEASE = RELATIONS["rna_type"], RELATIONS["disease"]
+
+
+def samples(values, metric="rougeL", model="IT", prefix="U"):
+    units = [f"{prefix}{i:04d}" for i in range(len(values))]
+    return pd.DataFrame({"model": model, "unit": units, "metric": metric, "value": values})
+
+
+def test_the_bounds_of_a_difference_are_welchs():
+    """One value per unit: the spread is that of two independent means."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 1, 300), rng.normal(0, 2, 500)
+    found = leakage.compared({"random": samples(a), "cluster": samples(b)}, 4000)
+    row = found[found.what == "random − cluster"].iloc[0]
+    half = 1.96 * np.sqrt(a.var() / len(a) + b.var() / len(b))
+    assert row.value == pytest.approx(a.mean() - b.mean()) and row.n == 300
+    assert row.low == pytest.approx(row.value - half, abs=0.08 * half)
+    assert row.high == pytest.approx(row.value + half, abs=0.08 * half)
+
+
+def test_equal_test_sets_are_drawn_apart_all_the_same():
+    values = np.random.default_rng(1).normal(size=200)
+    found = leakage.compared({"random": samples(values), "cluster": samples(values)}, 500)
+    row = found[found.what == "random − cluster"].iloc[0]
+    assert row.value == 0 and row.low < -0.1 and row.high > 0.1
+
+
+def test_all_facts_are_the_open_ones_that_a_sequence_can_answer():
+    parts = [samples([1.0, 1.0], f"fact.{kind}") for kind in ("local", "family")]
+    parts += [samples([0.0, 0.0], f"fact.{kind}") for kind in ("closed", "species")]
+    found = leakage.compared({"family": pd.concat(parts)}).set_index(["metric", "what"])
+    assert found.loc[("fact.all", "family"), ["value", "n"]].to_list() == [1, 4]
+    assert set(found.index.get_level_values("metric")) == {"fact.all", "fact.local"}
+
+
+def test_the_measurement_runs_each_split_and_says_what_their_files_say(
+    own_runs, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
+    monkeypatch.setattr(measurement, "RESULTS", tmp_path / "leakage.json")
+    monkeypatch.setattr(measurement, "README", tmp_path / "README.md")
+    measurement.README.write_text("<!-- leakage:start -->\n<!-- leakage:end -->")
+    for number, split in enumerate(leakage.SPLITS):
+        fake_results.write(f"leakage-{split}", seed=number)
+    measurement.main()
+    assert [one["parameters"]["SPLIT"] for one in asked] == list(leakage.SPLITS)
+    assert [one["run"] for one in asked] == [f"leakage-{split}" for split in leakage.SPLITS]
+    found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
+    told = leakage.table(leakage.scored(found).round(4))
+    assert report.markdown(told) in measurement.README.read_text()
+    assert "random 40, cluster 40, family 40" in measurement.README.read_text()
+
+
+def test_a_missing_split_is_a_dash_and_a_sentence():
+    found = {"cluster": samples([0.5, 0.7]), "family": samples([0.1, 0.3])}
+    table = leakage.table(leakage.compared(found, 100))
+    assert list(table.columns) == [
+        "random",
+        "cluster",
+        "family",
+        "random − cluster",
+        "cluster − family",
+    ]
+    row = table.loc[("IT", "rougeL")]
+    assert row["random"] == row["random − cluster"] == "–"
+    assert row["cluster"].startswith("0.60 [") and row["cluster − family"].startswith("+0.40 [")
+    [sentence] = leakage.missing(found, "mini")
+    assert "rnagpt demo --run mini-random -p SPLIT random" in sentence
+
+
+def run_of(name: str, split: str, value: float, source: str = "dnc") -> results.Results:
+    """A finished run of one sample, with a 03 that was given ``split``."""
+    fake_results.write(name)
+    about = stages.stage_folder(name, "03_decompose_qa") / "params.json"
+    about.parent.mkdir(parents=True, exist_ok=True)
+    about.write_text(json.dumps({"params": {"split": split}}))
+    found = results.load(name)
+    key = {"run": name, "source": source, "model": "IT", "seed": 0, "pair_id": "P", "rna_id": "R",
+           "unit": "U", "kind": "local", "form": "open", "metric": "fact.local"}  # fmt: skip
+    tables.write(
+        found.folder / "samples.parquet", "samples", pd.DataFrame([key | {"value": value}])
+    )
+    found.scores["source"] = source
+    return found
+
+
+@pytest.mark.slow
+def test_runs_are_told_apart_by_the_split_that_03_was_given(own_runs):
+    many = [run_of("a", "cluster", 0.5), run_of("b", "random", 0.75),
+            run_of("c", "random", 0.0), run_of("d", "family", 0.0, "single_pass")]  # fmt: skip
+    found = leakage.of_runs(many)
+    assert [(split, r.run) for split, r in found.items()] == [("random", "b"), ("cluster", "a")]
+    table = leakage.table(leakage.scored(found, 100))
+    assert table.loc[("IT", "fact.all"), "random − cluster"] == "+0.25 [+0.25, +0.25] n=1"
+    assert len(leakage.missing(found, "a")) == 1
+    (stages.stage_folder("b", "03_decompose_qa") / "params.json").unlink()
+    with pytest.raises(InputError, match="b/03_decompose_qa/params.json says no split"):
+        leakage.of_runs(many)
+
+
+def test_the_benchmarks_runs_stand_beside_as_what_they_are(tmp_path):
+    kept = tmp_path / "leakage.json"
+    assert leakage.measured(kept).empty
+    rows = leakage.compared({"random": samples([1.0, 0.0]), "cluster": samples([0.0, 1.0])}, 20)
+    other = rows.assign(model=leakage.FLOOR)
+    write_json(kept, {"rows": pd.concat([rows, other]).to_dict("records")})
+    found = leakage.measured(kept)
+    pd.testing.assert_frame_equal(found, rows)
+    whole = leakage.together(rows, rows.head(0), found)
+    assert whole["of"].unique().tolist() == [leakage.OF_RUNS, leakage.MINIATURES]
+
+
+@pytest.fixture
+def twins() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Twelve families of three units of five twins each; a disease belongs to a unit, a type to
+    all units of a family, whose sequences are no nearer to each other than to others'."""
+    rng, rnas, pairs = random.Random(0), [], []
+    for unit in range(36):
+        sequence = "".join(rng.choices("ACGU", k=60))
+        kind = ("tRNA", "snRNA", "rRNA")[unit // 3 % 3]
+        for twin in range(5):
+            rna = f"R{unit:02d}{twin}"
+            rnas.append({"rna_id": rna, "sequence": sequence[:twin] + "A" + sequence[twin + 1 :],
+                         "rna_type": kind, "family": f"f{unit // 3}", "unit": f"U{unit}",
+                         "split": "test"})  # fmt: skip
+            for relation, entity, about in (
+                (TYPE, kind, "rna_type"),
+                (DISEASE, f"disease {unit}", "literature"),
+            ):
+                pairs.append({"pair_id": f"{rna}{about}", "rna_id": rna, "source": "dnc",
+                              "kind": about, "form": "open", "question": relation.questions[0],
+                              "answer": relation.say([entity])})  # fmt: skip
+    return pd.DataFrame(rnas), pd.DataFrame(pairs)
+
+
+def test_the_floor_that_copies_gains_what_a_split_leaks(twins):
+    found = leakage.copied(*twins, n=200).set_index(["metric", "what"])
+    assert set(found.model) == {"floor.nearest"}
+    assert found.value["fact.all", "random"] > 0.95, "a twin was trained on"
+    assert found.value["fact.all", "cluster"] < 0.5, "no relative was"
+    tax = found.loc[("fact.all", "random − cluster")]
+    assert tax.low > 0.3 and tax.low < tax.value < tax.high
+    rnas, pairs = twins
+    of_one = leakage.copied(rnas.assign(family="f", rna_type="tRNA"), pairs, n=200)
+    assert set(of_one.what) == {"random", "cluster", "random − cluster"}
+
+
+def test_the_same_seed_draws_the_same(twins):
+    one, other = (leakage.copied(*twins, n=100, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_of_a_run_with_several_seeds_its_own_training_counts():
+    found = leakage.of_runs([run_of("a", "random", 1.0), run_of("b", "cluster", 0.0)])
+    alone = leakage.scored(found, 50)
+    path = found["random"].folder / "samples.parquet"
+    samples = tables.read(path, "samples")
+    tables.write(path, "samples", pd.concat([samples, samples.assign(seed=1, value=0.0)]))
+    pd.testing.assert_frame_equal(leakage.scored(found, 50), alone)

@@ -1,0 +1,205 @@
+"""Facts of single answers, at their edges."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from rnagpt_lib.evaluate import fact_scores as scores
+
+DISEASE = "Which disease is the RNA associated with?"
+SITE = "Which site does the RNA guide?"
+KNOWN = {
+    "disease": ["glioma", "lymphoma", "Hodgkin lymphoma"],
+    "site": ["A27", "A271", "U34"],
+    "rna_type": ["tRNA", "C_D_box_snoRNA"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It is linked to GLIOMA.", {"glioma"}),
+        ("Hodgkin lymphoma", {"hodgkin lymphoma"}),
+        ("lymphoma, Hodgkin lymphoma", {"lymphoma", "hodgkin lymphoma"}),
+        ("non-glioma tissue and gliomas", set()),
+        ("glioma-like", set()),
+        ("(glioma)", {"glioma"}),
+        ("", set()),
+    ],
+)
+def test_named_takes_whole_words_longest_first(text, found):
+    assert scores.named(text, KNOWN["disease"]) == found
+
+
+def test_named_does_not_find_a_site_in_a_longer_one():
+    assert scores.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
+    assert scores.named("any", []) == set()
+
+
+def row(question, reference, entity, kind="literature", form="open", decidable=True, relation=None):
+    relation = relation or scores.relations.relation_of(question)
+    return SimpleNamespace(
+        question=question,
+        reference=reference,
+        entity=entity,
+        kind=kind,
+        form=form,
+        decidable=decidable,
+        relation=relation,
+    )
+
+
+@pytest.mark.parametrize(
+    ("prediction", "value"),
+    [
+        ("The RNA is associated with glioma.", 1.0),
+        ("glioma", 1.0),
+        ("The RNA is associated with glioma and lymphoma.", 0.0),
+        ("The RNA is associated with lymphoma.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_open_facts_want_the_entity_and_no_other(prediction, value):
+    asked = row(DISEASE, "The RNA is associated with glioma.", "glioma")
+    assert scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+
+
+def test_none_is_a_fact_of_its_own():
+    nothing = scores.relations.RELATIONS["site"].nothing
+    asked = row(SITE, nothing, "none", kind="local")
+    assert scores.fact(asked, nothing, KNOWN) == ("fact.local", 1.0)
+    wrong = "The RNA guides the modification of A27."
+    assert scores.fact(asked, wrong, KNOWN) == ("fact.local", 0.0)
+    lost = row(SITE, wrong, "A27", kind="local")
+    assert scores.fact(lost, nothing, KNOWN) == ("fact.local", 0.0)
+
+
+def test_abstention_is_scored_where_nothing_can_be_known():
+    unknown = scores.relations.RELATIONS["disease"].unknown
+    held_out = row(DISEASE, "The RNA is associated with glioma.", "glioma", decidable=False)
+    assert scores.fact(held_out, unknown, KNOWN) == ("fact.abstention", 1.0)
+    assert scores.fact(held_out, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
+    says_so = row(DISEASE, unknown, "unknown")
+    assert scores.fact(says_so, unknown, KNOWN) == ("fact.abstention", 1.0)
+    assert scores.fact(says_so, "It is not known, perhaps glioma.", KNOWN)[1] == 0.0
+    assert scores.fact(says_so, "", KNOWN)[1] == 0.0
+
+
+def test_questions_with_several_answers_are_not_facts():
+    assert scores.fact(row(DISEASE, "… glioma and lymphoma.", None), "glioma", KNOWN) is None
+
+
+def test_species_is_scored_but_apart():
+    asked = row("What species does this RNA belong to?", "…", "Homo", "species", decidable=False)
+    assert scores.fact(asked, "The RNA belongs to the species Homo.", {})[0] == "fact.species"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("Yes, it is.", "yes"), (" no", "no"), ("Not so", None), ("Nothing", None), ("", None)],
+)
+def test_yes_and_no_are_first_words(text, word):
+    assert scores.yes_or_no(text) == word
+
+
+def test_closed_facts():
+    question = "Is the RNA associated with glioma?"
+    asked = row(question, "Yes, the RNA is associated with glioma.", "yes", form="closed")
+    assert scores.fact(asked, "Yes.", KNOWN) == ("fact.closed", 1.0)
+    assert scores.fact(asked, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
+    undecidable = row(question, "Yes.", "yes", form="closed", decidable=False)
+    assert scores.fact(undecidable, "Yes.", KNOWN) is None
+
+
+def test_lexicon_holds_what_open_references_name():
+    pairs = pd.DataFrame(
+        [
+            (DISEASE, "The RNA is associated with glioma and asthma.", "open"),
+            ("What disease is the RNA linked to?", "The RNA is associated with sepsis.", "open"),
+            (DISEASE, scores.relations.RELATIONS["disease"].unknown, "open"),
+            ("Is the RNA associated with anemia?", "No, …", "closed"),
+            ("Why?", "Because.", "open"),
+        ],
+        columns=["question", "answer", "form"],
+    )
+    assert scores.lexicon(pairs) == {"disease": ["asthma", "glioma", "sepsis"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("The RNA binds HuR.", True),
+        ("The RNA does not bind HuR.", False),
+        ("It never binds HuR; it is a tRNA.", False),
+        ("It is not a tRNA. It binds HuR.", True),
+        ("It does not bind HuR. HuR is its partner.", True),
+        ("It cannot be told", False),
+        ("It binds Not1 kinase.", False),
+    ],
+)
+def test_an_answer_that_denies_the_fact_is_not_right(said, right):
+    question = "Which protein does the RNA bind?"
+    assert scores.is_right(question, said, "HuR", ["HuR", "La"]) == right
+
+
+def test_an_entity_may_hold_a_negation_or_a_full_stop():
+    question = "Which protein does the RNA bind?"
+    assert scores.is_right(question, "It binds never in mitosis A.", "never in mitosis A", [])
+    species = "What species does this RNA belong to?"
+    assert scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
+    assert not scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
+
+
+FREE = "What does the RNA promote in glioma?"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "expected"),
+    [
+        (FREE, "In glioma it promotes angiogenesis.", ("dictionary.process", "angiogenesis")),
+        (FREE, "It promotes angiogenesis and cell growth.", (None, None)),
+        (FREE, "It does not promote angiogenesis.", (None, None)),
+        (FREE, "What it promotes is not known.", ("dictionary.", "unknown")),
+        ("Which gene does it silence?", "The RNA silences PTEN.", ("dictionary.molecule", "pten")),
+        (DISEASE, "The RNA is associated with glioma.", ("disease", "glioma")),
+    ],
+)
+def test_questions_in_free_words_have_the_dictionarys_fact(question, reference, expected):
+    assert scores.wanted(question, reference, "open") == expected
+
+
+def test_closed_questions_in_free_words_have_no_entity():
+    assert scores.wanted("Does it promote angiogenesis?", "Yes, it does.", "closed")[1] is None
+
+
+@pytest.mark.parametrize(
+    ("prediction", "value"),
+    [
+        ("It promotes angiogenesis.", 1.0),
+        ("In glioma, Angiogenesis is promoted by PTEN.", 1.0),  # a claim of another kind
+        ("It promotes angiogenesis and apoptosis.", 0.0),
+        ("It does not promote angiogenesis.", 0.0),
+        ("It promotes glioma.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind(prediction, value):
+    reference = "In glioma it promotes angiogenesis."
+    relation, entity = scores.wanted(FREE, reference, "open")
+    asked = row(FREE, reference, entity, relation=relation)
+    assert scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+    lost = row(FREE, reference, entity, relation=relation, decidable=False)
+    assert scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
+    assert scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
+    assert scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
+
+
+def test_how_many_facts_there_are_to_check_is_told():
+    asked = [(FREE, "It promotes angiogenesis."), (FREE, "A lot."), (DISEASE, "… glioma.")]
+    asked.append((DISEASE, "The RNA is associated with glioma."))
+    table = pd.DataFrame(asked, columns=["question", "reference"]).assign(form="open")
+    about = [scores.wanted(*one, "open") for one in asked]
+    table["relation"], table["entity"] = zip(*about, strict=True)
+    assert scores.told(table).startswith("2 of 4 open questions have a reference")
+    assert "(1 in words of their own, by the dictionary)" in scores.told(table)

@@ -1,0 +1,79 @@
+"""A training's answers to notebook 06: of its model, or kept beside its manifest."""
+
+import shutil
+
+import pytest
+
+from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.evaluate import ablation, variant_answers
+from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.miniature import probes as world_probes
+from rnagpt_lib.runs.run import Run
+from rnagpt_lib.train import (
+    ablation_training_process as variant_training,
+)
+from rnagpt_lib.train import (
+    ablation_trainings as variants,
+)
+from rnagpt_lib.train.ablation_trainings import Training
+from tests.support import finished
+
+RUN = "tiny"
+
+
+@pytest.fixture
+def asked(own_runs, tmp_path):
+    """Questions of a finished run with one finished training, ``it.blind`` of seed 1."""
+    finished.made(RUN)
+    finished.trained(RUN, tmp_path / "models", epochs=1, pairs_per_visit=1)
+    variant_training.train(Training(RUN, "it.blind", 1))
+    rnas, pairs = (opened(4).read("03_decompose_qa", name) for name in ("rnas", "pairs"))
+    return floors.questions(rnas, pairs).head(12).reset_index(drop=True)
+
+
+def opened(most: int) -> Run:
+    return Run.open("06_ablations", run=RUN, max_new_tokens=most, on_finished="archive")
+
+
+def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
+    [training] = variants.found(RUN)
+    given = variant_answers.of(training, opened(4), asked)
+    assert [a.n_tokens <= 4 for a in given] == [True] * 12
+    shutil.rmtree(training.folder / "checkpoints")
+    assert variants.found(RUN) == [training]
+
+    run = opened(4)
+    assert variant_answers.of(training, run, asked) == given
+    assert "its weights are not here; its answers are those of answers" in capsys.readouterr().out
+    assert any(name.endswith("it.blind-seed1/answers.parquet") for name in run.manifest["inputs"])
+    fewer = asked.iloc[[7, 2]]
+    assert variant_answers.of(training, run, fewer) == [given[7], given[2]]
+
+    (training.folder / variant_answers.FILE).unlink()
+    assert variant_answers.of(training, run, asked) is None
+    assert "it.blind-seed1: trained, but its weights are not here, nor" in capsys.readouterr().out
+
+
+def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
+    [training] = variants.found(RUN)
+    probes = ablation.probes(world_probes.minimal_pairs(2, seed=0))
+    given = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
+    assert len(given) == 6 and not (training.folder / variant_answers.FILE).exists()
+    shutil.rmtree(training.folder / "checkpoints")
+    kept = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
+    assert kept == given and "those of minimal_pairs.parquet" in capsys.readouterr().out
+    others = ablation.probes(world_probes.minimal_pairs(2, seed=1))
+    assert variant_answers.of(training, opened(4), others, variant_answers.MINIMAL) is None
+
+
+def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
+    [training] = variants.found(RUN)
+    variant_answers.of(training, opened(4), asked.head(6))
+    shutil.rmtree(training.folder / "checkpoints")
+    assert variant_answers.of(training, opened(4), asked) is None
+    assert "of other questions" in capsys.readouterr().out
+    path = training.folder / variant_answers.FILE
+    whole, cut = Answer("No.", 2, "eos"), Answer("No, it is", 4, "length")
+    for answer, fits in ((whole, [*range(2, 7)]), (cut, [4])):
+        variant_answers._write(path, asked, [answer] * len(asked))
+        assert [m for m in range(1, 7) if variant_answers.of(training, opened(m), asked)] == fits

@@ -1,0 +1,281 @@
+"""Batches against a real server: whatever comes back, and wherever the process is killed."""
+
+import json
+import signal
+from datetime import timedelta
+
+import pytest
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.llm_api import batch as batches
+from rnagpt_lib.llm_api import journal_file, retries
+from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api.client import Client
+from tests.standin import Faults, faults, serve
+from tests.standin.openai_api import OpenAI, by_schema, completed
+from tests.support import paid_loop
+from tests.support.journal_rows import rows, spent
+
+pytest.importorskip("openai")
+TEXTS = [f"abstract {n}" for n in range(12)]
+
+
+class World:
+    def __init__(self, url, app, faults):
+        self.url, self.app, self.faults = url, app, faults
+
+    def ask(self, texts=TEXTS, **changes):
+        return paid_loop.ask(texts, self.url, **({"mode": "batch"} | changes))
+
+    def uploads(self):
+        return [file for file in self.app.files.values() if file["purpose"] == "batch"]
+
+
+@pytest.fixture
+def world(monkeypatch):
+    monkeypatch.setenv(wire.KEY, "sk-batch")
+    monkeypatch.setattr(retries, "pause", lambda seconds: None)
+    app, queue = OpenAI(), Faults()
+    with serve(app, faults=queue) as url:
+        yield World(url, app, queue)
+
+
+def good(replies, texts=TEXTS):
+    return [reply.value and reply.value.text for reply in replies] == list(texts)
+
+
+def test_one_batch_at_half_the_price_and_a_second_run_asks_nothing(world):
+    assert good(world.ask()) and len(world.app.batches) == 1
+    assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
+    whole = sum(reply.microdollars for reply in paid_loop.ask(["abstract x"], world.url))
+    assert world.ask()[0].microdollars <= whole / 2 + 1
+    requests = len(world.faults.seen)
+    assert all(reply.cached for reply in world.ask()) and len(world.faults.seen) == requests
+
+
+def test_file_and_batch_carry_the_parts_key(world):
+    world.ask()
+    ((part, id),) = rows("SELECT key, id FROM batches")
+    assert world.app.batches[id]["metadata"] == {"rnagpt": part}
+    assert world.uploads()[0]["filename"] == f"rnagpt-{part}.jsonl"
+    lines = [json.loads(x) for x in world.app.contents[world.uploads()[0]["id"]].splitlines()]
+    assert {line["custom_id"] for line in lines} == {
+        key for (key,) in rows("SELECT key FROM calls")
+    }
+
+
+def test_parts_keep_the_limits_of_lines_and_bytes(world, monkeypatch):
+    monkeypatch.setattr(batches, "LINES", 5)
+    assert good(world.ask())
+    assert [b["request_counts"]["total"] for b in world.app.batches.values()] == [5, 5, 2]
+    monkeypatch.setattr(batches, "BYTES", 1500)
+    more = [f"another {n}" for n in range(5)]
+    assert good(world.ask(more), more)
+    assert all(file["bytes"] <= 1500 for file in world.uploads()[3:])
+
+
+def test_a_limit_of_enqueued_tokens_makes_small_parts_one_after_another(world):
+    assert good(world.ask(batch_tokens=500))
+    assert len(world.app.batches) > 2
+    paths = [(seen.method, seen.path) for seen in world.faults.seen]
+    creates = [n for n, call in enumerate(paths) if call == ("POST", "/v1/batches")]
+    contents = [n for n, (_, path) in enumerate(paths) if path.endswith("/content")]
+    assert all(any(a < c < b for c in contents) for a, b in zip(creates, creates[1:], strict=False))
+
+
+def test_under_a_cap_parts_take_what_money_is_left_and_go_on_when_it_comes_back(world):
+    with Client(paid_loop.settings(world.url, mode="batch")) as client:
+        one = paid_loop.request(TEXTS[0])
+        most = client.asked("k", one, one.body(client.settings), batch=True).reserve
+    assert good(world.ask(cap_dollars=4.5 * most / 1e6)) and len(world.app.batches) > 1
+    assert spent() <= 4.5 * most
+    with pytest.raises(InputError, match="raise CAP_DOLLARS"):
+        world.ask(["too much"], cap_dollars=(spent() + most / 2) / 1e6)
+
+
+def part_of(status, keep):
+    """A batch that ended in ``status`` with only some of its lines done."""
+
+    def fate(lines):
+        late = {"code": "batch_expired", "message": "This request could not be executed."}
+        rest = [line | {"response": None, "error": late} for line in lines[keep:]]
+        return status, lines[:keep], rest
+
+    return fate
+
+
+FATES = {
+    "any order": lambda lines: completed(lines[::-1]),
+    "double lines": lambda lines: completed(lines + lines[:4]),
+    "unknown ids": lambda lines: completed([*lines, lines[0] | {"custom_id": "who"}]),
+    "missing lines": lambda lines: completed(lines[3:]),
+    "expired": part_of("expired", 5),
+    "expired with nothing": part_of("expired", 0),
+    "only an error file": lambda lines: (
+        "completed", [], [line | {"response": {"status_code": 500, "request_id": "r", "body": {
+            "error": {"message": "m", "type": "server_error", "code": None}}}} for line in lines]
+    ),
+    "no file at all": lambda lines: ("completed", [], []),
+    "odd lines": lambda lines: completed(
+        [*lines[2:], {"custom_id": None, "response": {"status_code": 200, "body": 7}}]
+    ),
+    "a body that is none": lambda lines: completed(
+        [lines[0] | {"response": lines[0]["response"] | {"body": {"choices": []}}}, *lines[1:]]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_whatever_the_batch_brings_every_request_gets_its_answer(world, fate):
+    world.app.fates = [FATES[fate]]
+    assert good(world.ask())
+    whole = fate in ("any order", "double lines", "unknown ids")
+    assert len(world.app.batches) == (1 if whole else 2)
+    assert spent() >= world.app.bill
+    if not whole:
+        first, second = (b["request_counts"]["total"] for b in world.app.batches.values())
+        assert second < first or fate in ("expired with nothing", "only an error file",
+                                          "no file at all")  # fmt: skip
+    assert all(reply.cached for reply in world.ask())
+
+
+def test_lines_that_ended_without_being_done_cost_nothing(world):
+    world.app.fates = [part_of("expired", 5)]
+    world.ask()
+    assert rows("SELECT count(*), sum(cost) FROM attempts WHERE state = 'failed'") == [(7, 0)]
+
+
+def test_lines_that_a_completed_batch_lacks_may_have_been_billed(world):
+    world.app.fates = [lambda lines: completed(lines[3:])]
+    world.ask()
+    ((number, cost),) = rows("SELECT count(*), sum(cost) FROM attempts WHERE state = 'lost'")
+    assert number == 3 and cost > 0
+
+
+def test_a_request_that_no_batch_answers_ends_the_run(world):
+    world.app.fates = [lambda lines: ("completed", [], [])] * 10
+    with pytest.raises(InputError, match="abstract 0: no answer in 6 batches"):
+        world.ask()
+    assert len(world.app.batches) == batches.ROUNDS
+    world.app.fates = []
+    assert good(world.ask())  # another day, another try
+
+
+def test_a_cancelled_batch_keeps_what_it_finished_and_stops(world):
+    world.app.fates = [part_of("cancelled", 5)]
+    with pytest.raises(InputError, match="was cancelled; what it answered is kept"):
+        world.ask()
+    assert sum(reply.cached for reply in world.ask()) == 5 and len(world.app.batches) == 2
+
+
+def test_a_batch_refused_as_a_whole_costs_nothing_and_says_why(world, monkeypatch):
+    line = batches._line
+    monkeypatch.setattr(batches, "_line", lambda *a: line(*a).replace(b"/v1/chat", b"/v1/cat"))
+    with pytest.raises(InputError, match=r"refused whole: .*\(line 1\)"):
+        world.ask()
+    assert spent() == 0
+
+
+def test_a_line_refused_for_good_stops_after_the_others_are_kept(world):
+    def refused(lines):
+        body = {"error": {"message": "m", "type": "t", "code": "unsupported_value"}}
+        lines[0]["response"] = {"status_code": 400, "request_id": "r", "body": body}
+        return completed(lines)
+
+    world.app.fates = [refused]
+    with pytest.raises(
+        InputError, match="1 requests that the server refuses .status 400, unsupported_value"
+    ):
+        world.ask()
+    assert rows("SELECT count(*) FROM attempts WHERE state = 'answered'") == [(11,)]
+
+
+def test_a_line_too_long_for_the_model_ends_its_own_call_alone(world):
+    def too_long(lines):
+        body = {"error": {"message": "m", "type": "t", "code": "context_length_exceeded"}}
+        lines[0]["response"] = {"status_code": 400, "request_id": "r", "body": body}
+        return completed(lines)
+
+    world.app.fates = [too_long]
+    assert sorted(reply.state for reply in world.ask()) == ["context", *["ok"] * 11]
+
+
+def test_malformed_answers_are_asked_again_in_a_second_batch(world):
+    world.app.answer = lambda messages, form: (
+        by_schema(messages[:1], form) if "does not fit" in messages[-1]["content"] else "{}"
+    )
+    assert good(world.ask()) and len(world.app.batches) == 2
+
+
+def test_the_end_states(world):
+    ends = {TEXTS[0]: "refusal", TEXTS[1]: "length", TEXTS[2]: "content_filter"}
+    world.app.end = lambda said: ends.get(said, "stop")
+    states = [reply.state for reply in world.ask()]
+    assert states == ["refusal", "length", "filter", *["ok"] * 9]
+
+
+@pytest.mark.parametrize("fault", ["reset", "after_the_work", "half_a_body", "html", "bad_json"])
+@pytest.mark.parametrize("where", ["files", "batches"])
+def test_a_broken_connection_makes_no_second_file_and_no_second_batch(world, fault, where):
+    world.faults.add(*[getattr(faults, fault)] * 4, where=f"/v1/{where}")
+    assert good(world.ask())
+    assert len(world.app.batches) == 1 and len(world.uploads()) == 1
+
+
+def test_sync_mode_does_not_pay_for_what_a_batch_is_about(world, own_runs):
+    die = ("rnagpt_lib.llm_api.batch._first_to_end", "before", 1)
+    killed(paid_loop.start(own_runs, TEXTS, world.url, die, mode="batch"))
+    with pytest.raises(InputError, match="batches under way hold some .* MODE batch waits"):
+        world.ask(mode="sync")
+    assert paid_loop.ask(["another"], world.url)[0].state == "ok"
+    assert good(world.ask()) and len(world.app.batches) == 1
+
+
+def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
+    world, own_runs, monkeypatch
+):
+    die = ("rnagpt_lib.llm_api.batch._first_to_end", "before", 1)
+    killed(paid_loop.start(own_runs, TEXTS, world.url, die, mode="batch"))
+    world.app.batches.clear()
+    with pytest.raises(InputError, match="is this the account, and the BASE_URL, that made batch"):
+        world.ask()
+    monkeypatch.setattr(batches, "GONE_AFTER", timedelta(0))
+    assert good(world.ask())
+    states = rows("SELECT state, count(*), min(cost) > 0 FROM attempts GROUP BY state")
+    assert states == [("answered", 12, 1), ("lost", 12, 1)]
+
+
+# Killed anywhere.
+
+PLACES = [
+    *((f"rnagpt_lib.llm_api.batch.{name}", when, 1)
+      for name in ("_record", "_upload", "_create", "_submit") for when in ("before", "after")),
+    ("rnagpt_lib.llm_api.batch._first_to_end", "after", 1),
+    ("rnagpt_lib.llm_api.batch_results._take", "after", 5),
+    ("rnagpt_lib.llm_api.batch_results._hopeless", "before", 1),
+    ("rnagpt_lib.llm_api.journal.Journal.finish", "after", 5),
+]  # fmt: skip
+
+
+def killed(process):
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[1]} {place[0][12:]}")
+def test_a_killed_process_makes_no_second_batch(world, own_runs, place, monkeypatch):
+    monkeypatch.setattr("rnagpt_lib.llm_api.batch_results.TOGETHER", 3)
+    killed(paid_loop.start(own_runs, TEXTS, world.url, place, mode="batch"))
+    assert good(world.ask())
+    assert len(world.app.batches) == 1 and len(world.uploads()) == 1
+    assert world.app.completions == len(TEXTS)
+    assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
+    assert journal_file.integrity(journal_file.file()) == "ok"
+
+
+def test_a_part_that_was_planned_with_other_requests_and_never_sent_is_dropped(world, own_runs):
+    place = ("rnagpt_lib.llm_api.batch._record", "after", 1)
+    killed(paid_loop.start(own_runs, TEXTS, world.url, place, mode="batch"))
+    assert good(world.ask(TEXTS[:3]), TEXTS[:3])
+    assert rows("SELECT state FROM batches ORDER BY state") == [("completed",), ("dropped",)]
+    assert world.app.bill <= spent() <= world.app.bill + 3

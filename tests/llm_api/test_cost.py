@@ -1,0 +1,209 @@
+"""Prices, bounds, and the estimate held against what a real server then charges."""
+
+import re
+
+import pytest
+
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.params import Calls, Price
+from rnagpt_lib.curate import planned_requests as foreseen
+from rnagpt_lib.llm_api import cost, journal_file, retries
+from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api.cost import estimate, microdollars, most_tokens_in
+from rnagpt_lib.llm_api.journal import Asked, Journal
+from rnagpt_lib.runs.stages import stage_folder
+from tests.standin import serve
+from tests.standin.openai_api import OpenAI
+from tests.support import paid_loop
+
+TEXTS = [f"{n} " + "An abstract of some length about an RNA. " * 30 for n in range(20)]
+REQUESTS = [paid_loop.request(text) for text in TEXTS]
+
+
+def settings(**changes):
+    known = {"model": "m", "prices": {"m": {"input": 0.15, "output": 0.6}}}
+    return Calls(**(known | changes))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch", "cost"),
+    [((1000, 100), False, 210), ((1000, 100), True, 105), ((1, 0), False, 1), ((0, 0), False, 0),
+     ((10**9, 10**9), False, 750_000_000), ((2, 1), True, 1)],
+)  # fmt: skip
+def test_prices_are_whole_micro_dollars_rounded_up(tokens, batch, cost):
+    assert microdollars(Price(input="0.15", output="0.6"), *tokens, batch) == cost
+
+
+def test_no_rounding_error_of_floats_reaches_the_money():
+    price = settings(prices={"m": {"input": 0.1, "output": 0.7}}).prices["m"]
+    assert microdollars(price, 10, 0) == 1 and microdollars(price, 30, 10) == 10
+    assert cost.cap_of(settings(cap_dollars=0.29)) == 290_000
+    assert cost.cap_of(settings(cap_dollars=0.0000019)) == 1
+
+
+def test_without_a_price():
+    assert microdollars(None, 10**6, 10**6) == 0
+    assert cost.price_of(settings(prices={}), "m") is None
+    with pytest.raises(InputError, match="no price of model 'm'; write"):
+        cost.price_of(settings(prices={}, cap_dollars=1), "m")
+
+
+@pytest.mark.parametrize("text", ["plain", "ü" * 100, "漢字" * 50, '"\\\n' * 99, "🧬" * 40])
+def test_no_request_has_more_tokens_than_the_bound(text):
+    body = paid_loop.request(text).body(settings())
+    assert most_tokens_in(body) >= len(text.encode()) + 100
+
+
+@pytest.fixture
+def server(monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setattr(retries, "pause", lambda seconds: None)
+    app = OpenAI()
+    with serve(app) as url:
+        yield app, url
+
+
+def test_the_estimate_bounds_the_bill_and_shrinks_as_the_journal_grows(server):
+    app, url = server
+    known = paid_loop.settings(url)
+    before = estimate(iter(REQUESTS + REQUESTS[:3]), known)
+    assert list(before.loc["sync", ["requests", "in the journal", "to ask"]]) == [20, 0, 20]
+    assert before.loc["batch", "dollars"] == pytest.approx(before.loc["sync", "dollars"] / 2, 0.01)
+    paid_loop.ask(TEXTS[:5], url)
+    after = estimate(REQUESTS, known)
+    assert list(after.loc["sync", ["in the journal", "to ask"]]) == [5, 15]
+    paid_loop.ask(TEXTS[5:], url)
+    bill = app.bill / 1e6
+    assert bill < before.loc["sync", "dollars at most"]
+    assert bill == pytest.approx(before.loc["sync", "dollars"], rel=0.6)
+    done = estimate(REQUESTS, known)
+    assert done.loc["sync", "to ask"] == done.loc["sync", "dollars"] == 0
+    assert (done["hours"] == 0).all()
+
+
+def test_once_some_are_answered_their_lengths_count(server):
+    _, url = server
+    known = paid_loop.settings(url)
+    paid_loop.ask(TEXTS[:5], url)
+    (length,) = {reply.tokens_out for reply in paid_loop.ask(TEXTS[:5], url)}
+    found = estimate(REQUESTS, known)
+    assert found.loc["sync", "tokens out"] == 15 * length < 15 * 60
+
+
+def test_time_is_that_of_the_tightest_limit():
+    free = estimate(REQUESTS, settings(width=1)).loc["sync", "hours"]
+    assert free == pytest.approx((20 * 1 + 20 * 60 / 60) / 3600)
+    assert estimate(REQUESTS, settings(width=4)).loc["sync", "hours"] == pytest.approx(free / 4)
+    tight = estimate(REQUESTS, settings(requests_per_minute=1)).loc["sync", "hours"]
+    assert tight == pytest.approx(20 / 60)
+    found = estimate(REQUESTS, settings(tokens_per_minute=100)).loc["sync"]
+    assert found["hours"] == pytest.approx((found["tokens in"] + 20 * 60) / 100 / 60)
+
+
+def test_batches_take_a_day_for_each_filling_of_the_queue():
+    tokens = estimate(REQUESTS, settings()).loc["batch", "tokens in"]
+    assert estimate(REQUESTS, settings()).loc["batch", "hours"] == 24
+    small = estimate(REQUESTS, settings(batch_tokens=int(tokens) // 3)).loc["batch", "hours"]
+    assert small == 24 * 4
+
+
+def test_what_an_open_batch_holds_is_told():
+    keys = [one.key(settings()) for one in REQUESTS]
+    with Journal(journal_file.file()) as journal:
+        journal.reserve([Asked(key, "", "v", "m", 1) for key in keys[:2]])
+        assert "in an open batch" not in estimate(REQUESTS, settings())
+        with journal.together() as db:
+            db.execute("INSERT INTO batches (key, state, made) VALUES ('b', 'open', '')")
+        attempts = journal.reserve([Asked(key, "", "v", "m", 1) for key in keys[1:4]], "b")
+        assert (estimate(REQUESTS, settings())["in an open batch"] == 3).all()
+        journal.fail(attempts[:1], billed=False)
+        assert (estimate(REQUESTS, settings())["in an open batch"] == 2).all()
+
+
+def test_without_a_price_the_money_is_not_known():
+    found = estimate(REQUESTS, settings(prices={}))
+    assert found["dollars"].isna().all() and (found["to ask"] == 20).all()
+
+
+def test_a_million_requests_are_never_held_at_once():
+    alive = []
+
+    def stream():
+        for n in range(3000):
+            alive.append(n)
+            yield paid_loop.request(str(n))
+
+    chunks = cost._distinct(stream(), settings())
+    next(chunks)
+    assert len(alive) <= 500
+    assert sum(map(len, chunks)) == 2500
+
+
+# The command, on tables as a run has them.
+
+
+@pytest.fixture
+def run(own_runs):
+    """Tables of a run of four RNAs, two of which have two topic groups."""
+    ids = [f"R{n}" for n in range(4)]
+    empty = dict.fromkeys(
+        ("rna_type", "species", "taxid", "family", "description", "unit", "split"), ""
+    )
+    rows = [{"rna_id": i, "sequence": "ACGU" * 5, "length": 20} | empty for i in ids]
+    articles = [
+        {"article_id": f"A{n}", "title": f"On it {n}", "abstract": TEXTS[n], "year": 2000}
+        for n in range(6)
+    ]
+    links = [{"rna_id": ids[n % 4], "article_id": f"A{n}"} for n in range(6)]
+    topics = [{**link, "topic": n // 4, "weight": 1.0} for n, link in enumerate(links)]
+    said = [
+        {"rna_id": i, "source": "dnc", "sentence_no": 0, "text": f"This RNA binds {i}.",
+         "article_ids": ["A0"]} for i in ids[:2]
+    ]  # fmt: skip
+    for stage, name, table in (
+        (foreseen.FILTER, "rnas", rows), (foreseen.FILTER, "articles", articles),
+        (foreseen.FILTER, "links", links), (foreseen.TOPICS, "topics", topics),
+        (foreseen.SUMMARIZE, "annotations", said),
+    ):  # fmt: skip
+        folder = stage_folder("mine", stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        tables.write(folder / f"{name}.parquet", name, tables.frame(name, table))
+    return "mine"
+
+
+def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
+    prices = "{gpt-4o-mini: {input: 0.15, output: 0.6}}"
+    code, out, _ = rnagpt("estimate", "02", "--run", run, "-p", "PRICES", prices, "-p", "SEED", 1)
+    assert code == 0 and "model gpt-4o-mini" in out and "not known" not in out
+    # two groups and a merge for each of two RNAs, which a single pass asks once more
+    assert re.search(r"^requests +10 +10$", out, re.M)
+    code, out, _ = rnagpt("estimate", "03", "--run", run)
+    assert re.search(r"^requests +2 +2$", out, re.M)
+    assert "has no price of 'gpt-4o-mini'" in out
+    assert not journal_file.file().exists()
+
+
+def test_before_02_has_run_03_is_a_guess_that_says_so(run, rnagpt):
+    (stage_folder(run, foreseen.SUMMARIZE) / "annotations.parquet").unlink()
+    code, out, _ = rnagpt("estimate", "03", "--run", run)
+    assert code == 0 and out.startswith("A guess, as 02_summarize has not run yet: annotations of")
+    assert re.search(r"^requests +4 +4$", out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("04", "--run", "mine"), "04_train_stage1 asks no language model"),
+        (("02", "--run", "nope"), "articles.parquet is missing"),
+        (("02", "-p", "PRICES", "{a: ["), "PRICES is '{a: \\[', which is no YAML"),
+        (("02", "-p", "PRISES", "1"), "there is no parameter PRISES"),
+        (("02", "-p", "SEED", "x"), "SEED should be an integer"),
+        (("02", "-p", "BASE_URL", "http://u:p@h/v1"), "no name, password or key in it"),
+    ],
+)
+def test_what_cannot_be_estimated_is_one_sentence(run, rnagpt, arguments, words):
+    code, out, err = rnagpt("estimate", *arguments)
+    assert code == 2 and not out and len(err.splitlines()) == 1 and re.search(words, err)
+    assert "u:p" not in err

@@ -1,0 +1,264 @@
+"""The journal: what is kept and what counts as spent, wherever the process dies."""
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+
+import pytest
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.llm_api import journal_file, retries
+from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api.journal import Asked, CapReached, Journal
+from tests.standin import Faults, faults, serve
+from tests.standin.openai_api import OpenAI
+from tests.support import paid_loop
+
+pytest.importorskip("openai")
+
+
+def asked(key, reserve=100):
+    return Asked(key, f"about {key}", "v-1", "m", reserve)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.sqlite"
+
+
+def test_a_call_from_intent_to_end(path):
+    with Journal(path, cap=1000) as kept:
+        (attempt,) = kept.reserve([asked("k")])
+        assert kept.spent == 100 and kept.left == 900 and not kept.answered(["k"])
+        body = kept.keep([attempt], '{"text": "ü\ud800"}')
+        assert kept.spent == 100 and not kept.ended(["k"])
+        assert [answer.id for answer in kept.answered(["k"])["k"]] == [attempt]
+        kept.settle(attempt, 7, 3, 12)
+        kept.finish(attempt, "ok")
+        ended = kept.ended(["k", "other"])
+        assert list(ended) == ["k"] and kept.spent == 12
+        assert (ended["k"].state, ended["k"].microdollars) == ("ok", 12)
+        assert kept.body(body) == kept.body(ended["k"].body) == '{"text": "ü\ud800"}'
+
+
+def test_a_call_costs_all_its_attempts(path):
+    with Journal(path) as kept:
+        for billed in (True, False):
+            kept.fail(kept.reserve([asked("k")]), billed)
+        (attempt,) = kept.reserve([asked("k")])
+        kept.keep([attempt], "{}")
+        kept.settle(attempt, 7, 3, 12)
+        kept.finish(attempt, "malformed")
+        assert kept.ended(["k"])["k"].microdollars == 112 == kept.spent
+        assert kept.tries("k") == 3
+    with Journal(path) as kept:
+        assert kept.spent == 112
+
+
+def test_the_cap_refuses_all_or_nothing(path):
+    with Journal(path, cap=250) as kept:
+        kept.reserve([asked("a"), asked("b")])
+        with pytest.raises(
+            CapReached, match=r"cost \$0.000100, and \$0.000200 of the cap of \$0.00"
+        ):
+            kept.reserve([asked("c")])
+        assert kept.spent == 200 and kept.tries("c") == 0
+        kept.reserve([asked("c", 50)])
+        assert kept.left == 0
+
+
+def test_a_transaction_that_fails_leaves_file_and_sum_as_they_were(path):
+    with Journal(path) as kept:
+        with pytest.raises(ZeroDivisionError), kept.together():
+            kept.reserve([asked("a")])
+            kept.fail(kept.reserve([asked("b")]), billed=True)
+            raise ZeroDivisionError
+        assert kept.spent == 0 and kept.tries("a") == 0
+        kept.reserve([asked("a")])
+        assert kept.spent == 100
+
+
+def test_what_was_in_flight_at_a_crash_counts_as_spent_and_is_shown(path, capsys):
+    with Journal(path) as kept:
+        kept.reserve([asked("a"), asked("b")])
+    with Journal(path) as kept:
+        assert kept.spent == 200
+    assert "2 calls were in flight when the last process ended" in capsys.readouterr().out
+    with Journal(path) as kept:
+        assert kept.spent == 200
+    assert "in flight" not in capsys.readouterr().out
+
+
+def test_batches_go_on_without_the_process(path, capsys):
+    with Journal(path) as kept:
+        kept.reserve([asked("a")], batch="part")
+    with Journal(path) as kept:
+        assert kept.spent == 100
+    assert "in flight" not in capsys.readouterr().out
+
+
+def test_one_body_for_many_calls(path):
+    with Journal(path) as kept:
+        ids = kept.reserve([asked(key) for key in "abc"])
+        body = kept.keep(ids, "[1, 2, 3]")
+        assert kept.sharing(body) == ids
+        found = kept.answered(["c", "a"])
+        assert [found[key][0].position for key in "ac"] == [0, 2]
+
+
+def test_many_threads_and_many_keys(path):
+    keys = [f"k{n}" for n in range(1200)]
+    with Journal(path, cap=10**6) as kept, kept.together():
+        for key in keys:
+            (attempt,) = kept.reserve([asked(key)])
+            kept.keep([attempt], "{}")
+            kept.settle(attempt, 1, 1, 2)
+            kept.finish(attempt, "ok")
+    with Journal(path, cap=10**4) as kept:
+        assert set(kept.ended(keys)) == set(keys) and kept.spent == 2400
+
+        def work(n):
+            for key in range(20):
+                try:
+                    kept.reserve([asked(f"{n} {key}")])
+                except CapReached:
+                    return
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert kept.spent == 10**4
+
+
+def test_one_client_at_a_time(path):
+    with Journal(path), pytest.raises(InputError, match="is open already; close the other"):
+        Journal(path).__enter__()
+    with Journal(path):
+        pass
+
+
+def test_one_process_at_a_time(own_runs, monkeypatch):
+    monkeypatch.setenv(wire.KEY, "k")
+    go, here = threading.Event(), threading.Event()
+    queue = Faults()
+    queue.add(faults.held(go, here))
+    with serve(OpenAI(), faults=queue) as url:
+        other = paid_loop.start(own_runs, ["a"], url)
+        here.wait()
+        with pytest.raises(InputError, match=f"journal.sqlite is in use by process {other.pid}"):
+            paid_loop.ask(["b"], url)
+        go.set()
+        other.join()
+        assert other.exitcode == 0 and paid_loop.ask(["a"], url)[0].cached
+
+
+@pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_named_with_the_remedy(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="journal.sqlite is damaged .*; move it away"):
+        Journal(path).__enter__()
+    path.unlink()
+    with Journal(path):
+        pass
+
+
+def test_a_file_of_another_version_is_refused(path):
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(InputError, match="written by another version"):
+        Journal(path).__enter__()
+
+
+def test_a_full_disk_is_one_sentence(path):
+    with Journal(path) as kept:
+        kept._db.execute("PRAGMA max_page_count = 20")
+        (attempt,) = kept.reserve([asked("a")])
+        with pytest.raises(InputError, match="journal.sqlite: database or disk is full"):
+            kept.keep([attempt], os.urandom(200_000).hex())
+        kept.fail([attempt], billed=True)
+        assert kept.spent == 100
+
+
+# Killed anywhere.
+
+TEXTS = [f"abstract {n}" for n in range(40)]
+PLACES = [
+    (f"rnagpt_lib.{name}", when, 7)
+    for name in ("journal.Journal.reserve", "wire.Wire.post", "journal.Journal.keep",
+                 "journal.Journal.settle", "journal.Journal.finish")
+    for when in ("before", "after")
+]  # fmt: skip
+
+
+def money(path):
+    with sqlite3.connect(path) as db:
+        states = dict(db.execute("SELECT state, count(*) FROM attempts GROUP BY state"))
+        return states, db.execute("SELECT sum(cost) FROM attempts").fetchone()[0]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setattr(retries, "pause", lambda seconds: None)
+    app = OpenAI()
+    with serve(app) as url:
+        yield app, url
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[1]} {place[0][12:]}")
+def test_a_killed_loop_asks_again_only_for_what_was_in_flight(server, own_runs, place, capsys):
+    app, url = server
+    process = paid_loop.start(own_runs, TEXTS, url, place, width=4)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    replies = paid_loop.ask(TEXTS, url)
+    assert [reply.value.text for reply in replies] == TEXTS
+    states, spent = money(journal_file.file())
+    assert states["answered"] == len(TEXTS) and states.get("lost", 0) <= 4
+    assert app.completions <= len(TEXTS) + states.get("lost", 0)
+    assert app.bill <= spent and journal_file.integrity(journal_file.file()) == "ok"
+    lost = states.get("lost", 0)
+    assert (f"{lost} calls were in flight" in capsys.readouterr().out) == bool(lost)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_from_outside_at_random_answers(server, own_runs, seed):
+    app, url = server
+    at, seen = random.Random(seed).randrange(5, 35), threading.Semaphore(0)
+    answer = app.answer
+
+    def answers(messages, form):
+        seen.release()
+        return answer(messages, form)
+
+    app.answer = answers
+    process = paid_loop.start(own_runs, TEXTS, url, width=8)
+    for _ in range(at):
+        seen.acquire()
+    process.kill()
+    process.join()
+    replies = paid_loop.ask(TEXTS, url)
+    assert [reply.value.text for reply in replies] == TEXTS
+    states, spent = money(journal_file.file())
+    assert app.completions <= len(TEXTS) + 8 and app.bill <= spent
+    assert states["answered"] == len(TEXTS) and journal_file.integrity(journal_file.file()) == "ok"
+
+
+def test_what_was_paid_before_there_was_a_price_counts(path):
+    with Journal(path) as kept:
+        (attempt,) = kept.reserve([asked("k", 0)])
+        kept.keep([attempt], "{}")
+        kept.settle(attempt, 900, 100, 0)
+        kept.finish(attempt, "ok")
+        assert kept.spent == 0
+    with Journal(path, cap=10**6) as kept:
+        kept.price(lambda model, tokens_in, tokens_out, batch: tokens_in + 2 * tokens_out)
+        assert kept.spent == 1100
+        kept.price(lambda *_: 7)  # what has a cost keeps it
+        assert kept.spent == 1100
+    with Journal(path) as kept:
+        assert kept.spent == 1100

@@ -1,0 +1,411 @@
+"""The client against a real server: what is asked, what is kept, how every fault ends."""
+
+import json
+import socket
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.llm_api import journal_file, retries
+from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api.client import Client, Request
+from rnagpt_lib.llm_api.messages import schema
+from tests.standin import Faults, faults, serve
+from tests.standin.openai_api import PRICE, OpenAI, by_schema
+from tests.support.fault_matrix import CASES, error
+from tests.support.journal_rows import rows, spent
+
+pytest.importorskip("openai")
+CANARY = "sk-canary-0123456789abcdef"
+MODEL = "gpt-standin"
+
+
+class Summary(BaseModel):
+    text: str = Field(min_length=1)
+    ids: list[str] = []
+
+
+class Other(BaseModel):
+    text: str
+
+
+def request(text="an abstract", **changes):
+    messages = ({"role": "system", "content": "Summarise."}, {"role": "user", "content": text})
+    given = {"answer": Summary, "version": "t-1", "max_tokens": 200, "about": f"about {text}"}
+    return Request(messages, **(given | changes))
+
+
+class World:
+    """A server, its faults, and clients of it."""
+
+    def __init__(self, url, app, faults):
+        self.url, self.app, self.faults = url, app, faults
+
+    def client(self, **settings):
+        known = {"provider": "openai", "model": MODEL, "base_url": f"{self.url}/v1", "deadline": 5}
+        return Client(profiles.Calls(**(known | {"prices": {MODEL: PRICE}} | settings)))
+
+    def ask(self, *texts, **settings):
+        with self.client(**settings) as client:
+            return client.answers([request(text) for text in texts])
+
+    @property
+    def asked(self):
+        return len(self.faults.asked("/chat/completions"))
+
+    @property
+    def sent(self):
+        return [json.loads(seen.body) for seen in self.faults.asked("/chat/completions")]
+
+
+@pytest.fixture
+def world(monkeypatch, pauses):
+    monkeypatch.setenv(wire.KEY, CANARY)
+    app, queue = OpenAI(), Faults()
+    with serve(app, faults=queue) as url:
+        yield World(url, app, queue)
+
+
+def test_answers_come_in_order_and_a_second_run_makes_no_call(world):
+    texts = [f"abstract {n}" for n in range(20)]
+    first = world.ask(*texts)
+    assert [reply.value.text for reply in first] == texts
+    assert all(reply.state == "ok" and not reply.cached for reply in first)
+    again = world.ask(*texts)
+    assert world.asked == 20 and all(reply.cached for reply in again)
+    assert [reply.value for reply in again] == [reply.value for reply in first]
+    assert [reply.microdollars for reply in again] == [reply.microdollars for reply in first]
+
+
+def test_equal_requests_are_asked_once(world):
+    with world.client() as client:
+        replies = client.answers([request("a"), request("b"), request("a", about="other")])
+        assert world.asked == 2 and replies[0] is replies[2]
+        totals = client.totals
+    assert (totals.calls, totals.cached) == (2, 0)
+    assert totals.microdollars == sum(reply.microdollars for reply in replies[:2]) == spent()
+    assert totals.tokens_out == sum(reply.tokens_out for reply in replies[:2])
+
+
+def test_what_the_server_gets(world):
+    world.ask("a")
+    (sent,) = world.sent
+    assert sent["model"] == MODEL and sent["temperature"] == 0 and sent["max_tokens"] == 200
+    form = sent["response_format"]["json_schema"]
+    assert form["strict"] and form["schema"]["required"] == ["text", "ids"]
+    (seen,) = world.faults.asked("/chat/completions")
+    assert seen.headers["authorization"] == f"Bearer {CANARY}"
+
+
+def test_openai_itself_gets_the_newer_name_of_the_limit_under_the_same_key():
+    there, here = profiles.Calls(), profiles.Calls(base_url="http://127.0.0.1/v1")
+    assert request().body(there)["max_completion_tokens"] == request().body(here)["max_tokens"]
+    assert request().key(there) == request().key(here)
+    assert "temperature" not in request().body(profiles.Calls(temperature=None))
+
+
+@pytest.mark.parametrize("change", [{"version": "t-2"}, {"max_tokens": 9}, {"answer": Other}])
+def test_the_key_holds_what_can_change_the_answer(change):
+    settings = profiles.Calls()
+    assert request("a", **change).key(settings) != request("a").key(settings)
+    assert request("a", about="x").key(settings) == request("a").key(settings)
+    other = profiles.Calls(model="other"), profiles.Calls(temperature=1)
+    assert len({request("a").key(each) for each in (settings, *other)}) == 3
+
+
+def test_schemas_are_strict_also_inside_and_for_fields_with_odd_names():
+    class Inner(BaseModel):
+        default: int = 1
+        properties: str
+
+    class Outer(BaseModel):
+        many: list[Inner]
+        one: Inner | None = None
+
+    found = schema(Outer)
+    assert found["required"] == ["many", "one"] and found["additionalProperties"] is False
+    inner = found["$defs"]["Inner"]
+    assert inner["required"] == ["default", "properties"]
+    assert inner["properties"]["default"]["type"] == "integer"
+
+
+# The fault matrix.
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_fault_ends_in_its_documented_state(world, pauses, case):
+    world.ask("paid before")
+    before = spent()
+    world.faults.add(case.fault, times=case.times)
+    if case.stops:
+        with pytest.raises(InputError, match=case.ends) as caught:
+            world.ask("paid before", *"abc", width=1)
+        assert CANARY not in str(caught.value) and "\n" not in str(caught.value)
+    else:
+        (reply,) = world.ask("a", deadline=0.5 if case.name == "slow trickle" else 5)
+        assert reply.state == case.ends and (reply.value is not None) == (case.ends == "ok")
+        assert reply.microdollars == spent() - before
+    assert tuple(state for (state,) in rows("SELECT state FROM attempts")[1:]) == case.attempts
+    assert len(pauses) == sum(state in ("failed", "lost") for state in case.attempts[:-1])
+    assert "retry" not in case.name or pauses == [7.0]
+    assert world.asked == 1 + len(case.attempts) and spent() >= world.app.bill
+    for state, cost in rows("SELECT state, cost FROM attempts"):
+        assert (cost == 0) == (state == "failed")
+    again = world.ask("paid before", "a")  # what ended is never asked again
+    assert [reply.cached for reply in again] == [True, not case.stops]
+
+
+def test_the_server_sees_no_key_where_a_redirect_points(world):
+    with serve(OpenAI(), faults=(other := Faults())) as elsewhere:
+        world.faults.add(faults.redirect(f"{elsewhere}/v1/chat/completions"))
+        with pytest.raises(InputError, match="redirects to '127.0.0.1'"):
+            world.ask("a")
+        assert not other.seen
+
+
+def test_a_fault_that_stays_stops_with_its_reason(world):
+    world.faults.add(faults.status(503, body=error("overloaded")), times=9)
+    with pytest.raises(InputError, match=f"{MODEL}.*about a: status 503; run it again later"):
+        world.ask("a")
+    assert world.asked == retries.ATTEMPTS and spent() == 0
+    world.faults._waiting.clear()
+    assert world.ask("a")[0].state == "ok"
+
+
+def test_nobody_listens(world):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(InputError, match="cannot be reached; is BASE_URL right"):
+        world.ask("a", base_url=f"http://127.0.0.1:{port}/v1")
+    assert spent() == 0
+
+
+def test_the_end_states(world):
+    world.app.end = {"r": "refusal", "l": "length", "f": "content_filter"}.get
+    states = [reply.state for reply in world.ask("r", "l", "f")]
+    assert states == ["refusal", "length", "filter"]
+    assert all(reply.value is None and reply.cached for reply in world.ask("r", "l", "f"))
+    assert world.asked == 3
+    assert rows("SELECT about, state FROM calls ORDER BY state DESC") == [
+        ("about r", "refusal"), ("about l", "length"), ("about f", "filter"),
+    ]  # fmt: skip
+
+
+def test_malformed_text_is_shown_once_with_its_fault(world):
+    world.app.answer = lambda messages, form: (
+        by_schema(messages[:2], form)
+        if "does not fit" in messages[-1]["content"]
+        else '{"text": 1}'
+    )
+    (reply,) = world.ask("a")
+    assert reply.state == "ok" and reply.value.text == "a" and world.asked == 2
+    *_, shown, fault = world.sent[1]["messages"]
+    assert shown == {"role": "assistant", "content": '{"text": 1}'}
+    assert "text: Input should be a valid string" in fault["content"]
+    assert reply.microdollars == spent() >= world.app.bill
+
+
+def test_a_body_without_usage_counts_as_its_worst_case(world):
+    world.faults.add(faults.changed(lambda body: {k: v for k, v in body.items() if k != "usage"}))
+    (reply,) = world.ask("a")
+    ((reserved, cost),) = rows("SELECT reserved, cost FROM attempts")
+    assert reply.state == "ok" and cost == reserved == reply.microdollars > world.app.bill
+
+
+def test_a_key_that_the_server_repeats_is_not_shown(world):
+    world.faults.add(faults.status(400, body=error("bad", f"wrong {CANARY} thing")))
+    with pytest.raises(InputError, match=r"wrong \*\*\* thing"):
+        world.ask("a")
+
+
+# What stops a run, and what a stop leaves.
+
+
+def test_a_fatal_error_lets_the_others_in_flight_be_kept(world):
+    go, here = threading.Event(), threading.Event()
+
+    def held_then_refused(app):
+        def application(environ, start_response):
+            here.wait()  # the slow one is at the server
+            go.set()
+            return faults.status(401)(app)(environ, start_response)
+
+        return application
+
+    world.faults.add(faults.held(go, here), held_then_refused)
+    with pytest.raises(InputError, match="refused the key"):
+        world.ask(*"abcdefgh", width=2)
+    assert world.asked <= 3
+    assert "answered" in [state for (state,) in rows("SELECT state FROM attempts")]
+    assert not rows("SELECT 1 FROM attempts WHERE state = 'intent'")
+
+
+def test_an_interrupt_keeps_what_was_in_flight_and_makes_no_new_call(world, monkeypatch):
+    go, here = threading.Event(), threading.Event()
+    world.faults.add(faults.held(go, here), times=2)
+
+    def interrupted(*_, **__):
+        here.wait()
+        go.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rnagpt_lib.llm_api.client.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        world.ask(*"abcdefgh", width=2)
+    states = [state for (state,) in rows("SELECT state FROM attempts")]
+    assert set(states) == {"answered"} and len(states) == world.asked <= 2
+
+
+def test_a_client_that_stopped_makes_no_more_calls(world):
+    world.faults.add(faults.status(401))
+    with world.client() as client:
+        with pytest.raises(InputError, match="refused the key"):
+            client.answers([request("a")])
+        with pytest.raises(InputError, match="open a new one"):
+            client.answers([request("b")])
+    assert world.asked == 1
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_the_cap_holds_and_says_how_to_go_on(world, width):
+    texts = [f"{n:>2} " * 600 for n in range(60)]
+    whole = 60 * world.ask(texts[0])[0].microdollars
+    with pytest.raises(InputError, match="of the cap of .* is spent or reserved .* raise CAP_DOLL"):
+        world.ask(*texts, width=width, cap_dollars=0.37 * whole / 1e6)
+    assert world.app.bill <= spent() <= 0.37 * whole and 10 < world.asked < 23
+    paid = world.asked
+    assert sum(reply.cached for reply in world.ask(*texts, width=width)) == paid
+    assert world.asked == 60
+
+
+def test_calls_in_flight_may_make_room_under_the_cap(world):
+    """Four worst cases do not fit at once, though eight real costs do."""
+    with world.client() as client:
+        most = client.asked("k", request("a"), request("a").body(client.settings)).reserve
+    replies = world.ask(*"abcdefgh", width=8, cap_dollars=(3.5 * most) / 1e6)
+    assert all(reply.state == "ok" for reply in replies) and spent() < 3.5 * most
+
+
+def test_a_cap_needs_a_price_and_no_cap_needs_none(world):
+    with pytest.raises(InputError, match=f"no price of model '{MODEL}'; write .{MODEL}: .input"):
+        world.ask("a", prices={}, cap_dollars=1)
+    (reply,) = world.ask("a", prices={})
+    assert reply.state == "ok" and reply.microdollars == 0 and reply.tokens_out > 0
+
+
+def test_the_tiers_limits_set_the_pace(world, pauses):
+    world.ask(*"abcd", width=1, requests_per_minute=60, tokens_per_minute=10**9)
+    assert len(pauses) >= 3 and max(pauses) <= 3
+    pauses.clear()
+    world.ask(*"efgh", width=1, tokens_per_minute=60)
+    assert max(pauses) > 200  # four times the 200 tokens of an answer, at one a second
+
+
+def test_no_key(world, monkeypatch):
+    monkeypatch.delenv(wire.KEY)
+    with pytest.raises(InputError, match="OPENAI_API_KEY is not set"):
+        world.ask("a")
+
+
+def test_the_key_is_in_no_file(world, own_runs, capfd, caplog):
+    caplog.set_level("DEBUG")
+    world.app.key = "another"
+    with pytest.raises(InputError) as caught:
+        world.ask("a")
+    world.app.key = None
+    world.ask("a", "b")
+    written = [file.read_bytes() for file in own_runs.rglob("*") if file.is_file()]
+    assert written and not any(CANARY[3:].encode() in content for content in written)
+    said = "".join([*capfd.readouterr(), caplog.text, str(caught.value), repr(caught.value)])
+    assert CANARY[3:] not in said and "abstract" not in str(written)
+
+
+def test_a_base_url_holds_no_secret():
+    for url in ("http://user:pass@host/v1", "https://host/v1?key=abc", "ftp://host", "host/v1"):
+        with pytest.raises(InputError, match="BASE_URL"):
+            profiles.load("mini").stage("02_summarize", base_url=url)
+
+
+# Embeddings.
+
+
+def test_embeddings_are_asked_once_for_each_text_and_come_in_order(world):
+    texts = [f"text {n % 150}" for n in range(300)]
+    with world.client(prices={"embed": PRICE}) as client:
+        first = client.embeddings(texts, "embed")
+    assert len(world.faults.asked("/embeddings")) == 3 and len(first[0]) == 32
+    assert (first[:150] == first[150:]).all() and len(np.unique(first, axis=0)) == 150
+    with world.client(prices={"embed": PRICE}) as client:
+        again = client.embeddings([*texts, "new"], "embed")
+        assert client.totals.cached == 150
+    assert (again[:300] == first).all() and len(world.faults.asked("/embeddings")) == 4
+    assert world.app.bill <= spent() <= world.app.bill + 4
+
+
+def test_embeddings_that_are_none_are_asked_again(world):
+    def short(body):
+        return body | {"data": body["data"][:-1]}
+
+    def ragged(body):
+        return body | {
+            "data": [{**row, "embedding": [0.5] * (row["index"] + 1)} for row in body["data"]]
+        }
+
+    def no_number(body):
+        return body | {"data": [{**row, "embedding": [float("nan")]} for row in body["data"]]}
+
+    world.faults.add(*map(faults.changed, (short, ragged, no_number)), faults.html)
+    with world.client() as client:
+        assert client.embeddings(["a", "b"], "embed").shape == (2, 32)
+    assert len(world.faults.asked("/embeddings")) == 5
+
+
+def test_embeddings_of_two_models_under_one_name_are_refused(world):
+    def shorter(body):
+        return body | {"data": [{**row, "embedding": [0.5] * 8} for row in body["data"]]}
+
+    world.faults.add(faults.changed(shorter))
+    with world.client() as client:
+        assert client.embeddings(["a"], "embed").shape == (1, 8)
+        assert client.embeddings(["b"], "embed").shape == (1, 32)
+        assert client.embeddings([], "embed").size == 0
+        with pytest.raises(InputError, match="by 'embed' of 8 and 32 numbers.*RNAGPT_RUNS"):
+            client.embeddings(["a", "b"], "embed")
+
+
+def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, monkeypatch):
+    with world.client() as client:
+        first = client.embeddings(["a", "b", "c"], "embed")
+    with sqlite3.connect(journal_file.file()) as db:
+        db.execute("UPDATE calls SET state = NULL, body = NULL")
+    with world.client() as client:
+        assert (client.embeddings(["b", "a"], "embed") == first[[1, 0]]).all()
+    assert len(world.faults.asked("/embeddings")) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "context_length_exceeded", "message": "too long"},
+        {"code": 400, "message": "This model's maximum context length is 8192 tokens."},
+        {"type": "exceed_context_size_error", "message": "the request exceeds the context"},
+    ],
+)
+def test_a_text_that_is_too_long_ends_its_own_call_alone(world, error):
+    def too_long(app):
+        def answer(environ, start_response):
+            start_response("400 Bad Request", [("content-type", "application/json")])
+            return [json.dumps({"error": error}).encode()]
+
+        return answer
+
+    world.faults.add(too_long)
+    states = [reply.state for reply in world.ask("a", "b", width=1)]
+    assert states == ["context", "ok"]
+    assert [reply.state for reply in world.ask("a", "b")] == states and world.asked == 2

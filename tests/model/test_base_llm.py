@@ -1,0 +1,219 @@
+"""LLMs by folder or hub id: Llama 3's kind of tokenizer, its stops, its shards, and the hub's no."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
+
+from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model.packing import collate
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.model.template import ids
+from rnagpt_lib.train.training_examples import stage1_trees, stage2_trees
+from tests.standin import serve
+from tests.standin.hub import Hub
+from tests.support import llama3
+from tests.support.tiny_model import DIM, config_of
+
+QUESTION = "What type of RNA is the RNA?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return llama3.write(tmp_path_factory.mktemp("llama3") / "llm")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return RnaGpt.build(replace(config_of(folder, "lora"), precision="bf16"))
+
+
+def trees(model):
+    rnas = pd.DataFrame({"rna_id": ["R1"], "sequence": ["ACGU" * 5]})
+    pairs = pd.DataFrame({"rna_id": "R1", "question": [QUESTION, ""], "kind": "literature",
+                          "answer": ["A tRNA.", f"Say {llama3.TURN} or {llama3.BOS}."]})  # fmt: skip
+    embeddings = {"ACGU" * 5: torch.randn(20, DIM, generator=torch.Generator().manual_seed(0))}
+    return stage2_trees(model, rnas, pairs, embeddings)
+
+
+def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 2 and model.causal.lm_head.weight.dtype == torch.bfloat16
+    assert model.projection.weight.dtype == torch.float32
+    copy = llama3.write(tmp_path / "llm")
+    before = base_llm.hash_of(copy)
+    assert before == base_llm.hash_of(folder)
+    last = copy / shards[-1].name
+    last.write_bytes(last.read_bytes()[:-2] + b"\0\1")
+    assert base_llm.hash_of(copy) != before
+
+
+def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
+    tokenizer, template = model.tokenizer, model.template
+    assert tokenizer.pad_token_id is None
+    special = {tokenizer.convert_tokens_to_ids(token) for token in llama3.SPECIAL}
+    question = f"Is it {llama3.TURN} or {llama3.BOS} or {llama3.END}?"
+    prompt = template.prefix_ids(tokenizer) + template.question_ids(tokenizer, question)
+    assert prompt[0] == tokenizer.bos_token_id and not special & set(prompt[1:])
+    assert question in tokenizer.decode(prompt)
+    answer = template.answer_ids(tokenizer, f"No {llama3.END}.")
+    assert answer[-1] == tokenizer.eos_token_id and not special & set(answer[:-1])
+    assert tokenizer.decode(ids(tokenizer, question)) == question
+
+
+def test_what_carries_loss_ends_with_the_eos_it_was_given(model):
+    for tree in trees(model):
+        batch = collate([[tree]], len(tree.branches))
+        ends = batch.targets == model.tokenizer.eos_token_id
+        assert int(ends.sum()) == len(tree.branches)
+        loss = model(batch)
+        loss.backward()
+        assert loss.isfinite() and model.projection.weight.grad.isfinite().all()
+        model.zero_grad()
+
+
+@pytest.mark.parametrize("end", [llama3.TURN, llama3.END])
+def test_an_answer_ends_with_any_of_its_ends(model, monkeypatch, end):
+    """Made to say one word and then the token: it stops there, and the token is no text."""
+    tokenizer = model.tokenizer
+    said = [*ids(tokenizer, " tRNA"), tokenizer.convert_tokens_to_ids(end), 7, 7]
+    head, step = model.causal.lm_head, iter(range(100))
+
+    def logits(hidden):
+        made = torch.zeros(*hidden.shape[:-1], head.out_features)
+        made[..., said[next(step)]] = 1.0
+        return made
+
+    monkeypatch.setattr(head, "forward", logits)
+    # the first forward reads the RNA alone
+    said.insert(0, 0)
+    [answer] = answers(model, [torch.zeros(20, DIM)], [QUESTION], max_new_tokens=20)
+    assert (answer.text, answer.stop_reason) == ("tRNA", "eos")
+
+
+def test_the_ends_come_from_tokenizer_config_and_generation_config(model):
+    numbers = {model.tokenizer.convert_tokens_to_ids(t) for t in (llama3.TURN, llama3.END)}
+    assert model.ends == numbers
+
+
+def test_stage_1_of_it_is_bos_soft_tokens_annotation_eos(model):
+    rnas = pd.DataFrame({"rna_id": ["R1"], "sequence": ["ACGU" * 5]})
+    embeddings = {"ACGU" * 5: torch.zeros(20, DIM)}
+    [tree] = stage1_trees(model, rnas, {"R1": "This RNA is a tRNA."}, embeddings)
+    assert tree.before == [model.tokenizer.bos_token_id]
+    assert tree.branches[0].answer[-1] == model.tokenizer.eos_token_id
+
+
+def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
+    with pytest.raises(InputError, match="hf:OWNER/NAME"):
+        base_llm.folder_of(tmp_path)
+    other = llama3.write(tmp_path / "llm")
+    for path in other.glob("*.safetensors*"):
+        path.unlink()
+    torch.save({}, other / "pytorch_model.bin")
+    with pytest.raises(InputError, match="no safetensors"):
+        base_llm.load(other, "fp32")
+    settings = json.loads((other / "tokenizer_config.json").read_text("utf-8"))
+    del settings["eos_token"]
+    (other / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(InputError, match="eos_token in tokenizer_config"):
+        base_llm.tokenizer_of(other)
+
+
+# The hub.
+
+
+ASK = """
+import sys
+from rnagpt_lib import base_llm
+from rnagpt_lib.core.errors import InputError
+for name in sys.argv[1:]:
+    try:
+        print(base_llm.folder_of(name), base_llm.hash_of(name))
+    except InputError as error:
+        print(error)
+"""
+
+
+def ask(names, url, cache, offline="0"):
+    """A line for each; in a process of its own, as the hub's client reads settings on import."""
+    settings = {"HF_ENDPOINT": url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_OFFLINE": offline}  # fmt: skip
+    command = [sys.executable, "-c", ASK, *names]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+    assert told.returncode == 0, told.stderr
+    return told.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp_path):
+    there = shutil.copytree(folder, tmp_path / "hub/some/llm")
+    (there / "original").mkdir()
+    (there / "original/consolidated.00.pth").write_bytes(b"not read")
+    hub = Hub(tmp_path / "hub")
+    with serve(hub) as url:
+        [first] = ask(["hf:some/llm"], url, tmp_path)
+        assert first.split()[1] == base_llm.hash_of(folder)
+        assert not any("original" in path for path in hub.asked)
+    again, other = ask(["hf:some/llm", "hf:some/other"], url, tmp_path, offline="1")
+    assert again == first and "not in the cache" in other
+
+
+@pytest.mark.slow
+def test_the_hub_s_refusals_say_what_to_do(tmp_path):
+    refuses = {
+        "/gated/": (403, "GatedRepo"),
+        "/gone/": (404, "RepoNotFound"),
+        "/old/": (404, "RevisionNotFound"),
+        "/busy/": (400, "Other"),
+    }
+    said = {
+        "hf:gated/llm": "licence must be accepted",
+        "hf:gone/llm": "no such model",
+        "hf:old/llm@v9": "no revision v9",
+        "hf:busy/llm": "cannot be reached",
+        "hf:not a name": "OWNER/NAME",
+    }
+    with serve(Hub(tmp_path, refuses=refuses)) as url:
+        for line, (name, reason) in zip(ask(said, url, tmp_path), said.items(), strict=True):
+            assert line.startswith(f"{name}: ") and reason in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: there is one")
+def test_flex_attention_without_a_gpu_is_refused(folder):
+    with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
+        RnaGpt.build(config_of(folder), attention="flex")
+
+
+@pytest.mark.parametrize(
+    "name, value", [("logits_scaling", 8), ("logit_scale", 0.0625), ("final_logit_softcapping", 30)]
+)
+def test_an_llm_that_scales_its_logits_is_refused(tmp_path, name, value):
+    other = llama3.write(tmp_path / "llm")
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {name: value}), "utf-8")
+    with pytest.raises(InputError, match=f"scaled or capped.*{name} is {value}"):
+        base_llm.load(other, "fp32")
+
+
+@pytest.mark.parametrize(
+    "config, tokens",
+    [
+        (LlamaConfig(max_position_embeddings=8192), 8192),
+        (MistralConfig(max_position_embeddings=8192, sliding_window=512), 512),
+        (MistralConfig(max_position_embeddings=8192, sliding_window=None), 8192),
+        (Qwen2Config(max_position_embeddings=8192, sliding_window=512), 8192),
+        (Gemma3TextConfig(max_position_embeddings=8192, sliding_window=512), 512),
+    ],
+)
+def test_within_its_window_an_llm_sees_all(config, tokens):
+    assert base_llm.reach(config) == tokens

@@ -1,0 +1,246 @@
+"""Checkpoints: whole or absent, the newest whole one found, another model's refused."""
+
+import ast
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model.packing import collate
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.model.template import Template
+from tests.support.tiny_model import config_of, make_trees, write_llm
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return write_llm(tmp_path_factory.mktemp("llm"))
+
+
+@pytest.fixture(scope="module")
+def model(llm):
+    """A model that differs from a new one in every part that trains."""
+    model = RnaGpt.build(config_of(llm, "lora"), seed=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01)
+    return model
+
+
+def trained(model: RnaGpt) -> list[torch.Tensor]:
+    return [p.detach() for p in model.parameters() if p.requires_grad]
+
+
+def same(one: RnaGpt, other: RnaGpt) -> bool:
+    return all(map(torch.equal, trained(one), trained(other)))
+
+
+def save(model: RnaGpt, folder: Path, step: int, val_loss: float | None = None, keep: int = 2):
+    return checkpoints.save(model, folder, step, {"plan": "x"}, val_loss=val_loss, keep=keep)
+
+
+def test_layout(model, tmp_path):
+    saved = save(model, tmp_path, 123, 0.5)
+    assert saved == tmp_path / "checkpoints" / "step-00000123"
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "adapter", "config.json", "manifest.json", "projection.safetensors", "state",
+        "template.json",
+    ]  # fmt: skip
+    assert json.loads((saved / "template.json").read_text()) == vars(Template())
+    config = json.loads((saved / "config.json").read_text())
+    assert config["encoder_hash"] == "0" * 64 and config["llm_hash"] == model.config.llm_hash
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert {"projection.safetensors", "adapter/adapter_model.safetensors"} < set(manifest["files"])
+
+
+def test_loaded_model_gives_the_same_loss(model, tmp_path):
+    save(model, tmp_path, 1)
+    loaded = checkpoints.load(tmp_path)
+    batch = collate([make_trees(model, [9, 14])], 3).to(model.device)
+    assert same(loaded, model) and torch.equal(loaded(batch), model(batch))
+
+
+def test_best_and_last_and_what_stays(model, tmp_path):
+    for step, loss in enumerate([3.0, 1.0, 2.0, 2.5, 1.5], start=1):
+        save(model, tmp_path, step, loss)
+    folder = tmp_path / "checkpoints"
+    assert json.loads((folder / "best.json").read_text())["step"] == 2
+    assert json.loads((folder / "last.json").read_text())["step"] == 5
+    assert [p.name[-1] for p in sorted(folder.glob("step-*"))] == ["2", "4", "5"]
+    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+
+
+def test_best_without_validation_is_the_last(model, tmp_path):
+    save(model, tmp_path, 1)
+    save(model, tmp_path, 2)
+    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+
+
+@pytest.mark.parametrize("name", ["projection.safetensors", "state/training.pt", "manifest.json"])
+def test_a_damaged_newest_gives_way_to_the_one_before(model, tmp_path, name):
+    first, second = save(model, tmp_path, 1), save(model, tmp_path, 2)
+    assert checkpoints.newest(tmp_path) == second
+    path = second / name
+    path.write_bytes(path.read_bytes()[:-7])
+    assert checkpoints.newest(tmp_path) == first
+    with pytest.raises(InputError, match="step-00000002: files are missing or damaged"):
+        checkpoints.find(tmp_path, "last")
+
+
+def test_a_checkpoint_without_its_state_answers_but_is_not_trained_on(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    (saved / checkpoints.STATE).unlink()
+    assert checkpoints.find(tmp_path) == saved
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_a_flipped_bit_is_seen(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    raw = bytearray((saved / "projection.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (saved / "projection.safetensors").write_bytes(raw)
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_a_manifest_with_any_bit_flipped_is_refused_or_says_the_same(model, tmp_path):
+    saved = save(model, tmp_path, 12, 1.5)
+    path = saved / "manifest.json"
+    raw, refused = path.read_bytes(), 0
+    for place in range(0, len(raw), 5):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << place % 8]) + raw[place + 1 :])
+        if checkpoints.is_valid(saved):
+            found = json.loads(path.read_text())
+            assert (found["step"], found["val_loss"]) == (12, 1.5)
+        else:
+            refused += 1
+    assert refused > 0.9 * len(raw) / 5
+
+
+def test_what_a_killed_save_left_goes_with_the_next(model, tmp_path):
+    left = tmp_path / "checkpoints" / ".step-00000007" / "state"
+    left.mkdir(parents=True)
+    (left / "training.pt").write_bytes(b"half")
+    save(model, tmp_path, 9)
+    assert not list((tmp_path / "checkpoints").glob(".step*"))
+
+
+def test_an_interrupted_save_leaves_the_last_good_one(model, tmp_path, monkeypatch):
+    first = save(model, tmp_path, 1)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.os, "rename", die)
+    with pytest.raises(KeyboardInterrupt):
+        save(model, tmp_path, 2)
+    monkeypatch.undo()
+    assert checkpoints.newest(tmp_path) == first
+    assert checkpoints.newest(tmp_path) != save(model, tmp_path, 2)
+    assert not list((tmp_path / "checkpoints").glob(".step*"))
+
+
+def test_nothing_there(tmp_path):
+    assert checkpoints.newest(tmp_path) is None
+    with pytest.raises(InputError, match="no best checkpoint there"):
+        checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("encoder_hash", "1" * 64), ("llm_hash", "1" * 64), ("lora_rank", 8), ("train", "projection")],
+)
+def test_another_models_checkpoint_is_refused(model, tmp_path, name, value):
+    saved = save(model, tmp_path, 1)
+    config = json.loads((saved / "config.json").read_text()) | {name: value}
+    (saved / "config.json").write_text(json.dumps(config))
+    before = [tensor.clone() for tensor in trained(model)]
+    with pytest.raises(InputError, match=f"another {name.removesuffix('_hash')}"):
+        checkpoints.restore(model, saved)
+    assert all(map(torch.equal, before, trained(model)))
+
+
+def test_another_template_is_refused(llm, model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    other = RnaGpt.build(model.config, template=Template(stop="@@"))
+    with pytest.raises(InputError, match="another template"):
+        checkpoints.restore(other, saved)
+    with pytest.raises(InputError, match="another template"):
+        checkpoints.load_projection(other, tmp_path)
+
+
+def test_a_checkpoint_from_before_a_part_of_the_template_is_taken(model, tmp_path):
+    saved = save(model, tmp_path, 1)
+    parts = json.loads((saved / "template.json").read_text())
+    del parts["later"]
+    (saved / "template.json").write_text(json.dumps(parts))
+    checkpoints.restore(RnaGpt.build(model.config), saved)
+
+
+def test_stage_two_starts_from_the_projection_of_stage_one(llm, model, tmp_path):
+    first = RnaGpt.build(config_of(llm), seed=5)
+    first.projection.whiten([torch.randn(40, 8)])
+    save(first, tmp_path, 1)
+    second = RnaGpt.build(config_of(llm, "lora"), seed=6)
+    checkpoints.load_projection(second, tmp_path)
+    vectors = torch.randn(9, 8)
+    assert torch.equal(second.soft(vectors), first.soft(vectors))
+    foreign = replace(first.config, encoder_hash="2" * 64)
+    with pytest.raises(InputError, match="another encoder"):
+        checkpoints.load_projection(RnaGpt.build(foreign), tmp_path)
+
+
+def test_a_missing_llm_is_named(tmp_path):
+    folder = write_llm(tmp_path / "llm")
+    save(RnaGpt.build(config_of(folder)), tmp_path, 1)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="no LLM there"):
+        checkpoints.load(tmp_path)
+
+
+class Danger:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_a_pickle_that_runs_code_is_refused(model, tmp_path, capsys):
+    saved = save(model, tmp_path, 1)
+    torch.save({"plan": Danger()}, saved / "state" / "training.pt")
+    other = RnaGpt.build(model.config)
+    before = [tensor.clone() for tensor in trained(other)]
+    with pytest.raises(InputError, match="training.pt holds more than tensors .* remove this"):
+        checkpoints.restore(other, saved)
+    assert "code ran" not in capsys.readouterr().out
+    assert all(map(torch.equal, before, trained(other)))
+
+
+def sources() -> list[tuple[str, str]]:
+    """Every file with Python code of the project, and the code in it."""
+    root = Path(__file__).parents[2]
+    files = [path for name in ("rnagpt_lib", "benchmarks") for path in root.glob(f"{name}/*.py")]
+    found = [(path.name, path.read_text("utf-8")) for path in files]
+    for path in root.glob("notebooks/*.ipynb"):
+        cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        found.append((path.name, "\n".join(cells)))
+    return found
+
+
+def test_nothing_is_loaded_that_could_run_code():
+    """Every torch.load says weights_only=True, and no other reader of pickles is called."""
+    loads, pickles = [], []
+    for name, code in sources():
+        worth_a_look = "torch.load" in code or "pickle" in code
+        for node in ast.walk(ast.parse(code)) if worth_a_look else ():
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                loads += [(name, call)] if call.startswith("torch.load(") else []
+                pickles += [(name, call)] if "pickle" in call else []
+    assert {"checkpoints.py", "rnafm.py"} <= {name for name, _ in loads}
+    assert all("weights_only=True" in call for _, call in loads), loads
+    assert not pickles, pickles

@@ -1,0 +1,571 @@
+"""The exported data set: what is in it, what is not, its card, and that it is whole or absent."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from rnagpt_lib.cli import main as cli
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import sha256
+from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.runs import provenance, stages
+from rnagpt_lib.runs.run import Run
+from rnagpt_lib.share import (
+    dataset as export,
+)
+from rnagpt_lib.share import (
+    dataset_card as card,
+)
+from rnagpt_lib.share import (
+    dataset_tables as export_tables,
+)
+from rnagpt_lib.share import (
+    folder as export_place,
+)
+from rnagpt_lib.share import (
+    shards,
+)
+from tests.support.finished import made
+from tests.support.rendered import pages
+
+FIRST, TOPICS, SUMMARIES, LAST = stages.STAGES[:4]
+CONFIGS = ["pairs", "rnas", "annotations", "links", "articles", "dropped"]
+SIDES = {"train": "train", "val": "validation", "test": "test"}
+SENTENCE = (
+    "Hsa-mir-876 is associated with glioma, as two groups of patients in one hospital showed."
+)
+
+
+@pytest.fixture(scope="session")
+def finished_world(tmp_path_factory):
+    """A run on the generated world, made once."""
+    folder = tmp_path_factory.mktemp("made") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNAGPT_RUNS", str(folder))
+        made("w")
+    return folder
+
+
+@pytest.fixture
+def world(finished_world, own_runs):
+    """The run ``w`` on the generated world."""
+    shutil.copytree(finished_world, own_runs)
+    return own_runs / "w"
+
+
+@pytest.fixture
+def real(own_runs, tmp_path):
+    """Makes a run of files, with articles that somebody may own."""
+
+    def run(**parts):
+        given = {
+            name: tmp_path / f"mine.{name}" for name in ("fasta", "table", "articles", "links")
+        }
+        given["fasta"].write_text(
+            ">URS000006DA05_9606 Homo sapiens (human) pre_miRNA hsa-mir-876\nACGUACGUACGUAAGGCC\n"
+            ">URS00000000B2_9606 Homo sapiens (human) tRNA x\nGGGGCCCCAAAAUUUUGAUC\n>short\nAC\n"
+        )
+        given["table"].write_text(
+            parts.pop("table", "rna_id\tfamily\nURS000006DA05_9606\tmir-876\n")
+        )
+        article = {"id": "PMC1", "title": "What mir-876 does", "abstract": SENTENCE, "year": 2020}
+        given["articles"].write_text(json.dumps(article))
+        given["links"].write_text('{"rna_id": "URS000006DA05_9606", "article_ids": ["PMC1"]}')
+        first = {"input": "files"} | {name: str(path) for name, path in given.items()}
+        first |= parts.pop("more", {})
+        return made("r", first=first, **parts)
+
+    return run
+
+
+def exported(out, config, side="*"):
+    """A config's rows, read from the files."""
+    files = sorted((out / "data" / config).glob(f"{side}-*.parquet"))
+    return pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+
+
+def header(out):
+    return yaml.safe_load((out / "README.md").read_text("utf-8").split("---\n")[1])
+
+
+def snapshot(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+# --- what is in it
+
+
+def test_every_pair_is_there_with_its_rna_on_its_side(world, tmp_path):
+    export.export_dataset("w", tmp_path / "out")
+    rnas = tables.read(world / LAST / "rnas.parquet", "rnas")
+    wanted = tables.read(world / LAST / "pairs.parquet", "pairs").merge(rnas, on="rna_id")
+    for ours, side in SIDES.items():
+        found = exported(tmp_path / "out", "pairs", side)
+        own = wanted[wanted["split"] == ours].reset_index(drop=True)
+        assert len(own) and "split" not in found and "description" not in found
+        for name in set(found) - {"article_ids"}:
+            assert found[name].tolist() == own[name].tolist(), name
+        assert [list(ids) for ids in found["article_ids"]] == own["article_ids"].tolist()
+
+
+def test_the_other_configs_hold_the_runs_rows(world, tmp_path):
+    rows = export.export_dataset("w", tmp_path / "out")
+    assert list(rows) == CONFIGS
+    stage = {"rnas": LAST, "annotations": SUMMARIES, "links": FIRST, "articles": FIRST}
+    side = tables.read(world / LAST / "rnas.parquet", "rnas").set_index("rna_id")["split"]
+    for config, home in stage.items():
+        table = tables.read(world / home / f"{config}.parquet", config)
+        found = exported(tmp_path / "out", config)
+        assert len(found) == len(table) == sum(rows[config].values())
+        assert set(found[found.columns[0]]) == set(table[table.columns[0]])
+        if config != "articles":
+            test = set(exported(tmp_path / "out", config, "test")["rna_id"])
+            assert test and set(side[list(test)]) == {"test"}
+    dropped = [
+        tables.read(world / s / "dropped.parquet", "dropped") for s in (FIRST, SUMMARIES, LAST)
+    ]
+    assert len(exported(tmp_path / "out", "dropped")) == sum(map(len, dropped))
+
+
+LOAD = """
+import json, os, sys
+from datasets import get_dataset_config_names, load_dataset
+out, found = sys.argv[1], {}
+for config in get_dataset_config_names(out):
+    data = load_dataset(out, config)
+    found[config] = {side: [rows.num_rows, rows.column_names] for side, rows in data.items()}
+found["default"] = {side: rows.num_rows for side, rows in load_dataset(out).items()}
+files = {side: f"{out}/data/pairs/{side}-*.parquet" for side in found["pairs"]}
+found["parquet"] = {s: r.num_rows for s, r in load_dataset("parquet", data_files=files).items()}
+[found["row"]] = load_dataset(out, "pairs", split="train", streaming=True).take(1)
+print(json.dumps(found), flush=True)
+os._exit(0)  # a thread of the stream that still reads ahead would abort the interpreter's end
+"""
+
+
+def load(out, tmp_path):
+    """What the library `datasets` finds, in a process that may not leave this machine."""
+    offline = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(out)],
+        capture_output=True, text=True, env=os.environ | offline,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_library_datasets_loads_it(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "GROUP_ROWS", 50)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(export_tables, "BATCH_ROWS", 40)
+    rows = export.export_dataset("w", tmp_path / "out")
+    assert len(list((tmp_path / "out/data/pairs").glob("train-*"))) > 1
+    found = load(tmp_path / "out", tmp_path)
+    for config, sides in rows.items():
+        assert {side: number for side, (number, _) in found[config].items()} == sides
+    assert found["default"] == found["parquet"] == rows["pairs"]
+    assert {"question", "answer", "sequence", "unit"} <= set(found["row"])
+    assert found["row"]["pair_id"] == exported(tmp_path / "out", "pairs", "train")["pair_id"][0]
+
+
+def test_a_run_without_literature_loads_too(own_runs, tmp_path):
+    fasta = tmp_path / "x.fasta"
+    fasta.write_text(">URS00000000B2 tRNA from 3 species\nGGGGCCCCAAAAUUUUGAUC\n")
+    made("bare", first={"input": "files", "fasta": str(fasta)})
+    rows = export.export_dataset("bare", tmp_path / "out")
+    assert list(rows) == ["pairs", "rnas", "dropped"]
+    found = load(tmp_path / "out", tmp_path)
+    assert list(found)[:3] == list(rows) and found["parquet"] == rows["pairs"]
+
+
+# --- what is not in it
+
+
+def everything(out):
+    """All texts of an export, bytes of parquet decoded."""
+    texts = [file.read_text("utf-8") for file in out.iterdir() if file.is_file()]
+    return "\n".join(texts + [exported(out, config).to_json() for config in CONFIGS])
+
+
+def test_abstracts_that_somebody_may_own_are_left_out(real, tmp_path, capsys):
+    data = real()
+    export.export_dataset("r", tmp_path / "out")
+    text = everything(tmp_path / "out").casefold().replace("this rna", "hsa-mir-876")
+    words = [
+        w.casefold() for w in re.findall(r"[\w-]+", SENTENCE + " " + data.articles["title"][0])
+    ]
+    for i in range(len(words) - 4):
+        assert " ".join(words[i : i + 5]) not in text
+    assert "PMC1" in exported(tmp_path / "out", "annotations")["article_ids"].explode().tolist()
+    assert list(exported(tmp_path / "out", "articles")) == ["article_id", "year"]
+    assert "glioma" in exported(tmp_path / "out", "pairs")["answer"].str.cat()
+    assert header(tmp_path / "out")["license"] == "unknown"
+
+
+def test_texts_of_models_and_of_others_stay(real, tmp_path):
+    given = tmp_path / "given.jsonl"
+    given.write_text('{"rna_id": "URS000006DA05_9606", "text": "It binds HuR, so we say."}')
+    real(second={"given": str(given)})
+    export.export_dataset("r", tmp_path / "out")
+    found = exported(tmp_path / "out", "annotations").set_index("source")["text"]
+    assert "binds HuR" in found["given"] and pd.isna(found["dnc"])
+    real(second={"provider": "openai"})
+    export.export_dataset("r", tmp_path / "new")
+    assert exported(tmp_path / "new", "annotations")["text"].notna().all()
+
+
+def test_abstracts_need_a_word_from_the_user(real, tmp_path, capsys):
+    real()
+    with pytest.raises(InputError, match="r are not generated.*--with-copyrighted-abstracts$"):
+        export.export_dataset("r", tmp_path / "out", with_abstracts=True)
+    assert not (tmp_path / "out").exists() and "Note" not in capsys.readouterr().err
+    export.export_dataset("r", tmp_path / "out", with_copyrighted_abstracts=True)
+    assert "belong to their publishers" in capsys.readouterr().err
+    assert exported(tmp_path / "out", "articles")["abstract"].tolist() == [SENTENCE]
+    assert exported(tmp_path / "out", "annotations")["text"].notna().all()
+
+
+def test_generated_abstracts_need_none(world, tmp_path, capsys):
+    export.export_dataset("w", tmp_path / "out", with_abstracts=True)
+    assert exported(tmp_path / "out", "articles")["abstract"].str.len().gt(20).all()
+    assert "Note" not in capsys.readouterr().err
+
+
+def test_no_key_address_or_folder_of_the_maker(real, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    url = "https://models.example:8443/v1"
+    real(second={"provider": "openai", "base_url": url}, last={"provider": "openai"})
+    export.export_dataset("r", tmp_path / "out")
+    text = everything(tmp_path / "out")
+    assert "models.example" in text and "mine.fasta" in text
+    for word in ("sk-canary", "8443", str(tmp_path), str(Path.home())):
+        assert word not in text
+
+
+# --- the card
+
+
+def test_card_counts_are_those_of_the_tables(world, tmp_path):
+    rows = export.export_dataset("w", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    pairs, rnas = (
+        tables.read(world / LAST / f"{name}.parquet", name) for name in ("pairs", "rnas")
+    )
+    sides = pairs.merge(rnas, on="rna_id")
+    assert f"{len(pairs):,} questions and answers about {len(rnas)} RNAs" in text
+    for (kind, form), own in sides.groupby(["kind", "form"]):
+        n = own["split"].value_counts().reindex(SIDES, fill_value=0)
+        assert f"| {kind} | {form} | {n['train']} | {n['val']} | {n['test']} |" in text
+    for side, own in rnas.groupby("split"):
+        n = rows["pairs"][SIDES[side]]
+        assert f"| {SIDES[side]} | {len(own)} | {own['unit'].nunique()} | {n} |" in text
+    assert "| units on two sides | 0 |" in text and "| 90.0% |" in text
+    links = tables.read(world / FIRST / "links.parquet", "links").merge(rnas, on="rna_id")
+    shared = int((links.groupby("article_id")["split"].nunique() > 1).sum())
+    assert f"| articles linked with RNAs on two sides | {shared} |" in text
+    for stage in stages.STAGES[:4]:
+        assert stages.stage_hash("w", stage)[:12] in text
+    assert header(tmp_path / "out")["size_categories"] == ["n<1K"]
+
+
+@pytest.mark.parametrize("n, size", [(999, "n<1K"), (1000, "1K<n<10K"), (2_000_000, "1M<n<10M")])
+def test_size_categories(world, tmp_path, n, size):
+    frame = tables.read(world / LAST / "rnas.parquet", "rnas")
+    contents = export_tables.Contents(frame, frame["split"], False, True, {"pairs": {"train": n}})
+    assert card._header(provenance.Provenance.of("w"), contents)["size_categories"] == [size]
+
+
+def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
+    source = {"name": "RNAcentral", "url": "https://rnacentral.org", "release": 26,
+              "date": "2026-11-24", "query": "has_lit_scan", "records": 12345, "licence": "CC0"}  # fmt: skip
+    real(sources={"sources": [source, {"name": "Europe PMC"}]}, second={"provider": "openai"})
+    export.export_dataset("r", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    assert (
+        "| RNAcentral | 26 | 2026-11-24 | 12,345 | CC0 | has_lit_scan | https\\://rnacentral.org |"
+        in text
+    )
+    assert "| 02_summarize | some-model | 321 | 45,678 | 9,876 | 0.1200 |" in text
+    for name in ("SUMMARY", "MERGE", "QA"):
+        assert getattr(prompts, name) in text and getattr(prompts, f"{name}_VERSION") in text
+    assert header(tmp_path / "out")["license"] == "other"
+
+
+def test_the_origin_names_the_hosts(real, world):
+    source = {"name": "RNAcentral", "url": "http://127.0.0.1:8765/ebi"}
+    real(sources={"sources": [source, source, {"name": "x"}]})
+    assert provenance.origin("r") == "the user's files"
+    path = stages.stage_folder("r", FIRST) / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace('"input": "files"', '"input": "rnacentral"'))
+    assert provenance.origin("r").endswith("from 127.0.0.1:8765")
+    assert provenance.origin("w") == "the generated miniature world"
+
+
+@pytest.mark.parametrize("limit, is_sample", [(5000, True), (0, False), (412_345, False)])
+def test_card_says_that_the_rnas_are_a_sample(real, tmp_path, limit, is_sample):
+    source = {"name": provenance.ENTRIES, "query": "has_lit_scan", "records": 412_345}
+    real(sources={"sources": [source]}, more={"limit": limit})
+    export.export_dataset("r", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    said = "of the 412,345 entries that the query finds, `LIMIT` drew 5,000"
+    assert (said in text) == is_sample == ("are a sample" in text)
+    assert ("and 2 of those are here" in text) == is_sample
+
+
+def test_reasons_are_counted_with_their_numbers_left_out(real, tmp_path):
+    real()
+    export.export_dataset("r", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    assert "| 00_filter_rnacentral | shorter than # nt (# nt) | 1 |" in text
+    assert "shorter than 10 nt (2 nt)" in exported(tmp_path / "out", "dropped")["reason"].tolist()
+
+
+@pytest.mark.parametrize("bad", ["[1]", "{oops", '{"sources": [{"url": "x"}]}', '{"sources": 3}'])
+def test_sources_that_are_none_are_refused(world, tmp_path, bad):
+    (world / FIRST / "sources.json").write_text(bad)
+    with pytest.raises(InputError, match="sources.json"):
+        provenance.Provenance.of("w")
+
+
+def test_hostile_texts_stay_texts(real, tmp_path):
+    hostile = "</td><script>alert(1)</script>|[x](http://evil.example)```---configs: []"
+    table = (
+        f"rna_id\trna_type\tspecies\tfamily\nURS00000000B2_9606\t{hostile}\t{hostile}\t{hostile}\n"
+    )
+
+    def change(name, frame):
+        if name != "dropped":
+            return frame
+        row = {
+            "stage": LAST,
+            "record": "x",
+            "reason": f"```\n---\nconfigs: []\n---\n# T\n{hostile}",
+        }
+        return pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+
+    source = {"name": hostile, "licence": "---\nlicense: evil"}
+    real(table=table, change=change, sources={"sources": [source]})
+    export.export_dataset("r", tmp_path / "out")
+    assert [config["config_name"] for config in header(tmp_path / "out")["configs"]] == CONFIGS
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    (page,) = pages([text.split("---\n", 2)[2]])
+    assert "alert(1)" in page.text and "evil.example" in page.text
+    known = "h1 h2 p strong code pre ul li table thead tbody tr th td div span".split()
+    assert set(page.tags) <= set(known) and page.tags.count("h1") == 1
+
+
+# --- whole, or absent
+
+
+def test_the_same_run_gives_the_same_bytes_and_stays_as_it_is(world, tmp_path):
+    before = snapshot(world)
+    export.export_dataset("w", tmp_path / "a")
+    export.export_dataset("w", tmp_path / "deep/er/b")
+    assert snapshot(tmp_path / "a") == snapshot(tmp_path / "deep/er/b")
+    assert {n: b for n, b in snapshot(world).items()} == before
+    assert stages.is_fresh("w", LAST) is None
+
+
+def test_checksums_name_every_file(world, tmp_path):
+    export.export_dataset("w", tmp_path / "out")
+    lines = (tmp_path / "out/SHA256SUMS").read_text().splitlines()
+    sums = {line[66:]: line[:64] for line in lines}
+    files = {name for name in snapshot(tmp_path / "out") if name != "SHA256SUMS"}
+    assert set(sums) == files and len(files) > 10
+    assert all(sha256(tmp_path / "out" / name) == digest for name, digest in sums.items())
+
+
+def test_unfinished_and_stale_runs_are_refused_with_the_command(world, tmp_path):
+    with pytest.raises(InputError, match="there is no run none; runs are w$"):
+        export.export_dataset("none", tmp_path / "out")
+    (world.parent / "begun" / FIRST).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"has not been run yet; .*rnagpt run {FIRST} --profile"):
+        export.export_dataset("begun", tmp_path / "out")
+    Run.open(LAST, run="w", seed=3, max_pairs=9)
+    with pytest.raises(InputError) as refused:
+        export.export_dataset("w", tmp_path / "out")
+    assert str(refused.value).endswith(
+        f"finish it first: rnagpt run {LAST} --profile mini --run w -p SEED 3 -p MAX_PAIRS 9"
+    )
+    note = world / SUMMARIES / "note.txt"
+    note.write_text("by hand")
+    with pytest.raises(InputError, match=f"deleted since; .*{SUMMARIES} .* && .*{LAST}"):
+        export.export_dataset("w", tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def repeated(name, frame):
+    return pd.concat([frame, frame.head(1)]) if name == "pairs" else frame
+
+
+def stray(name, frame):
+    return frame.assign(rna_id="URS1") if name == "pairs" else frame
+
+
+def sideless(name, frame):
+    return frame.assign(split="") if name == "rnas" else frame
+
+
+def torn(name, frame):
+    largest = frame["unit"].mode()[0] if name == "rnas" else None
+    if largest:
+        members = frame.index[frame["unit"] == largest]
+        frame.loc[members, "split"] = ["train"] + ["test"] * (len(members) - 1)
+    return frame
+
+
+BROKEN = {
+    "pair twice": (repeated, "1 pair ids stand there twice"),
+    "unknown RNA": (stray, "rna_id URS1 is not among the run's"),
+    "no side": (sideless, "is on the side ''; sides are train, val, test"),
+    "unit on two sides": (torn, "1 units stand on two sides.*SPLIT is cluster"),
+    "odd id": (lambda n, f: f.assign(pair_id="x y") if n == "pairs" else f, "'x y' is not 16 hex"),
+    "no pair": (lambda n, f: f.head(0) if n == "pairs" else f, "holds no pair"),
+    "column": (
+        lambda n, f: f.drop(columns="answer") if n == "pairs" else f,
+        "no readable table pairs",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_invariants_are_refused_in_a_sentence(own_runs, tmp_path, fault):
+    change, words = BROKEN[fault]
+    made("b", change=change)
+    with pytest.raises(InputError, match=words) as refused:
+        export.export_dataset("b", tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_a_random_split_may_tear_units(own_runs, tmp_path):
+    made("b", last={"split": "random"}, change=torn)
+    export.export_dataset("b", tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    assert "relatives stand on both sides" in text and "| units on two sides | 0 |" not in text
+
+
+def test_only_an_earlier_export_is_ever_replaced(world, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    export.export_dataset("w", out)  # an empty folder is free
+    whole = snapshot(out)
+    with pytest.raises(InputError, match="holds an export of run w; give --force"):
+        export.export_dataset("w", out)
+    (out / "README.md").write_text("mine")
+    export.export_dataset("w", out, force=True)
+    assert snapshot(out) == whole
+    (out / ".git").mkdir()
+    (out / ".git/config").write_text("mine")
+    with pytest.raises(InputError, match="did not write, such as .git/config"):
+        export.export_dataset("w", out, force=True)
+    assert (out / ".git/config").read_text() == "mine"
+
+
+@pytest.mark.parametrize("marker", [None, "{oops", "[]", '{"made_by": "me"}'])
+def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years")
+    if marker:
+        (out / export_place.MARKER).write_text(marker)
+    for place in (out, out / "thesis.txt", world, world / LAST / "new"):
+        with pytest.raises(InputError):
+            export.export_dataset("w", place, force=True)
+    assert (out / "thesis.txt").read_text() == "years"
+    assert stages.is_fresh("w", LAST) is None
+
+
+def test_two_exports_to_one_place_do_not_mix(world, tmp_path):
+    partial = tmp_path / ".out.partial"
+    partial.mkdir()
+    with (partial / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="the export to .*out is in use"):
+            export.export_dataset("w", tmp_path / "out")
+    assert partial.exists()
+    export.export_dataset("w", tmp_path / "out")
+    assert not partial.exists()
+
+
+def test_a_run_that_changes_meanwhile_is_refused(world, tmp_path, monkeypatch):
+    def render(*_):
+        again = Run.open(LAST, run="w", max_pairs=3)
+        again.finish()
+        return "card"
+
+    monkeypatch.setattr(card, "render", render)
+    with pytest.raises(InputError, match="w was run again while it was exported"):
+        export.export_dataset("w", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export.export_dataset("w", out)
+    whole = snapshot(out)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards.Shards, "_write", full)
+    with pytest.raises(InputError, match="out cannot be written: No space left on device"):
+        export.export_dataset("w", out, force=True)
+    assert snapshot(out) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rnagpt_lib import export
+out, moment, rename = Path(sys.argv[1]), sys.argv[2], os.rename
+def killing(old, new):
+    if Path(new) == out if moment == "swap" else moment in str(new):
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(old, new)
+os.rename = killing
+export.export_dataset("w", out, force=True)
+"""
+
+
+@pytest.mark.parametrize("moment", ["data/links/test", "swap"])
+def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
+    out = tmp_path / "out"
+    export.export_dataset("w", out)
+    whole = snapshot(out)
+    command = [sys.executable, "-c", KILLED, str(out), moment]
+    killed = subprocess.run(command, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not out.exists() if moment == "swap" else snapshot(out) == whole
+    with pytest.raises(InputError, match="give --force"):
+        export.export_dataset("w", out)  # what was set aside is back, and not replaced unasked
+    assert snapshot(out) == whole
+    export.export_dataset("w", out, force=True)
+    assert snapshot(out) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+# --- the command
+
+
+def test_the_command(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rnagpt", "export-dataset", "w", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    said, log = capsys.readouterr()
+    assert not exited.value.code and not log
+    assert re.search(r"^pairs +train \d+, validation \d+, test \d+$", said, re.MULTILINE)
+    assert str(tmp_path / "out/README.md") in said and (tmp_path / "out/README.md").is_file()

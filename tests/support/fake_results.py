@@ -1,0 +1,142 @@
+"""A finished 06 in a run's folder, made from a seed: for tests of reports and figures."""
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+
+from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import tables
+from rnagpt_lib.evaluate import identity, leakage
+from rnagpt_lib.evaluate.ablation import CONTROLS, MODELS, comparisons
+from rnagpt_lib.evaluate.metric_sensitivity import PARAPHRASE, RUNGS
+from rnagpt_lib.evaluate.questions import FLOORS
+from rnagpt_lib.runs.stages import stage_folder
+
+SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, "it.text": 0.7}
+SEEDS = {"IT": 3, "it.text": 3, "it.blind": 1}  # trainings; of all others one
+METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum", "S_MiniLM.precision", "S_MiniLM.recall")
+METRICS += ("S_MiniLM.f1",)
+SCORED = ("answers", "samples", "scores", "differences", "trainings")
+TYPED = "The RNA is of the type {}."
+KINDS = ("rna_type", "family", "local", "literature")
+
+
+def write(run: str, seed: int = 0) -> None:
+    """06's ``answers``, ``samples``, ``scores``, ``differences``, ``ladder``, ``identity``,
+    ``leakage``, ``minimal_pairs`` and ``metrics.json``, 03's ``rnas`` and ``pairs``, and both trainings' steps."""
+    folder = stage_folder(run, "06_ablations")
+    frames = _frames(run, seed)
+    for stage, names in {"06_ablations": SCORED, "03_decompose_qa": ("rnas", "pairs")}.items():
+        stage_folder(run, stage).mkdir(parents=True)
+        for name in names:
+            tables.write(stage_folder(run, stage) / f"{name}.parquet", name, frames[name])
+    _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
+    _by_identity(run, seed).to_parquet(folder / "identity.parquet")
+    _minimal().to_parquet(folder / "minimal_pairs.parquet")
+    _by_split(run, seed).to_parquet(folder / leakage.FILE)
+    pairs = {"n": 40, "followed": 0.925, "followed_low": 0.84, "followed_high": 1.0,
+             "flipped": 0.05, "flipped_low": 0.0, "flipped_high": 0.12,
+             "by_type": {"tRNA": 0.975}}  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps({"minimal_pairs": pairs}))
+    for stage in ("04_train_stage1", "05_train_stage2"):
+        steps = [{"step": s, "epoch": s // 20, "loss": 3 / (1 + s / 9), "lr": min(s, 9) / 9e3}
+                 | ({"val_loss": 3.2 / (1 + s / 10)} if s % 20 == 19 else {})
+                 for s in range(100)]  # fmt: skip
+        stage_folder(run, stage).mkdir(parents=True)
+        lines = "\n".join(json.dumps(step) for step in steps)
+        (stage_folder(run, stage) / "steps.jsonl").write_text(lines + "\n")
+
+
+def _rungs(rng) -> pd.DataFrame:
+    rows = [
+        (metric, rung, value, value - 0.05, value + 0.05, 40)
+        for metric in (*METRICS, "fact.all")
+        for rung, value in zip(list(RUNGS), rng.random(len(RUNGS)), strict=True)
+        if rung != PARAPHRASE
+    ]
+    return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
+
+
+def _minimal() -> pd.DataFrame:
+    """40 pairs, of which IT follows 37 and flips 2; a training of it.text follows one in four."""
+    order = range(40)
+    one = pd.DataFrame({"relation": [("isotype", "target")[i % 2] for i in order],
+                        "rna_id": [f"Z{i}" for i in order],
+                        "rna_type": [("tRNA", "pre_miRNA")[i % 2] for i in order],
+                        "followed": [i < 37 for i in order],
+                        "flipped": [i < 2 for i in order],
+                        "model": "IT", "seed": 0})  # fmt: skip
+    fourth = [i % 4 == 0 for i in order]
+    return pd.concat([one, one.assign(model="it.text", seed=1, followed=fourth)])
+
+
+@functools.cache
+def _by_identity(run: str, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    _, samples, asked = _rows(run, rng)
+    asked = asked.assign(rna_id=samples.drop_duplicates("pair_id").rna_id.to_numpy())
+    ids = asked.rna_id.unique()
+    nearest = pd.Series(rng.uniform(0.3, 0.7, len(ids)), ids)
+    return identity.score_table(samples, asked, nearest, 200, seed)
+
+
+@functools.cache
+def _by_split(run: str, seed: int) -> pd.DataFrame:
+    samples = _rows(run, np.random.default_rng(seed))[1]
+    tax = leakage.compared({"cluster": samples}, 50, seed)
+    anew = samples[samples.model == leakage.FLOOR]
+    copied = leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed)
+    return leakage.together(tax, copied, tax[tax.model == "IT"])
+
+
+@functools.cache
+def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
+    answers, samples, asked = _rows(run, np.random.default_rng(seed))
+    ids = dict.fromkeys([*samples.metric.unique(), "fact.all"], "fake")
+    return {
+        "rnas": _rnas(answers.rna_id.unique()),
+        "pairs": _pairs(answers),
+        "answers": answers,
+        "samples": samples,
+        "scores": bounds.score_table(samples, asked, ids, 200, seed),
+        "differences": bounds.differences(samples, asked, comparisons(), 200, seed),
+        "trainings": bounds.by_training(samples, asked),
+    }
+
+
+def _rnas(ids) -> pd.DataFrame:
+    texts = dict.fromkeys(("rna_type", "species", "taxid", "family", "description", "unit"), "")
+    return tables.frame("rnas", ({"rna_id": i, "sequence": "ACGU", "length": 4, "split": "test"}
+                                 | texts for i in ids))  # fmt: skip
+
+
+def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
+    asked = answers.drop_duplicates("pair_id").rename(columns={"reference": "answer"})
+    questions = {"rna_type": "What type of RNA is the RNA?"}
+    return asked.assign(
+        question=[questions.get(kind, f"What of {kind}?") for kind in asked.kind],
+        article_ids=[[] for _ in range(len(asked))],
+        prompt_version="fake",
+    )[[*tables.COLUMNS["pairs"]]]
+
+
+def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    answers, samples, asked = [], [], []
+    for i in range(160):
+        kind, stratum = KINDS[i % 4], "held_out" if i % 8 < 2 else "seen"
+        pair, unit = f"P{i:03d}", f"U{i // 8:02d}"
+        asked.append({"pair_id": pair, "unit": unit, "stratum": stratum, "reference": "x"})
+        models = (*MODELS, *FLOORS, *CONTROLS, "it.text", "it.blind")
+        for model, training in ((m, s) for m in models for s in range(SEEDS.get(m, 1))):
+            key = {"run": run, "source": "dnc", "model": model, "seed": training, "pair_id": pair,
+                   "rna_id": f"R{i // 4}", "unit": unit, "kind": kind, "form": "open"}  # fmt: skip
+            skill = SKILL.get(model, 0.15)
+            told = TYPED.format(("tRNA", "rRNA")[i % 3 == 0]) if kind == "rna_type" else "x"
+            answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": told,
+                                  "n_tokens": 6, "stop_reason": "eos"})  # fmt: skip
+            values = {m: float(np.clip(rng.normal(skill, 0.1), 0, 1)) for m in METRICS}
+            values |= {f"fact.{kind}": float(rng.random() < skill)}
+            samples += [key | {"metric": m, "value": v} for m, v in values.items()]
+    return pd.DataFrame(answers), pd.DataFrame(samples), pd.DataFrame(asked)

@@ -1,0 +1,325 @@
+"""IT trained otherwise: what each variant reads, where it starts, what stands after a kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import digest, read_json, write_json
+from rnagpt_lib.core.params import Stage1, Stage2
+from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.runs.stages import outputs, stage_folder
+from rnagpt_lib.train import (
+    ablation_training_process as variant_training,
+)
+from rnagpt_lib.train import (
+    ablation_trainings as variants,
+)
+from rnagpt_lib.train.ablation_trainings import TAKEN, Training
+from rnagpt_lib.train.training_examples import stage2_trees
+from tests.support.tiny_model import TINY, config_of, make_trees, rna_tables, write_llm
+
+COURSE = {"epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2, "rnas_per_step": 2}
+RUN = "tiny"
+
+
+def _finish(stage: str, params: dict, parents: tuple[str, ...] = ()) -> None:
+    """What ``Run.finish`` leaves of a stage, whose files stand there already."""
+    folder = stage_folder(RUN, stage)
+    write_json(folder / "params.json", {"seed": 0, "params": params})
+    found = outputs(folder)
+    hashes = {p: read_json(stage_folder(RUN, p) / "manifest.json")["hash"] for p in parents}
+    manifest = {"status": "finished", "parents": hashes, "inputs": {}, "outputs": found}
+    write_json(folder / "manifest.json", manifest | {"hash": digest([params, found])})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of eight RNAs with 02 to 05 finished; 05 holds no model, since none is asked of it."""
+    tmp_path = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+        _make(tmp_path)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(own_runs, made):
+    shutil.copytree(made, own_runs)
+    return RUN
+
+
+def _make(tmp_path):
+    llm = write_llm(tmp_path / "llm")
+    encoder = Encoder.fresh(TINY, seed=7)
+    encoder.save(tmp_path / "encoder", {})
+    rnas, pairs = rna_tables([20, 14, 17, 23, 12, 15, 18, 21])
+    rnas = rnas.assign(**dict.fromkeys(["rna_type", "species", "taxid", "family"], "x"))
+    rnas = rnas.assign(length=rnas.sequence.str.len(), description="", unit=rnas.rna_id)
+    rnas["split"] = ["train"] * 5 + ["val"] * 2 + ["test"]
+    pairs = pairs.assign(pair_id=[f"{i:016x}" for i in range(len(pairs))], source="dnc")
+    pairs = pairs.assign(form="open", prompt_version="1", article_ids=[[]] * len(pairs))
+    said = [{"rna_id": r, "source": "dnc", "sentence_no": 0, "text": f"The RNA is {r}.",
+             "article_ids": []} for r in rnas.rna_id]  # fmt: skip
+    made = {"02_summarize": {"annotations": pd.DataFrame(said)},
+            "03_decompose_qa": {"rnas": rnas, "pairs": pairs}}  # fmt: skip
+    for stage, frames in made.items():
+        stage_folder(RUN, stage).mkdir(parents=True)
+        for name, frame in frames.items():
+            tables.write(stage_folder(RUN, stage) / f"{name}.parquet", name, frame)
+        _finish(stage, {})
+    models = {"encoder": str(tmp_path / "encoder"), "llm": str(llm)}
+    for stage, kind in (("04_train_stage1", Stage1), ("05_train_stage2", Stage2)):
+        stage_folder(RUN, stage).mkdir(parents=True)
+        params = kind(**COURSE, **models).model_dump(mode="json")
+        write_json(stage_folder(RUN, stage) / "params.json", {"seed": 0, "params": params})
+    _stage1_of_its_own()
+    data = ("02_summarize", "03_decompose_qa")
+    before = {"04_train_stage1": data, "05_train_stage2": (data[1], "04_train_stage1")}
+    for stage, parents in before.items():
+        params = read_json(stage_folder(RUN, stage) / "params.json")["params"]
+        _finish(stage, params, parents)
+
+
+def _stage1_of_its_own() -> None:
+    """Another seed's stage 1, put in the place of the run's."""
+    work = variant_training._Work(Training(RUN, "IT", 1))
+    work.folder.mkdir(parents=True)
+    os.rename(work._stage1() / "checkpoints", stage_folder(RUN, "04_train_stage1") / "checkpoints")
+    shutil.rmtree(work.folder)
+
+
+def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    training = Training(RUN, name, seed)
+    variant_training.train(training)
+    return weights(training)
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints.find(training.folder, "last") / checkpoints.WEIGHTS)
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory):
+    """One LLM that reads vectors, letters or nothing."""
+    config = config_of(write_llm(tmp_path_factory.mktemp("llm")))
+    return {
+        reads: RnaGpt.build(replace(config, reads=reads))
+        for reads in ("vectors", "letters", "nothing")
+    }
+
+
+@pytest.mark.parametrize("reads", ["letters", "nothing"])
+def test_a_training_reads_what_is_read_when_it_is_asked(reading, reads):
+    """The ids of a tree are the prompt's, and no vector is asked for."""
+    model = reading[reads]
+    rnas, pairs = rna_tables([9, 14])
+    for tree in stage2_trees(model, rnas, pairs, {}):
+        sequence = rnas.set_index("rna_id").sequence[tree.rna_id]
+        asked = pairs[pairs.rna_id == tree.rna_id].question
+        assert len(tree.embeddings) == 0
+        for branch, question in zip(tree.branches, asked, strict=True):
+            letters = sequence if reads == "letters" else ""
+            wanted = model.template.vanilla_ids(model.tokenizer, letters, question)
+            assert tree.before + branch.prompt == wanted
+
+
+def test_vectors_are_read_as_before(reading):
+    [tree] = make_trees(reading["vectors"], [9])
+    assert tree.before == reading["vectors"].template.prefix_ids(reading["vectors"].tokenizer)
+    assert len(tree.embeddings) == 9
+
+
+@pytest.mark.parametrize("name", ["it.text", "it.blind"])
+def test_the_answer_is_that_of_what_was_trained(run, name):
+    """A blind model gives every RNA one answer, one on letters that of its letters' prompt."""
+    trained(name)
+    chat = variant_training.load(Training(run, name, 0), max_new_tokens=6)
+    rnas = tables.read(stage_folder(run, "03_decompose_qa") / "rnas.parquet", "rnas")
+    question = "What type of RNA is the RNA?"
+    found = chat.answers(list(rnas.sequence), [question] * len(rnas))
+    read = [None if name == "it.blind" else s for s in rnas.sequence]
+    assert found == answers(chat.model, read, [question] * len(rnas), max_new_tokens=6)
+    assert (len(set(found)) == 1) == (name == "it.blind")
+
+
+def test_only_what_is_taken_away_differs(run):
+    """IT with the run's seed starts from the run's stage 1, without it from the seed's draw."""
+    projection = load_file(
+        checkpoints.find(stage_folder(run, "04_train_stage1")) / checkpoints.PROJECTION
+    )
+    it, no_ma = Training(run, "IT", 0), Training(run, "it.no_ma", 0)
+    for training in (it, no_ma):
+        variant_training.train(training)
+    ends = [load_file(checkpoints.find(t.folder, "last") / checkpoints.PROJECTION)
+            for t in (it, no_ma)]  # fmt: skip
+    assert torch.equal(ends[0]["whitener"], projection["whitener"])
+    torch.testing.assert_close(
+        ends[1]["whitener"], projection["whitener"]
+    )  # the input's, untrained
+    assert not torch.equal(ends[0]["weight"], ends[1]["weight"])
+    logs = [pd.read_json(t.folder / "steps.jsonl", lines=True) for t in (it, no_ma)]
+    for column in ("step", "epoch", "lr", "pairs", "tokens"):
+        assert logs[0][column].tolist() == logs[1][column].tolist()
+    assert logs[0].loss.tolist() != logs[1].loss.tolist()
+
+
+def test_a_random_encoder_is_the_seeds_and_comes_along(run):
+    training = Training(run, "it.random_encoder", 1)
+    variant_training.train(training)
+    fresh = Encoder.fresh(TINY, seed=1)
+    chat = variant_training.load(training, max_new_tokens=4)
+    for name, weight in fresh.model.named_parameters():
+        assert torch.equal(weight, dict(chat.encoder.model.named_parameters())[name])
+    assert (training.folder / "stage1" / "checkpoints").is_dir()
+    assert not (training.folder / ".embeddings").exists()
+
+
+@pytest.mark.parametrize("name", ["IT", "it.random_encoder", "it.text"])
+def test_stopped_it_goes_on_to_the_same_weights(run, name, monkeypatch):
+    whole = trained(name, 1)
+    folder = Training(run, name, 1).folder
+    os.rename(folder, folder.with_name("kept"))
+    save = checkpoints.save
+
+    def dies(model, where, step, *given, **named):
+        save(model, where, step, *given, **named)
+        if where == folder:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        variant_training.train(Training(run, name, 1))
+    assert not Training(run, name, 1).is_finished()
+    monkeypatch.setattr(checkpoints, "save", save)
+    assert same(trained(name, 1), whole)
+    assert Training(run, name, 1).is_finished()
+
+
+@pytest.mark.slow
+def test_all_are_trained_each_in_a_process_and_found_in_order(run, capsys):
+    asked = variants.train_all(run, ["it.blind", "IT"], range(2), workers=2)
+    assert [(t.name, t.seed) for t in asked] == [("it.blind", 0), ("it.blind", 1), ("IT", 1)]
+    assert "0 of 3 trainings stand already" in capsys.readouterr().out
+    assert [(t.name, t.seed) for t in variants.found(run)] == [
+        ("IT", 1), ("it.blind", 0), ("it.blind", 1)
+    ]  # fmt: skip
+    assert same(weights(asked[0]), trained("it.blind", 0))
+    when = {t.folder: (t.folder / "manifest.json").read_bytes() for t in asked[1:]}
+    variants.train_all(run, ["it.blind", "IT"], range(2), workers=2)
+    assert "3 of 3 trainings stand already" in capsys.readouterr().out
+    assert all((folder / "manifest.json").read_bytes() == left for folder, left in when.items())
+
+
+def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
+    trained("it.blind")
+    assert len(variants.found(run)) == 1
+    pairs = stage_folder(run, "03_decompose_qa") / "pairs.parquet"
+    frame = tables.read(pairs, "pairs")
+    tables.write(pairs, "pairs", frame.assign(answer="Nobody knows."))
+    _finish("03_decompose_qa", {})
+    assert variants.found(run) == []
+    trained("it.blind")
+    assert "earlier files moved to" in capsys.readouterr().out
+    assert len(variants.found(run)) == 1
+    assert len(list((stage_folder(run, "03_decompose_qa").parent / ".previous").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_published_training_without_its_weights_is_made_again(run, capsys):
+    """A clone has no weights: it is trained again where one asks for the training itself."""
+    whole = trained("it.blind")
+    folder = Training(run, "it.blind", 0).folder
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "steps.jsonl").unlink()
+    variants.train_all(run, ["it.blind"], [0], 1)
+    assert "0 of 1 trainings stand already" in capsys.readouterr().out
+    assert same(weights(Training(run, "it.blind", 0)), whole)
+    assert len(variants.found(run)) == 1
+
+
+def test_other_folders_are_no_trainings(run):
+    trained("it.blind")
+    folder = Training(run, "it.blind", 0).folder
+    shutil.copytree(folder, folder.with_name("it.blind-seed0-old"))
+    shutil.copytree(folder, folder.with_name("it.other-seed0"))
+    assert [t.folder for t in variants.found(run)] == [folder]
+
+
+@pytest.mark.slow
+def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_runs):
+    """SIGINT to the command alone, once the first of two trainings has begun."""
+    told = 'print("begun", flush=True); [*sys.stdin]'  # what the child does instead of training
+    program = (
+        "import os, sys\n"
+        "from rnagpt_lib import variants\n"
+        "real = variants.Popen\n"
+        "def child(command, **named):\n"
+        f"    made = real([command[0], '-c', {('import sys; ' + told)!r}], stdin=-1, **named)\n"
+        "    print(made.pid, flush=True)\n"
+        "    return made\n"
+        "variants.Popen = child\n"
+        "variants.train_all('tiny', ['it.blind', 'it.text'], [0], 1)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as command:
+        assert command.stdout.readline() == "0 of 2 trainings stand already\n"
+        child = int(command.stdout.readline())
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) != 0
+        assert command.stdout.read() == ""  # no second child
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not Training(run, "it.text", 0).folder.exists()
+
+
+def test_bad_input_is_named(run):
+    with pytest.raises(InputError, match="variant 'it.deaf' is unknown; variants are IT, it.no_ma"):
+        variants.train_all(run, ["it.deaf"], [0], 1)
+    with pytest.raises(InputError, match="run nowhere has no 04_train_stage1 .* not been run yet"):
+        variants.train_all("nowhere", TAKEN, [0], 1)
+
+
+@pytest.mark.slow
+def test_a_failed_training_is_told_and_the_others_are_made(run, capsys):
+    folder = Training(run, "it.text", 0).folder
+    (folder / "steps.jsonl").mkdir(parents=True)  # nothing can be written there
+    with pytest.raises(InputError, match="1 of 2 trainings failed; it.text, seed 0: .*steps.jsonl"):
+        variants.train_all(run, ["it.text", "it.blind"], [0], 2)
+    assert "it.blind, seed 0: trained" in capsys.readouterr().out
+
+
+def test_two_do_not_train_the_same(run):
+    program = (
+        "import sys; from rnagpt_lib import locks\n"
+        "from rnagpt_lib.train.ablation_trainings import Training\n"
+        "t = Training('tiny', 'it.blind', 0)\n"
+        "locks.acquire(t.folder.parents[1] / '.locks' / t.folder.name, 'x')\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="it.blind of run tiny, seed 0 is in use by process"):
+            variant_training.train(Training(run, "it.blind", 0))
+        one.send_signal(signal.SIGKILL)
