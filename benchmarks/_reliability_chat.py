@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import findings, readme
 
 RESULTS = Path(__file__).parent / "results" / "reliability_chat.json"
 README = Path(__file__).parent / "README.md"
@@ -16,7 +15,7 @@ README = Path(__file__).parent / "README.md"
 def keep(rows: list[dict]) -> None:
     """Put ``rows`` in place of those of the same names, and all of them on the page."""
     write_json(RESULTS, merged(json.loads(RESULTS.read_text("utf-8")), rows))
-    print(blocks.write_block(README, "reliability_chat", render()))
+    print(readme.write_block(README, "reliability_chat", render()))
 
 
 def merged(before: list[dict], rows: list[dict]) -> list[dict]:
@@ -27,4 +26,4 @@ def merged(before: list[dict], rows: list[dict]) -> list[dict]:
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8")))
-    return report.markdown(rows.astype(str).set_index("name"))
+    return findings.markdown(rows.astype(str).set_index("name"))

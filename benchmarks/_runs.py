@@ -12,14 +12,16 @@ from unittest.mock import patch
 
 import torch
 
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import openai_transport
 
 
 @contextmanager
 def own_runs() -> Iterator[Path]:
     """An empty folder of runs, and a key that the stand-in takes."""
     with tempfile.TemporaryDirectory() as folder:
-        with patch.dict(os.environ, {"RNAGPT_RUNS": folder, wire.KEY: "sk-measurement"}):
+        with patch.dict(
+            os.environ, {"RNAGPT_RUNS": folder, openai_transport.KEY: "sk-measurement"}
+        ):
             yield Path(folder)
 
 

@@ -23,11 +23,10 @@ from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core import markdown, tables
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.paths import root
-from rnagpt_lib.evaluate import fact_scores as scores
-from rnagpt_lib.evaluate import questions as floors
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.evaluate import fact_scores, questions
+from rnagpt_lib.model import language_model
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import readme
 
 LENGTH, QUESTIONS, TOKENS, REPEATS = 300, 24, 24, 5
 RNA = "".join(np.random.default_rng(0).choice(list("ACGU"), LENGTH))
@@ -49,7 +48,7 @@ def main() -> None:
         write_json(RESULTS, memory())
     finally:
         torch.set_num_threads(before)
-    print(blocks.write_block(README, "chat", render()))
+    print(readme.write_block(README, "chat", render()))
 
 
 class Vectors:
@@ -64,7 +63,7 @@ class Vectors:
 def endless() -> Chat:
     """A chat over random weights, every token of which shows in the text and none ends it."""
     torch.manual_seed(0)
-    words = base_llm.tokenizer_of("models/mini-llm")
+    words = language_model.tokenizer_of("models/mini-llm")
     words.add_tokens([f" ~{i}" for i in range(CONFIG.vocab_size - len(words))])
     config = Config("none", "none", DIM, "none", "none")
     model = RnaGpt(LlamaForCausalLM(CONFIG), words, config).eval()
@@ -166,17 +165,17 @@ def memory() -> dict:
     test RNA, with the earlier turns in the prompt and without, by the number of earlier turns."""
     folder = root() / "runs" / "reference" / "03_decompose_qa"
     data = {name: tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs")}
-    asked = floors.questions(data["rnas"], data["pairs"])
+    asked = questions.questions(data["rnas"], data["pairs"])
     ids = asked.rna_id.drop_duplicates().sample(RNAS, random_state=0)
     asked = asked[(asked.form == "open") & asked.rna_id.isin(ids)]
     asked = asked.assign(turn=asked.groupby("rna_id").cumcount())
-    asked, known = asked[asked.turn < TURNS], scores.lexicon(data["pairs"])
+    asked, known = asked[asked.turn < TURNS], fact_scores.lexicon(data["pairs"])
     chat, found = load_model("reference", "IT", 64), []
     for remembers in (False, True):
         for _, one in asked.groupby("rna_id"):
             session = Session(chat, one.sequence.iloc[0], memory=remembers)
             for row in one.itertuples():
-                fact = scores.fact(row, session.ask(row.question).answer, known)
+                fact = fact_scores.fact(row, session.ask(row.question).answer, known)
                 found += [(remembers, row.turn, row.unit, fact[1])] if fact else []
     table = pd.DataFrame(found, columns=["memory", "turn", "unit", "right"])
     by_turn = table.groupby(["turn", "memory"]).right.agg(["mean", "size"]).round(4)

@@ -12,9 +12,8 @@ import pandas as pd
 from benchmarks._runs import where
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.evaluate import leakage, results
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.report import findings, readme
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
 RESULTS = Path(__file__).parent / "results" / "leakage.json"
@@ -25,11 +24,11 @@ SEED = 0
 def main() -> None:
     """Run what is missing, write the results and the page."""
     for split in leakage.SPLITS:
-        execute.run_path(
+        notebooks.run_path(
             STAGES[:7], run=f"leakage-{split}", profile="mini", parameters={"SPLIT": split}
         )
     write_json(RESULTS, measured())
-    print(blocks.write_block(README, "leakage", render()))
+    print(readme.write_block(README, "leakage", render()))
 
 
 def measured() -> dict:
@@ -49,6 +48,4 @@ def render() -> str:
         return "Not measured yet."
     asked = ", ".join(f"{split} {count}" for split, count in found["rnas"].items())
     table = leakage.table(pd.DataFrame(found["rows"]))
-    return (
-        f"Measured on {found['where']}; test RNAs asked about: {asked}.\n\n{report.markdown(table)}"
-    )
+    return f"Measured on {found['where']}; test RNAs asked about: {asked}.\n\n{findings.markdown(table)}"

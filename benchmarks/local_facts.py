@@ -24,16 +24,14 @@ from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
-from rnagpt_lib.evaluate import ablation
-from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate import ablation, fact_scores
 from rnagpt_lib.miniature.probes import minimal_pairs
 from rnagpt_lib.miniature.rules import RULES, families, read_local
 from rnagpt_lib.miniature.sequences import member
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import findings, readme
 from rnagpt_lib.runs.stages import PARAMS
 from rnagpt_lib.train.loop import train
 from rnagpt_lib.train.step_log import read_log
@@ -60,7 +58,7 @@ def main() -> None:
         write_json(RESULTS, measure(paths.runs() / "local_facts"))
     finally:
         torch.set_num_threads(threads)
-    print(blocks.write_block(README, "local_facts", render()))
+    print(readme.write_block(README, "local_facts", render()))
 
 
 def measure(folder: Path) -> dict:
@@ -113,7 +111,7 @@ def _trees(model: RnaGpt, rnas: pd.DataFrame) -> Trees:
         [_pair(row, number) for number, row in enumerate(rnas.itertuples())],
         columns=["rna_id", "kind", "question", "answer"],
     )
-    encoder = checkpoints.load_encoder(model)
+    encoder = checkpoint.load_encoder(model)
     vectors = encode_all(encoder, rnas["sequence"].tolist(), Path(), "live")
     return stage2_trees(model, rnas, pairs, vectors)
 
@@ -129,7 +127,7 @@ def _points(model: RnaGpt, log: pd.DataFrame, folder: Path) -> list[dict]:
     rows = []
     for row in log[["step", "val_loss"]].join(taken).dropna().itertuples():
         name = f"step-{row.step:08d}"
-        checkpoints.restore(model, folder / "checkpoints" / name)
+        checkpoint.restore(model, folder / "checkpoints" / name)
         told = {"asked": int(row.pairs) // len(RULES), "minutes": round(row.seconds / 60, 1)}
         told |= {"val_loss": round(float(row.val_loss), 4)}
         rows.append(told | _followed(model, folder / "scores" / f"{name}.json"))
@@ -143,7 +141,7 @@ def _followed(model: RnaGpt, kept: Path) -> dict:
         minimal = minimal_pairs(MINIMAL, SEED)
         asked = ablation.probes(minimal)
         said = _said(model, asked.sequence, asked.question)
-        shares = ablation.shares(ablation.follow(minimal, said, scores.lexicon(pairs)))
+        shares = ablation.shares(ablation.follow(minimal, said, fact_scores.lexicon(pairs)))
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, shares)
         print(f"{kept.stem}: {shares['followed']:.1%} followed", flush=True)
@@ -152,7 +150,7 @@ def _followed(model: RnaGpt, kept: Path) -> dict:
 
 def _said(model: RnaGpt, sequences: Sequence[str], questions: Sequence[str]) -> list[Answer]:
     """Answers of a model that is in training."""
-    vectors = checkpoints.load_encoder(model).encode(list(sequences))
+    vectors = checkpoint.load_encoder(model).encode(list(sequences))
     return answers(model, vectors, list(questions), max_new_tokens=64)
 
 
@@ -163,7 +161,7 @@ def _asked_before() -> dict[str, dict[str, int]]:
     local = pairs[(pairs["kind"] == "local") & (pairs["form"] == "open")]
     trained = rnas[rnas["split"] == "train"].merge(local, on="rna_id")
     log = read_log(START)
-    step = int(checkpoints.find(START).name.removeprefix("step-"))
+    step = int(checkpoint.find(START).name.removeprefix("step-"))
     epochs = int(log.loc[log["step"] == step, "epoch"].iloc[0])  # it is taken at an epoch's end
     counts = trained.groupby("rna_type").size()
     return {t: {"RNAs": int(n), "questions": int(n) * epochs} for t, n in counts.items()}
@@ -171,7 +169,7 @@ def _asked_before() -> dict[str, dict[str, int]]:
 
 def _made_of(params: Stage2) -> str:
     """Hash of all that decides the campaign."""
-    start = checkpoints.identity(checkpoints.find(START))
+    start = checkpoint.identity(checkpoint.find(START))
     return digest([start, params.key(), EACH, WATCHED, MINIMAL, SEED])[:12]
 
 
@@ -186,7 +184,7 @@ def render() -> str:
     points = found["points"]
     return "\n\n".join([
         f"Measured on {found['where']}; {points[-1]['minutes']:.0f} minutes of training.",
-        report.markdown(_table(points)),
+        findings.markdown(_table(points)),
         "\n".join(f"- {sentence}" for sentence in _findings(found)),
     ])  # fmt: skip
 

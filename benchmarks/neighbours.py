@@ -27,11 +27,11 @@ from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.progress import bar
 from rnagpt_lib.core.sequences import kmer_profile
 from rnagpt_lib.curate import dataset
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import findings
 from rnagpt_lib.runs.stages import stage_folder
 
 RUN, ENCODER = "reference", "models/mini-encoder"
@@ -45,7 +45,7 @@ CONTRADICTS = ("field", "annotated", "near", "unfound")  # kinds of statements a
 def main() -> None:
     """Measure both parts, then write results and README."""
     write_json(RESULTS, measure())
-    print(report.write_block(README, "neighbours", render()))
+    print(findings.write_block(README, "neighbours", render()))
 
 
 def measure() -> dict:
@@ -79,7 +79,7 @@ def rnacentral(encoder: Encoder) -> tuple[Nearest, pd.DataFrame]:
 
 def neighbours(index: Nearest, rnas: pd.DataFrame) -> dict:
     """What the first neighbour tells of the RNAs of val and test, each sequence once."""
-    rnas = rnas.assign(stratum=floors.strata(rnas))
+    rnas = rnas.assign(stratum=questions.strata(rnas))
     asked = rnas[rnas.split != "train"].drop_duplicates("sequence", ignore_index=True)
     train = rnas[rnas.split == "train"].drop_duplicates("sequence").set_index("sequence")
     looked, seconds = look_up(index, train.loc[index.sequences], asked)
@@ -172,7 +172,7 @@ def _bounds(some: pd.DataFrame, column: str) -> list[float] | None:
 def statements(retrieval: Retrieval, rnas: pd.DataFrame, pairs: pd.DataFrame) -> list[dict]:
     """How often right and wrong answers to the test questions are spoken against, by what is known
     and by kind of question."""
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     wrong = wrong_answers(asked)
     counts: dict[tuple, np.ndarray] = {}
     for rna_id, rows in bar(asked.groupby("rna_id"), desc="statements", unit="RNA"):
@@ -203,14 +203,14 @@ def wrong_answers(asked: pd.DataFrame, seed: int = 0) -> pd.Series:
     rng, found = random.Random(seed), {}
     own: dict[tuple, set[str]] = {}
     for row in asked[asked.form == "open"].itertuples():
-        named = relations.entities(row.question, row.reference)
+        named = question_templates.entities(row.question, row.reference)
         own.setdefault((row.rna_id, row.relation), set()).update(named)
     for (relation, form), rows in asked.groupby(["relation", "form"]):
         for row in rows.itertuples():
             if form == "closed":
-                entity = relations.asked_entity(row.question)
+                entity = question_templates.asked_entity(row.question)
                 true = row.reference.startswith("No")
-                found[row.Index] = relations.RELATIONS[relation].confirm(entity, true)
+                found[row.Index] = question_templates.RELATIONS[relation].confirm(entity, true)
             elif other := _of_another(row, rows, own[row.rna_id, relation], rng):
                 found[row.Index] = other
     return pd.Series(found, dtype=object)
@@ -218,10 +218,10 @@ def wrong_answers(asked: pd.DataFrame, seed: int = 0) -> pd.Series:
 
 def _of_another(row, rows: pd.DataFrame, own: set[str], rng: random.Random) -> str | None:
     """An answer of ``rows`` that names other entities; None where ten draws bring none."""
-    nothing = {relations.UNKNOWN, relations.NONE}
+    nothing = {question_templates.UNKNOWN, question_templates.NONE}
     for _ in range(10):
         answer = rows.reference.iloc[rng.randrange(len(rows))]
-        named = set(relations.entities(row.question, answer))
+        named = set(question_templates.entities(row.question, answer))
         if named and not named & (own | nothing):
             return answer
     return None
@@ -240,9 +240,9 @@ def render() -> str:
             f"**{name}**: {found['training_rnas']:,} training RNAs, {found['seconds_a_query']:.2f} "
             f"s a query on one core. Near one of them are: {near}."
         )
-        parts.append(report.markdown(_shown(_top_rows(found["top"]), ["split", "RNAs", "way"])))
+        parts.append(findings.markdown(_shown(_top_rows(found["top"]), ["split", "RNAs", "way"])))
     shown = _shown(_statement_rows(kept["statements"]), ["RNA", "question"])
-    return "\n\n".join([*parts, "**Statements**, of the reference run:", report.markdown(shown)])
+    return "\n\n".join([*parts, "**Statements**, of the reference run:", findings.markdown(shown)])
 
 
 def _shown(rows: Iterator[dict], index: list[str]) -> pd.DataFrame:

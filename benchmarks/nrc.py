@@ -21,12 +21,10 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
-from rnagpt_lib.curate.splits import relatives
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import relatives, split
 from rnagpt_lib.evaluate import audit, audit_baselines, audit_files, audit_findings, kmer_models
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import findings, readme
 
 RESULTS = Path(__file__).parent / "results" / "nrc.json"
 README = Path(__file__).parent / "README.md"
@@ -60,7 +58,7 @@ def main(train: Path | None = None, test: Path | None = None) -> None:
     for how, of in sides.items():
         found[how][0]["findings"] = audited(rnas, of[0])
     write_json(RESULTS, read_json(RESULTS) | found)
-    print(blocks.write_block(README, "nrc", render()))
+    print(readme.write_block(README, "nrc", render()))
 
 
 def read(
@@ -76,7 +74,7 @@ def read(
         return rnas, {GIVEN: [rnas["split"]]}
     rnas["unit"] = [f"U{n:05d}" for n in relatives.clusters(rnas.sequence.tolist())]
     return rnas, {
-        how: [units.split(rnas, how, seed=seed, val_share=0.0, test_share=0.2) for seed in SEEDS]
+        how: [split.split(rnas, how, seed=seed, val_share=0.0, test_share=0.2) for seed in SEEDS]
         for how in SPLITS
     }
 
@@ -200,8 +198,8 @@ def render() -> str:
 def _split(title: str, runs: list[dict], common: list[str]) -> list[str]:
     return [
         f"**Split: {title}.** {_sizes(runs)}",
-        report.markdown(score_table(runs, METHODS, common)),
-        report.markdown(f1_table(runs, METHODS)),
+        findings.markdown(score_table(runs, METHODS, common)),
+        findings.markdown(f1_table(runs, METHODS)),
         f"What `rnagpt audit` says of {'its first seed' if len(runs) > 1 else 'it'}:",
         "\n".join(f"- {sentence}" for sentence in runs[0]["findings"]),
     ]

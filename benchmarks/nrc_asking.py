@@ -32,11 +32,11 @@ from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.evaluate import kmer_models
 from rnagpt_lib.evaluate.fact_scores import named
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.report import readme as blocks
-from rnagpt_lib.train import loop as training
+from rnagpt_lib.report import readme
+from rnagpt_lib.train import loop
 from rnagpt_lib.train.training_examples import Trees, stage2_trees
 from rnagpt_lib.train.visit_order import steps_per_epoch
 
@@ -104,8 +104,8 @@ def main(
         kept = read_json(RESULTS)  # a process beside this one may have measured another seed
         kept.setdefault(how, {})[str(n)] = run
         write_json(RESULTS, kept)
-        print(blocks.write_block(README, "nrc_asking", render()))
-        blocks.write_block(SUMMARY, "nrc", _nrc_asking_page.summary(kept))
+        print(readme.write_block(README, "nrc_asking", render()))
+        readme.write_block(SUMMARY, "nrc", _nrc_asking_page.summary(kept))
 
 
 def _asked_for(split: str | None, seed: int | None) -> list[str]:
@@ -120,7 +120,7 @@ def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: s
     _mark(folder, made_of)
     read = _nrc_encoder.adapt(split, PARAMS.encoder, folder / "encoder", seed)
     model, told = trained(split, folder, seed)
-    encoder = checkpoints.load_encoder(model)
+    encoder = checkpoint.load_encoder(model)
     here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
     test, of_train, labels = rnas[here], rnas.family[~here], rnas.rna_type[~here]
     chances, words = _nrc_encoder.chances(of_train), kmer_models.features(sequences)
@@ -158,7 +158,7 @@ def begun(params: Stage2, seed: int) -> RnaGpt:
     """
     config = Config.of(params, Encoder.load(params.encoder, device="cpu"))
     model = RnaGpt.build(config, seed=seed, device="cpu")
-    model.load_state_dict(checkpoints.load(START).state_dict(), strict=False)
+    model.load_state_dict(checkpoint.load(START).state_dict(), strict=False)
     return model
 
 
@@ -173,14 +173,14 @@ def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
     model = begun(params, seed)
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
     used = [*sides["train"]["sequence"], *sides["val"]["sequence"]]
-    vectors = dict(zip(used, checkpoints.load_encoder(model).encode(used), strict=True))
+    vectors = dict(zip(used, checkpoint.load_encoder(model).encode(used), strict=True))
     model.projection.whiten(vectors[s] for s in sides["train"]["sequence"])
     trees = {side: _trees(model, rows, vectors) for side, rows in sides.items()}
     steps = steps_per_epoch(trees["train"], params) * params.epochs
     params = params.model_copy(update={"validate_every": math.ceil(steps / POINTS)})
     print(f"{paths.shown(folder)}: {steps:,} steps", flush=True)
-    with patch.object(training, "Trainer", Clocked):
-        log = training.train(model, trees["train"], trees["val"], params, folder, seed=seed)
+    with patch.object(loop, "Trainer", Clocked):
+        log = loop.train(model, trees["train"], trees["val"], params, folder, seed=seed)
     told = {
         "fitted": len(trees["train"]),
         "validated": len(trees["val"]),
@@ -189,7 +189,7 @@ def trained(rnas: pd.DataFrame, folder: Path, seed: int) -> tuple[RnaGpt, dict]:
         "where": where(),
         "points": points(model, sides["val"], log, folder),
     }
-    return checkpoints.load(folder, "last"), told
+    return checkpoint.load(folder, "last"), told
 
 
 def _mark(folder: Path, made_of: str) -> None:
@@ -221,8 +221,8 @@ def points(model: RnaGpt, val: pd.DataFrame, log: pd.DataFrame, folder: Path) ->
 def _val_accuracy(model: RnaGpt, val: pd.DataFrame, folder: Path, step: int) -> float:
     kept = folder / "scores" / f"step-{step:08d}.json"
     if not kept.is_file():
-        checkpoints.restore(model, folder / "checkpoints" / kept.stem)
-        encoder = checkpoints.load_encoder(model)
+        checkpoint.restore(model, folder / "checkpoints" / kept.stem)
+        encoder = checkpoint.load_encoder(model)
         found = asked(model, encoder, val.sequence.tolist(), sorted(set(val.rna_type)))
         kept.parent.mkdir(exist_ok=True)
         right = (found == val.rna_type.to_numpy(str)).mean()
@@ -269,7 +269,7 @@ def _trees(model: RnaGpt, rnas: pd.DataFrame, vectors: Mapping[str, Tensor]) -> 
 def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:
     """Hash of all that decides a measurement."""
     data = [rnas["sequence"].tolist(), rnas["rna_type"].tolist(), side.tolist()]
-    start = read_json(checkpoints.find(START) / checkpoints.MANIFEST)["files"]
+    start = read_json(checkpoint.find(START) / checkpoint.MANIFEST)["files"]
     of_training = [PARAMS.key(), _nrc_encoder.key(), SAID, VAL_SHARE, POINTS]
     return digest([data, start, seed, *of_training])[:16]
 

@@ -21,7 +21,7 @@ from benchmarks import _steps as steps
 from benchmarks.training_steps import CONFIG, PAIRS
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import language_model
 from rnagpt_lib.model.attention import BLOCKWISE
 from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
@@ -76,7 +76,7 @@ def _model() -> RnaGpt:
     torch.manual_seed(0)
     config = Config("none", "", steps.WIDTH, "none", "", train="lora")
     llm = AutoModelForCausalLM.from_config(CONFIG, attn_implementation=BLOCKWISE)
-    model = RnaGpt(llm, base_llm.tokenizer_of(TOKENIZER), config).eval()
+    model = RnaGpt(llm, language_model.tokenizer_of(TOKENIZER), config).eval()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
             torch.nn.init.normal_(parameter, std=0.02)

@@ -14,8 +14,8 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.report import findings
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
@@ -59,14 +59,14 @@ def main() -> None:
     if not paths.shared().is_dir():
         raise InputError(f"the real data are missing: {paths.shared()}")
     write_json(RESULTS, [measure(name) for name in SETS])
-    print(report.write_block(README, "real_data", render()))
+    print(findings.write_block(README, "real_data", render()))
 
 
 def measure(name: str) -> dict:
     """Run one set as ``runs/<name>`` and read its counts, scores and findings."""
     folder = paths.runs() / name / ".files"
     folder.mkdir(parents=True, exist_ok=True)
-    execute.run_path(STAGES, run=name, profile="local", parameters=SETS[name](folder))
+    notebooks.run_path(STAGES, run=name, profile="local", parameters=SETS[name](folder))
     found = results.load(name)
     rows = found.scores[(found.scores[["kind", "form", "stratum"]] == "all").all(axis=1)]
     rows = rows[rows.metric.isin(METRICS)]
@@ -81,7 +81,7 @@ def measure(name: str) -> dict:
         "scores": rows[["model", "metric", "value", "low", "high", "n"]]
         .round(4)
         .to_dict("records"),
-        "findings": report.findings(found),
+        "findings": findings.findings(found),
     }
 
 
@@ -103,7 +103,7 @@ def _section(found: dict) -> str:
         f"{found['rnas_asked_about']} RNAs; {found['minutes']} minutes."
     )
     said = "\n".join(f"- {sentence}" for sentence in found["findings"])
-    return f"**{found['set']}**: {found['about']} {asked}\n\n{report.markdown(table)}\n\n{said}"
+    return f"**{found['set']}**: {found['about']} {asked}\n\n{findings.markdown(table)}\n\n{said}"
 
 
 def _lines(path: Path) -> list[dict]:

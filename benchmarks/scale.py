@@ -28,10 +28,8 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Summarize, Topics
 from rnagpt_lib.curate.sources.filter import sieve
-from rnagpt_lib.curate.splits import relatives
-from rnagpt_lib.curate.splits import split as units
-from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
-from rnagpt_lib.curate.summaries import summarize
+from rnagpt_lib.curate.splits import relatives, split
+from rnagpt_lib.curate.summaries import divide_and_conquer, summarize
 from rnagpt_lib.curate.summaries.extract import Subject
 from rnagpt_lib.curate.topics import topics
 from rnagpt_lib.llm_api import journal_file
@@ -159,8 +157,8 @@ def unit_split(folder: Path, tell: Tell) -> int:
     rnas = pd.read_parquet(folder / "kept" / "rnas.parquet")
     links = pd.read_parquet(folder / "kept" / "links.parquet")
     relatives.progress.bar = Bar
-    rnas["unit"] = units.units(rnas, links, folder / "relatives.npz")
-    return len(units.split(rnas))
+    rnas["unit"] = split.units(rnas, links, folder / "relatives.npz")
+    return len(split.split(rnas))
 
 
 def lda_input(folder: Path, tell: Tell) -> int:
@@ -183,7 +181,7 @@ def requests_and_journal(folder: Path, tell: Tell) -> int:
     number = links.groupby("rna_id").cumcount()
     grouped = links.assign(topic=np.minimum(number // PER_GROUP, MOST_GROUPS - 1), weight=1.0)
     everyone = summarize.Subjects(rnas, articles, links, grouped)
-    waves = dnc.waves(everyone.rna_ids, "sync")
+    waves = divide_and_conquer.waves(everyone.rna_ids, "sync")
     (folder / "02").mkdir(exist_ok=True)
     with Journal(folder / "journal.sqlite") as journal, _Told(folder / "02", tell) as spool:
 
@@ -213,12 +211,16 @@ class _Told(Spool):
 def _journalled(wave: Iterator[Subject], journal: Journal) -> int:
     """All calls of a wave; those that the journal has are not made again."""
     settings = Summarize(model="synthetic")
-    plans = [plan for subject in wave for plan in dnc.plans(subject, summarize.SOURCES, 0)]
+    plans = [
+        plan for subject in wave for plan in divide_and_conquer.plans(subject, summarize.SOURCES, 0)
+    ]
     with journal_file.beside(journal_file.file()) as empty:
         requests = [
             request
             for plan in plans
-            for request in dnc.foreseen(plan, settings.words, Recall(settings, empty))
+            for request in divide_and_conquer.foreseen(
+                plan, settings.words, Recall(settings, empty)
+            )
         ]
     keyed = {request.key(settings): request for request in requests}
     for key in keyed.keys() - journal.ended(list(keyed)).keys():

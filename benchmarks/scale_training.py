@@ -31,12 +31,10 @@ from benchmarks import _synthetic as synthetic
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import checkpoint, language_model
 from rnagpt_lib.model.packing import collate, passes
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import findings, readme
 from rnagpt_lib.train import memory
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.training_examples import Trees, stage2_trees
@@ -65,7 +63,7 @@ def main() -> None:
         synthetic.write_pairs(folder / "pairs.parquet", rnas["rna_id"], n_pairs, _words())
         workload = f"{n_rnas:,} RNAs, {n_pairs:,} pairs, synthetic"
         write_json(RESULTS, [_row(recipe, workload, folder) for recipe in RECIPES])
-    print(blocks.write_block(README, "scale_training", render()))
+    print(readme.write_block(README, "scale_training", render()))
 
 
 def render() -> str:
@@ -89,12 +87,12 @@ def render() -> str:
         "tokens_a_second": "packer, tokens a second",
         "peak_mb": "peak, MB",
     }
-    return report.markdown(rows.rename(columns=shown)[["workload", *shown.values()]].astype(str))
+    return findings.markdown(rows.rename(columns=shown)[["workload", *shown.values()]].astype(str))
 
 
 def _words() -> list[str]:
     """Words that are one token of the LLM each, so that texts have as many tokens as real ones."""
-    vocabulary = base_llm.tokenizer_of(LLM).get_vocab()
+    vocabulary = language_model.tokenizer_of(LLM).get_vocab()
     return sorted(word[1:] for word in vocabulary if word[0] == "Ġ" and word[1:].isalpha())
 
 
@@ -194,10 +192,10 @@ def _child(recipe: str, folder: Path) -> None:
     stop = min(STOP, len(rnas) // 2)
     params = Stage2(**RECIPES[recipe], validate_every=stop, row_tokens=2048)
     encoder = ("none", "0" * 64, DIM)
-    model = RnaGpt.build(Config(*encoder, LLM, base_llm.hash_of(LLM), "projection"))
+    model = RnaGpt.build(Config(*encoder, LLM, language_model.hash_of(LLM), "projection"))
     out = folder / recipe
     out.mkdir(exist_ok=True)
-    newest = checkpoints.newest(out)
+    newest = checkpoint.newest(out)
     clock = Clock()
     trees = stage2_trees(model, rnas, pairs, Zeros())
     noted = Noted(0 if newest else stop, clock)

@@ -13,16 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks._runs import where
-from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.files import read_json, replacing, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.literature import sentence
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import readme as blocks
-from rnagpt_lib.report import source_tables
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.report import findings, readme, source_tables
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
 RESULTS = Path(__file__).parent / "results" / "sources.json"
@@ -39,9 +36,9 @@ def main() -> None:
         beside = [name(other) for other in SOURCES if other != source]
         parameters = {"SOURCE": source, "GIVEN": str(given)}
         parameters |= {"RUNS": beside} if source == SOURCES[0] else {}
-        execute.run_path(STAGES[:7], run=name(source), profile="mini", parameters=parameters)
+        notebooks.run_path(STAGES[:7], run=name(source), profile="mini", parameters=parameters)
     write_json(RESULTS, measured())
-    print(blocks.write_block(README, "sources", render()))
+    print(readme.write_block(README, "sources", render()))
 
 
 def name(source: str) -> str:
@@ -51,7 +48,7 @@ def name(source: str) -> str:
 
 def curated(path: Path) -> Path:
     """Write the given texts: a line for each RNA of the profile's world that has facts."""
-    size = profiles.load("mini").stage(STAGES[0]).world_size
+    size = params.load("mini").stage(STAGES[0]).world_size
     rng, lines = random.Random("sources"), []
     for rna in world.entries(size, seed=0):
         told = [sentence(fact, "this RNA", rng, lead="") for fact in rna.facts()]
@@ -93,4 +90,4 @@ def render() -> str:
 
 
 def _markdown(rows: list[dict], index: str) -> str:
-    return report.markdown(pd.DataFrame(rows).set_index(index))
+    return findings.markdown(pd.DataFrame(rows).set_index(index))

@@ -26,24 +26,21 @@ from torch import Tensor
 
 from models.build.build import read_before
 from rnagpt_lib.chat.decoding import answers
-from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import bootstrap, paths, tables
 from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Ablations, Stage2
-from rnagpt_lib.evaluate import ablation
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import ablation, questions
 from rnagpt_lib.evaluate.fact_scores import OPEN_FACTS
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import trajectories
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.report import findings, trajectories
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES, stage_folder, stage_hash
-from rnagpt_lib.train import loop as training
+from rnagpt_lib.train import loop
 from rnagpt_lib.train.loop import Trainer
 from rnagpt_lib.train.training_examples import Trees, stage2_trees
 from rnagpt_lib.train.visit_order import Step, steps_per_epoch
@@ -109,7 +106,7 @@ class Ground:
 def main() -> None:
     """Run notebooks 00 to 04 where they are needed, then all trainings; write the points."""
     torch.set_num_threads(1)
-    execute.run_path(STAGES[:5], run=RUN, profile="mini")
+    notebooks.run_path(STAGES[:5], run=RUN, profile="mini")
     about = {
         "machine": f"{platform.machine()}, 1 of {os.cpu_count()} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}",
@@ -117,7 +114,7 @@ def main() -> None:
         "epochs": EPOCHS,
     }
     write_json(RESULTS, about | {"points": campaign(miniature())})
-    print(report.write_block(README, "trajectories", render()))
+    print(findings.write_block(README, "trajectories", render()))
 
 
 def render() -> str:
@@ -126,7 +123,7 @@ def render() -> str:
     if measured is None:
         return "Not measured yet."
     said = "\n".join(f"- {sentence}" for sentence in trajectories.findings(measured))
-    return f"Measured on {measured.where}.\n\n{report.markdown(_table(measured))}\n\n{said}"
+    return f"Measured on {measured.where}.\n\n{findings.markdown(_table(measured))}\n\n{said}"
 
 
 def _table(measured: trajectories.Measured) -> pd.DataFrame:
@@ -154,7 +151,7 @@ def miniature() -> Ground:
     kept = paths.runs() / RUN / ".trainings"
     embeddings = encode_all(encoder, rnas["sequence"].tolist(), kept)
     made_of = digest([stage_hash(RUN, stage) for stage in ("03_decompose_qa", "04_train_stage1")])
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     read = asked["unit"].isin(rnas.loc[read_before(rnas), "unit"])
 
     def build() -> RnaGpt:
@@ -194,8 +191,8 @@ def trained(ground: Ground, mode: str, rate: float) -> pd.DataFrame:
     folder = _folder(ground, mode, rate)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{mode} at {rate:g}: {steps} steps", flush=True)
-    with patch.object(training, "Trainer", trainer):
-        return training.train(
+    with patch.object(loop, "Trainer", trainer):
+        return loop.train(
             ground.build(), ground.trees["train"], ground.trees["val"], params, folder, seed=SEED
         )
 
@@ -233,8 +230,8 @@ def _answered(ground: Ground, mode: str, checkpoint: Path) -> pd.DataFrame:
 def _fact_all(ground: Ground, answered: pd.DataFrame) -> dict:
     samples, ids, _ = ablation.score(answered, ground.asked, ground.pairs, semantic=())
     facts = samples[samples["metric"].isin([f"fact.{kind}" for kind in OPEN_FACTS])]
-    table = bounds.score_table(facts, ground.asked, ids, ground.scoring.bootstrap, SEED)
-    everything = (table[["kind", "form", "stratum"]] == bounds.ALL).all(axis=1)
+    table = bootstrap.score_table(facts, ground.asked, ids, ground.scoring.bootstrap, SEED)
+    everything = (table[["kind", "form", "stratum"]] == bootstrap.ALL).all(axis=1)
     row = table[everything & (table["metric"] == "fact.all")].iloc[0]
     values = {name: round(float(row[name]), 4) for name in ("low", "high")}
     return {"fact_all": round(float(row["value"]), 4), **values, "questions": int(row["n"])}

@@ -15,11 +15,11 @@ import pandas as pd
 from benchmarks._runs import own_runs
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Decompose, Summarize, Topics
-from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.summaries import summarize
-from rnagpt_lib.curate.topics import topic_updates as updates
+from rnagpt_lib.curate.topics import topic_updates
 from rnagpt_lib.miniature import world
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import findings
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 
@@ -35,13 +35,13 @@ def main() -> None:
     found = pd.DataFrame([row for draw in range(DRAWS) for row in drawn(data, draw)])
     rows = [_row(name, own) for name, own in found.groupby("name", sort=False)]
     write_json(RESULTS, rows)
-    print(report.write_block(README, "updates", render()))
+    print(findings.write_block(README, "updates", render()))
 
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = json.loads(RESULTS.read_text("utf-8"))
-    return report.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("groups"))
+    return findings.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("groups"))
 
 
 def _cells(row: dict) -> dict:
@@ -61,13 +61,13 @@ def drawn(data: world.World, draw: int) -> Iterator[dict]:
     new = set(np.random.default_rng(draw).choice(ids, round(NEW * len(ids)), replace=False))
     articles = data.articles[~data.articles.article_id.isin(new)]
     links = data.links[~data.links.article_id.isin(new)]
-    before = updates.topics(data.rnas, articles, links, PARAMS, 0)
+    before = topic_updates.topics(data.rnas, articles, links, PARAMS, 0)
     for name, earlier in (("groups kept", before), ("groups found anew", None)):
         app = OpenAI(answer=Model())
         with own_runs(), talking(app) as settings:
             _asked(data.rnas, articles, links, before, settings)
             calls = app.completions
-            topics = updates.topics(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
+            topics = topic_updates.topics(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
             _asked(data.rnas, data.articles, data.links, topics, settings)
         touched = data.links[data.links.article_id.isin(new)].rna_id.nunique()
         repeated = app.completions - calls
@@ -86,7 +86,7 @@ def _asked(
     """Summaries by divide and conquer, then pairs."""
     params = Summarize(**settings), Decompose(**settings)
     made = summarize.summarize(rnas, articles, links, topics, params[0], arms=("dnc",))
-    qa.pairs(rnas, made.annotations, articles, links, params[1])
+    qa_rules.pairs(rnas, made.annotations, articles, links, params[1])
 
 
 def _row(name: str, draws: pd.DataFrame) -> dict:

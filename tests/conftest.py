@@ -80,12 +80,12 @@ def talker(monkeypatch, pauses):
 @pytest.fixture
 def rnagpt(monkeypatch, capsys):
     """Calls the command in this process; returns exit code, stdout and stderr."""
-    from rnagpt_lib.cli import main as cli
+    from rnagpt_lib.cli import main
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
-            cli.main()
+            main.main()
         return exited.value.code, *capsys.readouterr()
 
     return call

@@ -33,8 +33,7 @@ from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import exported
+from rnagpt_lib.model import checkpoint, exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.share.model_card import name_of, serve_command
@@ -222,9 +221,9 @@ def load(
             "together; export the run with --merged"
         )
     llm = llm or exported.llm_of(folder)
-    model = checkpoints.assemble(folder, llm=llm, encoder=encoder, prompts_only=True)
+    model = checkpoint.assemble(folder, llm=llm, encoder=encoder, prompts_only=True)
     started = serve_command(model.config.llm, config)
-    return Remote(name_of(config), started, model, checkpoints.load_encoder(model), max_new_tokens)
+    return Remote(name_of(config), started, model, checkpoint.load_encoder(model), max_new_tokens)
 
 
 def _said(refusal: Refused) -> str:

@@ -14,8 +14,7 @@ import pandas as pd
 
 from rnagpt_lib.chat.retrieved_evidence import Entry, Neighbour, listed, percent
 from rnagpt_lib.chat.rna_types import same
-from rnagpt_lib.curate.questions import facts
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, RELATIONS
 from rnagpt_lib.evaluate import dictionary
 from rnagpt_lib.evaluate.evidence import Finder, claimed
@@ -115,8 +114,8 @@ class Checker:
         To a question about the field, whatever it names; to any other one what it says in a
         sentence of the field's own: "The RNA is of the type tRNA."
         """
-        entity = relations.asked_entity(question)
-        if relations.relation_of(question) != field:
+        entity = question_templates.asked_entity(question)
+        if question_templates.relation_of(question) != field:
             return Claim(self._in_passing(field, answer), set())
         sure = " ".join(s for s in SENTENCES.split(answer) if not HEDGES.search(s))
         said = claimed(sure, lambda sentence: self._values(field, sentence))
@@ -176,7 +175,7 @@ class Checker:
     def _unfound(self, question: str, answer: str, found: Retrieved) -> Iterator[Statement]:
         """Entities that the RNA's annotation lacks, or, where it has none, those of near RNAs."""
         said = claimed(answer, self.find)
-        entity = relations.asked_entity(question)
+        entity = question_templates.asked_entity(question)
         if entity and yes_or_no(answer) == "yes":
             said |= self.find(entity)
         own = self._told([found.same] if found.same else [])
@@ -200,10 +199,10 @@ class Checker:
 
 def _against_annotation(question: str, answer: str, found: Retrieved) -> Iterator[Statement]:
     """Where a closed question's answer is not what the RNA's own annotation says of the entity."""
-    entity, word = relations.asked_entity(question), yes_or_no(answer)
+    entity, word = question_templates.asked_entity(question), yes_or_no(answer)
     if not (entity and word and found.same):
         return
-    asked = (relations.relation_of(question), entity.casefold())
+    asked = (question_templates.relation_of(question), entity.casefold())
     told = [
         (fact.true, sentence.text)
         for sentence in found.same.sentences

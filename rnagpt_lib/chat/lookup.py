@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, Field
 
-from rnagpt_lib.core import paper, paths
-from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import paper, params, paths
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.curate.sources.http import Patience, Site
@@ -147,7 +146,7 @@ class _Record(BaseModel):
 
 
 def _live() -> Site:
-    return Site(profiles.Filter.model_fields["rnacentral_api"].default, Pace(PER_SECOND), PATIENCE)
+    return Site(params.Filter.model_fields["rnacentral_api"].default, Pace(PER_SECOND), PATIENCE)
 
 
 def _at_rnacentral(wanted: str, urs: str, taxid: str | None, site: Site) -> Found:

@@ -10,8 +10,7 @@ from functools import partial
 
 import ipywidgets as w
 
-from rnagpt_lib.chat import generate, transcript
-from rnagpt_lib.chat import notebook_page as chat_page
+from rnagpt_lib.chat import generate, notebook_page, transcript
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.notebook_controls import RETRIEVAL, Options, Said, button
 from rnagpt_lib.chat.retrieval import Retrieval
@@ -90,7 +89,7 @@ class ChatBox(w.VBox):
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
         self.options, self.said = Options(retrieval), Said()
-        asks = [(chat_page.printable(one), one) for one in suggestions(self.run)]
+        asks = [(notebook_page.printable(one), one) for one in suggestions(self.run)]
         asks = [("Suggested questions …", ""), *asks]
         self.suggested = w.Dropdown(options=asks, layout=w.Layout(width="20rem"))
         rest = w.Layout(flex="1 1 auto", width="auto")
@@ -112,9 +111,9 @@ class ChatBox(w.VBox):
         self.suggested.observe(lambda change: self._attempt(self._suggest), "value")
 
     def _rows(self) -> list[w.Widget]:
-        head = chat_page.title(f"Talk to an RNA · run {self.run}")
+        head = notebook_page.title(f"Talk to an RNA · run {self.run}")
         return [
-            w.HTML(chat_page.STYLE + head),
+            w.HTML(notebook_page.STYLE + head),
             self.picker,
             w.HBox([self.model, self.memory]),
             self.options,
@@ -162,7 +161,7 @@ class ChatBox(w.VBox):
         try:
             session = self._session_about(chosen, name)
             session.sampling, session.memory = self.options.sampling, self.memory.value
-            line = self.said.add(chat_page.answering(name, question, ""))
+            line = self.said.add(notebook_page.answering(name, question, ""))
             turn = self._answer(session, question, line)
             beside, fault = self._beside(session, turn, chosen)
         except Exception:
@@ -170,7 +169,7 @@ class ChatBox(w.VBox):
             self.question.value = self.question.value or question
             raise
         found = self.transcripts[-1].add(session, turn, beside)
-        line.value = chat_page.answered(name, found, fault)
+        line.value = notebook_page.answered(name, found, fault)
 
     def _session_about(self, chosen: Chosen, name: str) -> Session:
         """The conversation with this RNA and model, which goes on until one of them changes."""
@@ -180,7 +179,7 @@ class ChatBox(w.VBox):
         found = Transcript.of(self._session, self.run, chosen.id)
         found.notes = list(chosen.notes)
         self.transcripts.append(found)
-        self.said.add(chat_page.part(name, chosen))
+        self.said.add(notebook_page.part(name, chosen))
         return self._session
 
     def _loaded(self, name: str) -> Chat:
@@ -199,7 +198,7 @@ class ChatBox(w.VBox):
             session.stop()
         for piece in pieces:
             text += piece
-            line.value = chat_page.answering(name, question, text)
+            line.value = notebook_page.answering(name, question, text)
         return session.turns[-1]
 
     def _beside(self, session: Session, turn: Turn, chosen: Chosen) -> tuple[Beside | None, str]:
@@ -234,7 +233,7 @@ class ChatBox(w.VBox):
             self._say("There is nothing to export yet: ask something first.", "error")
             return
         files = transcript.files(self.transcripts)
-        self.files.value = chat_page.links(files)
+        self.files.value = notebook_page.links(files)
         self._say("The links below hold the conversation.")
         folder = transcript.keep(self.run, files)
         self._say(f"Written to {shown(folder)}: {', '.join(files)}")
@@ -278,4 +277,4 @@ class ChatBox(w.VBox):
         self.stop.disabled = not working
 
     def _say(self, text: str, kind: str = "small") -> None:
-        self.status.value = chat_page.line(text, kind)
+        self.status.value = notebook_page.line(text, kind)

@@ -17,8 +17,7 @@ from rnagpt_lib.chat.retrieved_evidence import Beside, Entry, Neighbour, Sentenc
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256
-from rnagpt_lib.curate.questions import facts
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
 from rnagpt_lib.miniature.entries import WORLD_IDS
 from rnagpt_lib.model.encoder import checked
@@ -100,7 +99,7 @@ class Retrieval:
         found = self.retrieved(sequence, k)
         if not found.near:
             return Beside((), (f"{nothing_near(found)}, so nothing is retrieved.",))
-        relation = relations.relation_of(question)
+        relation = question_templates.relation_of(question)
         if relation in CATEGORICAL:
             neighbours = tuple(replace(one, sentences=()) for one in found.near)
             return Beside(neighbours, tuple(_fields(relation, found.near)))
@@ -197,6 +196,6 @@ def _states(relation: str | None, sentence: Sentence) -> bool:
 
 
 def _relevant_first(question: str, one: Neighbour) -> Neighbour:
-    relation = relations.relation_of(question)
+    relation = question_templates.relation_of(question)
     order = sorted(one.sentences, key=lambda sentence: not _states(relation, sentence))
     return replace(one, sentences=tuple(order))

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import ipywidgets as w
 import traitlets
 
-from rnagpt_lib.chat import lookup
-from rnagpt_lib.chat import notebook_page as chat_page
+from rnagpt_lib.chat import lookup, notebook_page
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Refused
 from rnagpt_lib.core.rna_source import Chosen, read
@@ -63,7 +62,7 @@ class RnaPicker(w.VBox):
             self._show(*read(source))
         except InputError as error:
             self._show([], [])
-            self.about.value = chat_page.line(str(error), "error")
+            self.about.value = notebook_page.line(str(error), "error")
 
     def _pasted(self) -> None:
         if self.paste.value.strip():
@@ -88,14 +87,14 @@ class RnaPicker(w.VBox):
         self.records.options = [(_label(one), number) for number, one in enumerate(found)]
         self.records.index = 0 if found else None
         self.records.layout.display = "" if len(found) > 1 else "none"
-        self.refused.value = chat_page.refusals(refused)
+        self.refused.value = notebook_page.refusals(refused)
         self._choose()
 
     def _choose(self) -> None:
         number = self.records.index
         known = number is not None and number < len(self.found)
         self.chosen = self.found[number] if known else None
-        self.about.value = chat_page.about(number, self.chosen) if known else ""
+        self.about.value = notebook_page.about(number, self.chosen) if known else ""
 
 
 def _told(found: lookup.Found) -> str:
@@ -103,5 +102,5 @@ def _told(found: lookup.Found) -> str:
 
 
 def _label(one: Chosen) -> str:
-    text = " ".join(chat_page.printable(f"{one.id} {one.description}").split())
+    text = " ".join(notebook_page.printable(f"{one.id} {one.description}").split())
     return f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)"

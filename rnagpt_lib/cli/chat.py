@@ -146,8 +146,7 @@ def _asker(
     run_id: str, model: str, retrieval: str, asked: tuple[str, ...], temperature: float,
     top_p: float, seed: int, max_new_tokens: int,
 ):  # fmt: skip
-    from rnagpt_lib.chat import generate
-    from rnagpt_lib.chat import retrieved_evidence as beside
+    from rnagpt_lib.chat import generate, retrieved_evidence
     from rnagpt_lib.chat.ask import Asker
     from rnagpt_lib.chat.decoding_batch import Sampling
     from rnagpt_lib.chat.retrieval import Retrieval
@@ -162,8 +161,8 @@ def _asker(
 
     def evidence(rna_id: str, rna: str, question: str, answer: str) -> dict:
         if chat:
-            return beside.to_dict(found.beside(rna, question, answer, rna_id))
-        return beside.to_dict(found.only(rna, question))
+            return retrieved_evidence.to_dict(found.beside(rna, question, answer, rna_id))
+        return retrieved_evidence.to_dict(found.only(rna, question))
 
     return Asker(
         asked, chat, evidence, sampling, named=f"{retrieval} {Retrieval.tables_hash(run_id)}"

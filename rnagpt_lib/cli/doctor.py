@@ -12,8 +12,8 @@ import torch
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Filter, Profile, Train
-from rnagpt_lib.llm_api import client as llm
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.llm_api import client
+from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder, check_layers
 from rnagpt_lib.train import memory
 
@@ -81,7 +81,7 @@ def _software() -> str:
 
 
 def _language_model(params: Calls) -> str:
-    llm.check(params)
+    client.check(params)
     price = "its price" if params.model in params.prices else "no price of it"
     return f"{params.model}: a key is in the environment, {price} in the profile"
 
@@ -93,8 +93,8 @@ def _encoder(params: Train) -> str:
 
 
 def _llm(params: Train) -> str:
-    folder = base_llm.folder_of(params.llm)
-    base_llm.tokenizer_of(params.llm)
+    folder = language_model.folder_of(params.llm)
+    language_model.tokenizer_of(params.llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors")
     return f"{params.llm}: weights and tokenizer in {paths.shown(folder)}"
@@ -109,7 +109,7 @@ def _memory(profile: Profile, stage: str) -> str:
     dim = Encoder.load(params.encoder).dim
     shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
     sizes = (*_pass(profile, stage), shares)
-    need = memory.of_training(base_llm.folder_of(params.llm), params, dim, *sizes)
+    need = memory.of_training(language_model.folder_of(params.llm), params, dim, *sizes)
     name, room = _device()
     parts = (need.weights, need.trained, need.kept, need.logits)
     of = zip(parts, ("weights", "what trains", "activations", "logits"), strict=True)

@@ -42,9 +42,9 @@ def export_dataset(
     from datasets import load_dataset
     pairs = load_dataset("rna-qa", "pairs")      # train, validation, test
     """
-    from rnagpt_lib.share import dataset as export
+    from rnagpt_lib.share import dataset
 
-    rows = export.export_dataset(
+    rows = dataset.export_dataset(
         run_id,
         out,
         with_abstracts=with_abstracts,
@@ -183,9 +183,9 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     downloaded.
     """
     from rnagpt_lib.core.files import sha256
-    from rnagpt_lib.model import rnafm_weights as rnafm
+    from rnagpt_lib.model import rnafm_weights
 
-    encoder = rnafm.convert(source, out, expected)
+    encoder = rnafm_weights.convert(source, out, expected)
     size = (
         f"{encoder.config['layers']} layers, {encoder.dim} wide, {encoder.max_length:,} nt at once"
     )

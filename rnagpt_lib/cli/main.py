@@ -6,16 +6,10 @@ import sys
 import click
 
 from rnagpt_lib.cli import (
-    chat as cli_chat,
-)
-from rnagpt_lib.cli import (
-    files as cli_files,
-)
-from rnagpt_lib.cli import (
-    runs as cli_runs,
-)
-from rnagpt_lib.cli import (
-    train as cli_train,
+    chat,
+    files,
+    runs,
+    train,
 )
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.fasta_lines import printable
@@ -38,9 +32,9 @@ def commands() -> None:
 
 
 for command in (
-    cli_runs.run, cli_runs.demo, cli_runs.estimate, cli_runs.doctor, cli_runs.figures,
-    cli_runs.report, cli_train.train, cli_train.train_variants, cli_chat.ask, cli_chat.chat,
-    cli_files.export_dataset, cli_files.export_model, cli_files.audit, cli_files.convert_encoder,
+    runs.run, runs.demo, runs.estimate, runs.doctor, runs.figures,
+    runs.report, train.train, train.train_variants, chat.ask, chat.chat,
+    files.export_dataset, files.export_model, files.audit, files.convert_encoder,
 ):  # fmt: skip
     commands.add_command(command)
 

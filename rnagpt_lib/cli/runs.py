@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from rnagpt_lib.cli import options as cli_options
+from rnagpt_lib.cli import options
 
 
 @click.command(short_help="Run one notebook headless.")
 @click.argument("notebook")
-@cli_options.PROFILE
-@cli_options.RUN
-@cli_options.GIVEN
-@cli_options.FILE
+@options.PROFILE
+@options.RUN
+@options.GIVEN
+@options.FILE
 @click.option(
     "--list", "listing", is_flag=True, help="Show the parameters as the profile fills them; stop."
 )
@@ -21,7 +21,7 @@ def run(
     notebook: str,
     profile: str | None,
     run_id: str | None,
-    given: cli_options.Pairs,
+    given: options.Pairs,
     file: Path | None,
     listing: bool,
 ) -> None:
@@ -29,37 +29,35 @@ def run(
 
     Results and the executed copy go to runs/RUN/NOTEBOOK/.
     """
-    from rnagpt_lib.runs import notebooks as execute
+    from rnagpt_lib.runs import notebooks
 
-    profile = cli_options.profile_of(profile, run_id)
+    profile = options.profile_of(profile, run_id)
     if listing:
-        click.echo(_listing(execute.find(notebook), profile))
+        click.echo(_listing(notebooks.find(notebook), profile))
         return
-    parameters = cli_options.from_file(file) | dict(given)
-    with cli_options.going_on_later():
-        execute.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
+    parameters = options.from_file(file) | dict(given)
+    with options.going_on_later():
+        notebooks.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
 
 @click.command(short_help="Run notebooks 00 to 07; print the ablation table.")
-@cli_options.PROFILE
-@cli_options.RUN
-@cli_options.GIVEN
-@cli_options.FILE
-def demo(
-    profile: str | None, run_id: str | None, given: cli_options.Pairs, file: Path | None
-) -> None:
+@options.PROFILE
+@options.RUN
+@options.GIVEN
+@options.FILE
+def demo(profile: str | None, run_id: str | None, given: options.Pairs, file: Path | None) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
     from rnagpt_lib.core import paths
     from rnagpt_lib.evaluate import results
     from rnagpt_lib.report import findings as report
-    from rnagpt_lib.runs import notebooks as execute
+    from rnagpt_lib.runs import notebooks
     from rnagpt_lib.runs.stages import REPORT, STAGES
 
-    profile = cli_options.profile_of(profile, run_id)
+    profile = options.profile_of(profile, run_id)
     run_id = run_id or profile
-    parameters = cli_options.from_file(file) | dict(given)
-    with cli_options.going_on_later():
-        execute.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
+    parameters = options.from_file(file) | dict(given)
+    with options.going_on_later():
+        notebooks.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
     folder = paths.shown(paths.runs() / run_id)
     click.echo(f"\n{report.ablation(run_id)}\n")
     click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
@@ -70,15 +68,15 @@ def demo(
 
 @click.command(short_help="What 02 or 03 will cost with a language model.")
 @click.argument("notebook")
-@cli_options.PROFILE
-@cli_options.RUN
-@cli_options.GIVEN
-@cli_options.FILE
+@options.PROFILE
+@options.RUN
+@options.GIVEN
+@options.FILE
 def estimate(
     notebook: str,
     profile: str | None,
     run_id: str | None,
-    given: cli_options.Pairs,
+    given: options.Pairs,
     file: Path | None,
 ) -> None:
     """Requests, tokens, money and hours of NOTEBOOK (02 or 03) with PROVIDER openai.
@@ -86,20 +84,18 @@ def estimate(
     Reads the tables of the stages before it, and what the journal holds already; sends nothing.
     """
     from rnagpt_lib.core import params as profiles
-    from rnagpt_lib.curate import planned_requests as foreseen
+    from rnagpt_lib.curate import planned_requests
     from rnagpt_lib.llm_api import cost
-    from rnagpt_lib.runs import notebooks as execute
+    from rnagpt_lib.runs import notebooks
 
-    profile = cli_options.profile_of(profile, run_id)
-    path = execute.find(notebook)
+    profile = options.profile_of(profile, run_id)
+    path = notebooks.find(notebook)
     stage = path.stem
-    parameters = cli_options.from_file(file) | {
-        name: cli_options.value(name, text) for name, text in given
-    }
+    parameters = options.from_file(file) | {name: options.value(name, text) for name, text in given}
     named = {name.lower(): value for name, value in parameters.items()}
-    seed = execute.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
+    seed = notebooks.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
     params = profiles.load(profile).stage(stage, **named)
-    asked = foreseen.requests(run_id or profile, stage, params, seed)
+    asked = planned_requests.requests(run_id or profile, stage, params, seed)
     click.echo(f"{stage}, run {run_id or profile}, model {params.model}")
     click.echo(cost.told(cost.estimate(asked, params), params))
 
@@ -130,10 +126,10 @@ def report(run_id: str) -> None:
 
 
 @click.command(short_help="What a profile needs and this machine lacks.")
-@cli_options.PROFILE
-@cli_options.GIVEN
-@cli_options.FILE
-def doctor(profile: str | None, given: cli_options.Pairs, file: Path | None) -> None:
+@options.PROFILE
+@options.GIVEN
+@options.FILE
+def doctor(profile: str | None, given: options.Pairs, file: Path | None) -> None:
     """Look whether a profile can run here: files, weights, keys, memory. Exit code 1 when it cannot.
 
     \b
@@ -145,11 +141,9 @@ def doctor(profile: str | None, given: cli_options.Pairs, file: Path | None) -> 
     from rnagpt_lib.cli import doctor
     from rnagpt_lib.core import params as profiles
 
-    parameters = cli_options.from_file(file) | {
-        name: cli_options.value(name, text) for name, text in given
-    }
+    parameters = options.from_file(file) | {name: options.value(name, text) for name, text in given}
     named = {name.lower(): value for name, value in parameters.items()}
-    chosen = profiles.load(cli_options.profile_of(profile))
+    chosen = profiles.load(options.profile_of(profile))
     findings = list(doctor.examine(profiles.overridden(chosen, named)))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
@@ -162,13 +156,13 @@ def doctor(profile: str | None, given: cli_options.Pairs, file: Path | None) -> 
 def _listing(notebook: Path, profile: str) -> str:
     """A line for each parameter: type, the value in force under the profile, help."""
     from rnagpt_lib.core import params as profiles
-    from rnagpt_lib.runs import notebooks as execute
+    from rnagpt_lib.runs import notebooks
 
     known = notebook.stem in profiles.STAGE_MODELS
     filled = profiles.load(profile).stage(notebook.stem).model_dump() if known else {}
     general = {"PROFILE": profile, "RUN": profile} if known else {}
     lines = []
-    for name, about in execute.declared(notebook).items():
+    for name, about in notebooks.declared(notebook).items():
         value = general.get(name, about["default"])
         if value == "None":
             held = filled.get(name.lower())

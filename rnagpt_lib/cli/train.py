@@ -5,20 +5,20 @@ from pathlib import Path
 
 import click
 
-from rnagpt_lib.cli import options as cli_options
+from rnagpt_lib.cli import options
 
 
 @click.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")
 @click.argument("notebook")
-@cli_options.PROFILE
-@cli_options.RUN
-@cli_options.GIVEN
-@cli_options.FILE
+@options.PROFILE
+@options.RUN
+@options.GIVEN
+@options.FILE
 def train(
     notebook: str,
     profile: str | None,
     run_id: str | None,
-    given: cli_options.Pairs,
+    given: options.Pairs,
     file: Path | None,
 ) -> None:
     """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
@@ -35,17 +35,16 @@ def train(
     processes if need be (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl.
     Scripts for SLURM and SkyPilot are in clusters/.
     """
-    from rnagpt_lib.runs import notebooks as execute
-    from rnagpt_lib.runs import stages
-    from rnagpt_lib.train import distributed as launch
+    from rnagpt_lib.runs import notebooks, stages
+    from rnagpt_lib.train import distributed
 
-    profile = cli_options.profile_of(profile, run_id)
-    path = execute.find(notebook)
-    values = execute.checked(path, cli_options.from_file(file) | dict(given))
+    profile = options.profile_of(profile, run_id)
+    path = notebooks.find(notebook)
+    values = notebooks.checked(path, options.from_file(file) | dict(given))
     named = {name.lower(): value for name, value in values.items()}
     seed = named.pop("seed", 0)
-    with cli_options.going_on_later():
-        log = launch.train_stage(
+    with options.going_on_later():
+        log = distributed.train_stage(
             path.stem, run=run_id or profile, profile=profile, seed=seed, overrides=named
         )
     if log is not None:
@@ -86,11 +85,11 @@ def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int
     again. Then run notebook 06: it asks and compares those that it finds.
     """
     from rnagpt_lib.runs import stages
-    from rnagpt_lib.train import ablation_trainings as variants
+    from rnagpt_lib.train import ablation_trainings
 
     workers = workers or len(os.sched_getaffinity(0))
-    chosen = names or tuple(variants.VARIANTS)
-    with cli_options.going_on_later():
-        trained = variants.train_all(run_id, chosen, range(seeds), workers)
+    chosen = names or tuple(ablation_trainings.VARIANTS)
+    with options.going_on_later():
+        trained = ablation_trainings.train_all(run_id, chosen, range(seeds), workers)
     click.echo(f"{len(trained)} trainings stand. Notebook 06 compares them:")
     click.echo(f"  {stages.command(run_id, '06_ablations', run_id)}")

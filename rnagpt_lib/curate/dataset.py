@@ -20,7 +20,7 @@ from rnagpt_lib.core.tables import frame, write
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, entities, relation_of
 from rnagpt_lib.curate.sources import harvest, user_files
 from rnagpt_lib.curate.sources.filter import sieve
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.miniature import world
 
 RAW = ".raw"  # hidden: the tables as they came, while they are filtered
@@ -119,8 +119,8 @@ def data_card(
     by_side = rnas.groupby("split").agg(RNAs=("rna_id", "size"), units=("unit", "nunique"))
     by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
     reasons = dropped.groupby(["stage", "reason"]).size().rename("records").reset_index()
-    followed = 0 if preset is None else len(units.swallowed(rnas.assign(split=preset)))
-    shared = units.straddling(rnas)
+    followed = 0 if preset is None else len(split.swallowed(rnas.assign(split=preset)))
+    shared = split.straddling(rnas)
     kinds = ", ".join(CATEGORICAL)
     return "\n".join([
         "# RNA-QA data card", "",

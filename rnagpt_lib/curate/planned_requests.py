@@ -7,9 +7,8 @@ import pandas as pd
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Summarize
-from rnagpt_lib.curate.questions import qa_llm as qa_asked
-from rnagpt_lib.curate.summaries import summarize
-from rnagpt_lib.curate.summaries import summary_strategies as arms
+from rnagpt_lib.curate.questions import qa_llm
+from rnagpt_lib.curate.summaries import summarize, summary_strategies
 from rnagpt_lib.llm_api.client import Request
 from rnagpt_lib.runs.stages import stage_folder
 
@@ -33,7 +32,7 @@ def requests(run: str, stage: str, params: Calls, seed: int = 0) -> Iterable[Req
     articles, links = read(FILTER, "articles"), read(FILTER, "links")
     if stage == SUMMARIZE:
         topics = read(TOPICS, "topics")
-        compared = arms.sample(topics, params.arms_sample, seed)
+        compared = summary_strategies.sample(topics, params.arms_sample, seed)
         rnas = read(FILTER, "rnas")
         return summarize.requests(rnas, articles, links, topics, params, {*compared}, seed)
     if (stage_folder(run, SUMMARIZE) / "annotations.parquet").is_file():
@@ -41,7 +40,7 @@ def requests(run: str, stage: str, params: Calls, seed: int = 0) -> Iterable[Req
     else:
         texts = _guessed(links, params.source)
     own = texts[texts["source"] == params.source]
-    return (qa_asked.request(one, params) for one in qa_asked.Annotated(own, articles, links))
+    return (qa_llm.request(one, params) for one in qa_llm.Annotated(own, articles, links))
 
 
 def _guessed(links: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -17,11 +17,9 @@ from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import (
     answer_log,
     evidence,
+    fact_scores,
     rouge,
     variant_answers,
-)
-from rnagpt_lib.evaluate import (
-    fact_scores as scores,
 )
 from rnagpt_lib.evaluate import (
     questions as floors,
@@ -31,7 +29,7 @@ from rnagpt_lib.evaluate.results import PRIMARY
 from rnagpt_lib.evaluate.semantic_scorers import Scorer
 from rnagpt_lib.miniature import probes as world_probes
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.train import ablation_trainings as variants
+from rnagpt_lib.train import ablation_trainings
 
 MODELS = ("vanilla", "MA", "IT")
 CONTROLS = {  # what stands in each question's place of the sequence
@@ -50,10 +48,14 @@ SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")
 def comparisons() -> list[tuple[str, str, str]]:
     """The primary comparisons, then IT with everything else by the headline metrics, and the
     training without stage 1 with those that have no soft tokens, and so none either."""
-    others = [*MODELS, *variants.TAKEN, *floors.FLOORS, *CONTROLS]
+    others = [*MODELS, *ablation_trainings.TAKEN, *floors.FLOORS, *CONTROLS]
     others.remove("IT")
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
-    more += [(variants.NO_MA, name, metric) for metric in SECONDARY for name in variants.SOFTLESS]
+    more += [
+        (ablation_trainings.NO_MA, name, metric)
+        for metric in SECONDARY
+        for name in ablation_trainings.SOFTLESS
+    ]
     return list(dict.fromkeys([*PRIMARY, *more]))
 
 
@@ -85,7 +87,7 @@ def answer_all(
 
 def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The answers of each training that `rnagpt train-variants` has finished beside the run."""
-    for training in variants.found(run.id):
+    for training in ablation_trainings.found(run.id):
         answers = variant_answers.of(training, run, asked)
         if answers is not None:
             yield frame(run, asked, training.name, answers).assign(seed=training.seed)
@@ -119,15 +121,15 @@ def score(
     if answers.empty:
         return pd.DataFrame(columns=[*KEYS, "metric", "value"]), {}, {}
     predictions, references = list(answers.prediction), list(answers.reference)
-    definitions = {rouge.ID: rouge.DEFINITION, scores.ID: scores.DEFINITION}
+    definitions = {rouge.ID: rouge.DEFINITION, fact_scores.ID: fact_scores.DEFINITION}
     columns = [rouge.score(predictions, references)]
     ids = dict.fromkeys(rouge.METRICS, rouge.ID)
     for scorer in semantic:
         columns.append(scorer.score(predictions, references))
         definitions[scorer.id] = dict(scorer.definition)  # a later call counts other texts
         ids |= dict.fromkeys(columns[-1], scorer.id)
-    facts = _facts(answers, asked, scores.lexicon(pairs))
-    ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), scores.ID)
+    facts = _facts(answers, asked, fact_scores.lexicon(pairs))
+    ids |= dict.fromkeys(("fact.all", *facts.metric.unique()), fact_scores.ID)
     found = [_long(answers, columns), facts]
     if told:  # a share of nothing is no sample
         found.append(_long(answers, [told.score(answers)]).dropna(subset="value"))
@@ -147,7 +149,7 @@ def _long(answers: pd.DataFrame, columns: Sequence[pd.DataFrame]) -> pd.DataFram
 def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFrame:
     by_id = {row.pair_id: row for row in asked.itertuples()}
     checked = [
-        scores.fact(by_id[pair_id], prediction, known)
+        fact_scores.fact(by_id[pair_id], prediction, known)
         for pair_id, prediction in zip(answers.pair_id, answers.prediction, strict=True)
     ]
     rows = answers[[found is not None for found in checked]][KEYS].reset_index(drop=True)
@@ -165,10 +167,10 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
         return pd.DataFrame(
             columns=["model", "seed", "relation", "rna_type", "followed", "flipped"]
         )
-    asked, known = probes(minimal), scores.lexicon(pairs)
+    asked, known = probes(minimal), fact_scores.lexicon(pairs)
     ask = answer_log.Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
     told = {("IT", run.seed): ask("minimal pairs", asked.sequence, asked.question)}
-    for training in variants.found(run.id):
+    for training in ablation_trainings.found(run.id):
         answers = variant_answers.of(training, run, asked, variant_answers.MINIMAL)
         if answers is not None:
             told[training.name, training.seed] = answers
@@ -211,7 +213,7 @@ def follow(
 
 def _is_told(row, answer: str, entity: str, known: dict[str, list[str]]) -> bool:
     question = RELATIONS[row.relation].questions[0]
-    return scores.is_right(question, answer, entity, known.get(row.relation, []))
+    return fact_scores.is_right(question, answer, entity, known.get(row.relation, []))
 
 
 def shares(minimal: pd.DataFrame, n: int = 1000, seed: int = 0) -> dict:

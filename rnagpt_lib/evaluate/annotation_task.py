@@ -10,7 +10,7 @@ import pandas as pd
 from rnagpt_lib.chat.decoding_batch import Answer
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.core import tables
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import questions
 from rnagpt_lib.evaluate.ablation import frame
 from rnagpt_lib.evaluate.answer_log import Asking
 from rnagpt_lib.runs.run import Run
@@ -45,6 +45,6 @@ def write_all(
     ``floors.questions(rnas, targets)`` that count; kept as the answers to questions are."""
     ask = Asking(load_model(run.id, MODEL, run.params.max_new_tokens), run)
     found = [frame(run, asked, MODEL, ask(f"{MODEL}'s annotations", asked.sequence))]
-    for name, texts in floors.floor_answers(asked, rnas, targets, run.seed).items():
+    for name, texts in questions.floor_answers(asked, rnas, targets, run.seed).items():
         found.append(frame(run, asked, name, [Answer(text, 0, "floor") for text in texts]))
     return pd.concat(found, ignore_index=True)

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from rnagpt_lib.core import fasta, sequences
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.sources.user_files import json_lines, parse_description, read_tsv
 
-QUESTION = relations.RELATIONS["rna_type"].questions[0]  # where a file holds answers alone
+QUESTION = question_templates.RELATIONS["rna_type"].questions[0]  # where a file holds answers alone
 COLUMNS = ("id", "sequence", "question", "answer")
 IDS = ("id", "rna_id", "name")
 FASTA = (".fasta", ".fa", ".fna", ".fas", ".gz")

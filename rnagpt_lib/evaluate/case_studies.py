@@ -9,7 +9,7 @@ import pandas as pd
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.core import paper
-from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate import fact_scores
 from rnagpt_lib.evaluate.questions import STRATA
 
 
@@ -72,5 +72,5 @@ def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:
 
 
 def _right(row, text: str, known: dict[str, list[str]]) -> float:
-    found = scores.fact(row, text, known) if row.decidable else None
+    found = fact_scores.fact(row, text, known) if row.decidable else None
     return float("nan") if found is None else found[1]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from rnagpt_lib.evaluate import dictionary_terms as terms
+from rnagpt_lib.evaluate import dictionary_terms
 
-ID = terms.ID
+ID = dictionary_terms.ID
 KINDS = ("disease", "process", "rna_type", "molecule")
 _MIR = (
     r"(?:[a-z]{3}-)?(?:[Mm]i(?:cro)?RNAs?|[Mm]i[Rr]s?|MIR|[Ll]et)(?: ?- ?| )?\d+[a-z]{0,2}(?:-\d{1,2}(?!\d))?"
@@ -94,7 +94,7 @@ def _mir(text: str) -> str:
 @cache
 def _rules() -> list[tuple[str, re.Pattern, re.Pattern]]:
     """Kind, what names one, and which whole matches do not."""
-    organs, tumours = _either(terms.ORGANS), _either(terms.TUMOURS)
+    organs, tumours = _either(dictionary_terms.ORGANS), _either(dictionary_terms.TUMOURS)
     of_organ = (
         rf"(?:{organs})(?: \([A-Z]+\))?(?:[ /](?:{organs}|advanced|primary|mucinous|papillary|cell))*"
         rf" (?:(?:{tumours})s?|{_HEAD})"
@@ -102,22 +102,22 @@ def _rules() -> list[tuple[str, re.Pattern, re.Pattern]]:
     whose = (
         rf"[A-Z][a-z]+(?:['’]s) {_HEAD}|(?:inflammatory bowel|[a-z]+ vascular|infectious) {_HEAD}"
     )
-    no_disease, no_symbol = _bars(terms.NO_DISEASES), _bars(terms.NO_SYMBOLS)
+    no_disease, no_symbol = _bars(dictionary_terms.NO_DISEASES), _bars(dictionary_terms.NO_SYMBOLS)
     none = re.compile(r"(?!)")
     return [
         ("disease", _whole(of_organ, any_case=True), none),
         ("disease", _whole(whose), none),
-        ("disease", _whole(rf"(?:{_either(terms.DISEASES)})s?", any_case=True), none),
-        ("disease", _whole(terms.DISEASE_ENDINGS, any_case=True), no_disease),
-        ("disease", _whole(rf"(?:{_either(terms.ABBREVIATED_DISEASES)})s?"), none),
-        ("process", _whole(_either(terms.PROCESSES), any_case=True), none),
-        ("process", _whole(_either(terms.ABBREVIATED_PROCESSES)), none),
-        ("rna_type", _whole(rf"(?:{_either(terms.RNA_TYPES)})s?", any_case=True), none),
-        ("molecule", _whole(_either(terms.COMPOUNDS), any_case=True), none),
-        ("molecule", _whole(terms.COMPOUND_ENDINGS, any_case=True), none),
-        ("molecule", _whole(_either(terms.ABBREVIATED_COMPOUNDS)), none),
-        ("molecule", _whole(rf"(?:{_either(terms.PROTEINS)})s?", any_case=True), none),
-        ("molecule", _whole(_either(terms.SYMBOLS)), none),
+        ("disease", _whole(rf"(?:{_either(dictionary_terms.DISEASES)})s?", any_case=True), none),
+        ("disease", _whole(dictionary_terms.DISEASE_ENDINGS, any_case=True), no_disease),
+        ("disease", _whole(rf"(?:{_either(dictionary_terms.ABBREVIATED_DISEASES)})s?"), none),
+        ("process", _whole(_either(dictionary_terms.PROCESSES), any_case=True), none),
+        ("process", _whole(_either(dictionary_terms.ABBREVIATED_PROCESSES)), none),
+        ("rna_type", _whole(rf"(?:{_either(dictionary_terms.RNA_TYPES)})s?", any_case=True), none),
+        ("molecule", _whole(_either(dictionary_terms.COMPOUNDS), any_case=True), none),
+        ("molecule", _whole(dictionary_terms.COMPOUND_ENDINGS, any_case=True), none),
+        ("molecule", _whole(_either(dictionary_terms.ABBREVIATED_COMPOUNDS)), none),
+        ("molecule", _whole(rf"(?:{_either(dictionary_terms.PROTEINS)})s?", any_case=True), none),
+        ("molecule", _whole(_either(dictionary_terms.SYMBOLS)), none),
         ("molecule", _whole(_SYMBOL), no_symbol),
     ]
 
@@ -147,4 +147,4 @@ def _name(kind: str, text: str) -> str:
         name = re.sub(r"ies$", "y", re.sub(r"(?<=[a-hj-rt-z])s$", "", name))
     if kind == "process":
         name = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", name)
-    return terms.SYNONYMS.get(name, name)
+    return dictionary_terms.SYNONYMS.get(name, name)

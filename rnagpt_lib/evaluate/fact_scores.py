@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.questions.fact_patterns import NEGATION
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
 from rnagpt_lib.evaluate import dictionary
@@ -44,8 +44,8 @@ def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
     known: dict[str, set[str]] = {}
     open_pairs = pairs[pairs.form == "open"][["question", "answer"]].drop_duplicates()
     for question, answer in open_pairs.itertuples(index=False):
-        found = relations.entities(question, answer)
-        known.setdefault(relations.relation_of(question), set()).update(found)
+        found = question_templates.entities(question, answer)
+        known.setdefault(question_templates.relation_of(question), set()).update(found)
     return {name: sorted(found - {UNKNOWN, NONE}) for name, found in known.items() if name}
 
 
@@ -71,7 +71,7 @@ def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) 
     does not deny it; for the entity ``none``, whether it says so in the relation's own words and
     names none."""
     if entity == NONE:
-        return relations.entities(question, prediction) == [NONE]
+        return question_templates.entities(question, prediction) == [NONE]
     if named(prediction, {entity, *known}) != {entity.casefold()}:
         return False
     said = [s for s in SENTENCES.split(prediction) if named(s, {entity})]
@@ -130,9 +130,9 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
     >>> wanted("What does the RNA promote in glioma?", "In glioma it promotes angiogenesis.", "open")
     ('dictionary.process', 'angiogenesis')
     """
-    relation = relations.relation_of(question)
+    relation = question_templates.relation_of(question)
     if relation or form == "closed":
-        return relation, relations.entity(question, reference)
+        return relation, question_templates.entity(question, reference)
     if not question.strip():
         return None, None  # an annotation, which answers nothing that was asked
     claims = _claims(question, reference)

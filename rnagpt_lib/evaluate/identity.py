@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib.core import bootstrap as bounds
-from rnagpt_lib.core import progress
-from rnagpt_lib.curate.splits import split as units
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.core import bootstrap, progress
+from rnagpt_lib.curate.splits import split
+from rnagpt_lib.evaluate import questions
 
 EDGES = (0.4, 0.6, 0.8)
 MODELS = ("MA", "IT", "floor.nearest")
@@ -27,13 +26,13 @@ def to_training(asked: pd.DataFrame, rnas: pd.DataFrame) -> pd.Series:
 
 def by_chance(asked: pd.DataFrame, rnas: pd.DataFrame, seed: int = 0) -> pd.Series:
     """The same of each RNA's letters, shuffled with its dinucleotides kept."""
-    return to_training(asked.assign(sequence=floors.shuffled(asked, seed)), rnas)
+    return to_training(asked.assign(sequence=questions.shuffled(asked, seed)), rnas)
 
 
 def _highest(sequences: Sequence[str], rnas: pd.DataFrame) -> np.ndarray:
     theirs = rnas[rnas.split == "train"].sequence.unique()
     bar = progress.bar(sequences, desc="identity", unit="RNA")
-    return np.array([units.nearest_identity([one], theirs)[0] for one in bar])
+    return np.array([split.nearest_identity([one], theirs)[0] for one in bar])
 
 
 def binned(identity: pd.Series) -> pd.DataFrame:
@@ -64,11 +63,11 @@ def score_table(
     facts = samples[samples.model.isin(MODELS) & samples.metric.str.startswith("fact.")]
     ids = dict.fromkeys((*facts.metric.unique(), "fact.all"), "")
     by_bin = asked.assign(stratum=asked.rna_id.map(bins.bin).map(str))
-    table = bounds.score_table(facts, by_bin, ids, n, seed)
-    table = table[(table.kind == bounds.ALL) & (table.form == bounds.ALL)]
-    table = table.assign(bin=table.stratum.replace(bounds.ALL, "-1").astype(int))
+    table = bootstrap.score_table(facts, by_bin, ids, n, seed)
+    table = table[(table.kind == bootstrap.ALL) & (table.form == bootstrap.ALL)]
+    table = table.assign(bin=table.stratum.replace(bootstrap.ALL, "-1").astype(int))
     sizes = bins.groupby(["bin", "label"]).size().rename("rnas").reset_index()
-    whole = pd.DataFrame({"bin": [-1], "label": [bounds.ALL], "rnas": [len(bins)]})
+    whole = pd.DataFrame({"bin": [-1], "label": [bootstrap.ALL], "rnas": [len(bins)]})
     table = table.merge(pd.concat([whole, sizes]), on="bin", validate="many_to_one")
     columns = ["model", "metric", "bin", "label", "rnas", "value", "low", "high", "n"]
     return table.sort_values(["metric", "model", "bin"], ignore_index=True)[columns]

@@ -18,9 +18,7 @@ from rnagpt_lib.core.bootstrap import OUTER, OVERALL, Bootstrap
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.curate.splits.relatives import similar
-from rnagpt_lib.evaluate import fact_scores as scores
-from rnagpt_lib.evaluate import questions as floors
-from rnagpt_lib.evaluate import rouge
+from rnagpt_lib.evaluate import fact_scores, questions, rouge
 from rnagpt_lib.evaluate.results import Results, split_of
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.entries import POOL, POOL_RNAS, POOL_SEED, RUN_SIZE, WORLD_IDS
@@ -78,7 +76,7 @@ def copied(
     A split that leaves a side without questions (one family alone) is left out.
     """
     shares = {"val_share": val_share, "test_share": test_share}
-    known, samples = scores.lexicon(pairs), {}
+    known, samples = fact_scores.lexicon(pairs), {}
     for how in SPLITS:
         side = units.split(rnas.assign(split=""), how, seed=seed, **shares)
         if {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
@@ -105,10 +103,12 @@ def _copied(
     """The floor's samples: model, unit, metric, value."""
     of_test = pairs[pairs.rna_id.isin(rnas[rnas.split == "test"].rna_id)]
     chosen = of_test.sample(min(len(of_test), COPIED), random_state=seed)
-    asked = floors.questions(rnas, chosen)
-    given = floors.floor_answers(asked, rnas, pairs, seed)[FLOOR]
+    asked = questions.questions(rnas, chosen)
+    given = questions.floor_answers(asked, rnas, pairs, seed)[FLOOR]
     rows = zip(asked.itertuples(), given, strict=True)
-    facts = [(row.unit, *fact) for row, text in rows if (fact := scores.fact(row, text, known))]
+    facts = [
+        (row.unit, *fact) for row, text in rows if (fact := fact_scores.fact(row, text, known))
+    ]
     overlap = rouge.score(given, list(asked.reference)).rougeL
     more = [(unit, "rougeL", value) for unit, value in zip(asked.unit, overlap, strict=True)]
     return pd.DataFrame(facts + more, columns=["unit", "metric", "value"]).assign(model=FLOOR)

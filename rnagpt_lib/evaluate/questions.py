@@ -12,8 +12,8 @@ import pandas as pd
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
-from rnagpt_lib.curate.questions import question_templates as relations
-from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.curate.questions import question_templates
+from rnagpt_lib.evaluate import fact_scores
 from rnagpt_lib.miniature.entries import WORLD_IDS
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
@@ -34,7 +34,7 @@ def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> p
     if not len(table):
         raise InputError(f"03 left no question on the {split} side; give it more RNAs or shares")
     asked = zip(table.question, table.reference, table.form, strict=True)
-    about = [scores.wanted(*row) for row in asked]
+    about = [fact_scores.wanted(*row) for row in asked]
     found = pd.DataFrame(about, table.index, dtype=object)  # a column of str would make None a NaN
     table["relation"], table["entity"] = found[0], found[1]
     learnt = table.kind.isin(["literature", "family"])
@@ -99,7 +99,7 @@ class Slots:
 
     def most_common(self, row, key: tuple) -> str:
         """The best constant answer to the question, counted once for all that it serves."""
-        naming = row.form != "closed" and relations.relation_of(row.question) is not None
+        naming = row.form != "closed" and question_templates.relation_of(row.question) is not None
         asked = (key, row.form, row.question if naming else None)
         if asked not in self._common:
             self._common[asked] = _most_common(row, self._given[self.rows[key]])
@@ -110,7 +110,9 @@ class Slots:
         closed = row.form == "closed"
         same = (
             "asked",
-            row.question if closed else relations.relation_of(row.question) or row.question,
+            row.question
+            if closed
+            else question_templates.relation_of(row.question) or row.question,
         )
         return [same, ("kind", row.kind, row.form), ("form", row.form), ("any",)]
 
@@ -120,8 +122,8 @@ def _most_common(row, answers: np.ndarray) -> str:
     ordered = [str(text) for text in texts[np.argsort(-counts, kind="stable")]]
     if row.form == "closed":
         return ordered[0]
-    nothing = (None, relations.UNKNOWN)
-    naming = (t for t in ordered if relations.entity(row.question, t) not in nothing)
+    nothing = (None, question_templates.UNKNOWN)
+    naming = (t for t in ordered if question_templates.entity(row.question, t) not in nothing)
     return next(naming, ordered[0])
 
 

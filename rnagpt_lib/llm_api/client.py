@@ -27,9 +27,7 @@ from rnagpt_lib.llm_api import (
     embeddings,
     journal,
     journal_file,
-)
-from rnagpt_lib.llm_api import (
-    response_parsing as bodies,
+    response_parsing,
 )
 from rnagpt_lib.llm_api.journal import Answered, Asked, Ended, MaybeBilled
 from rnagpt_lib.llm_api.messages import Request
@@ -163,7 +161,7 @@ class Client:
         for key in self.journal.answered([key for key in wanted if key not in ended]):
             self.step(key, wanted[key])
         for key, end in self.journal.ended(list(wanted)).items():
-            found = bodies.read(self.journal.body(end.body), wanted[key].answer)
+            found = response_parsing.read(self.journal.body(end.body), wanted[key].answer)
             yield key, Reply.of(found, end, cached=True)
 
     def _ask(self, key: str, request: Request) -> Reply:
@@ -201,7 +199,7 @@ class Client:
     def _settled(self, answer: Answered, request: Request) -> Read:
         """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
         body = self.journal.body(answer.body)
-        found, used = bodies.read(body, request.answer), bodies.usage(body)
+        found, used = response_parsing.read(body, request.answer), response_parsing.usage(body)
         if found.state is None:
             self.journal.fail([answer.id], billed=True)
         else:

@@ -12,8 +12,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls, Price
-from rnagpt_lib.llm_api import cost, journal_file
-from rnagpt_lib.llm_api import response_parsing as bodies
+from rnagpt_lib.llm_api import cost, journal_file, response_parsing
 from rnagpt_lib.llm_api.journal import Asked
 from rnagpt_lib.llm_api.retries import persistently
 
@@ -71,7 +70,7 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
 
 
 def _read(client: Client, body: int) -> np.ndarray:
-    return np.array(bodies.vectors(client.journal.body(body)), np.float32)
+    return np.array(response_parsing.vectors(client.journal.body(body)), np.float32)
 
 
 def _key(model: str, text: str) -> str:
@@ -106,11 +105,11 @@ def _ask(
 def _settled(client: Client, price: Price | None, attempts: list[int], body: int) -> bool:
     """Whether the body holds a vector for each attempt; the first one carries the whole cost."""
     raw = client.journal.body(body)
-    found = bodies.vectors(raw)
+    found = response_parsing.vectors(raw)
     if found is None or len(found) != len(attempts):
         client.journal.fail(attempts, billed=True)
         return False
-    used = bodies.usage(raw)
+    used = response_parsing.usage(raw)
     with client.journal.together():
         for position, attempt in enumerate(attempts):
             tokens = (used if position == 0 else (0, 0)) if used else None

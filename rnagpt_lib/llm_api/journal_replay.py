@@ -4,8 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from rnagpt_lib.core.params import Calls
-from rnagpt_lib.llm_api import journal_file
-from rnagpt_lib.llm_api import response_parsing as bodies
+from rnagpt_lib.llm_api import journal_file, response_parsing
 from rnagpt_lib.llm_api.client import Reply, Request
 from rnagpt_lib.llm_api.journal import Ended
 
@@ -34,4 +33,4 @@ class Recall:
         return [self._reply(r, *known[key]) for r, key in zip(requests, keys, strict=True)]
 
     def _reply(self, request: Request, body: str, *ended: str | int) -> Reply:
-        return Reply.of(bodies.read(body, request.answer), Ended(*ended), cached=True)
+        return Reply.of(response_parsing.read(body, request.answer), Ended(*ended), cached=True)

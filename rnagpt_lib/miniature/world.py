@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.miniature import literature as world_text
+from rnagpt_lib.miniature import literature
 from rnagpt_lib.miniature.entries import LETTER, WORLD_IDS, Rna, entries
 from rnagpt_lib.miniature.literature import Fact
 from rnagpt_lib.miniature.probes import local_tests, minimal_pairs
@@ -123,7 +123,7 @@ def _article_count(rng: random.Random) -> int:
     return rng.randint(low, high)
 
 
-def _article_row(article_id: str, article: world_text.Article, rng: random.Random) -> dict:
+def _article_row(article_id: str, article: literature.Article, rng: random.Random) -> dict:
     return {
         "article_id": article_id,
         "title": article.title,
@@ -135,18 +135,18 @@ def _article_row(article_id: str, article: world_text.Article, rng: random.Rando
 
 def _abstracts(
     rna: Rna, count: int, relative: Rna | None, others: list[Rna], rng: random.Random
-) -> Iterator[world_text.Article]:
+) -> Iterator[literature.Article]:
     facts = rna.facts()
     known = frozenset(fact.entity for fact in facts)
-    topics = [rng.choice(world_text.TOPICS) for _ in range(count)]
+    topics = [rng.choice(literature.TOPICS) for _ in range(count)]
     if not facts:
-        yield from (world_text.write_empty(rna.name, topic, rng) for topic in topics)
+        yield from (literature.write_empty(rna.name, topic, rng) for topic in topics)
         return
     for number, stated in enumerate(_scatter(facts, topics, rng)):
         shared = number == 0 and relative is not None
         other = relative if shared else _other(rna, others, rng)
         aside = (other.name, rng.choice(other.facts())) if other else None
-        yield world_text.write(rna.name, topics[number], stated, rng, aside, shared, known)
+        yield literature.write(rna.name, topics[number], stated, rng, aside, shared, known)
 
 
 def _other(rna: Rna, others: list[Rna], rng: random.Random) -> Rna | None:
@@ -158,7 +158,7 @@ def _scatter(facts: list[Fact], topics: list[str], rng: random.Random) -> list[l
     """Which abstract states which facts: each fact somewhere, mostly under its own topic."""
     stated: list[list[Fact]] = [[] for _ in topics]
     for fact in facts:
-        fitting = [i for i, t in enumerate(topics) if t == world_text.TOPIC_OF[fact.relation]]
+        fitting = [i for i, t in enumerate(topics) if t == literature.TOPIC_OF[fact.relation]]
         home = rng.choice(fitting or range(len(topics)))
         rare = len(topics) > 2 and rng.random() < 0.3  # stands in one abstract only
         for i in range(len(topics)):

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Reads, Train
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Batch, weighted_loss
 from rnagpt_lib.model.template import Template
@@ -53,7 +53,7 @@ class Config:
     def of(cls, params: Train, encoder: Encoder) -> "Config":
         """The model that a stage's parameters ask for, over this encoder and LLM."""
         chosen = params.model_dump(include={field.name for field in fields(cls)})
-        hashes = {"encoder_hash": encoder.hash, "llm_hash": base_llm.hash_of(params.llm)}
+        hashes = {"encoder_hash": encoder.hash, "llm_hash": language_model.hash_of(params.llm)}
         return cls(**chosen, **hashes, encoder_dim=encoder.dim)
 
 
@@ -112,7 +112,7 @@ class RnaGpt(nn.Module):
         super().__init__()
         self.llm = llm.requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
-        self.ends = base_llm.ends_of(llm, tokenizer)
+        self.ends = language_model.ends_of(llm, tokenizer)
         self.template = template or Template()
         self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
         self.encoder = encoder
@@ -143,14 +143,14 @@ class RnaGpt(nn.Module):
         4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
         encoder train.
         """
-        if base_llm.hash_of(config.llm) != config.llm_hash:
+        if language_model.hash_of(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         encoder = encoder_of(config, device) if config.encoder_layers else None
         four_bits = config.train == "qlora"
         options = {"attention": attention, "prompts_only": prompts_only}
-        llm = base_llm.load(config.llm, config.precision, four_bits=four_bits, **options)
-        tokenizer = base_llm.tokenizer_of(config.llm)
+        llm = language_model.load(config.llm, config.precision, four_bits=four_bits, **options)
+        tokenizer = language_model.tokenizer_of(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = cls(llm, tokenizer, config, template, encoder)
@@ -197,7 +197,7 @@ class RnaGpt(nn.Module):
     def amp(self) -> Iterator[None]:
         """Automatic mixed precision: the LLM computes in its own half precision, while what
         trains stays in fp32 and the projection is outside. Nothing changes for an LLM in fp32."""
-        dtype = base_llm.DTYPES[self.config.precision]
+        dtype = language_model.DTYPES[self.config.precision]
         if dtype == torch.float32:
             yield
             return

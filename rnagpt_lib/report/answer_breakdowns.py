@@ -8,7 +8,7 @@ import pandas as pd
 
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entity
-from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate import fact_scores
 from rnagpt_lib.evaluate.results import MODELS, Results
 
 PAIRS = "03_decompose_qa/pairs.parquet"
@@ -100,16 +100,16 @@ def _types(results: Results) -> set[str]:
         columns=["form", "question", "answer"],
         filters=[("kind", "==", "rna_type"), ("form", "==", "open")],
     )
-    return set(scores.lexicon(pairs).get("rna_type", []))
+    return set(fact_scores.lexicon(pairs).get("rna_type", []))
 
 
 def _named(question: str, prediction: str, known: set[str]) -> str:
-    found = scores.named(prediction, known)
+    found = fact_scores.named(prediction, known)
     if len(found) > 1:
         return SEVERAL
     of = {name.casefold(): name for name in sorted(known)}
     name = of[found.pop()] if found else None
-    return name if name and scores.is_right(question, prediction, name, known) else NONE
+    return name if name and fact_scores.is_right(question, prediction, name, known) else NONE
 
 
 def _spearman(answers: pd.DataFrame) -> float:

@@ -33,12 +33,8 @@ from rnagpt_lib.evaluate.results import (
     load,
 )
 from rnagpt_lib.report import (
-    answer_breakdowns as breakdowns,
-)
-from rnagpt_lib.report import (
-    findings as report,
-)
-from rnagpt_lib.report import (
+    answer_breakdowns,
+    findings,
     plots_cases,
     plots_identity,
     plots_kinds,
@@ -133,8 +129,8 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
 CASES = "cases"  # of notebook 07, which comes after the report of 06
 INPUTS = {  # files in the run's folder; of any other figure the scores
     "variants": (f"{STAGE}/{SCORES}", f"{STAGE}/{TRAININGS}"),
-    "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{breakdowns.SAMPLES}"),
-    "confusion": (f"{STAGE}/answers.parquet", breakdowns.PAIRS),
+    "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{answer_breakdowns.SAMPLES}"),
+    "confusion": (f"{STAGE}/answers.parquet", answer_breakdowns.PAIRS),
     "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
     "ladder": (f"{STAGE}/{LADDER}",),
     "identity": (f"{STAGE}/{IDENTITY}",),
@@ -148,7 +144,7 @@ def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
     lacks = set() if results.semantic else {"semantic"}
     lacks |= set() if variant_report.there(results) else {"variants"}
     lacks |= set() if _rungs(results) else {"ladder"}
-    lacks |= set() if len(breakdowns.type_answers(results)) else {"confusion"}
+    lacks |= set() if len(answer_breakdowns.type_answers(results)) else {"confusion"}
     return {
         name: make
         for name, make in FIGURES.items()
@@ -171,7 +167,7 @@ def draw(run: str = "reference") -> list[Path]:
     for path in drawn:
         print(f"{paths.shown(path)} (.pdf, .json)")
     if is_reference(run):
-        print(f"{paths.shown(report.render_readme(run))}: tables rendered again")
+        print(f"{paths.shown(findings.render_readme(run))}: tables rendered again")
     return drawn
 
 

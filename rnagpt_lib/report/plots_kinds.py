@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rnagpt_lib.core.bootstrap import ALL
 from rnagpt_lib.evaluate.results import FACTS, MODELS, Results
-from rnagpt_lib.report import answer_breakdowns as breakdowns
+from rnagpt_lib.report import answer_breakdowns
 from rnagpt_lib.report.figure_style import COLOURS, MARKS, STYLE, closed
 
 KINDS = ("rna_type", "family", "local", "literature", "species")  # in this order, others after
@@ -45,7 +45,7 @@ def kinds(results: Results) -> Figure:
 def lengths(results: Results) -> Figure:
     """ROUGE-L by the words of the answer, for each model, with 95 % bounds; and how many answers
     of one training are so long."""
-    table = breakdowns.lengths(results)
+    table = answer_breakdowns.lengths(results)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             2, len(MODELS), figsize=(10, 4.5), sharex=True, sharey="row", height_ratios=(3, 1),
@@ -62,7 +62,7 @@ def lengths(results: Results) -> Figure:
 
 def confusion(results: Results) -> Figure:
     """Which RNA type IT names (columns) of RNAs of each type (rows, as shares of the row)."""
-    counts = breakdowns.confusion(results)
+    counts = answer_breakdowns.confusion(results)
     shares = counts.div(counts.sum(axis=1), axis=0)
     height, width = shares.shape
     with plt.rc_context(STYLE):
@@ -120,11 +120,11 @@ def _slots(axis: Axes, names: Sequence[str], title: str) -> None:
 
 def _length(axes: Sequence[Axes], answers: pd.DataFrame, model: str) -> None:
     score, count = axes
-    bins = breakdowns.by_length(answers)
+    bins = answer_breakdowns.by_length(answers)
     score.errorbar(bins.words, bins.value, yerr=[bins.value - bins.low, bins.high - bins.value],
                    fmt=f"{MARKS[model]}-", color=COLOURS[model], markersize=4, capsize=2,
                    linewidth=1)  # fmt: skip
-    whole, within = breakdowns.rank_correlation(answers)
+    whole, within = answer_breakdowns.rank_correlation(answers)
     said = f"rank correlation {whole:+.2f}, within a kind {within:+.2f}".replace(
         "-", "\N{MINUS SIGN}"
     )

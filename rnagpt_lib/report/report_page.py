@@ -11,26 +11,22 @@ from html import escape
 import pandas as pd
 
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.evaluate import metric_sensitivity as ladder
+from rnagpt_lib.evaluate import metric_sensitivity
 from rnagpt_lib.evaluate.results import MODELS, STAGE, Results
 from rnagpt_lib.report import (
-    answer_breakdowns as breakdowns,
+    answer_breakdowns,
+    findings,
+    page,
 )
 from rnagpt_lib.report import (
     figures as plots,
-)
-from rnagpt_lib.report import (
-    findings as report,
-)
-from rnagpt_lib.report import (
-    page,
 )
 from rnagpt_lib.report.tables import Table
 from rnagpt_lib.runs.provenance import origin
 from rnagpt_lib.runs.stages import MANIFEST, STAGES, stage_folder
 
 SECTIONS = (  # title, why, tables, figures
-    ("Facts", report.LEGEND, ("facts",), ("kinds", "facts")),
+    ("Facts", findings.LEGEND, ("facts",), ("kinds", "facts")),
     ("Seen and held out", "", ("strata",), ()),
     ("How near is the nearest training RNA", "", ("identity", "identity_local"), ("identity",)),
     ("What answers name, against the evidence", "", ("evidence",), ()),
@@ -82,7 +78,7 @@ def render(
         f"<h1>Ablation of run {escape(found.run)}</h1>",
         f"<p>{escape(_opening(found))}</p>",
         "<h2>Findings</h2>",
-        page.findings(report.findings(found)),
+        page.findings(findings.findings(found)),
         *(part for section in SECTIONS for part in _section(found, *section, tables, figures)),
         *_sources(tables, notes),
         *_examples(found),
@@ -128,7 +124,7 @@ def _section(
     if "ladder" in figures.keys() & set(drawn):
         rungs = pd.read_parquet(found.folder / plots.LADDER)
         chosen = rungs[rungs["metric"].isin(["rougeL", *found.headlines, "fact.all"])]
-        yield page.findings(ladder.findings(chosen))
+        yield page.findings(metric_sensitivity.findings(chosen))
     if "lengths" in figures.keys() & set(drawn):
         yield f"<p>{escape(_lengths(found))}</p>"
 
@@ -213,11 +209,11 @@ def _prose(text: str) -> str:
 
 
 def _lengths(found: Results) -> str:
-    answers = breakdowns.lengths(found)
+    answers = answer_breakdowns.lengths(found)
     told = [
         f"{model} {whole:+.2f} ({within:+.2f})"
         for model in MODELS
-        for whole, within in [breakdowns.rank_correlation(answers[answers.model == model])]
+        for whole, within in [answer_breakdowns.rank_correlation(answers[answers.model == model])]
     ]
     return (
         "Rank correlation of an answer's words with its ROUGE-L, and in brackets that within the "

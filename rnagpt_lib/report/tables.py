@@ -11,12 +11,8 @@ import pandas as pd
 from rnagpt_lib.evaluate import leakage, results
 from rnagpt_lib.evaluate.results import PRIMARY, Results, number
 from rnagpt_lib.report import (
-    answer_breakdowns as breakdowns,
-)
-from rnagpt_lib.report import (
-    figures as plots,
-)
-from rnagpt_lib.report import (
+    answer_breakdowns,
+    figures,
     source_tables,
     variant_report,
 )
@@ -146,8 +142,8 @@ def _paper(found: Results) -> Iterator[Table]:
 
 
 def _answers(found: Results) -> Iterator[Table]:
-    if "confusion" in plots.drawable(found):
-        counts = breakdowns.confusion(found)
+    if "confusion" in figures.drawable(found):
+        counts = answer_breakdowns.confusion(found)
         often = found.answers[found.answers.model == "IT"].seed.nunique()
         of_all = f", of {often} trainings" if often > 1 else ""
         yield Table(
@@ -157,8 +153,8 @@ def _answers(found: Results) -> Iterator[Table]:
             "columns what the answer names.",
             counts.rename_axis("type").rename_axis(None, axis=1).astype(str).reset_index(),
         )
-    if "ladder" in plots.drawable(found):
-        rungs = pd.read_parquet(found.folder / plots.LADDER)
+    if "ladder" in figures.drawable(found):
+        rungs = pd.read_parquet(found.folder / figures.LADDER)
         shown = rungs.pivot(index="metric", columns="rung", values="value")
         shown = shown.loc[rungs["metric"].unique(), rungs["rung"].unique()].rename_axis(
             None, axis=1

@@ -241,9 +241,9 @@ def _check(stage: str, profile: profiles.Profile, values: Mapping[str, object]) 
                 f"UPDATE_OF is {earlier}, which is to be an earlier, other run with {stage} finished"
             )
     if isinstance(params, profiles.Calls) and params.provider == "openai":
-        from rnagpt_lib.llm_api import client as llm  # two stages alone need it
+        from rnagpt_lib.llm_api import client  # two stages alone need it
 
-        llm.check(params)
+        client.check(params)
 
 
 def _typed(value: object, about: dict) -> object:

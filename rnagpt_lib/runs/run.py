@@ -161,18 +161,18 @@ class Run:
     def _see_to_weights(self) -> None:
         """What the base models cannot do is told before an earlier training is moved aside."""
         if isinstance(self.params, profiles.Train):
-            from rnagpt_lib.model import language_model as base_llm, encoder  # slow to import, and needed here alone
+            from rnagpt_lib.model import language_model, encoder  # slow to import, and needed here alone
 
             folder = encoder.folder_of(self.params.encoder)
             layers = getattr(self.params, "encoder_layers", 0)  # stage 2 has them
             encoder.check_layers(read_json(folder / encoder.CONFIG), layers)
-            base_llm.folder_of(self.params.llm)
+            language_model.folder_of(self.params.llm)
 
     def _see_to_parents(self) -> None:
         if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):
-            from rnagpt_lib.runs import notebooks as execute  # papermill is slow to import and rarely needed here
+            from rnagpt_lib.runs import notebooks  # papermill is slow to import and rarely needed here
 
-            execute.see_to_parents(self.stage, self.id, self.profile, self.seed)
+            notebooks.see_to_parents(self.stage, self.id, self.profile, self.seed)
 
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
         """Clear or resume the folder and write its parameters and manifest."""

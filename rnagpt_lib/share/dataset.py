@@ -11,10 +11,8 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.provenance import Provenance
 from rnagpt_lib.share import (
-    dataset_card as card,
-)
-from rnagpt_lib.share import (
-    dataset_tables as export_tables,
+    dataset_card,
+    dataset_tables,
 )
 from rnagpt_lib.share import (
     folder as export_place,
@@ -52,8 +50,8 @@ def export_dataset(
     texts = with_copyrighted_abstracts or with_abstracts
     quotes = with_copyrighted_abstracts or not run.quotes_abstracts
     with export_place.in_place_of(out, MADE_BY, force) as folder:
-        made = export_tables.write(run_id, folder / "data", run.split, texts=texts, quotes=quotes)
-        (folder / export_place.CARD).write_text(card.render(run, made), "utf-8")
+        made = dataset_tables.write(run_id, folder / "data", run.split, texts=texts, quotes=quotes)
+        (folder / export_place.CARD).write_text(dataset_card.render(run, made), "utf-8")
         about = {"made_by": MADE_BY, "run": run_id, "stages": run.hashes, "rows": made.rows}
         export_place.seal(folder, about)
         if export_place.finished(run_id, PATH) != before:

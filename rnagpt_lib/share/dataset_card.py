@@ -10,9 +10,9 @@ import pandas as pd
 import yaml
 
 from rnagpt_lib.core.markdown import fenced, table
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.runs.provenance import FIRST, LAST, Provenance
-from rnagpt_lib.share import dataset_card_origin as card_origin
+from rnagpt_lib.share import dataset_card_origin
 from rnagpt_lib.share.dataset_tables import ALL, SIDES, Contents
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
@@ -56,11 +56,11 @@ def render(run: Provenance, made: Contents) -> str:
         *_opening(run, made),
         *_counts(made),
         *_split(run, made),
-        *card_origin.sources(run, made),
-        *card_origin.making(run, made),
+        *dataset_card_origin.sources(run, made),
+        *dataset_card_origin.making(run, made),
         *_dropped(run, made),
-        *card_origin.limits(run, made),
-        *card_origin.ending(run, "rnagpt export-dataset"),
+        *dataset_card_origin.limits(run, made),
+        *dataset_card_origin.ending(run, "rnagpt export-dataset"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -158,10 +158,10 @@ def _split(run: Provenance, made: Contents) -> list[str]:
     sides["pairs"] = pd.Series(made.per_rna, rnas.index).groupby(rnas["split"]).sum()
     sides = sides.reindex([side for side in SIDES if side in sides.index]).rename(SIDES)
     twice = int((rnas.groupby("sequence")["split"].nunique() > 1).sum())
-    followed = len(units.swallowed(rnas.assign(split=made.preset)))
+    followed = len(split.swallowed(rnas.assign(split=made.preset)))
     near = run.metrics[LAST].get("near_twin_share", {})
     checks = {
-        "units on two sides": len(units.straddling(rnas)),
+        "units on two sides": len(split.straddling(rnas)),
         "sequences on two sides": twice,
         "articles linked with RNAs on two sides": made.shared_articles,
         "RNAs whose side was fixed beforehand": int((made.preset != "").sum()),
@@ -174,7 +174,7 @@ def _split(run: Provenance, made: Contents) -> list[str]:
     return [
         "## Split and leakage",
         f"The sides were {how} (`SPLIT={run.split}`, seed {run.seed}). Two RNAs are of one unit "
-        f"when their sequences are {units.IDENTITY:.0%} identical over most of the shorter one, "
+        f"when their sequences are {split.IDENTITY:.0%} identical over most of the shorter one, "
         f"when they share half of their articles, or through other RNAs.",
         table(sides.rename_axis("side").reset_index()),
         "What was checked:",

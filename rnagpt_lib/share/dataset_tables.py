@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from rnagpt_lib.core import progress, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 from rnagpt_lib.share import shards
 
@@ -118,7 +118,7 @@ def _check_sides(rnas: pd.DataFrame, how: str, run_id: str) -> None:
             f"run {run_id}: RNA {row['rna_id']} is on the side {row['split']!r}; sides are "
             f"{', '.join(SIDES)}; run 03_decompose_qa again"
         )
-    both = units.straddling(rnas) if how != "random" else []
+    both = split.straddling(rnas) if how != "random" else []
     if both:
         raise InputError(
             f"run {run_id}: {len(both)} units stand on two sides, the first is {both[0]}, so the "

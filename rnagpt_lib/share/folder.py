@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256, visible, write_json
 from rnagpt_lib.runs import locks, stages
@@ -29,7 +28,7 @@ def finished(run_id: str, path: Sequence[str]) -> str:
     reasons = {stage: stages.is_fresh(run_id, stage) for stage in path}
     missing = [stage for stage in path if reasons[stage]]
     if missing:
-        fallback = run_id if run_id in profiles.names() else "mini"
+        fallback = run_id if run_id in params.names() else "mini"
         commands = " && ".join(stages.command(run_id, stage, fallback) for stage in missing)
         raise InputError(
             f"run {run_id} cannot be exported, for {missing[0]}: {reasons[missing[0]]}; "

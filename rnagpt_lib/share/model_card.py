@@ -17,15 +17,14 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import visible
 from rnagpt_lib.core.markdown import fenced, plain, table
 from rnagpt_lib.evaluate.results import CONTROLS, FACTS, FLOORS, Results, bounded, title
-from rnagpt_lib.model import exported
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import exported, language_model
 from rnagpt_lib.model.language_model import HUB
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import findings
 from rnagpt_lib.runs.provenance import LAST, SUMMARIES, Provenance, origin
 from rnagpt_lib.runs.stages import stage_folder
-from rnagpt_lib.share import dataset_card_origin as card_origin
+from rnagpt_lib.share import dataset_card_origin
 from rnagpt_lib.share.dataset_tables import SIDES
 
 STAGES = {"04_train_stage1": "modality alignment", "05_train_stage2": "instruction tuning"}
@@ -78,7 +77,7 @@ def render(run: Provenance, about: dict, folder: Path, scores: Results | None) -
         *_training(run, about),
         *_scores(run, about, scores),
         *_limits(run, about),
-        *card_origin.ending(run, "rnagpt export-model"),
+        *dataset_card_origin.ending(run, "rnagpt export-model"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -87,10 +86,10 @@ def _header(run: Provenance, about: dict) -> dict:
     """What the Hub reads. The licence is the user's to choose."""
     name = about["llm"]["name"]
     base = {}
-    if name.startswith(base_llm.HUB):
+    if name.startswith(language_model.HUB):
         relation = "finetune" if about["merged"] else "adapter"
         base = {
-            "base_model": name.removeprefix(base_llm.HUB).partition("@")[0],
+            "base_model": name.removeprefix(language_model.HUB).partition("@")[0],
             "base_model_relation": relation,
         }
     return {
@@ -191,7 +190,7 @@ def _training(run: Provenance, about: dict) -> list[str]:
         table(sides),
         f"Sides were drawn by `SPLIT={run.split}`, seed {run.seed}. Training saw the side train; "
         "validation chose the checkpoint.",
-        *card_origin.records(run, int(sides["RNAs"].sum())),
+        *dataset_card_origin.records(run, int(sides["RNAs"].sum())),
         "## How it was trained",
         table(pd.DataFrame([_recipe(run, stage) for stage in stages])),
         f"The weights are those of step {about['step']:,} of the last of these stages{best}.",
@@ -243,19 +242,19 @@ def _scores(run: Provenance, about: dict, scores: Results | None) -> list[str]:
     world = " of the generated miniature world" if run.generated else ""
     models = [about["model"], "vanilla", *FLOORS, *(CONTROLS if about["model"] == "IT" else ())]
     metrics = [*(f"fact.{fact}" for fact in FACTS), "rougeL", *scores.headlines]
-    strata = report.strata_table(scores).reindex(models).reset_index()
+    strata = findings.strata_table(scores).reindex(models).reset_index()
     return [
         "## Scores",
         f"Scores of run `{run.run}`{world}, on its own test side: {asked.pair_id.nunique():,} "
         f"questions about {asked.rna_id.nunique():,} RNAs in {asked.unit.nunique():,} units that "
         "training never saw. They are measured on this run's data, and compare with other scores "
         "on the same data alone.",
-        report.LEGEND,
+        findings.LEGEND,
         "Each with its 95 % bootstrap bounds over units:",
         table(_score_table(scores, models, metrics)),
         "`fact.all` by stratum:",
         table(strata),
-        *(["\n".join(f"- {plain(line, 600)}" for line in report.findings(scores))]
+        *(["\n".join(f"- {plain(line, 600)}" for line in findings.findings(scores))]
           if about["model"] == "IT" else []),
     ]  # fmt: skip
 

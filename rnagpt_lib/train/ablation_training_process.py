@@ -20,7 +20,7 @@ from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import CONFIG, Encoder, folder_of
 from rnagpt_lib.model.encoder import MANIFEST as SAVED
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
@@ -75,7 +75,7 @@ def load(training: Training, max_new_tokens: int = 256) -> Chat:
     """A finished training's model, ready to be asked."""
     encoder = training.folder / "encoder"  # where it is now, if the run's folder was moved
     where = {"encoder": str(encoder)} if training.variant.random_encoder else {}
-    return chat_of(training.name, checkpoints.find(training.folder), max_new_tokens, **where)
+    return chat_of(training.name, checkpoint.find(training.folder), max_new_tokens, **where)
 
 
 class _Work:
@@ -100,7 +100,7 @@ class _Work:
         model = self._model(second, variant.reads)
         vectors = self._vectors(model, second) if variant.reads == "vectors" else {}
         if start:
-            checkpoints.load_projection(model, start)
+            checkpoint.load_projection(model, start)
         elif vectors:
             self._whiten(model, vectors)
         sides = stage2_sides(model, self.rnas, self.pairs, vectors)
@@ -129,7 +129,7 @@ class _Work:
     def _vectors(self, model: RnaGpt, params: Stage1 | Stage2):
         used = self.rnas.loc[self.rnas["split"] != "test", "sequence"].tolist()
         known = stage_folder(self.training.run, FIRST) / VECTORS
-        encoder = checkpoints.load_encoder(model)
+        encoder = checkpoint.load_encoder(model)
         return encode_all(encoder, used, self.folder / VECTORS, params.cache, known=known)
 
     def _whiten(self, model: RnaGpt, vectors) -> None:

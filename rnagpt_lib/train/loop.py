@@ -25,10 +25,8 @@ from rnagpt_lib.model import (
     checkpoint as checkpoints,
 )
 from rnagpt_lib.model import (
-    fsdp as parallel,
-)
-from rnagpt_lib.model import (
-    language_model as base_llm,
+    fsdp,
+    language_model,
 )
 from rnagpt_lib.model.packing import Tree, collate, passes
 from rnagpt_lib.model.rna_gpt import RnaGpt
@@ -76,7 +74,7 @@ class Trainer:
         options = {"cpu": not torch.cuda.is_available()} | tracking(params, folder)
         self.machine = Accelerator(mixed_precision="no", **options)
         shards = params.parallel == "fsdp"
-        self.wrapped = parallel.sharded(model) if shards else self.machine.prepare(model)
+        self.wrapped = fsdp.sharded(model) if shards else self.machine.prepare(model)
         self.optimiser = optimiser_of(model, params)
         half = params.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
@@ -113,12 +111,12 @@ class Trainer:
 
     def state(self) -> dict:
         """What a resume needs besides the weights; every process is to ask for it."""
-        optimiser = parallel.state_of(self.wrapped, self.optimiser)
+        optimiser = fsdp.state_of(self.wrapped, self.optimiser)
         return {"optimiser": optimiser, "scaler": self.scaler.state_dict()}
 
     def load_state(self, state: dict) -> None:
         """Take up what ``state`` gave, in however many processes."""
-        parallel.load_state(self.wrapped, self.optimiser, state["optimiser"])
+        fsdp.load_state(self.wrapped, self.optimiser, state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
 
     def _share(self, items: Sequence) -> Sequence:
@@ -153,7 +151,7 @@ class Trainer:
     def _norm(self) -> float:
         trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
         norm = torch.nn.utils.get_total_norm([g for g in trained if g is not None])
-        return parallel.whole(norm).item()
+        return fsdp.whole(norm).item()
 
 
 def train(
@@ -222,7 +220,7 @@ def train(
 def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
     if not len(trees):
         raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
-    most = base_llm.reach(model.causal.config)
+    most = language_model.reach(model.causal.config)
     sizes = trees.longest() + [len(s) for s in trees.sequences[trees.chosen]]
     for number in (sizes + EXTRA > most).nonzero()[0]:  # few, if any: these are worth a look
         tree = trees[int(number)]

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rnagpt_lib.core.params import Train
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import language_model
 
 # Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
 # many times the inner width, by precision and by whether adapters (in fp32) train beside.
@@ -47,7 +47,7 @@ def of_training(
     config = llm.config
     linear = {n: m for n, m in llm.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
     inner = sum(m.weight.numel() for m in linear.values())
-    each = base_llm.DTYPES[params.precision].itemsize
+    each = language_model.DTYPES[params.precision].itemsize
     weights = each * sum(p.numel() for p in llm.parameters())
     if train == "qlora":
         weights -= int((each - FOUR_BITS) * inner)

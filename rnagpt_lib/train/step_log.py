@@ -16,7 +16,7 @@ from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import writing
 from rnagpt_lib.core.params import Train
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.train import memory
 
 LOG = "steps.jsonl"
@@ -47,7 +47,7 @@ class StepLog:
         self.losses, size = _kept(self.path, done)
         machine.wait_for_everyone()
         if self.writes:
-            with writing(self.path, checkpoints.REMEDY):
+            with writing(self.path, checkpoint.REMEDY):
                 self.path.touch()
                 os.truncate(self.path, size)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
@@ -77,7 +77,7 @@ class StepLog:
         self.bar.update()
         self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
         if self.writes:
-            with writing(self.path, checkpoints.REMEDY):
+            with writing(self.path, checkpoint.REMEDY):
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
 

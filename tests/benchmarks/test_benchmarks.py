@@ -28,7 +28,7 @@ from benchmarks import (
 )
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import readme
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
@@ -38,12 +38,12 @@ MEASURED += [chat, leakage, local_facts, neighbours, sources]
 @pytest.mark.parametrize("measured", MEASURED)
 def test_the_page_says_what_the_results_say(measured):
     name = measured.__name__.rpartition(".")[2].strip("_")
-    assert blocks.read_block(measured.README, name) == measured.render().strip()
+    assert readme.read_block(measured.README, name) == measured.render().strip()
 
 
 def test_the_projects_readme_says_what_nrc_gave():
     told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS))
-    assert blocks.read_block(paths.root() / "README.md", "nrc") == told
+    assert readme.read_block(paths.root() / "README.md", "nrc") == told
 
 
 def test_an_unknown_measurement_is_refused():

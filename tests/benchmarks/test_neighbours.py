@@ -5,8 +5,8 @@ import pytest
 from benchmarks import neighbours
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.curate.questions import question_templates as relations
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.curate.questions import question_templates
+from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.encoder import Encoder
 from tests.support import finished
 from tests.support.tiny_model import TINY
@@ -23,20 +23,20 @@ def folder(own_runs, tmp_path, monkeypatch):
 
 def test_wrong_answers_are_wrong(folder):
     rnas, pairs = (tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs"))
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     wrong = neighbours.wrong_answers(asked)
     own: dict = {}
     for row in asked[asked.form == "open"].itertuples():
-        named = relations.entities(row.question, row.reference)
+        named = question_templates.entities(row.question, row.reference)
         own.setdefault((row.rna_id, row.relation), set()).update(named)
     assert set(asked.loc[wrong.index].form) == {"open", "closed"}
     for row in asked.loc[wrong.index].itertuples():
         answer = wrong[row.Index]
         if row.form == "closed":
             assert {answer[:2], row.reference[:2]} == {"Ye", "No"}
-            assert relations.asked_entity(row.question) in answer
+            assert question_templates.asked_entity(row.question) in answer
         else:
-            named = set(relations.entities(row.question, answer))
+            named = set(question_templates.entities(row.question, answer))
             assert named and not named & own[row.rna_id, row.relation]
 
 
@@ -56,7 +56,7 @@ def test_figures_are_counted_from_the_runs_tables(folder, tmp_path, monkeypatch)
     known = [r for r in measured["statements"] if r["what"] == neighbours.KNOWN]
     assert {(r["kind"], r["form"]) for r in known} >= {("rna_type", "open"), ("rna_type", "closed")}
     for row in known:
-        if row["kind"] in relations.CATEGORICAL:
+        if row["kind"] in question_templates.CATEGORICAL:
             assert row["false"] == 0 and row["detected"] == row["answers"]
     monkeypatch.setattr(neighbours, "RESULTS", tmp_path / "found.json")
     write_json(tmp_path / "found.json", measured)

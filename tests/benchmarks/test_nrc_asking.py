@@ -10,8 +10,7 @@ from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
-from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import checkpoint, language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt, trainable
 from rnagpt_lib.train.step_log import read_log
@@ -38,7 +37,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(_nrc_encoder, "EPOCHS", 2)
     monkeypatch.setattr(_nrc_encoder, "POINTS", 2)
     model = RnaGpt.build(Config.of(nrc_asking.PARAMS, encoder))
-    checkpoints.save(model, tmp_path / "start", 0, {}, val_loss=None)
+    checkpoint.save(model, tmp_path / "start", 0, {}, val_loss=None)
     monkeypatch.setattr(nrc_asking, "START", tmp_path / "start")
     monkeypatch.setattr(nrc_asking, "POINTS", 2)
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "asking.json")
@@ -62,8 +61,8 @@ def test_an_answer_counts_where_it_names_one_class():
 def test_answers_are_spelt_with_tokens_that_the_llm_has_read():
     """The others' embeddings are one heap, in which each has hundreds of near neighbours."""
     llm = nrc_asking.PARAMS.llm
-    tokenizer = base_llm.tokenizer_of(llm)
-    vectors = base_llm.load(llm, "fp32").get_input_embeddings().weight.detach()
+    tokenizer = language_model.tokenizer_of(llm)
+    vectors = language_model.load(llm, "fp32").get_input_embeddings().weight.detach()
     vectors = torch.nn.functional.normalize(vectors, dim=1)
 
     def heaped(text):
@@ -160,7 +159,7 @@ def test_copies_are_left_out_of_the_second_column(tiny, tmp_path):
 
 
 def test_a_training_begins_with_the_reference_models_projection_and_lora():
-    model, start = nrc_asking.begun(nrc_asking.PARAMS, 0), checkpoints.load(nrc_asking.START)
+    model, start = nrc_asking.begun(nrc_asking.PARAMS, 0), checkpoint.load(nrc_asking.START)
     own = model.state_dict()
     assert own.keys() == start.state_dict().keys()
     assert all(torch.equal(own[name], value) for name, value in start.state_dict().items())

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import trajectories as campaign
 from rnagpt_lib.core.params import Ablations, Stage2
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.report import trajectories
 from rnagpt_lib.train.loop import Trainer
@@ -57,7 +57,7 @@ def ground(llm, tmp_path):
         params=PARAMS,
         build=build,
         trees={side: stage2_trees(model, own, pairs, embeddings) for side, own in sides.items()},
-        asked=floors.questions(rnas, pairs),
+        asked=questions.questions(rnas, pairs),
         pairs=pairs,
         embeddings=embeddings,
         scoring=Ablations(max_new_tokens=4, bootstrap=100),

@@ -13,8 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rnagpt_lib.chat import answer_files
-from rnagpt_lib.chat import ask as asking
+from rnagpt_lib.chat import answer_files, ask
 from rnagpt_lib.chat.ask import Asker, ask_file
 from rnagpt_lib.chat.decoding_batch import Sampling
 from rnagpt_lib.chat.generate import Chat, load_model
@@ -97,11 +96,11 @@ def test_chunks_do_not_matter_nor_where_a_call_broke_off(
     asker = Asker(ASKED, chat, sampling=sampling)
     whole, pieces = tmp_path / f"whole{form}", tmp_path / f"pieces{form}"
     ask_file(asker, fasta, whole)
-    monkeypatch.setattr(asking, "CHUNK", 2)
+    monkeypatch.setattr(ask, "CHUNK", 2)
     for broken in (0, 1, 2):
         partial = pieces.with_name(pieces.name + ".partial")
-        kept = asking._Partial(partial, asker.key(fasta), force=True)
-        records = list(asking.stream_records(fasta))
+        kept = ask._Partial(partial, asker.key(fasta), force=True)
+        records = list(ask.stream_records(fasta))
         for number in range(broken):
             kept.add(asker.rows(records[2 * number : 2 * number + 2]))
         with partial.open("ab") as file:
@@ -157,7 +156,7 @@ def test_a_killed_call_given_again_writes_the_same_file(tmp_path, fasta):
 def test_what_another_call_left_is_not_taken(chat, fasta, tmp_path, other):
     asker, out = Asker(ASKED, chat), tmp_path / "out.jsonl"
     partial = out.with_name("out.jsonl.partial")
-    asking._Partial(partial, asker.key(fasta), False).add([{"id": "x"}])
+    ask._Partial(partial, asker.key(fasta), False).add([{"id": "x"}])
     with pytest.raises(InputError, match="another model, file, question .* --force"):
         ask_file(other(asker), fasta, out)
     assert partial.exists() and not out.exists()
@@ -216,7 +215,7 @@ def test_two_calls_never_write_one_file(chat, fasta, tmp_path):
 def test_a_call_that_answered_nothing_is_in_nobodys_way(chat, fasta, tmp_path, killed):
     out = tmp_path / "out.jsonl"
     if killed:
-        asking._Partial(out.with_name("out.jsonl.partial"), "another key", False)
+        ask._Partial(out.with_name("out.jsonl.partial"), "another key", False)
     else:
         empty = tmp_path / "empty.fa"
         empty.write_text("")
@@ -279,14 +278,14 @@ def test_markdown_lists_the_same_neighbours_once(tmp_path):
 
 
 def test_a_call_that_replaces_a_file_goes_on_too(chat, fasta, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "CHUNK", 2)
+    monkeypatch.setattr(ask, "CHUNK", 2)
     out, asker = tmp_path / "out.jsonl", Asker(ASKED, chat)
     ask_file(asker, fasta, out)
     whole = out.read_bytes()
     out.write_text("an older one")
-    partial = asking._Partial(out.with_name("out.jsonl.partial"), asker.key(fasta), True)
-    partial.add(asker.rows(list(asking.stream_records(fasta))[:2]))
+    partial = ask._Partial(out.with_name("out.jsonl.partial"), asker.key(fasta), True)
+    partial.add(asker.rows(list(ask.stream_records(fasta))[:2]))
     told = ask_file(asker, fasta, out, force=True)
     assert told["kept"] > 0 and out.read_bytes() == whole
-    asking._Partial(out.with_name("out.jsonl.partial"), "another key", True).add([{"id": "x"}])
+    ask._Partial(out.with_name("out.jsonl.partial"), "another key", True).add([{"id": "x"}])
     assert ask_file(asker, fasta, out, force=True)["kept"] == 0 and out.read_bytes() == whole

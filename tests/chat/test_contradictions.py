@@ -7,7 +7,7 @@ from rnagpt_lib.chat import contradictions
 from rnagpt_lib.chat.contradictions import Checker, Retrieved, same, who
 from rnagpt_lib.chat.retrieved_evidence import Entry, Neighbour, Sentence
 from rnagpt_lib.core import tables
-from rnagpt_lib.curate.questions import question_templates as relations
+from rnagpt_lib.curate.questions import question_templates
 
 TYPE, FAMILY = "What type of RNA is the RNA?", "What is the family of the RNA?"
 SPECIES, PROCESS = "Which species is the RNA from?", "Which process does the RNA regulate?"
@@ -40,7 +40,7 @@ def real() -> Checker:
 def entry(*texts: str, rna_id="MINI-R000001", **fields) -> Entry:
     values = {
         name: tuple([given] if isinstance(given, str) else given)
-        for name in relations.CATEGORICAL
+        for name in question_templates.CATEGORICAL
         for given in [fields.get(name, ())]
     }
     return Entry((rna_id,), values, tuple(Sentence(text) for text in texts))
@@ -297,7 +297,7 @@ def test_references_of_a_run_are_hardly_spoken_against(own_runs, tmp_path):
     checker, alarms = Checker.of(rnas, pairs), []
     for pair in pairs.itertuples():
         row = rnas.loc[pair.rna_id]
-        fields = {name: row[name] for name in relations.CATEGORICAL if row[name]}
+        fields = {name: row[name] for name in question_templates.CATEGORICAL if row[name]}
         own = entry(*texts.get(pair.rna_id, []), rna_id=pair.rna_id, **fields)
         alarms += checker.statements(pair.question, pair.answer, found(own, near()))
     assert len(pairs) > 900 and len(data.rnas) == 120

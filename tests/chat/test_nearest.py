@@ -9,7 +9,7 @@ from rnagpt_lib.vector_index import VectorIndex
 from rnagpt_lib.chat import nearest
 from rnagpt_lib.chat.nearest import Nearest, shuffles
 from rnagpt_lib.core.sequences import kmer_profile
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.model.encoder import Encoder
 from tests.support.tiny_model import TINY
 
@@ -42,14 +42,14 @@ def naive(index: Nearest, sequence: str, k: int) -> list[tuple[int, float, float
     cosines = index.vectors.cosines(sequence)
     every = []
     for row, (target, cosine) in enumerate(zip(index.sequences, cosines, strict=True)):
-        identity = float(units.nearest_identity([sequence], [target])[0])
+        identity = float(split.nearest_identity([sequence], [target])[0])
         every.append((-scored(sequence, target), row, identity, float(cosine)))
     return [(row, identity, cosine, -score) for score, row, identity, cosine in sorted(every)[:k]]
 
 
 def scored(one: str, other: str) -> float:
     short, long = sorted((len(one), len(other)))
-    identity = float(units.nearest_identity([one], [other])[0])
+    identity = float(split.nearest_identity([one], [other])[0])
     return round(identity * (short / long) ** nearest.POWER, 6)
 
 

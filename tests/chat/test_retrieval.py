@@ -10,7 +10,7 @@ from rnagpt_lib.chat.retrieval import FOLDER, Retrieval
 from rnagpt_lib.chat.retrieved_evidence import to_dict, to_markdown
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.runs import stages
 from tests.support import finished
@@ -65,7 +65,7 @@ def test_near_is_what_a_loop_over_the_tables_finds(run, rnas):
     told = rnas.rna_id.isin(notes.rna_id) | (rnas[FIELDS] != "").any(axis=1)
     train = rnas[told & (rnas.split == "train")].drop_duplicates("sequence")
     for query in rnas[rnas.split == "test"].sequence.head(5):
-        identity = [float(units.nearest_identity([query], [s])[0]) for s in train.sequence]
+        identity = [float(split.nearest_identity([query], [s])[0]) for s in train.sequence]
         score = [-scored(query, s, i) for s, i in zip(train.sequence, identity, strict=True)]
         best = sorted(range(len(train)), key=lambda place: (score[place], place))[:4]
         found = retrieval.near(query, 4)

@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-from rnagpt_lib.chat import generate
-from rnagpt_lib.chat import notebook_box as widget
+from rnagpt_lib.chat import generate, notebook_box
 from rnagpt_lib.chat.decoding_batch import Sampling
 from rnagpt_lib.chat.notebook_box import chat_box, suggestions
 from rnagpt_lib.chat.session import Session
@@ -74,7 +73,7 @@ def test_an_answer_is_the_sessions(box):
 
 
 def test_enter_asks_once_whether_the_text_has_changed_or_not(box, monkeypatch):
-    monkeypatch.setattr(widget, "ENTER", 3600)  # the browser's second message is in time
+    monkeypatch.setattr(notebook_box, "ENTER", 3600)  # the browser's second message is in time
     asked = []
     monkeypatch.setattr(box, "_ask", lambda: asked.append(box.question.value))
     box.question.value = "typed, and left by the Tab key"
@@ -82,7 +81,7 @@ def test_enter_asks_once_whether_the_text_has_changed_or_not(box, monkeypatch):
     box.question._handle_custom_msg({"event": "submit"}, [])
     box.question.value = "typed"
     assert asked == ["typed"]
-    monkeypatch.setattr(widget, "ENTER", 0)
+    monkeypatch.setattr(notebook_box, "ENTER", 0)
     box.question._handle_custom_msg({"event": "submit"}, [])
     box._entered.join()
     assert asked == ["typed", "typed"]
@@ -147,7 +146,7 @@ def test_one_answer_at_a_time(box, monkeypatch):
 
     monkeypatch.setattr(Session, "stream", asked_again)
     ask(box, "One?")
-    assert told == [(widget.BUSY, True, True, False)]
+    assert told == [(notebook_box.BUSY, True, True, False)]
     assert [said.turn.question for said in turns(box)] == ["One?"]
     assert box.question.value == "Another?"
 

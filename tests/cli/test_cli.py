@@ -5,13 +5,11 @@ import sys
 
 import pytest
 
-from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.report import figures as plots
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.report import figures, findings
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
 
@@ -20,8 +18,8 @@ def calls(monkeypatch):
     """What the command would have run."""
     seen = []
     for name in ("run_notebook", "run_path"):
-        monkeypatch.setattr(execute, name, lambda *given, **named: seen.append((given, named)))
-    monkeypatch.setattr(report, "ablation", lambda run: f"table of {run}")
+        monkeypatch.setattr(notebooks, name, lambda *given, **named: seen.append((given, named)))
+    monkeypatch.setattr(findings, "ablation", lambda run: f"table of {run}")
     return seen
 
 
@@ -65,7 +63,7 @@ def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls, monkey
 
 def test_figures_draws_the_run_it_is_given(rnagpt, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "draw", drawn.append)
+    monkeypatch.setattr(figures, "draw", drawn.append)
     assert rnagpt("figures")[0] == rnagpt("figures", "--run", "mini")[0] == 0
     assert drawn == ["reference", "mini"]
 
@@ -77,7 +75,7 @@ def test_errors_are_one_sentence_and_an_exit_code(rnagpt, monkeypatch, error, co
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(execute, "run_notebook", fail)
+    monkeypatch.setattr(notebooks, "run_notebook", fail)
     assert rnagpt("run", "04") == (code, "", "rnagpt: one sentence\n")
 
 
@@ -87,7 +85,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command)
         raise KeyboardInterrupt
 
     for name in ("run_notebook", "run_path"):
-        monkeypatch.setattr(execute, name, stop)
+        monkeypatch.setattr(notebooks, name, stop)
     code, out, err = rnagpt(*command)
     assert (code, out) == (130, "") and "Aborted" not in err
     assert "a model's answers" in err and "the same command goes on from there" in err
@@ -140,7 +138,7 @@ def test_a_training_runs_no_notebook_before_it(rnagpt, own_runs):
 
 def test_list_shows_what_the_profile_fills_in(rnagpt):
     code, out, _ = rnagpt("run", "05", "--profile", "mini", "--list")
-    wanted = str(profiles.load("mini").stage("05_train_stage2").epochs)
+    wanted = str(params.load("mini").stage("05_train_stage2").epochs)
     line = next(line for line in out.splitlines() if line.startswith("EPOCHS"))
     assert code == 0 and line.split()[:3] == ["EPOCHS", "int", wanted]
 
@@ -167,7 +165,7 @@ def test_ctrl_c_anywhere_has_the_shells_code(rnagpt, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plots, "draw", stopped)
+    monkeypatch.setattr(figures, "draw", stopped)
     code, _, said = rnagpt("figures", "--run", "a")
     assert code == 130 and "stopped" in said and "Traceback" not in said
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core.bootstrap import Bootstrap
 
 
@@ -87,7 +87,7 @@ def score(table, model, metric, kind="all", form="all", stratum="all"):
 
 
 def test_score_table_slices_and_balances(tables):
-    table = bounds.score_table(*tables, IDS, n=200, seed=0)
+    table = bootstrap.score_table(*tables, IDS, n=200, seed=0)
     assert not table.duplicated(["model", "metric", "kind", "form", "stratum"]).any()
     assert score(table, "IT", "fact.all").value == pytest.approx(4 / 6)
     assert score(table, "IT", "fact.local", kind="local", stratum="seen").value == 1
@@ -104,14 +104,14 @@ def test_differences_are_paired(tables):
     samples, asked = tables
     samples = samples[~((samples.model == "vanilla") & (samples.pair_id == "P0open"))]
     triples = [("IT", "vanilla", "fact.local"), ("IT", "MA", "fact.local")]
-    table = bounds.differences(samples, asked, triples, n=500, seed=0)
+    table = bootstrap.differences(samples, asked, triples, n=500, seed=0)
     assert len(table) == 1
     assert table.value[0] == pytest.approx(3 / 5)
     assert 0 <= table.low[0] < table.value[0] < table.high[0] <= 1
 
 
 def test_the_same_model_twice_differs_by_nothing(tables):
-    table = bounds.differences(*tables, [("IT", "IT", "rouge1")], n=100, seed=0)
+    table = bootstrap.differences(*tables, [("IT", "IT", "rouge1")], n=100, seed=0)
     assert table[["value", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
 
 
@@ -145,8 +145,8 @@ def test_trainings_that_agree_change_nothing_and_those_that_do_not_widen_the_bou
 def test_a_score_of_several_trainings_counts_each_question_once(tables):
     samples, asked = tables
     again = samples[samples.model == "IT"].assign(seed=1)
-    both = bounds.score_table(pd.concat([samples, again]), asked, IDS, 50, 0)
-    one = bounds.score_table(samples, asked, IDS, 50, 0)
+    both = bootstrap.score_table(pd.concat([samples, again]), asked, IDS, 50, 0)
+    one = bootstrap.score_table(samples, asked, IDS, 50, 0)
     for column in ("value", "n"):
         assert both[column].tolist() == one[column].tolist()
 
@@ -159,7 +159,7 @@ def test_differences_pair_trainings_of_one_seed(tables, seeds, expected):
     it = rows[rows.model == "IT"]
     made = [it.assign(value=1.0), it.assign(value=0.5, seed=1)]
     made += [it.assign(model="it.text", value=0.5 * s, seed=s) for s in seeds]
-    table = bounds.differences(
+    table = bootstrap.differences(
         pd.concat(made), asked, [("IT", "it.text", "fact.local")], n=50, seed=0
     )
     assert table.value.item() == pytest.approx(expected)
@@ -177,7 +177,7 @@ def test_differences_over_other_seeds_are_those_of_the_scores(tables, ours, thei
         for model, seeds in (("IT", ours), ("it.text", theirs))
         for seed in seeds
     )
-    table = bounds.differences(made, asked, [("IT", "it.text", "fact.local")], n=400, seed=0)
+    table = bootstrap.differences(made, asked, [("IT", "it.text", "fact.local")], n=400, seed=0)
     means = made.groupby("model").value.mean()
     assert table.value.item() == pytest.approx(means["IT"] - means["it.text"])
     assert table.low.item() < table.value.item() < table.high.item()
@@ -190,7 +190,7 @@ def test_a_control_stands_beside_the_training_that_was_asked_so(tables):
     made = [it.assign(value=value, seed=seed) for seed, value in enumerate((1.0, 0.5, 0.2))]
     made += [it.assign(model="control.swapped", value=0.25)]
     pair = [("IT", "control.swapped", "fact.local")]
-    assert bounds.differences(pd.concat(made), asked, pair, 50, 0).value.item() == 0.75
+    assert bootstrap.differences(pd.concat(made), asked, pair, 50, 0).value.item() == 0.75
 
 
 def test_two_models_trainings_are_drawn_apart():
@@ -215,10 +215,10 @@ def test_two_models_trainings_are_drawn_apart():
 def test_single_trainings_stand_beside_each_other(tables):
     samples, asked = tables
     again = samples[samples.model == "IT"].assign(seed=1, value=0.0)
-    each = bounds.by_training(pd.concat([samples, again]), asked)
+    each = bootstrap.by_training(pd.concat([samples, again]), asked)
     both = each[(each.model == "IT") & (each.metric == "fact.closed")]
     assert both.seed.tolist() == [0, 1]
     assert both.value.tolist() == [0.75, 0.0]  # both Yes right, two of four No
-    one = bounds.score_table(samples, asked, IDS, 50, 0)
+    one = bootstrap.score_table(samples, asked, IDS, 50, 0)
     for row in each[each.model == "vanilla"].itertuples():
         assert row.value == pytest.approx(score(one, "vanilla", row.metric).value)

@@ -7,7 +7,7 @@ import pytest
 from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs import notebooks
 
 FILTER, STAGE2 = "00_filter_rnacentral", "05_train_stage2"
 
@@ -117,4 +117,4 @@ def test_no_choice_of_a_parameter_reads_as_nothing():
     for stage, model in profiles.STAGE_MODELS.items():
         for name, field in model.model_fields.items():
             choices = {str(choice).lower() for choice in get_args(field.annotation)}
-            assert choices.isdisjoint(execute.NOTHING) or field.default is None, (stage, name)
+            assert choices.isdisjoint(notebooks.NOTHING) or field.default is None, (stage, name)

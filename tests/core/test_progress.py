@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnagpt_lib.core import progress
-from rnagpt_lib.curate import workers as engine
+from rnagpt_lib.curate import workers
 
 
 class Terminal(io.StringIO):
@@ -28,5 +28,5 @@ def test_a_bar_is_seen_on_a_terminal_and_in_a_notebook(monkeypatch, stream, shel
 
 
 def test_a_log_gets_none(capfd):
-    assert list(engine.mapped(str, range(3), workers=1, total=3)) == ["0", "1", "2"]
+    assert list(workers.mapped(str, range(3), workers=1, total=3)) == ["0", "1", "2"]
     assert capfd.readouterr() == ("", "")

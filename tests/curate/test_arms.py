@@ -6,11 +6,10 @@ import pytest
 
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.tables import frame, read, write
-from rnagpt_lib.curate.summaries import summary_strategies as arms
+from rnagpt_lib.curate.summaries import summary_strategies
 from rnagpt_lib.curate.summaries.divide_and_conquer import ARMS
 from rnagpt_lib.curate.summaries.summarize import summarize
-from rnagpt_lib.llm_api import cost, retries
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import cost, openai_transport, retries
 from rnagpt_lib.runs.metrics_file import merged
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
@@ -43,22 +42,25 @@ def tables(number=6):
 
 def measured(params=None, chosen=None, **others):
     rnas, articles, links, topics, truth = tables()
-    chosen = arms.sample(topics, 99, 0) if chosen is None else chosen
+    chosen = summary_strategies.sample(topics, 99, 0) if chosen is None else chosen
     given = {"truth": truth} | others
     params = params or Summarize()
-    return arms.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
+    return summary_strategies.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
 
 
 def test_only_rnas_with_several_topics_are_compared():
     *_, topics, _ = tables()
-    assert arms.sample(topics, 99, 0) == [f"RX-{n}" for n in range(6)]
-    assert len(arms.sample(topics, 3, 0)) == 3 and arms.sample(topics, 0, 0) == []
-    assert arms.sample(topics, 3, 0) == arms.sample(topics, 3, 0)
+    assert summary_strategies.sample(topics, 99, 0) == [f"RX-{n}" for n in range(6)]
+    assert (
+        len(summary_strategies.sample(topics, 3, 0)) == 3
+        and summary_strategies.sample(topics, 0, 0) == []
+    )
+    assert summary_strategies.sample(topics, 3, 0) == summary_strategies.sample(topics, 3, 0)
 
 
 def test_where_there_is_something_to_divide():
     _, articles, _, topics, _ = tables()
-    table = arms.divided(articles, topics)
+    table = summary_strategies.divided(articles, topics)
     assert table["RNAs"].to_dict() == {"1-3": 1, "4-7": 6, "all": 7}
     assert table["RNAs divided"].round(3)["all"] == round(6 / 7, 3)
     assert table["RNAs divided"]["1-3"] == 0 and table["words divided"]["4-7"] == 1
@@ -67,17 +69,19 @@ def test_where_there_is_something_to_divide():
 def test_without_abstracts_nothing_is_divided(tmp_path):
     for name in ("articles", "topics"):
         write(tmp_path / name, name, frame(name, []))
-    assert arms.divided(*(read(tmp_path / name, name) for name in ("articles", "topics"))).empty
+    assert summary_strategies.divided(
+        *(read(tmp_path / name, name) for name in ("articles", "topics"))
+    ).empty
 
 
 def test_with_room_every_way_keeps_every_fact_and_covers_every_topic():
     table = measured()
     assert set(table["arm"]) == set(ARMS) and len(table) == 24
-    means = arms.by_arm(table)
+    means = summary_strategies.by_arm(table)
     assert (means["facts kept"] == 1).all() and (means["topics covered"] == 1).all()
     assert (means["citations valid"] == 1).all() and "tokens" not in means
     assert (abs(table["facts per 100 words"] - 600 / table["words"]) < 1e-9).all()
-    gaps = arms.differences(table)
+    gaps = summary_strategies.differences(table)
     assert (gaps["low"] <= gaps["value"]).all() and (gaps["value"] <= gaps["high"]).all()
     assert set(gaps["articles"]) == {"all", "4-7"} and set(gaps["RNAs"]) == {6}
 
@@ -101,9 +105,9 @@ def test_given_texts_stand_as_litsumm(tmp_path):
 def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
     path = tmp_path / "given.jsonl"
     path.write_text('{"rna_id": "RX-1", "text": "RX-1 targets PTEN1."}')
-    means = arms.by_arm(measured(Summarize(given=str(path))))
+    means = summary_strategies.by_arm(measured(Summarize(given=str(path))))
     assert np.isnan(means["citations valid"]["litsumm"])
-    said = arms.as_metrics(means)
+    said = summary_strategies.as_metrics(means)
     assert "citations valid" not in said["litsumm"] and said["dnc"]["citations valid"] == 1
     assert set(said["litsumm"]) == set(said["dnc"]) - {"citations valid"}
     merged({}, said)  # finite
@@ -119,9 +123,11 @@ def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
 
 def test_without_truth_or_rnas_there_is_still_a_table():
     table = measured(truth=None)
-    assert "facts kept" not in table and "topics covered" in arms.by_arm(table)
+    assert "facts kept" not in table and "topics covered" in summary_strategies.by_arm(table)
     nothing = measured(chosen=[])
-    assert arms.by_arm(nothing).empty and arms.differences(nothing).empty
+    assert (
+        summary_strategies.by_arm(nothing).empty and summary_strategies.differences(nothing).empty
+    )
 
 
 def test_the_difference_is_paired_and_has_the_sign_of_dnc():
@@ -131,7 +137,7 @@ def test_the_difference_is_paired_and_has_the_sign_of_dnc():
         for arm in ("dnc", "single_pass")
     ]
     table = pd.DataFrame(rows, columns=["rna_id", "arm", "words", "articles"])
-    gaps = arms.differences(table)
+    gaps = summary_strategies.differences(table)
     assert gaps[["value", "low", "high"]].drop_duplicates().values.tolist() == [[1, 1, 1]]
 
 
@@ -139,25 +145,27 @@ def test_sources_are_compared_by_size_articles_and_facts():
     rnas, articles, links, topics, truth = tables(1)
     annotations = summarize(rnas, articles, links, topics, Summarize()).annotations
     truth = pd.concat([truth, pd.DataFrame({"rna_id": ["RX-0"], "entity": ["nowhere"]})])
-    table = arms.compare(annotations, links, truth)
+    table = summary_strategies.compare(annotations, links, truth)
     assert table["articles cited"].tolist() == [1, 1]
     assert table["facts kept"].tolist() == [0.875, 0.875]  # seven of eight
     assert (abs(table["facts per 100 words"] - 700 / (2 * table["words per RNA"])) < 0.01).all()
-    assert "facts kept" not in arms.compare(annotations, links)
+    assert "facts kept" not in summary_strategies.compare(annotations, links)
 
 
 def test_it_says_whose_summaries_it_is_evidence_about():
-    assert "no evidence about summaries by language models" in arms.evidence(Summarize())
+    assert "no evidence about summaries by language models" in summary_strategies.evidence(
+        Summarize()
+    )
     stand_in = Summarize(provider="openai", model="stand-in")
-    assert "'stand-in' is a stand-in" in arms.evidence(stand_in)
-    assert "no evidence" in arms.evidence(stand_in)
-    real = arms.evidence(Summarize(provider="openai", model="gpt-4o-mini"))
+    assert "'stand-in' is a stand-in" in summary_strategies.evidence(stand_in)
+    assert "no evidence" in summary_strategies.evidence(stand_in)
+    real = summary_strategies.evidence(Summarize(provider="openai", model="gpt-4o-mini"))
     assert "'gpt-4o-mini'" in real and "no evidence" not in real
 
 
 def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_journal(monkeypatch):
     pytest.importorskip("openai")
-    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app = OpenAI(Model(invents=True, heals=True))
     with talking(app) as settings:
@@ -165,14 +173,16 @@ def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_jou
         rnas, articles, links, topics, truth = tables()
         usage = summarize(rnas, articles, links, topics, params).usage
         before = app.completions
-        chosen = arms.sample(topics, 99, 0)
-        table, extra = arms.measured(chosen, rnas, articles, links, topics, params, 0, truth)
+        chosen = summary_strategies.sample(topics, 99, 0)
+        table, extra = summary_strategies.measured(
+            chosen, rnas, articles, links, topics, params, 0, truth
+        )
         # two more arms: two groups and a merge, each repaired once
         assert app.completions - before == 6 * 2 * 3 * 2
         paid = cost.taken(pd.concat([usage, extra]), params)
         assert paid["calls"] == app.completions
         assert paid["dollars"] == spent() / 1e6
-    means = arms.by_arm(table)
+    means = summary_strategies.by_arm(table)
     assert (means["tokens"] > 0).all() and (means["micro-dollars"] > 0).all()
     assert (means["citations valid"] < 1).all() and (means["facts kept"] == 1).all()
     assert means["tokens"]["single_pass"] < means["tokens"]["dnc"]

@@ -18,12 +18,11 @@ from rnagpt_lib.core.files import sha256
 from rnagpt_lib.core.params import Decompose, Filter
 from rnagpt_lib.core.tables import COLUMNS, frame
 from rnagpt_lib.curate import dataset
-from rnagpt_lib.curate.questions import qa_rules as qa
-from rnagpt_lib.curate.sources import filter as sieve
-from rnagpt_lib.curate.sources import user_files
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.questions import qa_rules
+from rnagpt_lib.curate.sources import filter, user_files
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.miniature import world
-from rnagpt_lib.runs import run as runs
+from rnagpt_lib.runs import run
 from rnagpt_lib.runs.run import Run
 from tests.support.curated import curated, tables_of
 
@@ -67,7 +66,7 @@ def test_nothing_vanishes_without_a_row(tmp_path):
 
 
 def test_the_worlds_tables_are_its_own_in_its_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(sieve, "BATCH", 50)
+    monkeypatch.setattr(filter, "BATCH", 50)
     data, made = curated(Filter(world_size=60, max_length=150), 1, tmp_path), world.make(60, 1)
     kept = made.rnas[made.rnas["length"] <= 150]
     for table in ("links", "truth", "topics_truth"):
@@ -92,7 +91,7 @@ def test_a_fault_amid_the_filter_leaves_what_was_there(tmp_path, monkeypatch, fa
                 raise fault
             return tables.write_batches(path, name, batches)
 
-        monkeypatch.setattr(sieve, "write_batches", broken)
+        monkeypatch.setattr(filter, "write_batches", broken)
         with pytest.raises(fault):
             dataset.curate(Filter(world_size=60), 1, tmp_path)
         assert {path.name: sha256(path) for path in tmp_path.iterdir()} == before
@@ -122,15 +121,15 @@ def test_what_a_killed_attempt_left_is_gone_after_the_next(tmp_path):
 
 
 def test_a_stage_that_refuses_its_files_leaves_the_finished_one(tmp_path):
-    first = Run.open(runs.STAGES[0], world_size=40)
+    first = Run.open(run.STAGES[0], world_size=40)
     dataset.curate(first.params, first.seed, first.folder)
     first.finish()
     (tmp_path / "r.fasta").write_text(">a\nACGUA\n")
-    again = Run.open(runs.STAGES[0], input="files", fasta=str(tmp_path / "r.fasta"))
+    again = Run.open(run.STAGES[0], input="files", fasta=str(tmp_path / "r.fasta"))
     with pytest.raises(InputError, match="no RNA is left"):
         dataset.curate(again.params, again.seed, again.folder)
-    runs.withdraw("mini", runs.STAGES[0])
-    assert runs.is_fresh("mini", runs.STAGES[0]) is None
+    run.withdraw("mini", run.STAGES[0])
+    assert run.is_fresh("mini", run.STAGES[0]) is None
     assert len(tables_of(first.folder).rnas) == 40
 
 
@@ -247,10 +246,12 @@ def test_types_are_read_from_rnacentral_headers_alone(rna_id, description, expec
 
 def test_card_counts_and_escapes(tmp_path):
     data = curated(Filter(world_size=60), 4, tmp_path)
-    rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
+    rnas = data.rnas.assign(unit=split.units(data.rnas, data.links))
     preset = rnas["split"].copy()
-    rnas["split"] = units.split(rnas)
-    pairs, *_ = qa.pairs(rnas, frame("annotations", []), data.articles, data.links, Decompose())
+    rnas["split"] = split.split(rnas)
+    pairs, *_ = qa_rules.pairs(
+        rnas, frame("annotations", []), data.articles, data.links, Decompose()
+    )
     dropped = pd.DataFrame({"stage": ["s"], "record": ["r"], "reason": ["a|b\nc"]})
     card = dataset.data_card(rnas, pairs, dropped, Decompose(), 4, "a test", preset)
     assert "| s | a\\|b c | 1 |" in card and "Units on more than one side: 0" in card
@@ -297,7 +298,7 @@ def test_real_rnacentral_headers_give_28_types(shared, tmp_path):
         data.rnas["rna_type"].unique(), 50
     )
     assert data.rnas["rna_type"].nunique() == 28 and len(data.rnas) + len(data.dropped) == 1400
-    pairs, *_ = qa.pairs(
+    pairs, *_ = qa_rules.pairs(
         data.rnas, frame("annotations", []), data.articles, data.links, Decompose()
     )
     assert (pairs["form"] == "open").sum() == len(data.rnas)

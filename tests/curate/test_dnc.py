@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.core.params import Summarize
-from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
+from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.summaries.extract import Abstract, Subject
 from rnagpt_lib.curate.summaries.summarize import requests, summarize
 from rnagpt_lib.curate.text.names import names_of
@@ -73,7 +73,7 @@ def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):
 
 
 def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monkeypatch, tmp_path):
-    monkeypatch.setattr(dnc, "WAVE", {"sync": 2})
+    monkeypatch.setattr(divide_and_conquer, "WAVE", {"sync": 2})
     made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
     want = world.summarize(made)
     with Spool(tmp_path) as spool:
@@ -118,10 +118,12 @@ def test_one_group_is_asked_once_for_both_sources(world):
 def test_waves_bound_what_is_in_memory_and_change_nothing(world, monkeypatch):
     made = tables([f"hsa-mir-{n}" for n in range(30, 37)], n_topics=2)
     whole = world.summarize(made).annotations
-    sizes, real = [], dnc.annotate
-    monkeypatch.setattr(dnc, "WAVE", {"sync": 3})
+    sizes, real = [], divide_and_conquer.annotate
+    monkeypatch.setattr(divide_and_conquer, "WAVE", {"sync": 3})
     monkeypatch.setattr(
-        dnc, "annotate", lambda plans, *rest: sizes.append(len(plans)) or real(plans, *rest)
+        divide_and_conquer,
+        "annotate",
+        lambda plans, *rest: sizes.append(len(plans)) or real(plans, *rest),
     )
     before = world.app.completions
     in_waves = world.summarize(made).annotations
@@ -139,7 +141,7 @@ def test_requests_are_those_that_are_sent(world):
     world.summarize(made)
     sent = {json.dumps(messages) for messages in world.app.answer.asked}
     assert len(foreseen) == world.app.completions == 5
-    parts = [r for r in foreseen if r.version == dnc.prompts.SUMMARY_VERSION]
+    parts = [r for r in foreseen if r.version == divide_and_conquer.prompts.SUMMARY_VERSION]
     assert {json.dumps(list(r.messages)) for r in parts} < sent
     longest = max(
         len(m[1]["content"]) for m in world.app.answer.asked if "<summary>" in m[1]["content"]
@@ -155,7 +157,7 @@ def to_ask(world, made, **params):
 
 def compare(world, made, **params):
     """All ways to divide, as the comparison of notebook 02 asks for them."""
-    return summarize(*made, Summarize(**(world.settings | params)), dnc.ARMS, seed=3)
+    return summarize(*made, Summarize(**(world.settings | params)), divide_and_conquer.ARMS, seed=3)
 
 
 def test_after_all_is_answered_nothing_is_left_to_ask(world):
@@ -182,10 +184,10 @@ def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
 
     made = tables()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(dnc, "merge_ask", stop)
+        patch.setattr(divide_and_conquer, "merge_ask", stop)
         world.summarize(made)
     foreseen = requests(*made, Summarize(**world.settings))
-    (merge,) = (one for one in foreseen if one.version == dnc.prompts.MERGE_VERSION)
+    (merge,) = (one for one in foreseen if one.version == divide_and_conquer.prompts.MERGE_VERSION)
     world.summarize(made)
     assert list(merge.messages) in world.app.answer.asked
 
@@ -209,7 +211,7 @@ def test_faults_are_repaired_or_the_sentence_is_dropped(world, switch, reason):
     assert healed.usage.calls.tolist() == [2, 2]
     world.app.answer = Model(**{switch: True})
     stubborn = world.summarize(made, words=20, model="stubborn")
-    assert stubborn.usage.calls.tolist() == [1 + dnc.REPAIRS] * 2
+    assert stubborn.usage.calls.tolist() == [1 + divide_and_conquer.REPAIRS] * 2
     assert {r.split(" sentence ")[-1] for r in stubborn.dropped.reason} == {reason}
     assert set(stubborn.annotations.text) <= set(want.text)
     assert len(stubborn.annotations) == (len(want) if switch == "wordy" else 0)
@@ -268,7 +270,7 @@ def test_an_rna_without_abstracts_costs_nothing(world):
 
 
 def test_a_prompt_has_a_limit_and_what_is_left_out_is_told(world, monkeypatch):
-    monkeypatch.setattr(dnc.prompts, "MOST_PROMPT", 200)
+    monkeypatch.setattr(divide_and_conquer.prompts, "MOST_PROMPT", 200)
     annotations, dropped, _ = world.summarize(tables(n_topics=1))
     assert dropped.reason[0] == "dnc: 1 abstracts are beyond what a prompt holds"
     assert {i for ids in annotations.article_ids for i in ids} == {"A000", "A001"}
@@ -288,25 +290,31 @@ def subject(sizes=(3, 5, 2)):
     return Subject("R1", tuple(names_of({"rna_id": "R1"})), abstracts)
 
 
-@pytest.mark.parametrize("arm", dnc.ARMS)
+@pytest.mark.parametrize("arm", divide_and_conquer.ARMS)
 def test_arms_divide_the_same_abstracts(arm):
     one = subject()
-    groups = dnc.groups(one, arm, 0)
+    groups = divide_and_conquer.groups(one, arm, 0)
     assert sorted(a.article_id for g in groups for a in g) == sorted(
         a.article_id for a in one.abstracts
     )
     assert [len(g) for g in groups] == ([10] if arm == "single_pass" else [3, 5, 2])
-    assert dnc.groups(one, arm, 0) == groups
+    assert divide_and_conquer.groups(one, arm, 0) == groups
 
 
 def test_random_groups_follow_the_seed_and_chronological_ones_the_years():
     one = subject((10, 12, 9))
-    assert dnc.groups(one, "dnc.random_groups", 0) != dnc.groups(one, "dnc.random_groups", 1)
-    years = [[a.year for a in group] for group in dnc.groups(one, "dnc.chronological", 0)]
+    assert divide_and_conquer.groups(one, "dnc.random_groups", 0) != divide_and_conquer.groups(
+        one, "dnc.random_groups", 1
+    )
+    years = [
+        [a.year for a in group] for group in divide_and_conquer.groups(one, "dnc.chronological", 0)
+    ]
     assert all(max(early) <= min(late) for early, late in zip(years, years[1:], strict=False))
 
 
 def test_equal_ways_to_divide_are_one_plan():
-    assert [p.sources for p in dnc.plans(subject((4,)), dnc.ARMS, 0)] == [dnc.ARMS]
-    assert len(dnc.plans(subject(), dnc.ARMS, 0)) == 4
-    assert dnc.plans(Subject("R1", (), ()), dnc.ARMS, 0) == []
+    assert [
+        p.sources for p in divide_and_conquer.plans(subject((4,)), divide_and_conquer.ARMS, 0)
+    ] == [divide_and_conquer.ARMS]
+    assert len(divide_and_conquer.plans(subject(), divide_and_conquer.ARMS, 0)) == 4
+    assert divide_and_conquer.plans(Subject("R1", (), ()), divide_and_conquer.ARMS, 0) == []

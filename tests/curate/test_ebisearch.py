@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.curate.sources import ebi_search as ebisearch
+from rnagpt_lib.curate.sources import ebi_search
 from rnagpt_lib.curate.sources.ebi_search import Sweep, any_of
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
@@ -85,7 +85,7 @@ def test_an_empty_page_before_the_end_is_asked_for_again(sweep, queue):
 def test_a_whole_page_that_stays_away_stops_the_sweep_and_is_asked_for_again(
     sweep, queue, monkeypatch
 ):
-    monkeypatch.setattr(ebisearch, "SIZE", 7)
+    monkeypatch.setattr(ebi_search, "SIZE", 7)
     queue.add(lambda app: app, *[faults.changed(fewer)] * retries.ATTEMPTS)
     with pytest.raises(InputError, match="an empty page of rnacentral, 47 hits before the end"):
         ids(sweep())
@@ -120,7 +120,7 @@ def test_a_cursor_that_is_echoed_ends_the_sweep(sweep, queue):
 
 
 def test_a_server_that_goes_round_in_circles_is_stopped(sweep, queue, monkeypatch):
-    monkeypatch.setattr(ebisearch, "SIZE", 7)
+    monkeypatch.setattr(ebi_search, "SIZE", 7)
     positions = iter(range(1, 10**6))
     circle = faults.changed(lambda answer: answer | {"searchPosition": 7 + next(positions) % 2 / 2})
 
@@ -156,7 +156,7 @@ def test_answers_of_another_form_are_asked_for_again_and_then_told(sweep, queue,
 
 
 def test_odd_values_of_fields():
-    entry = ebisearch.Entry.model_validate_json('{"id": "x", "fields": {"a": [null, 3], "b": []}}')
+    entry = ebi_search.Entry.model_validate_json('{"id": "x", "fields": {"a": [null, 3], "b": []}}')
     assert (entry.first("a"), entry.all("a"), entry.first("b"), entry.all("c")) == (
         "",
         ["3"],
@@ -167,10 +167,10 @@ def test_odd_values_of_fields():
 
 def test_the_index_says_what_it_holds(sweep, ebi):
     site = sweep().site
-    about = ebisearch.about(site, "rnacentral")
+    about = ebi_search.about(site, "rnacentral")
     assert (about["release"], about["number of entries"]) == ("26", "60")
 
 
 def test_examples_in_docstrings():
-    result = doctest.testmod(ebisearch)
+    result = doctest.testmod(ebi_search)
     assert result.attempted and not result.failed

@@ -7,8 +7,7 @@ import pytest
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.summarize import summarize
-from rnagpt_lib.llm_api import openai_transport as wire
-from rnagpt_lib.llm_api import retries
+from rnagpt_lib.llm_api import openai_transport, retries
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 from tests.support import injections
@@ -19,7 +18,7 @@ pytest.importorskip("openai")
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from rnagpt_lib.curate.splits import similar_sets as overlap
+from rnagpt_lib.curate.splits import similar_sets
 from rnagpt_lib.curate.splits.similar_sets import close_sets
 
 
@@ -17,8 +17,8 @@ def parts(n, pairs):
 
 @pytest.mark.parametrize("jaccard", [0.3, 0.5, 0.8])
 def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
-    monkeypatch.setattr(overlap, "PAIRS", 17)
-    monkeypatch.setattr(overlap, "ITEMS", 50)
+    monkeypatch.setattr(similar_sets, "PAIRS", 17)
+    monkeypatch.setattr(similar_sets, "ITEMS", 50)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         n, size = int(rng.integers(1, 30)), int(rng.integers(1, 200))
@@ -40,9 +40,9 @@ def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
 def test_an_item_in_all_sets_makes_few_pairs(monkeypatch):
     """20,000 sets {0, own}: only the set {0} is close to each; no two of them are compared."""
     n, compared = 20_000, []
-    real = overlap._meeting
+    real = similar_sets._meeting
     monkeypatch.setattr(
-        overlap, "_meeting", lambda *given: [(compared.append(len(a)), (a, b))[1] for a, b in real(*given)]
+        similar_sets, "_meeting", lambda *given: [(compared.append(len(a)), (a, b))[1] for a, b in real(*given)]
     )  # fmt: skip
     sets = np.concatenate([np.arange(n), np.arange(n), [n]])
     items = np.concatenate([np.zeros(n, int), np.arange(1, n + 1), [0]])

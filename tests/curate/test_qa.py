@@ -10,7 +10,7 @@ import pytest
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import COLUMNS, frame, write
-from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.questions.facts import facts_in
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.curate.summaries.summarize import summarize
@@ -128,25 +128,28 @@ def entity_of(relation):
 def test_every_wording_is_read_back(name):
     relation, entity = RELATIONS[name], entity_of(name)
     for question in relation.questions:
-        assert qa.relation_of(question) == name and qa.asked_entity(question) is None
+        assert qa_rules.relation_of(question) == name and qa_rules.asked_entity(question) is None
         for said in [entity, UNKNOWN] + [NONE] * bool(relation.nothing):
-            assert qa.entity(question, relation.say([said])) == said
-        assert qa.entity(question, relation.say([entity]).upper()) == entity.upper()
-        assert qa.entity(question, "I do not know.") is None
+            assert qa_rules.entity(question, relation.say([said])) == said
+        assert qa_rules.entity(question, relation.say([entity]).upper()) == entity.upper()
+        assert qa_rules.entity(question, "I do not know.") is None
         if name not in CATEGORICAL:
             listed = ["HuR", "La", "FUS"]
-            assert qa.entities(question, relation.say(listed)) == listed
-            assert qa.entity(question, relation.say(listed)) is None
+            assert qa_rules.entities(question, relation.say(listed)) == listed
+            assert qa_rules.entity(question, relation.say(listed)) is None
     closed = relation.closed.format(entity)
-    assert qa.relation_of(closed) == name and qa.asked_entity(closed) == entity
-    assert qa.entity(closed, relation.confirm(entity, True)) == "yes"
-    assert qa.entity(closed, relation.confirm(entity, False)) == "no"
+    assert qa_rules.relation_of(closed) == name and qa_rules.asked_entity(closed) == entity
+    assert qa_rules.entity(closed, relation.confirm(entity, True)) == "yes"
+    assert qa_rules.entity(closed, relation.confirm(entity, False)) == "no"
 
 
 def test_wordings_belong_to_one_relation():
     questions = [q for relation in RELATIONS.values() for q in relation.questions]
     assert len(questions) == len(set(questions))
-    assert qa.relation_of("How are you?") is None and qa.entities("How are you?", "Well.") == []
+    assert (
+        qa_rules.relation_of("How are you?") is None
+        and qa_rules.entities("How are you?", "Well.") == []
+    )
 
 
 def rna(rna_id="R1", rna_type="tRNA", **fields):
@@ -169,7 +172,7 @@ def decompose(rnas, rows, abstracts=(), **params):
     links = [(rna_id, f"T{n}") for n, (rna_id, _) in enumerate(abstracts)]
     links = pd.DataFrame(links, columns=list(COLUMNS["links"]))
     tables = frame("rnas", rnas), frame("annotations", rows), articles, links
-    return qa.pairs(*tables, Decompose(**params))[:2]
+    return qa_rules.pairs(*tables, Decompose(**params))[:2]
 
 
 def answers(pairs, kind, form="open"):
@@ -307,7 +310,9 @@ def annotated(data):
 @pytest.fixture(scope="module")
 def small():
     data = world.make(120, seed=5)
-    return data, qa.pairs(data.rnas, annotated(data), data.articles, data.links, Decompose())[:2]
+    return data, qa_rules.pairs(data.rnas, annotated(data), data.articles, data.links, Decompose())[
+        :2
+    ]
 
 
 def test_agrees_with_the_worlds_truth(small):
@@ -345,7 +350,7 @@ def test_names_are_found_as_by_an_expression_for_every_rna(small, monkeypatch):
     wanted = naively_without_names(data.rnas, made)
     compiled, real = [], names.pattern
     monkeypatch.setattr(names, "pattern", lambda own: compiled.append(own) or real(own))
-    kept, dropped = qa._without_names(data.rnas, made)
+    kept, dropped = qa_rules._without_names(data.rnas, made)
     assert (kept, [row["record"] for row in dropped]) == wanted
     assert 20 < len(dropped) and len(compiled) < len(data.rnas) / 2
 
@@ -356,12 +361,15 @@ def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
     write(tmp_path / "dropped.parquet", "dropped", dropped)
     assert pairs["pair_id"].is_unique
     for row in pairs.itertuples():
-        relation, found = qa.relation_of(row.question), qa.entities(row.question, row.answer)
+        relation, found = (
+            qa_rules.relation_of(row.question),
+            qa_rules.entities(row.question, row.answer),
+        )
         assert RELATIONS[relation].kind == row.kind and found
         rebuilt = (
             RELATIONS[relation].say(found)
             if row.form == "open"
-            else RELATIONS[relation].confirm(qa.asked_entity(row.question), found == ["yes"])
+            else RELATIONS[relation].confirm(qa_rules.asked_entity(row.question), found == ["yes"])
         )
         assert rebuilt == row.answer
 
@@ -369,7 +377,7 @@ def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
 def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
     data, (pairs, _) = small
     closed = pairs[pairs["form"] == "closed"]
-    relation = closed["question"].map(qa.relation_of)
+    relation = closed["question"].map(qa_rules.relation_of)
     yes = closed["answer"].str.startswith("Yes")
     for _, own in yes.groupby(relation):
         assert abs(own.mean() - 0.5) <= 0.15 or len(own) < 8
@@ -378,7 +386,7 @@ def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
     )
     for row, name, true in zip(closed.itertuples(), relation, yes, strict=True):
         if row.kind != "rna_type":
-            assert ((row.rna_id, name, qa.asked_entity(row.question)) in truth) == true
+            assert ((row.rna_id, name, qa_rules.asked_entity(row.question)) in truth) == true
 
 
 def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
@@ -395,7 +403,7 @@ def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
 def test_same_input_same_pairs_in_any_order(small):
     data, (pairs, _) = small
     turned = data.rnas[::-1].reset_index(drop=True)
-    again, *_ = qa.pairs(turned, annotated(data), data.articles, data.links, Decompose())
+    again, *_ = qa_rules.pairs(turned, annotated(data), data.articles, data.links, Decompose())
     open_pairs, open_again = (t[t["form"] == "open"].reset_index(drop=True) for t in (pairs, again))
     assert open_pairs.equals(open_again)
 
@@ -424,13 +432,13 @@ def test_real_abstracts_give_pairs_of_the_right_kind(shared):
 def test_no_made_up_no_is_named_in_a_real_abstract(shared):
     rnas, articles, links = precursors(shared, 40)
     made = summarize(rnas, articles, links, links.assign(topic=0, weight=1.0), Summarize())
-    pairs, *_ = qa.pairs(rnas, made.annotations, articles, links, Decompose())
+    pairs, *_ = qa_rules.pairs(rnas, made.annotations, articles, links, Decompose())
     closed = pairs[(pairs["form"] == "closed") & (pairs["kind"] != "rna_type")]
     made_up = closed[closed["answer"].str.startswith("No") & (closed["article_ids"].str.len() == 0)]
     texts = links.merge(articles, on="article_id")
     texts = (texts["title"] + " " + texts["abstract"]).groupby(texts["rna_id"]).agg(" ".join)
     named = [
-        re.search(rf"(?i)\b{re.escape(qa.asked_entity(row.question))}\b", texts[row.rna_id])
+        re.search(rf"(?i)\b{re.escape(qa_rules.asked_entity(row.question))}\b", texts[row.rna_id])
         for row in made_up.itertuples()
     ]
     assert len(made_up) >= 15 and not any(named)
@@ -452,6 +460,6 @@ def test_without_the_abstracts_a_made_up_no_is_checked_against_the_annotation_al
     data = world.make(120, seed=5)
     parts = data.rnas, annotated(data), data.articles
     loose = Decompose(no_by_abstracts=False)
-    blind = qa.pairs(*parts, data.links[:0], Decompose()).pairs
-    assert qa.pairs(*parts, data.links, loose).pairs.equals(blind)
-    assert not qa.pairs(*parts, data.links, Decompose()).pairs.equals(blind)
+    blind = qa_rules.pairs(*parts, data.links[:0], Decompose()).pairs
+    assert qa_rules.pairs(*parts, data.links, loose).pairs.equals(blind)
+    assert not qa_rules.pairs(*parts, data.links, Decompose()).pairs.equals(blind)

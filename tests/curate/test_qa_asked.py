@@ -6,8 +6,7 @@ from pydantic import ValidationError
 
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import COLUMNS, frame
-from rnagpt_lib.curate.questions import qa_llm as qa_asked
-from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions import qa_llm, qa_rules
 from rnagpt_lib.curate.questions.qa_llm import Asked, Statements
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.llm_api import journal_file
@@ -94,12 +93,12 @@ BAD = [
 def test_is_kept(pair):
     if pair.question.startswith("In how many"):
         pair = pair.model_copy(update={"question": "In how many cells does the RNA do so?"})
-    assert qa_asked.fault(pair, ONE) == ""
+    assert qa_llm.fault(pair, ONE) == ""
 
 
 @pytest.mark.parametrize(("pair", "reason"), BAD, ids=lambda x: getattr(x, "answer", ""))
 def test_is_refused(pair, reason):
-    assert qa_asked.fault(pair, ONE) == reason
+    assert qa_llm.fault(pair, ONE) == reason
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def test_is_refused(pair, reason):
 )
 def test_the_schema_is_closed(answer):
     with pytest.raises(ValidationError):
-        qa_asked.Pairs.model_validate_json(answer)
+        qa_llm.Pairs.model_validate_json(answer)
 
 
 # The whole path, against a real server.
@@ -141,7 +140,7 @@ def decompose(settings, abstracts=("Of PTEN.",) * 3, spool=None, **params):
     links = [{"rna_id": r, "article_id": a} for r, _, ids in ANNOTATIONS for a in ids]
     tables = map(frame, ("rnas", "annotations", "articles"), (rnas, rows, articles))
     linked = pd.DataFrame(links).drop_duplicates()
-    return qa.pairs(*tables, linked, Decompose(**(settings | params)), spool)[:2]
+    return qa_rules.pairs(*tables, linked, Decompose(**(settings | params)), spool)[:2]
 
 
 def test_what_became_of_finished_waves_needs_no_journal(talker, tmp_path):
@@ -190,7 +189,7 @@ def test_requests_are_those_that_are_sent(talker):
         for n, (r, text, ids) in enumerate(ANNOTATIONS)
     ]
     annotations, params = frame("annotations", rows), Decompose(**settings)
-    foreseen = [list(one.messages) for one in qa_asked.requests(annotations, params)]
+    foreseen = [list(one.messages) for one in qa_llm.requests(annotations, params)]
     assert app.completions == 0
     decompose(settings)
     assert sorted(app.answer.asked, key=str) == sorted(foreseen, key=str)

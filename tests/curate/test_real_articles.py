@@ -4,15 +4,14 @@ import pandas as pd
 import pytest
 
 from benchmarks.real_data import precursors
-from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.core import text_guard
 from rnagpt_lib.core.params import Decompose, Filter, Summarize
-from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.sources import user_files
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text.names import names_of, pattern
-from rnagpt_lib.runs import notebooks as execute
-from rnagpt_lib.runs import run as runs
+from rnagpt_lib.runs import notebooks, run
 
 pytest.importorskip("openai")
 STAGES = ("00_filter_rnacentral", "01_explore_topics", "02_summarize", "03_decompose_qa")
@@ -25,7 +24,7 @@ def check(rnas, links, annotations, pairs):
     own = {row["rna_id"]: pattern(names_of(row)) for row in rnas.to_dict("records")}
     for row in annotations.itertuples():
         assert len(row.article_ids) and {(row.rna_id, i) for i in row.article_ids} <= linked
-        assert not own[row.rna_id].search(row.text) and not clean.fault(row.text)
+        assert not own[row.rna_id].search(row.text) and not text_guard.fault(row.text)
     assert (annotations["text"].str.split().str.len().groupby(
         [annotations["rna_id"], annotations["source"]]).sum() <= 120).all()  # fmt: skip
     for row in pairs[~pairs["kind"].isin(["rna_type", "species", "family"])].itertuples():
@@ -43,12 +42,14 @@ def test_through_the_library_twice_and_the_second_time_without_a_call(talker, sh
     several = per_rna["article_id"].transform("size") >= 4
     grouped = links.assign(topic=per_rna.cumcount() % 3 * several, weight=1.0)
     made = summarize(rnas, articles, links, grouped, Summarize(**settings))
-    pairs, dropped, _ = qa.pairs(rnas, made.annotations, articles, links, Decompose(**settings))
+    pairs, dropped, _ = qa_rules.pairs(
+        rnas, made.annotations, articles, links, Decompose(**settings)
+    )
     check(rnas, links, made.annotations, pairs)
     asked, calls = pairs[pairs["prompt_version"] == prompts.QA_VERSION], app.completions
     assert made.annotations["rna_id"].nunique() > 70 and asked["rna_id"].nunique() > 40
     again = summarize(rnas, articles, links, grouped, Summarize(**settings))
-    more, *_ = qa.pairs(rnas, again.annotations, articles, links, Decompose(**settings))
+    more, *_ = qa_rules.pairs(rnas, again.annotations, articles, links, Decompose(**settings))
     assert app.completions == calls and more.equals(pairs)
     pd.testing.assert_frame_equal(again.annotations, made.annotations)
 
@@ -58,9 +59,9 @@ def test_through_the_notebooks(talker, shared, tmp_path):
     app, settings = talker
     server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
     given = precursors(tmp_path) | FEW | server
-    execute.run_path(STAGES, run="real", profile="local", parameters=given)
+    notebooks.run_path(STAGES, run="real", profile="local", parameters=given)
     tables = {
-        (stage, name): pd.read_parquet(runs.stage_folder("real", stage) / f"{name}.parquet")
+        (stage, name): pd.read_parquet(run.stage_folder("real", stage) / f"{name}.parquet")
         for stage, name in (
             (STAGES[0], "links"), (STAGES[2], "annotations"), (STAGES[3], "rnas"), (STAGES[3], "pairs"),
         )

@@ -6,8 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from rnagpt_lib.curate.splits import relatives
-from rnagpt_lib.curate.splits import spaced_seed_index as seeds
+from rnagpt_lib.curate.splits import relatives, spaced_seed_index
 
 
 def letters(rng, n):
@@ -84,14 +83,16 @@ def test_short_rnas_are_no_relatives_by_chance():
 
 def candidates_among(pairs, monkeypatch):
     """How many pairs are candidates of each other, all looked up in one set by their words."""
-    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
-    monkeypatch.setattr(seeds, "TABLE", 2**24)  # as in a large set: no two words share a place
+    monkeypatch.setattr(spaced_seed_index, "ALL_PAIRS", 0)
+    monkeypatch.setattr(
+        spaced_seed_index, "TABLE", 2**24
+    )  # as in a large set: no two words share a place
     ordered = sorted({sequence for pair in pairs for sequence in pair}, key=len)
     place = {sequence: number for number, sequence in enumerate(ordered)}
-    todo = seeds.blocks(np.array([len(sequence) for sequence in ordered]))
+    todo = spaced_seed_index.blocks(np.array([len(sequence) for sequence in ordered]))
     found = {
         (near.row, other)
-        for near in chain.from_iterable(seeds.candidates(ordered, todo, 5e-6))
+        for near in chain.from_iterable(spaced_seed_index.candidates(ordered, todo, 5e-6))
         for other in near.others.tolist()
     }
     return sum(tuple(sorted(place[one] for one in pair)) in found for pair in pairs)
@@ -130,15 +131,15 @@ def test_short_rnas_are_searched_as_all_pairs_would(monkeypatch):
     sequences = [edited(founder, e, rng) for founder in founders for e in (0, 1, 1)]
     sequences += [letters(rng, 40) + founder + letters(rng, 700) for founder in founders[::4]]
     one = partition(relatives.clusters(sequences), sequences)
-    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
+    monkeypatch.setattr(spaced_seed_index, "ALL_PAIRS", 0)
     assert one == partition(relatives.clusters(sequences), sequences)
 
 
 def test_windows_and_chunks_lose_no_place(monkeypatch):
     rng = random.Random(9)
-    monkeypatch.setattr(seeds, "ALL_PAIRS", 0)
-    monkeypatch.setattr(seeds, "CHUNK", 3000)
-    monkeypatch.setattr(seeds, "BLOCK", 7)
+    monkeypatch.setattr(spaced_seed_index, "ALL_PAIRS", 0)
+    monkeypatch.setattr(spaced_seed_index, "CHUNK", 3000)
+    monkeypatch.setattr(spaced_seed_index, "BLOCK", 7)
     for n in (24, 54, 90):
         short = letters(rng, n)
         places = range(0, 1000 - n, 61)
@@ -234,7 +235,7 @@ class Killed(BaseException):
 
 def killed_after(blocks, monkeypatch):
     """From now on the search stops after so many blocks; how many it began is counted."""
-    began, whole = [], seeds.candidates
+    began, whole = [], spaced_seed_index.candidates
 
     def stopping(*args):
         for found in whole(*args):
@@ -250,11 +251,11 @@ def killed_after(blocks, monkeypatch):
 @pytest.mark.parametrize("kill_at", [0, 1, 5, 17])
 def test_a_killed_search_goes_on_where_it_was(kill_at, tmp_path, monkeypatch):
     for name, value in (("ALL_PAIRS", 0), ("CHUNK", 3000), ("BLOCK", 5)):
-        monkeypatch.setattr(seeds, name, value)
+        monkeypatch.setattr(spaced_seed_index, name, value)
     monkeypatch.setattr(relatives, "KEEP", 2)
     sequences, _ = families(3)
     whole = relatives.clusters(sequences)
-    todo = len(seeds.blocks(np.array(sorted(map(len, set(sequences))))))
+    todo = len(spaced_seed_index.blocks(np.array(sorted(map(len, set(sequences))))))
     assert todo > 17
     kept = tmp_path / "kept.npz"
     with monkeypatch.context() as patched, pytest.raises(Killed):

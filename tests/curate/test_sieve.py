@@ -11,7 +11,7 @@ import pytest
 from benchmarks import _synthetic as synthetic
 from benchmarks.filter_join import by_pandas
 from rnagpt_lib.core import tables
-from rnagpt_lib.curate.sources import filter as sieve
+from rnagpt_lib.curate.sources import filter
 from rnagpt_lib.curate.sources.user_files import drop
 from tests.support.curated import tables_of
 
@@ -76,25 +76,25 @@ def check(counts, folder, expected):
 def test_it_keeps_what_the_rules_in_memory_keep(tmp_path, monkeypatch, seed):
     rng = random.Random(seed)
     given = draw(rng, tmp_path, most=rng.choice([3, 20, 200]))
-    monkeypatch.setattr(sieve, "BATCH", rng.choice([1, 7, 4096]))
+    monkeypatch.setattr(filter, "BATCH", rng.choice([1, 7, 4096]))
     monkeypatch.setattr(tables, "GROUP", rng.choice([1, 10, 1 << 15]))
     least, most = rng.choice([(1, 30), (10, 20), (20, 10), (15, 15), (40, 50)])
     (tmp_path / "kept").mkdir()
-    counts = sieve.sieve(tmp_path, tmp_path / "kept", least, most)
+    counts = filter.sieve(tmp_path, tmp_path / "kept", least, most)
     check(counts, tmp_path / "kept", naive(given, least, most))
 
 
 @pytest.mark.parametrize("batch", [7, 4096])
 def test_it_keeps_what_they_keep_of_tables_like_rnacentrals(source, tmp_path, monkeypatch, batch):
-    monkeypatch.setattr(sieve, "BATCH", batch)
-    counts = sieve.sieve(source, tmp_path, 60, 150)
+    monkeypatch.setattr(filter, "BATCH", batch)
+    counts = filter.sieve(source, tmp_path, 60, 150)
     check(counts, tmp_path, naive(tables_of(source), 60, 150))
     assert all(counts.values())
 
 
 def test_it_keeps_what_the_peer_of_the_benchmark_keeps(source, tmp_path):
     (tmp_path / "ours").mkdir()
-    sieve.sieve(source, tmp_path / "ours", 10, 1024)
+    filter.sieve(source, tmp_path / "ours", 10, 1024)
     by_pandas(source, tmp_path)
     ours, peer = tables_of(tmp_path / "ours"), tables_of(tmp_path)
     for name in ("rnas", "links", "articles"):
@@ -102,15 +102,15 @@ def test_it_keeps_what_the_peer_of_the_benchmark_keeps(source, tmp_path):
 
 
 def test_no_rna_left_is_for_the_caller_to_say(source, tmp_path):
-    counts = sieve.sieve(source, tmp_path, 5000, 6000)
+    counts = filter.sieve(source, tmp_path, 5000, 6000)
     assert counts == {"rnas": 0, "links": 0, "articles": 0, "dropped": 400 + 1025}
     check(counts, tmp_path, naive(tables_of(source), 5000, 6000))
 
 
 def test_row_groups_are_bounded(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(sieve, "BATCH", 30)
+    monkeypatch.setattr(filter, "BATCH", 30)
     monkeypatch.setattr(tables, "GROUP", 100)
-    sieve.sieve(source, tmp_path, 60, 150)
+    filter.sieve(source, tmp_path, 60, 150)
     for name in TABLES:
         file = pq.ParquetFile(tmp_path / f"{name}.parquet").metadata
         groups = [file.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -133,7 +133,7 @@ def test_what_was_read_is_not_held(source, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "GROUP", 10)
     assert tables.write_batches(tmp_path / "articles.parquet", "articles", batches) == 1000
     del batches
-    monkeypatch.setattr(sieve, "BATCH", 10)
+    monkeypatch.setattr(filter, "BATCH", 10)
     monkeypatch.setattr(tables, "BUFFER", 1 << 14)
     before, held, real = pa.total_allocated_bytes(), [], tables._write_group
 
@@ -143,13 +143,13 @@ def test_what_was_read_is_not_held(source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tables, "_write_group", write_group)
     (tmp_path / "kept").mkdir()
-    assert sieve.sieve(tmp_path, tmp_path / "kept", 10, 1024)["articles"] > 800
+    assert filter.sieve(tmp_path, tmp_path / "kept", 10, 1024)["articles"] > 800
     assert len(held) > 100 and max(held) < 3_000_000, max(held)
 
 
 def test_a_fault_in_the_middle_leaves_whole_tables_or_none(source, tmp_path, monkeypatch):
     """The disk is full at any row group of any table."""
-    monkeypatch.setattr(sieve, "BATCH", 100)
+    monkeypatch.setattr(filter, "BATCH", 100)
     monkeypatch.setattr(tables, "GROUP", 300)
     real, expected, survived = tables._write_group, naive(tables_of(source), 10, 1024), []
     for room in range(100):
@@ -164,7 +164,7 @@ def test_a_fault_in_the_middle_leaves_whole_tables_or_none(source, tmp_path, mon
         folder = tmp_path / str(room)
         folder.mkdir()
         try:
-            check(sieve.sieve(source, folder, 10, 1024), folder, expected)
+            check(filter.sieve(source, folder, 10, 1024), folder, expected)
         except OSError:
             whole = vars(tables_of(folder))
             assert {file.name for file in folder.iterdir()} == {f"{name}.parquet" for name in whole}

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.core.params import Topics
-from rnagpt_lib.curate.summaries import extract as extractive
-from rnagpt_lib.curate.summaries import prompts, summarize
+from rnagpt_lib.curate.summaries import extract, prompts, summarize
 from rnagpt_lib.curate.text import names, sentences
 from rnagpt_lib.curate.topics import topic_map, topics
 from rnagpt_lib.curate.topics.topics import preprocess, rna_topics, stability
@@ -177,7 +176,7 @@ def test_chromium_draws_the_topic_map_without_a_network(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", [topics, topic_map, summarize, extractive, sentences, names, prompts]
+    "module", [topics, topic_map, summarize, extract, sentences, names, prompts]
 )
 def test_the_pipeline_never_imports_the_world(module):
     imported = set()

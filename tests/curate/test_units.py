@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.miniature import world
 
 
@@ -28,7 +28,7 @@ def no_links():
 def test_identical_sequences_are_one_unit():
     rng = random.Random(4)
     sequence = letters(rng, 70)
-    unit = units.units(table([sequence, letters(rng, 70), sequence]), no_links())
+    unit = split.units(table([sequence, letters(rng, 70), sequence]), no_links())
     assert unit[0] == unit[2] != unit[1]
 
 
@@ -39,7 +39,7 @@ def test_units_join_by_half_of_their_articles():
     links = pd.DataFrame(
         [(r, a) for r, ids in of.items() for a in ids], columns=["rna_id", "article_id"]
     )
-    unit = units.units(rnas, links)
+    unit = split.units(rnas, links)
     assert unit[0] == unit[1]  # 2 of 3
     assert unit.nunique() == 4  # c alone is 1 of 5
 
@@ -53,23 +53,23 @@ def test_clusters_join_as_wholes_too():
         + [("R002", article) for article in "acef"],
         columns=["rna_id", "article_id"],
     )
-    assert units.units(rnas, links).nunique() == 2  # no pair reaches half, nor do 2 of 6
+    assert split.units(rnas, links).nunique() == 2  # no pair reaches half, nor do 2 of 6
     more = pd.concat([links, pd.DataFrame({"rna_id": ["R002"] * 2, "article_id": ["b", "d"]})])
-    assert units.units(rnas, more).nunique() == 1  # 4 of 6
+    assert split.units(rnas, more).nunique() == 1  # 4 of 6
 
 
 @pytest.fixture(scope="module")
 def made():
     data = world.make(160, seed=3)
     rnas = data.rnas.assign(split="")
-    return rnas.assign(unit=units.units(rnas, data.links))
+    return rnas.assign(unit=split.units(rnas, data.links))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("how", ["cluster", "family"])
 def test_no_unit_on_two_sides(made, how, seed):
-    rnas = made.assign(split=units.split(made, how, seed=seed))
-    assert units.straddling(rnas) == []
+    rnas = made.assign(split=split.split(made, how, seed=seed))
+    assert split.straddling(rnas) == []
     assert set(rnas["split"]) == {"train", "val", "test"}
     if how == "family":
         known = rnas[rnas["family"] != ""]
@@ -78,16 +78,16 @@ def test_no_unit_on_two_sides(made, how, seed):
 
 
 def test_random_split_parts_units(made):
-    assert units.straddling(made.assign(split=units.split(made, "random")))
+    assert split.straddling(made.assign(split=split.split(made, "random")))
 
 
 def test_split_depends_on_the_seed_alone(made):
-    one, again, other = (units.split(made, seed=seed) for seed in (0, 0, 1))
+    one, again, other = (split.split(made, seed=seed) for seed in (0, 0, 1))
     assert one.equals(again) and not one.equals(other)
 
 
 def test_every_type_with_two_units_is_tested_and_trained(made):
-    side = units.split(made)
+    side = split.split(made)
     for _, members in made.groupby("rna_type"):
         sides = set(side[members.index])
         assert "train" in sides
@@ -95,7 +95,7 @@ def test_every_type_with_two_units_is_tested_and_trained(made):
 
 
 def test_shares_can_be_zero(made):
-    assert set(units.split(made, test_share=0, val_share=0)) == {"train"}
+    assert set(split.split(made, test_share=0, val_share=0)) == {"train"}
 
 
 def test_presets_hold_for_their_whole_unit(made):
@@ -104,19 +104,19 @@ def test_presets_hold_for_their_whole_unit(made):
     members = made.index[made["unit"] == first]
     preset[members[0]] = "test"
     rnas = made.assign(split=preset)
-    assert (units.split(rnas)[members] == "test").all()
-    assert set(units.swallowed(rnas).index) == set(members[1:])
+    assert (split.split(rnas)[members] == "test").all()
+    assert set(split.swallowed(rnas).index) == set(members[1:])
     preset[members[1]] = "train"
-    assert (units.split(made.assign(split=preset))[members] == "test").all()
+    assert (split.split(made.assign(split=preset))[members] == "test").all()
 
 
 def test_unknown_split_is_refused(made):
     with pytest.raises(InputError, match="random, cluster, family"):
-        units.split(made, "rows")
+        split.split(made, "rows")
 
 
 def test_nearest_identity():
-    found = units.nearest_identity(["AAAACCCC", "GGGG"], ["AAAACCCU", "UUGGGGUU", "AAAA"])
+    found = split.nearest_identity(["AAAACCCC", "GGGG"], ["AAAACCCU", "UUGGGGUU", "AAAA"])
     assert found.tolist() == [1.0, 1.0]  # AAAA lies in the first, GGGG in the second target
-    assert units.nearest_identity(["AAAACCCC"], ["AAAACCCU"])[0] == 1 - 1 / 8
-    assert units.nearest_identity(["ACGU"], [])[0] == 0
+    assert split.nearest_identity(["AAAACCCC"], ["AAAACCCU"])[0] == 1 - 1 / 8
+    assert split.nearest_identity(["ACGU"], [])[0] == 0

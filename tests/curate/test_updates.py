@@ -4,8 +4,7 @@ import pytest
 
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.params import Topics
-from rnagpt_lib.curate.topics import topic_updates as updates
-from rnagpt_lib.curate.topics import topics
+from rnagpt_lib.curate.topics import topic_updates, topics
 from rnagpt_lib.miniature import world
 
 MINIMUM = Topics().min_articles
@@ -24,7 +23,7 @@ def made():
 
 def carried(data, earlier, links=None):
     links = data.links if links is None else links
-    return updates.carried(earlier, data.rnas, data.articles, links, MINIMUM)
+    return topic_updates.carried(earlier, data.rnas, data.articles, links, MINIMUM)
 
 
 def ordered(table):
@@ -96,7 +95,7 @@ def test_groups_are_found_anew_where_too_much_changed(before, after, stands):
     articles = pd.DataFrame({"article_id": now.article_id, "title": "", "abstract": "words here"})
     rnas = pd.DataFrame({"rna_id": ["R0"], "description": "x", "family": "", "rna_type": ""})
     links = now[["rna_id", "article_id"]]
-    assert len(updates.carried(table([before]), rnas, articles, links, 4)) == after * stands
+    assert len(topic_updates.carried(table([before]), rnas, articles, links, 4)) == after * stands
 
 
 def test_an_abstract_without_a_word_in_common_has_a_group_too(made):
@@ -108,7 +107,7 @@ def test_an_abstract_without_a_word_in_common_has_a_group_too(made):
         ]
     )
     links = pd.concat([data.links, pd.DataFrame([{"rna_id": rna_id, "article_id": "odd"}])])
-    now = updates.carried(found, data.rnas, articles, links, MINIMUM)
+    now = topic_updates.carried(found, data.rnas, articles, links, MINIMUM)
     weight = now[now.article_id == "odd"].weight.item()
     assert 0 < weight <= 1
 
@@ -117,7 +116,7 @@ def test_what_does_not_stand_is_found_by_lda(made):
     data, found, rna_id = made
     params = Topics(workers=1, passes=2)
     earlier = found[found.rna_id != rna_id]
-    all_new = updates.topics(data.rnas, data.articles, data.links, params, 0, found[:0])
+    all_new = topic_updates.topics(data.rnas, data.articles, data.links, params, 0, found[:0])
     pd.testing.assert_frame_equal(ordered(all_new), ordered(found))
-    again = updates.topics(data.rnas, data.articles, data.links, params, 0, earlier)
+    again = topic_updates.topics(data.rnas, data.articles, data.links, params, 0, earlier)
     pd.testing.assert_frame_equal(ordered(again), ordered(found))

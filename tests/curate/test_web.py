@@ -9,8 +9,7 @@ from pydantic import BaseModel
 from werkzeug import Request, Response
 
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.curate.sources import http as web
-from rnagpt_lib.curate.sources import markup
+from rnagpt_lib.curate.sources import http, markup
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.rate_limit import Pace
@@ -114,7 +113,7 @@ def test_what_is_not_there_is_named(site, queue):
 
 def test_an_answer_that_trickles_is_given_up(site, queue, monkeypatch):
     ticks = iter(range(10**9))
-    monkeypatch.setattr(web, "clock", lambda: float(next(ticks)))
+    monkeypatch.setattr(http, "clock", lambda: float(next(ticks)))
     queue.add(faults.trickle, times=2)
     assert site.get("/text", Echo).said == "GET"
     queue.add(faults.trickle, times=retries.ATTEMPTS)
@@ -123,7 +122,7 @@ def test_an_answer_that_trickles_is_given_up(site, queue, monkeypatch):
 
 
 def test_an_endless_answer_is_cut_off(site, queue, monkeypatch):
-    monkeypatch.setattr(web, "LARGEST", 100)
+    monkeypatch.setattr(http, "LARGEST", 100)
     queue.add(faults.trickle)
     with pytest.raises(InputError, match="sends more than 100 bytes"):
         site.get("/text", Echo)
@@ -131,7 +130,7 @@ def test_an_endless_answer_is_cut_off(site, queue, monkeypatch):
 
 def test_a_small_answer_that_unpacks_to_a_large_one_is_cut_off(site, monkeypatch):
     assert len(site.get("/packed", Echo).said) == 1_000_000
-    monkeypatch.setattr(web, "LARGEST", 100_000)
+    monkeypatch.setattr(http, "LARGEST", 100_000)
     with pytest.raises(InputError, match="sends more than 100,000 bytes"):
         site.get("/packed", Echo)
 
@@ -197,7 +196,7 @@ def test_the_pace_holds_whoever_asks(monkeypatch):
 
 
 def test_examples_in_docstrings():
-    result = doctest.testmod(web, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    result = doctest.testmod(http, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
     assert result.attempted and not result.failed
 
 

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.chat.decoding import Answer
-from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
-from rnagpt_lib.evaluate import ablation
-from rnagpt_lib.evaluate import case_studies as cases
+from rnagpt_lib.evaluate import ablation, case_studies
 from rnagpt_lib.evaluate import questions as floors
 from rnagpt_lib.evaluate.fact_scores import lexicon
 from tests.evaluate.test_floors import tables as _tables  # noqa: F401  (the small table of RNAs and pairs)
@@ -85,7 +84,7 @@ def test_an_evaluation_that_was_stopped_goes_on(world, capsys):
 def test_models_controls_and_floors_come_out_as_what_they_are(world):
     answers = all_answers(world)
     samples, ids, definitions = ablation.score(answers, world.asked, world.pairs, ())
-    table = bounds.score_table(samples, world.asked, ids, 100, 0)
+    table = bootstrap.score_table(samples, world.asked, ids, 100, 0)
     found = table[(table.kind == "all") & (table.form == "all") & (table.stratum == "all")]
     value = found.set_index(["model", "metric"]).value
     assert value["IT", "fact.all"] == 1 and value["vanilla", "fact.all"] == 0
@@ -123,7 +122,7 @@ def test_models_that_copy_score_what_their_floors_score(world):
         found = [Answer(text, 1, "eos") for text in texts]
         answers.append(ablation.frame(world.run, world.asked, name, found))
     samples, ids, _ = ablation.score(pd.concat(answers), world.asked, world.pairs, ())
-    table = bounds.score_table(samples, world.asked, ids, 50, 0).drop(columns=["run", "source"])
+    table = bootstrap.score_table(samples, world.asked, ids, 50, 0).drop(columns=["run", "source"])
     for model, floor in (("constant", "floor.most_common"), ("copyist", "floor.nearest")):
         one, other = (table[table.model == name] for name in (model, floor))
         pd.testing.assert_frame_equal(
@@ -170,12 +169,12 @@ def test_minimal_pairs_are_for_the_world_alone(world):
 
 
 def test_case_studies_stand_beside_what_is_true(world):
-    studies = cases.ask_paper({})
+    studies = case_studies.ask_paper({})
     assert list(studies) == ["rna_id", "question", "paper", "sequence_says"]
-    chosen = cases.choose(world.asked, 2)
+    chosen = case_studies.choose(world.asked, 2)
     assert set(chosen.rna_id) == {"R3", "R4"} and set(chosen.form) == {"open"}
-    table = cases.ask_rnas(world.chats, chosen, lexicon(world.pairs))
+    table = case_studies.ask_rnas(world.chats, chosen, lexicon(world.pairs))
     right = dict(zip(chosen.pair_id, table.IT_right, strict=True))
     assert right["P30"] == right["P31"] == 1 and pd.isna(right["P41"])
     assert table.vanilla_right.dropna().eq(0).all()
-    assert len(cases.ask_rnas(world.chats, cases.choose(world.asked, 0), {})) == 0
+    assert len(case_studies.ask_rnas(world.chats, case_studies.choose(world.asked, 0), {})) == 0

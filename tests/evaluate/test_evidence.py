@@ -5,11 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core import tables as contracts
-from rnagpt_lib.evaluate import ablation, evidence
-from rnagpt_lib.evaluate import fact_scores as scores
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import ablation, evidence, fact_scores, questions
 from rnagpt_lib.evaluate.evidence import Entities, Evidence, claimed, shares
 from rnagpt_lib.runs.stages import PARENTS, stage_folder
 from tests.evaluate.test_floors import tables  # noqa: F401  (the small table of RNAs and pairs)
@@ -28,7 +26,7 @@ SAYS = {
 
 
 def find(sentence: str) -> set[str]:
-    return scores.named(sentence, KNOWN)
+    return fact_scores.named(sentence, KNOWN)
 
 
 @pytest.mark.parametrize("text", SAYS)
@@ -59,7 +57,7 @@ def gathered(tables):  # noqa: F811
     rnas = rnas.assign(species="Minia tertia")
     cites = [["A4"] if p in ("P41", "P42") else [] for p in pairs.pair_id]
     pairs = pairs.assign(article_ids=cites)
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     told = [
         ("R3", "dnc", "This RNA is associated with glioma."),
         ("R3", "dnc", "This RNA is not associated with asthma."),
@@ -129,7 +127,7 @@ def test_samples_have_a_definition_of_their_own_and_no_missing_values(gathered):
     )
     samples, ids, definitions = ablation.score(answers, asked, pairs, (), told)
     assert samples.value.notna().all() and definitions[told.id] == told.definition
-    table = bounds.score_table(samples, asked, ids, 100, 0)
+    table = bootstrap.score_table(samples, asked, ids, 100, 0)
     overall = table[(table[["kind", "form", "stratum"]] == "all").all(axis=1)]
     value = overall.set_index(["model", "metric"]).value
     assert value["vanilla", "evidence.unsupported"] == 0
@@ -145,7 +143,7 @@ def test_references_stand_in_evidence_that_is_true_of_the_world():
         contracts.read(stage_folder("w", stage) / f"{name}.parquet", name)
         for name, stage in folders.items()
     )
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     told = gather(rnas, pairs, asked, annotations, data.articles)
     values = told.score(asked.assign(prediction=asked.reference))
     assert (values["evidence.unsupported"] == 0).all()

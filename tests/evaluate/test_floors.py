@@ -8,8 +8,7 @@ import pytest
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import kmers
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
-from rnagpt_lib.evaluate import fact_scores as scores
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import fact_scores, questions
 
 TYPE, DISEASE = RELATIONS["rna_type"], RELATIONS["disease"]
 
@@ -63,13 +62,13 @@ def tables():
 
 def test_strata_follow_type_and_training_families(tables):
     rnas, _ = tables
-    assert floors.strata(rnas).tolist() == ["seen"] * 4 + ["held_out", "decoy"]
+    assert questions.strata(rnas).tolist() == ["seen"] * 4 + ["held_out", "decoy"]
     users = rnas.assign(rna_type="", family="", rna_id=[f"mine{i}" for i in range(6)])
-    assert floors.strata(users).tolist() == ["seen"] * 6
+    assert questions.strata(users).tolist() == ["seen"] * 6
 
 
 def test_questions_hold_what_scoring_needs(tables):
-    asked = floors.questions(*tables).set_index("pair_id")
+    asked = questions.questions(*tables).set_index("pair_id")
     assert set(asked.rna_id) == {"R3", "R4"}
     assert asked.relation["P30"] == "rna_type" and asked.entity["P30"] == "tRNA"
     assert asked.entity["P31"] == "glioma" and asked.entity["P32"] == "yes"
@@ -83,11 +82,11 @@ def test_answers_that_name_several_entities_or_fit_no_relation_are_no_facts(tabl
     several = DISEASE.say(["glioma", "sepsis"])
     pairs.loc[pairs.pair_id == "P31", "answer"] = several
     pairs.loc[pairs.pair_id == "P41", ["question", "answer"]] = ["What is it for?", "For growth."]
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     by_id = {row.pair_id: row for row in asked.itertuples()}
     assert by_id["P31"].entity is None and by_id["P41"].relation is None
-    known = scores.lexicon(pairs)
-    assert all(scores.fact(by_id[pair], several, known) is None for pair in ("P31", "P41"))
+    known = fact_scores.lexicon(pairs)
+    assert all(fact_scores.fact(by_id[pair], several, known) is None for pair in ("P31", "P41"))
 
 
 def test_whoever_knows_the_type_may_guess_the_species(tables):
@@ -100,23 +99,26 @@ def test_whoever_knows_the_type_may_guess_the_species(tables):
         {"pair_id": f"S{n}", "rna_id": f"R{n}", "source": "dnc", "kind": "species", "form": "open",
          "question": said.questions[0], "answer": said.say([species[n]])} for n in asked_of
     ])  # fmt: skip
-    asked = floors.questions(rnas, pd.concat([pairs, more]))
-    assert floors.species_by_type(asked, rnas) == 0.5  # the tRNA's; snRNAs are of M. parva
+    asked = questions.questions(rnas, pd.concat([pairs, more]))
+    assert questions.species_by_type(asked, rnas) == 0.5  # the tRNA's; snRNAs are of M. parva
     unknown = rnas.assign(rna_type=rnas.rna_type.where(rnas.split == "train", "decoy"))
-    assert floors.species_by_type(floors.questions(unknown, pd.concat([pairs, more])), unknown) == 0
-    assert pd.isna(floors.species_by_type(floors.questions(rnas, pairs), rnas))
+    assert (
+        questions.species_by_type(questions.questions(unknown, pd.concat([pairs, more])), unknown)
+        == 0
+    )
+    assert pd.isna(questions.species_by_type(questions.questions(rnas, pairs), rnas))
 
 
 def test_a_side_without_questions_is_refused(tables):
     rnas, pairs = tables
     with pytest.raises(InputError, match="test side"):
-        floors.questions(rnas.assign(split="train"), pairs)
+        questions.questions(rnas.assign(split="train"), pairs)
 
 
 def test_floors_answer_from_training_pairs_alone(tables):
     rnas, pairs = tables
-    asked = floors.questions(rnas, pairs)
-    found = floors.floor_answers(asked, rnas, pairs)
+    asked = questions.questions(rnas, pairs)
+    found = questions.floor_answers(asked, rnas, pairs)
     train = set(pairs[pairs.rna_id.isin(["R0", "R1", "R2"])].answer)
     assert all(set(answers) <= train for answers in found.values())
     by_floor = {
@@ -139,54 +141,54 @@ def test_the_most_common_answer_names_something(tables):
             row["answer"] = DISEASE.unknown
     rnas = pd.concat([rnas, pd.DataFrame(extra)], ignore_index=True)
     pairs = pd.concat([pairs, pd.DataFrame(unknown)], ignore_index=True)
-    asked = floors.questions(rnas, pairs)
-    found = floors.floor_answers(asked, rnas, pairs)["floor.most_common"]
+    asked = questions.questions(rnas, pairs)
+    found = questions.floor_answers(asked, rnas, pairs)["floor.most_common"]
     assert dict(zip(asked.pair_id, found, strict=True))["P31"] == DISEASE.say(["asthma"])
 
 
 def test_floors_do_not_look_at_references(tables):
     rnas, pairs = tables
-    asked = floors.questions(rnas, pairs)
-    found = floors.floor_answers(asked, rnas, pairs, seed=3)
+    asked = questions.questions(rnas, pairs)
+    found = questions.floor_answers(asked, rnas, pairs, seed=3)
     hidden = pairs.assign(answer=pairs.answer.where(~pairs.rna_id.isin(["R3", "R4"]), "?"))
-    assert floors.floor_answers(asked.assign(reference="?"), rnas, hidden, seed=3) == found
+    assert questions.floor_answers(asked.assign(reference="?"), rnas, hidden, seed=3) == found
 
 
 def test_random_floor_is_seeded_and_varies(tables):
     rnas, pairs = tables
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     drawn = {
-        tuple(floors.floor_answers(asked, rnas, pairs, seed=s)["floor.random"]) for s in range(9)
+        tuple(questions.floor_answers(asked, rnas, pairs, seed=s)["floor.random"]) for s in range(9)
     }
     assert len(drawn) > 1
-    assert tuple(floors.floor_answers(asked, rnas, pairs, seed=5)["floor.random"]) in drawn
+    assert tuple(questions.floor_answers(asked, rnas, pairs, seed=5)["floor.random"]) in drawn
 
 
 def test_a_question_that_nobody_asked_falls_back_on_kind_and_form(tables):
     rnas, pairs = tables
     strange = pairs[pairs.pair_id == "P31"].assign(question="What else is known?", pair_id="P39")
     pairs = pd.concat([pairs, strange], ignore_index=True)
-    asked = floors.questions(rnas, pairs)
-    found = floors.floor_answers(asked, rnas, pairs)["floor.most_common"]
+    asked = questions.questions(rnas, pairs)
+    found = questions.floor_answers(asked, rnas, pairs)["floor.most_common"]
     assert found[list(asked.pair_id).index("P39")] == DISEASE.say(["asthma"])
 
 
 def test_shuffled_keeps_dinucleotides_and_is_one_per_rna(tables):
-    asked = floors.questions(*tables)
-    changed = floors.shuffled(asked, seed=1)
+    asked = questions.questions(*tables)
+    changed = questions.shuffled(asked, seed=1)
     for before, after in zip(asked.sequence, changed, strict=True):
         assert sorted(kmers(before, 2)) == sorted(kmers(after, 2))
-    assert len(set(changed)) == 2 and changed == floors.shuffled(asked, seed=1)
+    assert len(set(changed)) == 2 and changed == questions.shuffled(asked, seed=1)
 
 
 def test_swapped_is_a_test_rna_of_another_type(tables):
-    asked = floors.questions(*tables)
+    asked = questions.questions(*tables)
     types = dict(zip(asked.sequence, asked.rna_type, strict=True))
-    for row, other in zip(asked.itertuples(), floors.swapped(asked), strict=True):
+    for row, other in zip(asked.itertuples(), questions.swapped(asked), strict=True):
         assert types[other] != row.rna_type
     alike = asked.assign(rna_type="tRNA")
     units = dict(zip(alike.sequence, alike.unit, strict=True))
-    for row, other in zip(alike.itertuples(), floors.swapped(alike), strict=True):
+    for row, other in zip(alike.itertuples(), questions.swapped(alike), strict=True):
         assert units[other] != row.unit
 
 
@@ -196,4 +198,4 @@ def test_a_control_of_an_rna_does_not_depend_on_the_other_rnas():
         {"rna_id": [f"R{i}" for i in range(5)], "rna_type": "x",
          "sequence": ["".join(rng.choices("ACGU", k=40)) for _ in range(5)]}
     )  # fmt: skip
-    assert floors.shuffled(asked)[3] == floors.shuffled(asked.iloc[3:4])[0]
+    assert questions.shuffled(asked)[3] == questions.shuffled(asked.iloc[3:4])[0]

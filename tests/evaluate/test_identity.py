@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import bootstrap as bounds
+from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.evaluate import identity, results
 from rnagpt_lib.report import plots_identity
 
@@ -33,7 +33,7 @@ def test_it_is_the_units_identity_to_training_alone(rnas):
     asked = pd.concat([rnas[rnas.split == "test"]] * 2)  # two questions each
     found = identity.to_training(asked, rnas)
     test, train = (rnas[rnas.split == side].sequence.tolist() for side in ("test", "train"))
-    assert found.to_list() == units.nearest_identity(test, train).tolist()
+    assert found.to_list() == split.nearest_identity(test, train).tolist()
     assert list(found.index) == ["R5", "R6", "R7", "R8"]
     assert found["R5"] == found["R7"] == 1 and found["R8"] < 0.8  # the copy of R8 is in val
 
@@ -101,7 +101,7 @@ def test_facts_are_counted_by_bin(scored):
 def test_all_bins_together_are_the_score(scored):
     samples, asked, near = scored
     ids = dict.fromkeys(("fact.local", "fact.rna_type", "rougeL", "fact.all"), "x")
-    plain = bounds.score_table(samples, asked, ids, 50, 0).set_index(
+    plain = bootstrap.score_table(samples, asked, ids, 50, 0).set_index(
         ["model", "metric", "kind", "form", "stratum"]
     )
     for row in identity.score_table(samples, asked, near, 50, 0).query("bin < 0").itertuples():

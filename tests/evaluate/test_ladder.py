@@ -7,16 +7,10 @@ from sklearn.metrics import roc_auc_score
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entities, entity
 from rnagpt_lib.evaluate import (
     ablation,
+    fact_scores,
+    metric_sensitivity,
+    questions,
     rouge,
-)
-from rnagpt_lib.evaluate import (
-    fact_scores as scores,
-)
-from rnagpt_lib.evaluate import (
-    metric_sensitivity as ladder,
-)
-from rnagpt_lib.evaluate import (
-    questions as floors,
 )
 from rnagpt_lib.evaluate.metric_sensitivity import PARAPHRASE, RUNGS, climb, noticed
 from tests.evaluate.test_floors import tables as _tables  # noqa: F401
@@ -59,14 +53,14 @@ def of(climbed, rung):
 def test_every_question_climbs_every_rung(asked, climbed):
     assert list(climbed["model"].unique()) == list(RUNGS)
     assert (climbed.groupby("model").size() == len(asked)).all()
-    assert set(ladder.WORDS) == set(ladder.SYNONYMS) == set(RELATIONS)
+    assert set(metric_sensitivity.WORDS) == set(metric_sensitivity.SYNONYMS) == set(RELATIONS)
 
 
 def test_a_rung_spoils_what_it_says(asked, climbed):
     by_id = asked.set_index("pair_id")
     for row in climbed.itertuples():
         about = by_id.loc[row.pair_id]
-        keeps = scores.named(row.prediction, [about.entity]) == {about.entity.casefold()}
+        keeps = fact_scores.named(row.prediction, [about.entity]) == {about.entity.casefold()}
         assert row.prediction != about.reference
         assert keeps == (row.model in ("synonym", PARAPHRASE, "negated")), row
         read = entities(about.question, row.prediction)
@@ -115,7 +109,7 @@ def test_auroc_is_that_of_scikit_learn_with_ties(climbed):
 def test_bounds_are_those_of_drawing_units_one_by_one(climbed):
     """A draw that takes a unit twice takes each of its answers twice, on both sides."""
     samples = climbed.assign(metric="m", value=[(5 * i % 13) / 13 for i in range(len(climbed))])
-    draws = ladder.Bootstrap(samples["unit"], 40, 3)
+    draws = metric_sensitivity.Bootstrap(samples["unit"], 40, 3)
     fair, spoilt = of(samples, PARAPHRASE), of(samples, "negated")
     found = []
     for counts in draws.counts.astype(int):
@@ -138,7 +132,7 @@ def test_a_perfect_and_a_blind_metric(climbed):
     table = noticed(samples, n=100).set_index(["metric", "rung"])["value"]
     assert (table["blind"] == 0.5).all() and table["perfect", "synonym"] == 0.5
     assert (table["perfect"].drop("synonym") == 1).all()
-    said = ladder.findings(noticed(samples, n=100))
+    said = metric_sensitivity.findings(noticed(samples, n=100))
     assert all(
         "perfect 1.00, blind 0.50; not told from the paraphrase by blind." in s for s in said
     )
@@ -162,7 +156,7 @@ def test_all_metrics_are_compared_over_the_same_questions(climbed):
 
 def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
     rnas, pairs = _tables
-    asked = floors.questions(rnas, pairs)
+    asked = questions.questions(rnas, pairs)
     climbed = climb(asked, pairs).assign(run="r")
     samples, _, _ = ablation.score(climbed, asked, pairs, semantic=())
     table = noticed(samples, n=100)
@@ -171,7 +165,7 @@ def test_whatever_scores_models_scores_rungs(_tables):  # noqa: F811
     found = table.set_index(["metric", "rung"])["value"]
     for rung in ("entity swapped", "negated"):
         assert found["fact.all", rung] == 1 > 0.5 > found["rougeL", rung]
-    said = ladder.findings(table)
+    said = metric_sensitivity.findings(table)
     assert len(said) == 4 and said[0].startswith(
         "Entity swapped, AUROC against the paraphrase: fact"
     )
@@ -183,7 +177,7 @@ def test_where_nothing_climbs_nothing_is_said(asked, pairs):
     closed = climb(asked.assign(form="closed"), pairs)
     samples, _, definitions = ablation.score(closed, asked, pairs, ())
     assert len(closed) == len(samples) == 0 and definitions == {}
-    assert noticed(samples).empty and ladder.findings(noticed(samples)) == []
+    assert noticed(samples).empty and metric_sensitivity.findings(noticed(samples)) == []
 
 
 def test_questions_in_free_words_climb_no_ladder_of_templates(asked, pairs):

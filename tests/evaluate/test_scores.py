@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from rnagpt_lib.evaluate import fact_scores as scores
+from rnagpt_lib.evaluate import fact_scores
 
 DISEASE = "Which disease is the RNA associated with?"
 SITE = "Which site does the RNA guide?"
@@ -29,16 +29,16 @@ KNOWN = {
     ],
 )
 def test_named_takes_whole_words_longest_first(text, found):
-    assert scores.named(text, KNOWN["disease"]) == found
+    assert fact_scores.named(text, KNOWN["disease"]) == found
 
 
 def test_named_does_not_find_a_site_in_a_longer_one():
-    assert scores.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
-    assert scores.named("any", []) == set()
+    assert fact_scores.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
+    assert fact_scores.named("any", []) == set()
 
 
 def row(question, reference, entity, kind="literature", form="open", decidable=True, relation=None):
-    relation = relation or scores.relations.relation_of(question)
+    relation = relation or fact_scores.relations.relation_of(question)
     return SimpleNamespace(
         question=question,
         reference=reference,
@@ -62,37 +62,37 @@ def row(question, reference, entity, kind="literature", form="open", decidable=T
 )
 def test_open_facts_want_the_entity_and_no_other(prediction, value):
     asked = row(DISEASE, "The RNA is associated with glioma.", "glioma")
-    assert scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+    assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
 
 
 def test_none_is_a_fact_of_its_own():
-    nothing = scores.relations.RELATIONS["site"].nothing
+    nothing = fact_scores.relations.RELATIONS["site"].nothing
     asked = row(SITE, nothing, "none", kind="local")
-    assert scores.fact(asked, nothing, KNOWN) == ("fact.local", 1.0)
+    assert fact_scores.fact(asked, nothing, KNOWN) == ("fact.local", 1.0)
     wrong = "The RNA guides the modification of A27."
-    assert scores.fact(asked, wrong, KNOWN) == ("fact.local", 0.0)
+    assert fact_scores.fact(asked, wrong, KNOWN) == ("fact.local", 0.0)
     lost = row(SITE, wrong, "A27", kind="local")
-    assert scores.fact(lost, nothing, KNOWN) == ("fact.local", 0.0)
+    assert fact_scores.fact(lost, nothing, KNOWN) == ("fact.local", 0.0)
 
 
 def test_abstention_is_scored_where_nothing_can_be_known():
-    unknown = scores.relations.RELATIONS["disease"].unknown
+    unknown = fact_scores.relations.RELATIONS["disease"].unknown
     held_out = row(DISEASE, "The RNA is associated with glioma.", "glioma", decidable=False)
-    assert scores.fact(held_out, unknown, KNOWN) == ("fact.abstention", 1.0)
-    assert scores.fact(held_out, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
+    assert fact_scores.fact(held_out, unknown, KNOWN) == ("fact.abstention", 1.0)
+    assert fact_scores.fact(held_out, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
     says_so = row(DISEASE, unknown, "unknown")
-    assert scores.fact(says_so, unknown, KNOWN) == ("fact.abstention", 1.0)
-    assert scores.fact(says_so, "It is not known, perhaps glioma.", KNOWN)[1] == 0.0
-    assert scores.fact(says_so, "", KNOWN)[1] == 0.0
+    assert fact_scores.fact(says_so, unknown, KNOWN) == ("fact.abstention", 1.0)
+    assert fact_scores.fact(says_so, "It is not known, perhaps glioma.", KNOWN)[1] == 0.0
+    assert fact_scores.fact(says_so, "", KNOWN)[1] == 0.0
 
 
 def test_questions_with_several_answers_are_not_facts():
-    assert scores.fact(row(DISEASE, "… glioma and lymphoma.", None), "glioma", KNOWN) is None
+    assert fact_scores.fact(row(DISEASE, "… glioma and lymphoma.", None), "glioma", KNOWN) is None
 
 
 def test_species_is_scored_but_apart():
     asked = row("What species does this RNA belong to?", "…", "Homo", "species", decidable=False)
-    assert scores.fact(asked, "The RNA belongs to the species Homo.", {})[0] == "fact.species"
+    assert fact_scores.fact(asked, "The RNA belongs to the species Homo.", {})[0] == "fact.species"
 
 
 @pytest.mark.parametrize(
@@ -100,16 +100,16 @@ def test_species_is_scored_but_apart():
     [("Yes, it is.", "yes"), (" no", "no"), ("Not so", None), ("Nothing", None), ("", None)],
 )
 def test_yes_and_no_are_first_words(text, word):
-    assert scores.yes_or_no(text) == word
+    assert fact_scores.yes_or_no(text) == word
 
 
 def test_closed_facts():
     question = "Is the RNA associated with glioma?"
     asked = row(question, "Yes, the RNA is associated with glioma.", "yes", form="closed")
-    assert scores.fact(asked, "Yes.", KNOWN) == ("fact.closed", 1.0)
-    assert scores.fact(asked, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
+    assert fact_scores.fact(asked, "Yes.", KNOWN) == ("fact.closed", 1.0)
+    assert fact_scores.fact(asked, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
     undecidable = row(question, "Yes.", "yes", form="closed", decidable=False)
-    assert scores.fact(undecidable, "Yes.", KNOWN) is None
+    assert fact_scores.fact(undecidable, "Yes.", KNOWN) is None
 
 
 def test_lexicon_holds_what_open_references_name():
@@ -117,13 +117,13 @@ def test_lexicon_holds_what_open_references_name():
         [
             (DISEASE, "The RNA is associated with glioma and asthma.", "open"),
             ("What disease is the RNA linked to?", "The RNA is associated with sepsis.", "open"),
-            (DISEASE, scores.relations.RELATIONS["disease"].unknown, "open"),
+            (DISEASE, fact_scores.relations.RELATIONS["disease"].unknown, "open"),
             ("Is the RNA associated with anemia?", "No, …", "closed"),
             ("Why?", "Because.", "open"),
         ],
         columns=["question", "answer", "form"],
     )
-    assert scores.lexicon(pairs) == {"disease": ["asthma", "glioma", "sepsis"]}
+    assert fact_scores.lexicon(pairs) == {"disease": ["asthma", "glioma", "sepsis"]}
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_lexicon_holds_what_open_references_name():
 )
 def test_an_answer_that_denies_the_fact_is_not_right(said, right):
     question = "Which protein does the RNA bind?"
-    assert scores.is_right(question, said, "HuR", ["HuR", "La"]) == right
+    assert fact_scores.is_right(question, said, "HuR", ["HuR", "La"]) == right
 
 
 def test_an_entity_may_hold_a_negation_or_a_full_stop():
     question = "Which protein does the RNA bind?"
-    assert scores.is_right(question, "It binds never in mitosis A.", "never in mitosis A", [])
+    assert fact_scores.is_right(question, "It binds never in mitosis A.", "never in mitosis A", [])
     species = "What species does this RNA belong to?"
-    assert scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
-    assert not scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
+    assert fact_scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
+    assert not fact_scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
 
 
 FREE = "What does the RNA promote in glioma?"
@@ -166,11 +166,11 @@ FREE = "What does the RNA promote in glioma?"
     ],
 )
 def test_questions_in_free_words_have_the_dictionarys_fact(question, reference, expected):
-    assert scores.wanted(question, reference, "open") == expected
+    assert fact_scores.wanted(question, reference, "open") == expected
 
 
 def test_closed_questions_in_free_words_have_no_entity():
-    assert scores.wanted("Does it promote angiogenesis?", "Yes, it does.", "closed")[1] is None
+    assert fact_scores.wanted("Does it promote angiogenesis?", "Yes, it does.", "closed")[1] is None
 
 
 @pytest.mark.parametrize(
@@ -186,20 +186,20 @@ def test_closed_questions_in_free_words_have_no_entity():
 )
 def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind(prediction, value):
     reference = "In glioma it promotes angiogenesis."
-    relation, entity = scores.wanted(FREE, reference, "open")
+    relation, entity = fact_scores.wanted(FREE, reference, "open")
     asked = row(FREE, reference, entity, relation=relation)
-    assert scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+    assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
     lost = row(FREE, reference, entity, relation=relation, decidable=False)
-    assert scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
-    assert scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
-    assert scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
+    assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
+    assert fact_scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
+    assert fact_scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
 
 
 def test_how_many_facts_there_are_to_check_is_told():
     asked = [(FREE, "It promotes angiogenesis."), (FREE, "A lot."), (DISEASE, "… glioma.")]
     asked.append((DISEASE, "The RNA is associated with glioma."))
     table = pd.DataFrame(asked, columns=["question", "reference"]).assign(form="open")
-    about = [scores.wanted(*one, "open") for one in asked]
+    about = [fact_scores.wanted(*one, "open") for one in asked]
     table["relation"], table["entity"] = zip(*about, strict=True)
-    assert scores.told(table).startswith("2 of 4 open questions have a reference")
-    assert "(1 in words of their own, by the dictionary)" in scores.told(table)
+    assert fact_scores.told(table).startswith("2 of 4 open questions have a reference")
+    assert "(1 in words of their own, by the dictionary)" in fact_scores.told(table)

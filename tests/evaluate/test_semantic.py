@@ -10,8 +10,7 @@ import pytest
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Ablations
-from rnagpt_lib.evaluate import bertscore
-from rnagpt_lib.evaluate import semantic_scorers as semantic
+from rnagpt_lib.evaluate import bertscore, semantic_scorers
 from rnagpt_lib.evaluate.bertscore import Weights
 from rnagpt_lib.evaluate.semantic_scorers import scorers
 from tests.standin import serve
@@ -37,7 +36,7 @@ def test_without_weights_a_line_says_so_and_the_rest_is_scored(tiny, capsys):
 
 
 def test_without_its_package_minilm_is_absent(monkeypatch, capsys):
-    monkeypatch.setattr(semantic, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(semantic_scorers, "PACKAGE", "no_such_package")
     assert list(scorers(Ablations(semantic=("MiniLM",)))) == []
     assert '".[semantic]"' in capsys.readouterr().out
 

@@ -5,15 +5,12 @@ import shutil
 import pytest
 
 from rnagpt_lib.chat.decoding_batch import Answer
-from rnagpt_lib.evaluate import ablation, variant_answers
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import ablation, questions, variant_answers
 from rnagpt_lib.miniature import probes as world_probes
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.train import (
-    ablation_training_process as variant_training,
-)
-from rnagpt_lib.train import (
-    ablation_trainings as variants,
+    ablation_training_process,
+    ablation_trainings,
 )
 from rnagpt_lib.train.ablation_trainings import Training
 from tests.support import finished
@@ -26,9 +23,9 @@ def asked(own_runs, tmp_path):
     """Questions of a finished run with one finished training, ``it.blind`` of seed 1."""
     finished.made(RUN)
     finished.trained(RUN, tmp_path / "models", epochs=1, pairs_per_visit=1)
-    variant_training.train(Training(RUN, "it.blind", 1))
+    ablation_training_process.train(Training(RUN, "it.blind", 1))
     rnas, pairs = (opened(4).read("03_decompose_qa", name) for name in ("rnas", "pairs"))
-    return floors.questions(rnas, pairs).head(12).reset_index(drop=True)
+    return questions.questions(rnas, pairs).head(12).reset_index(drop=True)
 
 
 def opened(most: int) -> Run:
@@ -36,11 +33,11 @@ def opened(most: int) -> Run:
 
 
 def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
-    [training] = variants.found(RUN)
+    [training] = ablation_trainings.found(RUN)
     given = variant_answers.of(training, opened(4), asked)
     assert [a.n_tokens <= 4 for a in given] == [True] * 12
     shutil.rmtree(training.folder / "checkpoints")
-    assert variants.found(RUN) == [training]
+    assert ablation_trainings.found(RUN) == [training]
 
     run = opened(4)
     assert variant_answers.of(training, run, asked) == given
@@ -55,7 +52,7 @@ def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
 
 
 def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
-    [training] = variants.found(RUN)
+    [training] = ablation_trainings.found(RUN)
     probes = ablation.probes(world_probes.minimal_pairs(2, seed=0))
     given = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
     assert len(given) == 6 and not (training.folder / variant_answers.FILE).exists()
@@ -67,7 +64,7 @@ def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
 
 
 def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
-    [training] = variants.found(RUN)
+    [training] = ablation_trainings.found(RUN)
     variant_answers.of(training, opened(4), asked.head(6))
     shutil.rmtree(training.folder / "checkpoints")
     assert variant_answers.of(training, opened(4), asked) is None

@@ -7,9 +7,7 @@ from datetime import timedelta
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import batch as batches
-from rnagpt_lib.llm_api import journal_file, retries
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import batch, journal_file, openai_transport, retries
 from rnagpt_lib.llm_api.client import Client
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI, by_schema, completed
@@ -33,7 +31,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "sk-batch")
+    monkeypatch.setenv(openai_transport.KEY, "sk-batch")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app, queue = OpenAI(), Faults()
     with serve(app, faults=queue) as url:
@@ -65,10 +63,10 @@ def test_file_and_batch_carry_the_parts_key(world):
 
 
 def test_parts_keep_the_limits_of_lines_and_bytes(world, monkeypatch):
-    monkeypatch.setattr(batches, "LINES", 5)
+    monkeypatch.setattr(batch, "LINES", 5)
     assert good(world.ask())
     assert [b["request_counts"]["total"] for b in world.app.batches.values()] == [5, 5, 2]
-    monkeypatch.setattr(batches, "BYTES", 1500)
+    monkeypatch.setattr(batch, "BYTES", 1500)
     more = [f"another {n}" for n in range(5)]
     assert good(world.ask(more), more)
     assert all(file["bytes"] <= 1500 for file in world.uploads()[3:])
@@ -156,7 +154,7 @@ def test_a_request_that_no_batch_answers_ends_the_run(world):
     world.app.fates = [lambda lines: ("completed", [], [])] * 10
     with pytest.raises(InputError, match="abstract 0: no answer in 6 batches"):
         world.ask()
-    assert len(world.app.batches) == batches.ROUNDS
+    assert len(world.app.batches) == batch.ROUNDS
     world.app.fates = []
     assert good(world.ask())  # another day, another try
 
@@ -169,8 +167,8 @@ def test_a_cancelled_batch_keeps_what_it_finished_and_stops(world):
 
 
 def test_a_batch_refused_as_a_whole_costs_nothing_and_says_why(world, monkeypatch):
-    line = batches._line
-    monkeypatch.setattr(batches, "_line", lambda *a: line(*a).replace(b"/v1/chat", b"/v1/cat"))
+    line = batch._line
+    monkeypatch.setattr(batch, "_line", lambda *a: line(*a).replace(b"/v1/chat", b"/v1/cat"))
     with pytest.raises(InputError, match=r"refused whole: .*\(line 1\)"):
         world.ask()
     assert spent() == 0
@@ -239,7 +237,7 @@ def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
     world.app.batches.clear()
     with pytest.raises(InputError, match="is this the account, and the BASE_URL, that made batch"):
         world.ask()
-    monkeypatch.setattr(batches, "GONE_AFTER", timedelta(0))
+    monkeypatch.setattr(batch, "GONE_AFTER", timedelta(0))
     assert good(world.ask())
     states = rows("SELECT state, count(*), min(cost) > 0 FROM attempts GROUP BY state")
     assert states == [("answered", 12, 1), ("lost", 12, 1)]

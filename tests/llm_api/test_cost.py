@@ -7,9 +7,8 @@ import pytest
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Price
-from rnagpt_lib.curate import planned_requests as foreseen
-from rnagpt_lib.llm_api import cost, journal_file, retries
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.curate import planned_requests
+from rnagpt_lib.llm_api import cost, journal_file, openai_transport, retries
 from rnagpt_lib.llm_api.cost import estimate, microdollars, most_tokens_in
 from rnagpt_lib.llm_api.journal import Asked, Journal
 from rnagpt_lib.runs.stages import stage_folder
@@ -58,7 +57,7 @@ def test_no_request_has_more_tokens_than_the_bound(text):
 @pytest.fixture
 def server(monkeypatch):
     pytest.importorskip("openai")
-    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app = OpenAI()
     with serve(app) as url:
@@ -163,9 +162,9 @@ def run(own_runs):
          "article_ids": ["A0"]} for i in ids[:2]
     ]  # fmt: skip
     for stage, name, table in (
-        (foreseen.FILTER, "rnas", rows), (foreseen.FILTER, "articles", articles),
-        (foreseen.FILTER, "links", links), (foreseen.TOPICS, "topics", topics),
-        (foreseen.SUMMARIZE, "annotations", said),
+        (planned_requests.FILTER, "rnas", rows), (planned_requests.FILTER, "articles", articles),
+        (planned_requests.FILTER, "links", links), (planned_requests.TOPICS, "topics", topics),
+        (planned_requests.SUMMARIZE, "annotations", said),
     ):  # fmt: skip
         folder = stage_folder("mine", stage)
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +185,7 @@ def test_the_command_shows_requests_and_money_of_both_stages(run, rnagpt):
 
 
 def test_before_02_has_run_03_is_a_guess_that_says_so(run, rnagpt):
-    (stage_folder(run, foreseen.SUMMARIZE) / "annotations.parquet").unlink()
+    (stage_folder(run, planned_requests.SUMMARIZE) / "annotations.parquet").unlink()
     code, out, _ = rnagpt("estimate", "03", "--run", run)
     assert code == 0 and out.startswith("A guess, as 02_summarize has not run yet: annotations of")
     assert re.search(r"^requests +4 +4$", out, re.M)

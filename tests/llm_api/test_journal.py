@@ -9,8 +9,7 @@ import threading
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal_file, retries
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import journal_file, openai_transport, retries
 from rnagpt_lib.llm_api.journal import Asked, CapReached, Journal
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI
@@ -142,7 +141,7 @@ def test_one_client_at_a_time(path):
 
 
 def test_one_process_at_a_time(own_runs, monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setenv(openai_transport.KEY, "k")
     go, here = threading.Event(), threading.Event()
     queue = Faults()
     queue.add(faults.held(go, here))
@@ -202,7 +201,7 @@ def money(path):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv(wire.KEY, "k")
+    monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app = OpenAI()
     with serve(app) as url:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
-from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal_file, retries
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import journal_file, openai_transport, retries
 from rnagpt_lib.llm_api.client import Client, Request
 from rnagpt_lib.llm_api.messages import schema
 from tests.standin import Faults, faults, serve
@@ -48,7 +47,7 @@ class World:
 
     def client(self, **settings):
         known = {"provider": "openai", "model": MODEL, "base_url": f"{self.url}/v1", "deadline": 5}
-        return Client(profiles.Calls(**(known | {"prices": {MODEL: PRICE}} | settings)))
+        return Client(params.Calls(**(known | {"prices": {MODEL: PRICE}} | settings)))
 
     def ask(self, *texts, **settings):
         with self.client(**settings) as client:
@@ -65,7 +64,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch, pauses):
-    monkeypatch.setenv(wire.KEY, CANARY)
+    monkeypatch.setenv(openai_transport.KEY, CANARY)
     app, queue = OpenAI(), Faults()
     with serve(app, faults=queue) as url:
         yield World(url, app, queue)
@@ -103,18 +102,18 @@ def test_what_the_server_gets(world):
 
 
 def test_openai_itself_gets_the_newer_name_of_the_limit_under_the_same_key():
-    there, here = profiles.Calls(), profiles.Calls(base_url="http://127.0.0.1/v1")
+    there, here = params.Calls(), params.Calls(base_url="http://127.0.0.1/v1")
     assert request().body(there)["max_completion_tokens"] == request().body(here)["max_tokens"]
     assert request().key(there) == request().key(here)
-    assert "temperature" not in request().body(profiles.Calls(temperature=None))
+    assert "temperature" not in request().body(params.Calls(temperature=None))
 
 
 @pytest.mark.parametrize("change", [{"version": "t-2"}, {"max_tokens": 9}, {"answer": Other}])
 def test_the_key_holds_what_can_change_the_answer(change):
-    settings = profiles.Calls()
+    settings = params.Calls()
     assert request("a", **change).key(settings) != request("a").key(settings)
     assert request("a", about="x").key(settings) == request("a").key(settings)
-    other = profiles.Calls(model="other"), profiles.Calls(temperature=1)
+    other = params.Calls(model="other"), params.Calls(temperature=1)
     assert len({request("a").key(each) for each in (settings, *other)}) == 3
 
 
@@ -308,7 +307,7 @@ def test_the_tiers_limits_set_the_pace(world, pauses):
 
 
 def test_no_key(world, monkeypatch):
-    monkeypatch.delenv(wire.KEY)
+    monkeypatch.delenv(openai_transport.KEY)
     with pytest.raises(InputError, match="OPENAI_API_KEY is not set"):
         world.ask("a")
 
@@ -329,7 +328,7 @@ def test_the_key_is_in_no_file(world, own_runs, capfd, caplog):
 def test_a_base_url_holds_no_secret():
     for url in ("http://user:pass@host/v1", "https://host/v1?key=abc", "ftp://host", "host/v1"):
         with pytest.raises(InputError, match="BASE_URL"):
-            profiles.load("mini").stage("02_summarize", base_url=url)
+            params.load("mini").stage("02_summarize", base_url=url)
 
 
 # Embeddings.

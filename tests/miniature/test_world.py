@@ -11,9 +11,8 @@ import pytest
 
 from rnagpt_lib.core import sequences
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.miniature import literature as world_text
+from rnagpt_lib.miniature import literature, world
 from rnagpt_lib.miniature import sequences as world_sequences
-from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.rules import (
     ANTICODONS,
     BROKEN,
@@ -299,7 +298,7 @@ def test_abstracts_are_short_english_about_one_topic(small):
     assert sentences.str.len().between(4, 9).all() and words.between(40, 130).all()
     assert not small.articles.abstract.str.contains(r"[{}]|  |\.\.|, \.").any()
     assert sentences.explode().str.match(r"\s*([A-Z]|mir-|tRNA-|snR-|5S-)").all()
-    assert set(small.topics_truth.topic) == set(world_text.TOPICS)
+    assert set(small.topics_truth.topic) == set(literature.TOPICS)
     assert small.articles.abstract.nunique() > 0.99 * len(small.articles)
 
 

@@ -14,7 +14,7 @@ from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Conf
 
 from rnagpt_lib.chat.decoding import answers
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import language_model
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import ids
@@ -50,11 +50,11 @@ def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
     assert len(shards) > 2 and model.causal.lm_head.weight.dtype == torch.bfloat16
     assert model.projection.weight.dtype == torch.float32
     copy = llama3.write(tmp_path / "llm")
-    before = base_llm.hash_of(copy)
-    assert before == base_llm.hash_of(folder)
+    before = language_model.hash_of(copy)
+    assert before == language_model.hash_of(folder)
     last = copy / shards[-1].name
     last.write_bytes(last.read_bytes()[:-2] + b"\0\1")
-    assert base_llm.hash_of(copy) != before
+    assert language_model.hash_of(copy) != before
 
 
 def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
@@ -115,18 +115,18 @@ def test_stage_1_of_it_is_bos_soft_tokens_annotation_eos(model):
 
 def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
     with pytest.raises(InputError, match="hf:OWNER/NAME"):
-        base_llm.folder_of(tmp_path)
+        language_model.folder_of(tmp_path)
     other = llama3.write(tmp_path / "llm")
     for path in other.glob("*.safetensors*"):
         path.unlink()
     torch.save({}, other / "pytorch_model.bin")
     with pytest.raises(InputError, match="no safetensors"):
-        base_llm.load(other, "fp32")
+        language_model.load(other, "fp32")
     settings = json.loads((other / "tokenizer_config.json").read_text("utf-8"))
     del settings["eos_token"]
     (other / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(InputError, match="eos_token in tokenizer_config"):
-        base_llm.tokenizer_of(other)
+        language_model.tokenizer_of(other)
 
 
 # The hub.
@@ -162,7 +162,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp
     hub = Hub(tmp_path / "hub")
     with serve(hub) as url:
         [first] = ask(["hf:some/llm"], url, tmp_path)
-        assert first.split()[1] == base_llm.hash_of(folder)
+        assert first.split()[1] == language_model.hash_of(folder)
         assert not any("original" in path for path in hub.asked)
     again, other = ask(["hf:some/llm", "hf:some/other"], url, tmp_path, offline="1")
     assert again == first and "not in the cache" in other
@@ -202,7 +202,7 @@ def test_an_llm_that_scales_its_logits_is_refused(tmp_path, name, value):
     config = json.loads((other / "config.json").read_text("utf-8"))
     (other / "config.json").write_text(json.dumps(config | {name: value}), "utf-8")
     with pytest.raises(InputError, match=f"scaled or capped.*{name} is {value}"):
-        base_llm.load(other, "fp32")
+        language_model.load(other, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_an_llm_that_scales_its_logits_is_refused(tmp_path, name, value):
     ],
 )
 def test_within_its_window_an_llm_sees_all(config, tokens):
-    assert base_llm.reach(config) == tokens
+    assert language_model.reach(config) == tokens

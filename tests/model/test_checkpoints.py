@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import Template
@@ -43,7 +43,7 @@ def same(one: RnaGpt, other: RnaGpt) -> bool:
 
 
 def save(model: RnaGpt, folder: Path, step: int, val_loss: float | None = None, keep: int = 2):
-    return checkpoints.save(model, folder, step, {"plan": "x"}, val_loss=val_loss, keep=keep)
+    return checkpoint.save(model, folder, step, {"plan": "x"}, val_loss=val_loss, keep=keep)
 
 
 def test_layout(model, tmp_path):
@@ -62,7 +62,7 @@ def test_layout(model, tmp_path):
 
 def test_loaded_model_gives_the_same_loss(model, tmp_path):
     save(model, tmp_path, 1)
-    loaded = checkpoints.load(tmp_path)
+    loaded = checkpoint.load(tmp_path)
     batch = collate([make_trees(model, [9, 14])], 3).to(model.device)
     assert same(loaded, model) and torch.equal(loaded(batch), model(batch))
 
@@ -74,31 +74,31 @@ def test_best_and_last_and_what_stays(model, tmp_path):
     assert json.loads((folder / "best.json").read_text())["step"] == 2
     assert json.loads((folder / "last.json").read_text())["step"] == 5
     assert [p.name[-1] for p in sorted(folder.glob("step-*"))] == ["2", "4", "5"]
-    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+    assert checkpoint.find(tmp_path, "best").name == "step-00000002"
 
 
 def test_best_without_validation_is_the_last(model, tmp_path):
     save(model, tmp_path, 1)
     save(model, tmp_path, 2)
-    assert checkpoints.find(tmp_path, "best").name == "step-00000002"
+    assert checkpoint.find(tmp_path, "best").name == "step-00000002"
 
 
 @pytest.mark.parametrize("name", ["projection.safetensors", "state/training.pt", "manifest.json"])
 def test_a_damaged_newest_gives_way_to_the_one_before(model, tmp_path, name):
     first, second = save(model, tmp_path, 1), save(model, tmp_path, 2)
-    assert checkpoints.newest(tmp_path) == second
+    assert checkpoint.newest(tmp_path) == second
     path = second / name
     path.write_bytes(path.read_bytes()[:-7])
-    assert checkpoints.newest(tmp_path) == first
+    assert checkpoint.newest(tmp_path) == first
     with pytest.raises(InputError, match="step-00000002: files are missing or damaged"):
-        checkpoints.find(tmp_path, "last")
+        checkpoint.find(tmp_path, "last")
 
 
 def test_a_checkpoint_without_its_state_answers_but_is_not_trained_on(model, tmp_path):
     saved = save(model, tmp_path, 1)
-    (saved / checkpoints.STATE).unlink()
-    assert checkpoints.find(tmp_path) == saved
-    assert checkpoints.newest(tmp_path) is None
+    (saved / checkpoint.STATE).unlink()
+    assert checkpoint.find(tmp_path) == saved
+    assert checkpoint.newest(tmp_path) is None
 
 
 def test_a_flipped_bit_is_seen(model, tmp_path):
@@ -106,7 +106,7 @@ def test_a_flipped_bit_is_seen(model, tmp_path):
     raw = bytearray((saved / "projection.safetensors").read_bytes())
     raw[-1] ^= 1
     (saved / "projection.safetensors").write_bytes(raw)
-    assert checkpoints.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path) is None
 
 
 def test_a_manifest_with_any_bit_flipped_is_refused_or_says_the_same(model, tmp_path):
@@ -115,7 +115,7 @@ def test_a_manifest_with_any_bit_flipped_is_refused_or_says_the_same(model, tmp_
     raw, refused = path.read_bytes(), 0
     for place in range(0, len(raw), 5):
         path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << place % 8]) + raw[place + 1 :])
-        if checkpoints.is_valid(saved):
+        if checkpoint.is_valid(saved):
             found = json.loads(path.read_text())
             assert (found["step"], found["val_loss"]) == (12, 1.5)
         else:
@@ -137,19 +137,19 @@ def test_an_interrupted_save_leaves_the_last_good_one(model, tmp_path, monkeypat
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.os, "rename", die)
+    monkeypatch.setattr(checkpoint.os, "rename", die)
     with pytest.raises(KeyboardInterrupt):
         save(model, tmp_path, 2)
     monkeypatch.undo()
-    assert checkpoints.newest(tmp_path) == first
-    assert checkpoints.newest(tmp_path) != save(model, tmp_path, 2)
+    assert checkpoint.newest(tmp_path) == first
+    assert checkpoint.newest(tmp_path) != save(model, tmp_path, 2)
     assert not list((tmp_path / "checkpoints").glob(".step*"))
 
 
 def test_nothing_there(tmp_path):
-    assert checkpoints.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path) is None
     with pytest.raises(InputError, match="no best checkpoint there"):
-        checkpoints.load(tmp_path)
+        checkpoint.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_another_models_checkpoint_is_refused(model, tmp_path, name, value):
     (saved / "config.json").write_text(json.dumps(config))
     before = [tensor.clone() for tensor in trained(model)]
     with pytest.raises(InputError, match=f"another {name.removesuffix('_hash')}"):
-        checkpoints.restore(model, saved)
+        checkpoint.restore(model, saved)
     assert all(map(torch.equal, before, trained(model)))
 
 
@@ -170,9 +170,9 @@ def test_another_template_is_refused(llm, model, tmp_path):
     saved = save(model, tmp_path, 1)
     other = RnaGpt.build(model.config, template=Template(stop="@@"))
     with pytest.raises(InputError, match="another template"):
-        checkpoints.restore(other, saved)
+        checkpoint.restore(other, saved)
     with pytest.raises(InputError, match="another template"):
-        checkpoints.load_projection(other, tmp_path)
+        checkpoint.load_projection(other, tmp_path)
 
 
 def test_a_checkpoint_from_before_a_part_of_the_template_is_taken(model, tmp_path):
@@ -180,7 +180,7 @@ def test_a_checkpoint_from_before_a_part_of_the_template_is_taken(model, tmp_pat
     parts = json.loads((saved / "template.json").read_text())
     del parts["later"]
     (saved / "template.json").write_text(json.dumps(parts))
-    checkpoints.restore(RnaGpt.build(model.config), saved)
+    checkpoint.restore(RnaGpt.build(model.config), saved)
 
 
 def test_stage_two_starts_from_the_projection_of_stage_one(llm, model, tmp_path):
@@ -188,12 +188,12 @@ def test_stage_two_starts_from_the_projection_of_stage_one(llm, model, tmp_path)
     first.projection.whiten([torch.randn(40, 8)])
     save(first, tmp_path, 1)
     second = RnaGpt.build(config_of(llm, "lora"), seed=6)
-    checkpoints.load_projection(second, tmp_path)
+    checkpoint.load_projection(second, tmp_path)
     vectors = torch.randn(9, 8)
     assert torch.equal(second.soft(vectors), first.soft(vectors))
     foreign = replace(first.config, encoder_hash="2" * 64)
     with pytest.raises(InputError, match="another encoder"):
-        checkpoints.load_projection(RnaGpt.build(foreign), tmp_path)
+        checkpoint.load_projection(RnaGpt.build(foreign), tmp_path)
 
 
 def test_a_missing_llm_is_named(tmp_path):
@@ -201,7 +201,7 @@ def test_a_missing_llm_is_named(tmp_path):
     save(RnaGpt.build(config_of(folder)), tmp_path, 1)
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="no LLM there"):
-        checkpoints.load(tmp_path)
+        checkpoint.load(tmp_path)
 
 
 class Danger:
@@ -215,7 +215,7 @@ def test_a_pickle_that_runs_code_is_refused(model, tmp_path, capsys):
     other = RnaGpt.build(model.config)
     before = [tensor.clone() for tensor in trained(other)]
     with pytest.raises(InputError, match="training.pt holds more than tensors .* remove this"):
-        checkpoints.restore(other, saved)
+        checkpoint.restore(other, saved)
     assert "code ran" not in capsys.readouterr().out
     assert all(map(torch.equal, before, trained(other)))
 

@@ -8,7 +8,7 @@ import torch
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Stage2, load
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Tree, collate
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt, trainable
@@ -103,9 +103,9 @@ def test_a_training_changes_them_and_its_checkpoint_reads_as_it_did(config, tmp_
     assert changed and all(
         name.startswith(("layers.1.", "emb_layer_norm_after")) for name in changed
     )
-    loaded = checkpoints.load(tmp_path, "last")
+    loaded = checkpoint.load(tmp_path, "last")
     sequences = list(trees.sequences)
-    read = checkpoints.load_encoder(loaded).encode(sequences)
+    read = checkpoint.load_encoder(loaded).encode(sequences)
     assert all(map(torch.equal, read, model.encoder.encode(sequences)))
     assert not any(map(torch.equal, read, Encoder.load(config.encoder).encode(sequences)))
     assert not any(vectors.requires_grad for vectors in read)
@@ -143,10 +143,10 @@ def test_a_validation_keeps_no_way_back(config, tmp_path, monkeypatch):
 
 def test_a_checkpoint_with_other_layers_is_refused(config, tmp_path):
     model = RnaGpt.build(config)
-    saved = checkpoints.save(model, tmp_path, 1, {"plan": "x"}, val_loss=None)
+    saved = checkpoint.save(model, tmp_path, 1, {"plan": "x"}, val_loss=None)
     for layers in (0, 2):
         with pytest.raises(InputError, match=r"made with another encoder_layers \(1, here"):
-            checkpoints.restore(RnaGpt.build(replace(config, encoder_layers=layers)), saved)
+            checkpoint.restore(RnaGpt.build(replace(config, encoder_layers=layers)), saved)
 
 
 def test_what_does_not_go_together_is_refused(config, tmp_path):

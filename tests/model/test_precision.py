@@ -8,7 +8,7 @@ import torch
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, train
@@ -96,7 +96,7 @@ def test_an_overflow_leaves_the_step_out_and_halves_the_scale(llm, tmp_path, mon
     assert log["grad_norm"].notna().sum() == len(log) - 1
     for line in (tmp_path / LOG).read_text("utf-8").splitlines():
         assert "NaN" not in line and "Infinity" not in line and json.loads(line)
-    state = checkpoints.restore(build(llm, "fp16"), checkpoints.newest(tmp_path))
+    state = checkpoint.restore(build(llm, "fp16"), checkpoint.newest(tmp_path))
     assert state["scaler"]["scale"] == 2.0**11
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.build import build as pretrain
-from models.build import dictionary
+from models.build import build, dictionary
 from models.build import encoder as masking
 from models.build import llm as writing
 from models.build.texts import texts
@@ -26,12 +25,12 @@ MODELS = ("mini-encoder", "mini-llm")
 
 @pytest.fixture(scope="module")
 def documents() -> list[str]:
-    return texts(world.make(60, 0, pretrain.POOL))
+    return texts(world.make(60, 0, build.POOL))
 
 
 @pytest.fixture(scope="module")
 def sequences() -> list[str]:
-    return [rna.sequence for rna in world.entries(600, 0, pretrain.POOL)]
+    return [rna.sequence for rna in world.entries(600, 0, build.POOL)]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,9 @@ def tokenizer():
 
 
 def test_no_sequence_of_a_run_is_near_one_of_the_pool():
-    kept = pretrain.pool_rnas(1000, against=300)
+    kept = build.pool_rnas(1000, against=300)
     pool = [rna.sequence for rna in kept]
-    run = [rna.sequence for rna in world.entries(300, pretrain.SEED, "run")]
+    run = [rna.sequence for rna in world.entries(300, build.SEED, "run")]
     assert len(kept) > 900 and not set(pool) & set(run)
     assert not {rna.lineage for rna in kept} & {rna.lineage for rna in world.entries(300)}
     closest = nearest(run, pool, k=6)
@@ -50,18 +49,18 @@ def test_no_sequence_of_a_run_is_near_one_of_the_pool():
 
 
 def test_what_the_base_models_may_have_read_is_known_for_every_seed(monkeypatch):
-    monkeypatch.setattr(pretrain, "RUN_SIZE", 300)
-    small = replace(pretrain.RECIPES["encoder"], rnas=1000)
-    monkeypatch.setitem(pretrain.RECIPES, "encoder", small)
-    assert not pretrain.read_before(world.make(200, pretrain.SEED).rnas).any()
+    monkeypatch.setattr(build, "RUN_SIZE", 300)
+    small = replace(build.RECIPES["encoder"], rnas=1000)
+    monkeypatch.setitem(build.RECIPES, "encoder", small)
+    assert not build.read_before(world.make(200, build.SEED).rnas).any()
     rnas = world.make(200, 1).rnas
-    near = pretrain.read_before(rnas)
+    near = build.read_before(rnas)
     assert near.any() and near.mean() < 0.2 and near.index.equals(rnas.index)
-    pool = [rna.sequence for rna in world.entries(1000, pretrain.SEED, pretrain.POOL)]
+    pool = [rna.sequence for rna in world.entries(1000, build.SEED, build.POOL)]
     apart = rnas.sequence[~near & (rnas.family != "")].tolist()
     closest = nearest(apart, pool, k=6)
     assert not [i for i, j in enumerate(closest) if similar(apart[i], pool[j])]
-    assert not pretrain.read_before(rnas.assign(rna_id="mine")).any()
+    assert not build.read_before(rnas.assign(rna_id="mine")).any()
 
 
 def test_no_abstract_and_no_name_of_a_run_is_in_the_texts(documents):
@@ -73,7 +72,7 @@ def test_no_abstract_and_no_name_of_a_run_is_in_the_texts(documents):
 
 
 def test_texts_are_the_same_again_and_ask_about_no_sequence(documents):
-    assert texts(world.make(60, 0, pretrain.POOL)) == documents
+    assert texts(world.make(60, 0, build.POOL)) == documents
     assert any(document.startswith("###Human: ") for document in documents)
     assert any("<RNA>" in document for document in documents)
     assert not [d for d in documents if "###" in d and "<RNA>" in d]
@@ -81,14 +80,14 @@ def test_texts_are_the_same_again_and_ask_about_no_sequence(documents):
 
 @pytest.mark.slow
 def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
-    recipe = pretrain.Recipe(rnas=600, steps=20, step_tokens=500, rate=3e-3, warmup=2)
+    recipe = build.Recipe(rnas=600, steps=20, step_tokens=500, rate=3e-3, warmup=2)
     curves, weights = [], []
     for _ in range(2):
         encoder = Encoder.fresh(masking.ENCODER, seed=0)
         dictionary.install(encoder, sequences, seed=0)
         before = encoder.model.layers[1].fc1.weight.clone()
         losses = masking.masked_losses(encoder, sequences, recipe.step_tokens, 0)
-        curves.append(pretrain.fit(encoder.model, losses, recipe, "tiny"))
+        curves.append(build.fit(encoder.model, losses, recipe, "tiny"))
         assert torch.equal(encoder.model.layers[1].fc1.weight, before)  # until the thaw
         weights.append(encoder.model.layers[3].fc1.weight.detach())
     assert curves[0][-1] < curves[0][0] - 0.05
@@ -136,12 +135,12 @@ def test_the_dictionary_fetches_neighbours_and_finds_words(sequences):
 def test_pretraining_lowers_the_llms_loss_and_repeats(documents):
     tokenizer = writing.make_tokenizer(documents, vocabulary=500)
     tokens = writing.tokenise(tokenizer, documents)
-    recipe = pretrain.Recipe(rnas=60, steps=20, step_tokens=1024, rate=5e-3, warmup=2)
+    recipe = build.Recipe(rnas=60, steps=20, step_tokens=1024, rate=5e-3, warmup=2)
     curves = []
     for _ in range(2):
         llm = writing.make_llm(tokenizer, 0, **SMALL)
         losses = writing.next_token_losses(llm, tokens, recipe.step_tokens, 0)
-        curves.append(pretrain.fit(llm, losses, recipe, "tiny"))
+        curves.append(build.fit(llm, losses, recipe, "tiny"))
     assert curves[0][-1] < curves[0][0] - 0.5 and curves[0] == curves[1]
 
 
@@ -159,7 +158,7 @@ def test_the_mask_hides_letters_only_and_its_share():
 
 
 def test_batches_mix_families_and_keep_to_the_size():
-    rnas = world.entries(400, 0, pretrain.POOL)
+    rnas = world.entries(400, 0, build.POOL)
     family = {rna.sequence: rna.family.name for rna in rnas}
     made = masking.endless_batches([rna.sequence for rna in rnas], 1500, random.Random(0))
     for batch in (next(made) for _ in range(20)):
@@ -192,7 +191,7 @@ def test_the_files_are_the_ones_of_the_manifest(name):
     folder = paths.models() / name
     manifest = read_json(folder / "manifest.json")
     assert {file: sha256(folder / file) for file in manifest["files"]} == manifest["files"]
-    assert manifest["pool"] == pretrain.POOL and manifest["data_sha256"]
+    assert manifest["pool"] == build.POOL and manifest["data_sha256"]
     assert manifest["loss"][-1] < manifest["loss"][0]
 
 
@@ -204,13 +203,13 @@ def test_both_models_fit_into_twelve_megabytes():
 @pytest.mark.slow
 def test_the_encoder_was_trained_on_the_pool_as_it_is_now():
     manifest = read_json(paths.models() / "mini-encoder" / "manifest.json")
-    rnas = pretrain.pool_rnas(manifest["recipe"]["rnas"])
+    rnas = build.pool_rnas(manifest["recipe"]["rnas"])
     assert digest([rna.sequence for rna in rnas]) == manifest["data_sha256"]
 
 
 def test_the_committed_encoder_knows_families_and_letters():
     encoder = Encoder.load(paths.models() / "mini-encoder")
-    found = pretrain.probe(encoder, world.entries(600, 0, pretrain.POOL), size=150)
+    found = build.probe(encoder, world.entries(600, 0, build.POOL), size=150)
     recorded = read_json(paths.models() / "mini-encoder" / "manifest.json")["probe"]
     assert abs(found["family"] - recorded["family"]) < 0.15  # fewer RNAs to find it among
     assert found["letter+0"] >= 0.99
@@ -221,7 +220,7 @@ def test_the_committed_llm_writes_about_the_world():
     folder = paths.models() / "mini-llm"
     llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    unseen = texts(world.make(20, 5, pretrain.POOL))
+    unseen = texts(world.make(20, 5, build.POOL))
     written = [t for t in unseen if "<RNA>" not in t]
     assert writing.perplexity(llm, writing.tokenise(tokenizer, written)) < 6
     prompt = "###Human: Is the RNA associated with glioma? This RNA is a tRNA. ###Assistant:"
@@ -232,5 +231,5 @@ def test_the_committed_llm_writes_about_the_world():
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (99, 0.02)])
 def test_the_rate_warms_up_and_cools_down(step, share):
-    recipe = pretrain.Recipe(rnas=1, steps=100, step_tokens=1, rate=1e-3, warmup=10)
-    assert pretrain.rate_at(step, recipe) == pytest.approx(share * 1e-3, rel=0.02)
+    recipe = build.Recipe(rnas=1, steps=100, step_tokens=1, rate=1e-3, warmup=10)
+    assert build.rate_at(step, recipe) == pytest.approx(share * 1e-3, rel=0.02)

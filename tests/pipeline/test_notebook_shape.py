@@ -10,7 +10,7 @@ import pytest
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Calls
-from rnagpt_lib.runs import notebooks as execute
+from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
 NUMBERED = sorted(paths.notebooks().glob("[0-9]*.ipynb")) + [paths.notebooks() / "_template.ipynb"]
@@ -66,7 +66,7 @@ def test_parameters_are_typed_literals_with_help(path):
         names.append(statement.target.id)
         assert names[-1].isupper() and re.search(r"  # \S", line), line
     assert names[:3] == ["PROFILE", "RUN", "SEED"]
-    seen = execute.declared(path)
+    seen = notebooks.declared(path)
     assert list(seen) == names, "papermill cannot read it; write NAME: int = None, not int | None"
     assert all(about["help"] for about in seen.values())
 
@@ -74,7 +74,7 @@ def test_parameters_are_typed_literals_with_help(path):
 @pytest.mark.parametrize("stage", ["02_summarize", "03_decompose_qa"])
 def test_how_a_model_is_asked_can_be_given_but_for_its_prices(stage):
     names = {name.upper() for name in Calls.model_fields} - {"PRICES"}
-    assert names <= set(execute.declared(paths.notebooks() / f"{stage}.ipynb"))
+    assert names <= set(notebooks.declared(paths.notebooks() / f"{stage}.ipynb"))
 
 
 @each_numbered
@@ -106,7 +106,7 @@ def test_opens_and_finishes_its_own_stage(path):
     assert given == {name: name.upper() for name in given}, "overrides are named as the parameters"
     assert {"run", "profile", "seed"} <= set(given)
     later = code.replace(parameters_cell(path).source, "")
-    for name in execute.declared(path):
+    for name in notebooks.declared(path):
         assert re.search(rf"\b{name}\b", later), f"{name} has no effect"
     assert "run.show()" in code and code.count("run.finish()") == 1
 

@@ -19,15 +19,14 @@ from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.curate import planned_requests as foreseen
+from rnagpt_lib.curate import planned_requests
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world
-from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.runs import notebooks as execute
-from rnagpt_lib.runs import run as runs
-from rnagpt_lib.train import ablation_trainings as variants
+from rnagpt_lib.model import checkpoint
+from rnagpt_lib.runs import notebooks, run
+from rnagpt_lib.train import ablation_trainings
 from tests.standin import Faults, faults, serve
 from tests.standin.answers import Model, talking
 from tests.standin.ebi import Ebi, addresses
@@ -42,7 +41,7 @@ SMALL = {
     "06_ablations": {"MAX_PAIRS": 24, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100, "MINIMAL_PAIRS": 4},
     "07_case_studies": {"HELD_OUT": 1, "MAX_NEW_TOKENS": 8},
 }
-PRESENT = [stage for stage in runs.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
+PRESENT = [stage for stage in run.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
 
 
 class SmallPath:
@@ -54,7 +53,7 @@ class SmallPath:
 
     def executed(self, stage: str) -> Path:
         """The executed notebook of ``stage``; raises what its run raised."""
-        for earlier in runs.PARENTS[stage]:
+        for earlier in run.PARENTS[stage]:
             self.executed(earlier)
         if stage not in self.outcomes:
             try:
@@ -67,9 +66,9 @@ class SmallPath:
         return outcome
 
     def _run(self, stage: str) -> Path:
-        known = execute.declared(execute.find(stage))
+        known = notebooks.declared(notebooks.find(stage))
         small = {name: value for name, value in SMALL.get(stage, {}).items() if name in known}
-        return execute.run_notebook(stage, parameters=small)
+        return notebooks.run_notebook(stage, parameters=small)
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +87,8 @@ def test_runs_to_the_end(small_path, stage, capsys):
     executed = nbformat.read(small_path.executed(stage), 4)
     assert executed.metadata.papermill.exception is None
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
-    assert runs.is_fresh("mini", stage) is None
-    recorded = read_json(runs.stage_folder("mini", stage) / "params.json")
+    assert run.is_fresh("mini", stage) is None
+    recorded = read_json(run.stage_folder("mini", stage) / "params.json")
     for name, value in SMALL.get(stage, {}).items():
         if name.lower() in recorded["overrides"]:
             assert recorded["params"][name.lower()] == value
@@ -104,10 +103,10 @@ def test_shows_no_absolute_paths_or_warnings(small_path, stage):
 @pytest.mark.parametrize("stage", ["04_train_stage1", "05_train_stage2"])
 def test_the_notebook_reads_what_two_processes_trained(small_path, stage, tmp_path, monkeypatch):
     small_path.executed("05_train_stage2")
-    alone = load_file(checkpoints.find(runs.stage_folder("mini", stage)) / checkpoints.PROJECTION)
+    alone = load_file(checkpoint.find(run.stage_folder("mini", stage)) / checkpoint.PROJECTION)
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-    folder = runs.stage_folder("mini", stage)
+    folder = run.stage_folder("mini", stage)
     shutil.rmtree(folder)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [sys.executable, *several, "-m", "rnagpt_lib", "train", stage, "-p", "EPOCHS", "1"]
@@ -115,9 +114,9 @@ def test_the_notebook_reads_what_two_processes_trained(small_path, stage, tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"rnagpt run {stage} --profile mini --run mini -p EPOCHS 1" in done.stdout
     steps = (folder / "steps.jsonl").read_bytes()
-    execute.run_notebook(stage, parameters=SMALL[stage])
+    notebooks.run_notebook(stage, parameters=SMALL[stage])
     assert (folder / "steps.jsonl").read_bytes() == steps
-    together = load_file(checkpoints.find(folder) / checkpoints.PROJECTION)
+    together = load_file(checkpoint.find(folder) / checkpoint.PROJECTION)
     assert all(torch.allclose(together[n], alone[n], atol=1e-3, rtol=1e-2) for n in alone)
 
 
@@ -128,20 +127,20 @@ def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, mo
     small_path.executed(stage)
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-    variants.train_all("mini", ["it.blind", "IT"], [0, 1], workers=2)
-    executed = execute.run_notebook(stage, parameters=SMALL[stage])
+    ablation_trainings.train_all("mini", ["it.blind", "IT"], [0, 1], workers=2)
+    executed = notebooks.run_notebook(stage, parameters=SMALL[stage])
     read = results.load("mini")
     trained = read.answers.groupby("model").seed.unique().map(list)
     assert trained["it.blind"] == trained["IT"] == [0, 1]
     blind = read.answers[(read.answers.model == "it.blind") & (read.answers.seed == 0)]
-    questions = pd.read_parquet(runs.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
+    questions = pd.read_parquet(run.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
     said = blind.merge(questions[["pair_id", "question"]], on="pair_id")
     assert (said.groupby("question").prediction.nunique() == 1).all()
     assert ("IT", "it.blind") in set(
         zip(read.differences.model_a, read.differences.model_b, strict=True)
     )
     assert len(read.trainings.query("model == 'IT' and metric == 'rougeL'")) == 2
-    assert list(unwanted(executed)) == [] and runs.is_fresh("mini", stage) is None
+    assert list(unwanted(executed)) == [] and run.is_fresh("mini", stage) is None
 
 
 @pytest.mark.slow
@@ -151,13 +150,13 @@ def test_sources_of_annotations_stand_beside_each_other(small_path, tmp_path, mo
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
     other = {"03_decompose_qa": {"SOURCE": "single_pass"}}
-    for stage in runs.STAGES[:7]:
+    for stage in run.STAGES[:7]:
         parameters = SMALL.get(stage, {}) | other.get(stage, {})
-        execute.run_notebook(stage, run="single", parameters=parameters)
+        notebooks.run_notebook(stage, run="single", parameters=parameters)
     stage = "06_ablations"
-    executed = execute.run_notebook(stage, parameters=SMALL[stage] | {"RUNS": ["single"]})
-    assert list(unwanted(executed)) == [] and runs.is_fresh("mini", stage) is None
-    folder = runs.stage_folder("mini", stage)
+    executed = notebooks.run_notebook(stage, parameters=SMALL[stage] | {"RUNS": ["single"]})
+    assert list(unwanted(executed)) == [] and run.is_fresh("mini", stage) is None
+    folder = run.stage_folder("mini", stage)
     page = (folder / "report.html").read_text("utf-8")
     assert "single_pass, run single" in executed.read_text() and "single_pass, run single" in page
     row = results.rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
@@ -183,7 +182,7 @@ def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monke
     done = subprocess.run(command, cwd=paths.notebooks(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "unknown parameter" not in done.stderr
-    assert runs.is_fresh("mini", stage) is None
+    assert run.is_fresh("mini", stage) is None
     assert read_json(folder / "params.json")["params"]["world_size"] == 40
     assert nbformat.read(folder / "notebook.ipynb", 4).metadata.papermill.end_time
 
@@ -193,7 +192,7 @@ def test_one_seed_gives_the_same_tables(small_path, monkeypatch, tmp_path):
     stage = PRESENT[0]
     first = small_path.executed(stage).parent
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "again"))
-    second = execute.run_notebook(stage, parameters=SMALL[stage]).parent
+    second = notebooks.run_notebook(stage, parameters=SMALL[stage]).parent
     tables = sorted(path.name for path in first.glob("*.parquet"))
     assert tables and tables == sorted(path.name for path in second.glob("*.parquet"))
     for name in tables:
@@ -217,19 +216,19 @@ def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_
     with talking(app) as settings:
         server = {name.upper(): settings[name] for name in ("provider", "model", "base_url")}
         with pytest.raises(InputError, match="refused the key in OPENAI_API_KEY") as refused:
-            execute.run_notebook("02", parameters=server)
+            notebooks.run_notebook("02", parameters=server)
         with pytest.raises(InputError, match="the profile has no price of model") as unpriced:
-            execute.run_notebook("02", parameters=server | {"CAP_DOLLARS": 1.0})
+            notebooks.run_notebook("02", parameters=server | {"CAP_DOLLARS": 1.0})
         app.key = None
-        made = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
+        made = [notebooks.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
         paid = app.completions
         assert paid > 60
         _check_tables(*made)
-        for stage in (foreseen.SUMMARIZE, foreseen.DECOMPOSE):
+        for stage in (planned_requests.SUMMARIZE, planned_requests.DECOMPOSE):
             params = profiles.load("mini").stage(stage, **settings)
-            left = cost.estimate(foreseen.requests("mini", stage, params), params)
+            left = cost.estimate(planned_requests.requests("mini", stage, params), params)
             assert left.loc["sync", "requests"] > 0 == left.loc["sync", "to ask"]
-        again = [execute.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
+        again = [notebooks.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
         assert again == made and app.completions == paid
     calls = sum(read_json(folder / "metrics.json")["calls"]["calls"] for folder in made)
     assert paid <= calls < 1.05 * paid  # the comparison too; groups of two ways count twice
@@ -259,15 +258,15 @@ def _check_tables(summarized, decomposed):
 
 
 def test_template_runs(tmp_path):
-    executed = execute.run_notebook("_template")
+    executed = notebooks.run_notebook("_template")
     assert executed == tmp_path / "runs" / "template" / "_template" / "notebook.ipynb"
-    assert runs.is_fresh("template", "00_filter_rnacentral") is None
+    assert run.is_fresh("template", "00_filter_rnacentral") is None
 
 
 def test_empty_stage_folders_of_mini_are_committed():
     command = ["git", "ls-files", "runs/mini"]
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in runs.STAGES]
+    assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in run.STAGES]
 
 
 @pytest.mark.slow
@@ -281,13 +280,13 @@ def test_00_reads_live_sources_by_their_addresses_alone():
         given = {name.upper(): address for name, address in addresses(url).items()}
         given |= {"LIMIT": 12, "REQUESTS_PER_SECOND": 1000.0}
         with pytest.raises(InputError, match="refuses .*litsumm/ with status 403"):
-            execute.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
+            notebooks.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
         asked = len(queue.seen)
-        executed = execute.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
+        executed = notebooks.run_notebook("00", profile="paper_5k", run="tiny", parameters=given)
     assert len(queue.seen) - asked < 6 < asked
     rnas = pd.read_parquet(executed.parent / "rnas.parquet")
     assert 8 <= len(rnas) <= 12 and rnas["rna_id"].str.startswith("URS").all()
-    assert runs.is_fresh("tiny", "00_filter_rnacentral") is None
+    assert run.is_fresh("tiny", "00_filter_rnacentral") is None
     assert (executed.parent / "litsumm.jsonl").is_file()
     rows = read_json(executed.parent / "sources.json")["sources"]
     assert {row["release"] for row in rows} == {"26", ""}
@@ -295,7 +294,7 @@ def test_00_reads_live_sources_by_their_addresses_alone():
     shown = " ".join(str(output) for cell in cells for output in cell.get("outputs", []))
     assert "RNAcentral entries" in shown and str(paths.root()) not in shown
     small = {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4}
-    execute.run_notebook("01", profile="paper_5k", run="tiny", parameters=small)
+    notebooks.run_notebook("01", profile="paper_5k", run="tiny", parameters=small)
 
 
 @pytest.mark.slow
@@ -307,6 +306,6 @@ def test_sequences_and_types_alone_are_enough(own_runs, tmp_path):
     rows = [f"my{i}\t{rna.rna_type}" for i, rna in enumerate(rnas)]
     table.write_text("\n".join(["rna_id\trna_type", *rows]) + "\n")
     given = {"FASTA": str(fasta), "TABLE": str(table)}
-    execute.run_path(runs.STAGES[:4], run="mine", profile="local", parameters=given)
+    notebooks.run_path(run.STAGES[:4], run="mine", profile="local", parameters=given)
     pairs = pd.read_parquet(own_runs / "mine" / "03_decompose_qa" / "pairs.parquet")
     assert set(pairs.kind) == {"rna_type"} and pairs.rna_id.nunique() == len(set(rnas))

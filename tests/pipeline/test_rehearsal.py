@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.files import read_json, sha256
 from rnagpt_lib.runs.stages import PARAMS, STAGES, is_fresh, stage_folder
 from tests.standin.openai_api import OpenAI
@@ -29,9 +28,9 @@ DIFFER = {
 def differences(run: str, stage: str) -> set[str]:
     """The names of the stage's parameters that the live run has otherwise."""
     recorded = read_json(stage_folder(run, stage) / PARAMS)["params"]
-    found = profiles.STAGE_MODELS[stage].model_validate(recorded)
+    found = params.STAGE_MODELS[stage].model_validate(recorded)
     named = {name.lower(): value for name, value in rehearsal.LIVE.items()}
-    live = profiles.overridden(profiles.load(rehearsal.PROFILE), named).stage(stage)
+    live = params.overridden(params.load(rehearsal.PROFILE), named).stage(stage)
     return {name for name in recorded if getattr(found, name) != getattr(live, name)}
 
 

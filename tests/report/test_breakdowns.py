@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import answer_breakdowns as breakdowns
-from rnagpt_lib.report import plots_kinds
+from rnagpt_lib.report import answer_breakdowns, plots_kinds
 from rnagpt_lib.report.answer_breakdowns import NONE, OTHER, SEVERAL
 from rnagpt_lib.runs.stages import stage_folder
 from tests.support import fake_results
@@ -22,7 +21,7 @@ def found(own_runs) -> results.Results:
 
 def answering(found, told: list[tuple[str, str]]) -> results.Results:
     """The run with these (reference, prediction) as IT's answers for the type."""
-    rows = breakdowns.type_answers(found)[lambda table: table.model == "IT"].head(len(told))
+    rows = answer_breakdowns.type_answers(found)[lambda table: table.model == "IT"].head(len(told))
     references, predictions = zip(*told, strict=True)
     answers = rows.assign(reference=references, prediction=predictions)
     return results.Results("fake", found.folder, answers, found.scores, found.differences, {})
@@ -32,7 +31,7 @@ def test_confusion_counts_every_answer_where_it_belongs(found):
     told = [(SAY("tRNA"), SAY("tRNA")), (SAY("tRNA"), "It is a TRNA, I think."),
             (SAY("tRNA"), SAY("rRNA")), (SAY("rRNA"), "A tRNA or an rRNA."), (SAY("rRNA"), "DNA."),
             (SAY("tRNA"), "The RNA is not of the type tRNA."), (SAY("rRNA"), "")]  # fmt: skip
-    table = breakdowns.confusion(answering(found, told))
+    table = answer_breakdowns.confusion(answering(found, told))
     assert table.loc["tRNA"].to_dict() == {"tRNA": 2, "rRNA": 1, NONE: 1, SEVERAL: 0}
     assert table.loc["rRNA"].to_dict() == {"tRNA": 0, "rRNA": 0, NONE: 2, SEVERAL: 1}
     assert list(table.index) == list(table.columns[:2]) == ["tRNA", "rRNA"]
@@ -44,10 +43,10 @@ def test_confusion_knows_the_types_of_the_training_side_and_shows_the_commonest(
     pairs.loc[pairs.kind == "rna_type", "answer"] = SAY("tmRNA")
     pairs.to_parquet(path)
     told = [(SAY("tRNA"), SAY("tmRNA")), (SAY("tRNA"), SAY("tRNA")), (SAY("rRNA"), SAY("rRNA"))]
-    table = breakdowns.confusion(answering(found, told))
+    table = answer_breakdowns.confusion(answering(found, told))
     assert table.loc["tRNA"].to_dict() == {"tRNA": 1, "rRNA": 0, OTHER: 1, NONE: 0, SEVERAL: 0}
-    monkeypatch.setattr(breakdowns, "MOST", 1)
-    table = breakdowns.confusion(answering(found, told))
+    monkeypatch.setattr(answer_breakdowns, "MOST", 1)
+    table = answer_breakdowns.confusion(answering(found, told))
     assert list(table.index) == ["tRNA"] and list(table) == ["tRNA", OTHER, NONE, SEVERAL]
 
 
@@ -55,21 +54,21 @@ def test_bins_hold_all_answers_and_their_means(found):
     rng = np.random.default_rng(0)
     many = pd.DataFrame({"unit": [f"U{i}" for i in range(600)], "kind": "a", "form": "open",
                          "words": rng.integers(1, 60, 600), "value": rng.random(600)})  # fmt: skip
-    bins = breakdowns.by_length(many)
-    assert len(bins) == breakdowns.BINS and bins.n.sum() == 600
+    bins = answer_breakdowns.by_length(many)
+    assert len(bins) == answer_breakdowns.BINS and bins.n.sum() == 600
     assert np.average(bins.words, weights=bins.n) == pytest.approx(many.words.mean())
     assert np.average(bins.value, weights=bins.n) == pytest.approx(many.value.mean())
     assert ((bins.low < bins.value) & (bins.value < bins.high)).all()
     many = many.assign(words=many.words % 12 + 1)
-    few = breakdowns.by_length(many)
+    few = answer_breakdowns.by_length(many)
     assert list(few.words) == list(range(1, 13))
     naive = many[many.words == 3].value.mean()
     assert few.value[2] == pytest.approx(naive)
-    assert breakdowns.by_length(many.assign(unit="U0")).empty
+    assert answer_breakdowns.by_length(many.assign(unit="U0")).empty
 
 
 def test_lengths_are_those_of_the_answers(found):
-    table = breakdowns.lengths(found)
+    table = answer_breakdowns.lengths(found)
     trainings = sum(fake_results.SEEDS.get(model, 1) for model in results.MODELS)
     assert len(table) == trainings * 160 and set(table.words) == {6}
     for model, own in table.groupby("model"):
@@ -86,8 +85,10 @@ def test_rank_correlation_within_a_kind_is_not_that_of_the_kinds():
     apart = [(kind, words, value) for kind, shift in (("a", 0), ("b", 10))
              for words, value in ((shift + 1, shift + 2), (shift + 2, shift + 1))]  # fmt: skip
     table = pd.DataFrame(apart, columns=["kind", "words", "value"]).assign(**long)
-    whole, within = breakdowns.rank_correlation(table)
+    whole, within = answer_breakdowns.rank_correlation(table)
     assert whole == pytest.approx(0.6) and within == pytest.approx(-1.0)
     constant = pd.DataFrame({"kind": "c", "words": [3, 3], "value": [1, 0], **long})
-    assert breakdowns.rank_correlation(pd.concat([table, constant]))[1] == pytest.approx(-1.0)
-    assert np.isnan(breakdowns.rank_correlation(constant)).all()
+    assert answer_breakdowns.rank_correlation(pd.concat([table, constant]))[1] == pytest.approx(
+        -1.0
+    )
+    assert np.isnan(answer_breakdowns.rank_correlation(constant)).all()

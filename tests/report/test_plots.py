@@ -9,8 +9,7 @@ import pytest
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import sha256
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import figures as plots
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import figures, findings
 from rnagpt_lib.runs.stages import stage_folder
 from tests.support import fake_results
 
@@ -25,16 +24,16 @@ def test_all_figures_twice_are_the_same_bytes(found, capsys):
     def read():
         return {p.name: p.read_bytes() for p in (found.folder / "figures").iterdir()}
 
-    plots.draw("fake")
+    figures.draw("fake")
     first = read()
-    plots.draw("fake")
+    figures.draw("fake")
     assert read() == first
-    assert {name.split(".")[0] for name in first} == set(plots.FIGURES)
-    assert len(first) == 3 * len(plots.FIGURES) and "rouge.png" in capsys.readouterr().out
+    assert {name.split(".")[0] for name in first} == set(figures.FIGURES)
+    assert len(first) == 3 * len(figures.FIGURES) and "rouge.png" in capsys.readouterr().out
 
 
 def test_sidecars_name_run_notebook_and_inputs(found):
-    path = plots.save(plots.learning(found), "learning", found)
+    path = figures.save(figures.learning(found), "learning", found)
     about = json.loads(path.with_suffix(".json").read_text())
     steps = paths.runs() / "fake" / "04_train_stage1" / "steps.jsonl"
     assert about["inputs"]["fake/04_train_stage1/steps.jsonl"] == sha256(steps)
@@ -43,15 +42,15 @@ def test_sidecars_name_run_notebook_and_inputs(found):
 
 def test_reference_figures_are_redrawn_in_their_place(own_runs, tmp_path, monkeypatch):
     monkeypatch.setenv("RNAGPT_FIGURES", str(tmp_path / "figures"))
-    monkeypatch.setattr(report, "render_readme", lambda run: paths.root() / "README.md")
-    monkeypatch.setattr(plots, "FIGURES", {"rouge": plots.rouge})
+    monkeypatch.setattr(findings, "render_readme", lambda run: paths.root() / "README.md")
+    monkeypatch.setattr(figures, "FIGURES", {"rouge": figures.rouge})
     fake_results.write("reference")
-    drawn = plots.draw("reference")
+    drawn = figures.draw("reference")
     assert all(path.parent == tmp_path / "figures" for path in drawn)
 
 
 def test_bars_show_the_values(found):
-    figure = plots.rouge(found)
+    figure = figures.rouge(found)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     metrics = ("rouge1", "rouge2", "rougeL")
     expected = [found.value(m, metric) for m in ("vanilla", "MA", "IT") for metric in metrics]
@@ -59,7 +58,7 @@ def test_bars_show_the_values(found):
 
 
 def test_kinds_show_facts_and_rouge_of_models_and_floors(found):
-    figure = plots.FIGURES["kinds"](found)
+    figure = figures.FIGURES["kinds"](found)
     facts, rouge = figure.axes
     assert [t.get_text() for t in facts.get_xticklabels()] == list(fake_results.KINDS)
     shown = [line.get_ydata() for line in rouge.lines if line.get_label() in ("IT", "_nolegend_")]
@@ -68,25 +67,25 @@ def test_kinds_show_facts_and_rouge_of_models_and_floors(found):
 
 
 def test_confusion_is_drawn_where_the_type_was_asked(found):
-    figure = plots.FIGURES["confusion"](found)
+    figure = figures.FIGURES["confusion"](found)
     rows = figure.axes[0].images[0].get_array()
     assert rows.shape == (2, 4) and rows.sum(axis=1).tolist() == [1, 1]
     (stage_folder("fake", "03_decompose_qa") / "pairs.parquet").unlink()
-    assert "confusion" not in plots.drawable(found)
+    assert "confusion" not in figures.drawable(found)
     other = found.answers[found.answers.kind != "rna_type"]
     without = results.Results("fake", found.folder, other, found.scores, found.differences, {})
-    assert "confusion" not in plots.drawable(without)
+    assert "confusion" not in figures.drawable(without)
 
 
 def test_a_run_of_an_older_version_is_drawn_as_far_as_it_goes(found):
-    (found.folder / plots.LADDER).unlink()
-    assert set(plots.FIGURES) - set(plots.drawable(found)) == {"ladder"}
+    (found.folder / figures.LADDER).unlink()
+    assert set(figures.FIGURES) - set(figures.drawable(found)) == {"ladder"}
 
 
 def test_learning_curves_without_validation(found):
     path = paths.runs() / "fake" / "05_train_stage2" / "steps.jsonl"
     path.write_text('{"step": 0, "loss": 1.0, "lr": 0.1}\n{"step": 1, "loss": 0.5, "lr": 0.1}\n')
-    assert len(plots.learning(found).axes) == 4
+    assert len(figures.learning(found).axes) == 4
 
 
 def test_figures_need_no_torch():
@@ -95,10 +94,10 @@ def test_figures_need_no_torch():
 
 
 def test_a_run_of_that_name_in_another_folder_is_not_the_projects(own_runs, monkeypatch):
-    monkeypatch.setattr(plots, "FIGURES", {"rouge": plots.rouge})
+    monkeypatch.setattr(figures, "FIGURES", {"rouge": figures.rouge})
     fake_results.write("reference")
     assert results.figure_folder("reference") == paths.runs() / "reference/06_ablations/figures"
     before = (paths.root() / "README.md").read_bytes()
-    drawn = plots.draw("reference")
+    drawn = figures.draw("reference")
     assert all(path.is_relative_to(own_runs) for path in drawn)
     assert (paths.root() / "README.md").read_bytes() == before

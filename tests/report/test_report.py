@@ -8,7 +8,7 @@ import pytest
 from rnagpt_lib.core import paper, paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import findings
 from rnagpt_lib.report import readme as blocks
 from tests.support import fake_results
 
@@ -43,7 +43,7 @@ def test_a_missing_scorer_is_an_absent_column(found):
     without = results.Results("r", found.folder, found.answers, scores, found.differences, {})
     assert [c for c in results.semantic_table(without) if "paper" not in c] == []
     assert not any("MiniLM" in c for c in results.facts_table(without))
-    assert not any("MiniLM" in sentence for sentence in report.findings(without))
+    assert not any("MiniLM" in sentence for sentence in findings.findings(without))
 
 
 def test_facts_table_lists_models_floors_and_controls(found):
@@ -82,7 +82,7 @@ def test_differences_say_which_are_clear(found):
 
 
 def test_findings_are_computed(found):
-    text = " ".join(report.findings(found))
+    text = " ".join(findings.findings(found))
     assert "IT 0." in text and "do not overlap" in text and "loses" in text
     keys = ["model_a", "model_b", "metric"]
     row = found.differences.set_index(keys).loc[("IT", "floor.most_common", "fact.all")]
@@ -97,20 +97,20 @@ def test_findings_are_computed(found):
         high=found.scores.high.where(found.scores.model != "IT", 0.3),
     )
     other = results.Results("r", found.folder, found.answers, worse, found.differences, {})
-    text = " ".join(report.findings(other))
+    text = " ".join(findings.findings(other))
     assert "no distance to lose" in text and " overlap" in text
     assert "By its mean a floor is better than IT on fact.rna_type (IT 0.10, floor." in text
 
 
 def test_what_a_type_tells_of_the_species_stands_beside(found):
-    assert not [s for s in report.findings(found) if s.startswith("fact.species")]
+    assert not [s for s in findings.findings(found) if s.startswith("fact.species")]
     species = found.scores[found.scores.metric == "fact.rna_type"].assign(metric="fact.species")
     known = replace(
         found,
         metrics=found.metrics | {"species_by_type": 0.5},
         scores=pd.concat([found.scores, species]),
     )
-    [said] = [s for s in report.findings(known) if s.startswith("fact.species")]
+    [said] = [s for s in findings.findings(known) if s.startswith("fact.species")]
     assert said.endswith("is right in 0.50.")
     assert f"IT {found.value('IT', 'fact.rna_type'):.2f};" in said
 
@@ -118,18 +118,18 @@ def test_what_a_type_tells_of_the_species_stands_beside(found):
 def test_an_earlier_model_that_is_better_is_named(found):
     best = (found.scores.model == "MA") & (found.scores.metric == "fact.rna_type")
     better = found.scores.assign(value=found.scores.value.mask(best, 0.99))
-    text = " ".join(report.findings(replace(found, scores=better)))
+    text = " ".join(findings.findings(replace(found, scores=better)))
     assert "vanilla or MA is better than IT on fact.rna_type (IT 0." in text
 
 
 def test_findings_leave_out_what_was_not_asked(found):
     scores = found.scores[found.scores.metric != "fact.local"]
     other = results.Results("r", found.folder, found.answers, scores, found.differences, {})
-    text = " ".join(report.findings(other))
+    text = " ".join(findings.findings(other))
     assert "fact.local" not in text and "nan" not in text
     none = found.scores[~found.scores.metric.str.startswith("fact.")]
     other = results.Results("r", found.folder, found.answers, none, found.differences, {})
-    text = " ".join(report.findings(other))
+    text = " ".join(findings.findings(other))
     assert "ROUGE-L, best first" in text and "fact.all" not in text and "nan" not in text
 
 
@@ -139,45 +139,45 @@ def test_what_another_rna_costs_is_of_the_training_that_was_asked_so(found):
     trainings.loc[own & (trainings.model == "IT"), "value"] = 0.75
     trainings.loc[own & (trainings.model == "control.swapped"), "value"] = 0.5
     floor = found.value("floor.most_common", "fact.all")
-    told = " ".join(report.findings(replace(found, trainings=trainings)))
+    told = " ".join(findings.findings(replace(found, trainings=trainings)))
     lost = 0.25 / (0.75 - floor)
     assert f"IT loses {lost:.0%} of its distance to floor.most_common (0.75 → 0.50" in told
     trainings.loc[own & (trainings.model == "control.swapped"), "value"] = floor - 0.1
-    told = " ".join(report.findings(replace(found, trainings=trainings)))
+    told = " ".join(findings.findings(replace(found, trainings=trainings)))
     assert "IT loses all of its distance to floor.most_common, and is no better than it" in told
 
 
 def test_markdown_escapes_bars(found):
-    lines = report.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
+    lines = findings.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
     assert "The RNA is \\| a tRNA." in lines
 
 
 def test_end_of_the_demo(found):
-    text = report.ablation("fake")
+    text = findings.ablation("fake")
     assert "control.swapped" in text and "(paper)" in text and "160 test questions" in text
     with pytest.raises(InputError, match="there is no run absent; runs are fake"):
-        report.ablation("absent")
+        findings.ablation("absent")
 
 
 def test_the_block_is_rendered_between_the_markers(found, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# Title\n<!-- results:start -->\nold\n<!-- results:end -->\nrest\n")
-    report.render_readme("fake", readme)
+    findings.render_readme("fake", readme)
     text = readme.read_text()
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
-    assert blocks.read_block(readme, "results") == report.readme("fake").strip()
+    assert blocks.read_block(readme, "results") == findings.readme("fake").strip()
     assert (
         "Minimal pairs (40, one training of IT): the answer follows one changed nucleotide in 92% [84%, 100%] (tRNA 98%),"
         in text
     )
     readme.write_text("no markers")
     with pytest.raises(InputError, match="markers"):
-        report.render_readme("fake", readme)
+        findings.render_readme("fake", readme)
 
 
 def test_readme_says_what_the_reference_run_says(monkeypatch):
     monkeypatch.setenv("RNAGPT_RUNS", str(paths.root() / "runs"))
     assert (
         blocks.read_block(paths.root() / "README.md", "results")
-        == report.readme("reference").strip()
+        == findings.readme("reference").strip()
     )

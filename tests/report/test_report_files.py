@@ -11,12 +11,8 @@ import pytest
 from rnagpt_lib.core import paths
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.report import (
-    figures as plots,
-)
-from rnagpt_lib.report import (
-    findings as report,
-)
-from rnagpt_lib.report import (
+    figures,
+    findings,
     report_files,
     report_latex,
 )
@@ -47,8 +43,8 @@ def manifests(run: str, **more) -> None:
 def fake(own_runs, monkeypatch):
     """A finished run, whose figures are two small ones."""
     fake_results.write("fake")
-    chosen = {name: plots.FIGURES[name] for name in ("rouge", "confusion")}
-    monkeypatch.setattr(plots, "FIGURES", chosen)
+    chosen = {name: figures.FIGURES[name] for name in ("rouge", "confusion")}
+    monkeypatch.setattr(figures, "FIGURES", chosen)
     return stage_folder("fake", "06_ablations")
 
 
@@ -71,7 +67,7 @@ def test_the_page_says_what_the_files_say(fake):
     (fake / "definitions.json").write_text(json.dumps({"fact-2": {"fact.all": "a <mean>"}}))
     page = Tags(report_files.write("fake")[0].read_text("utf-8"))
     found = results.load("fake")
-    for sentence in report.findings(found):
+    for sentence in findings.findings(found):
         assert sentence in page.text
     told = ["160 test questions about 40 RNAs", "the generated miniature world", "a <mean>",
             f"{found.value('IT', 'rougeL'):.4f}", "ROUGE-1 (paper)", "0" * 64, "1" * 64,
@@ -86,7 +82,7 @@ def test_all_figures_and_sections_of_a_whole_run(own_runs):
     fake_results.write("fake")
     page = Tags(report_files.write("fake")[0].read_text("utf-8"))
     pictures = [value for name, value in page.attributes if name == "src"]
-    assert len(pictures) == len(plots.FIGURES)
+    assert len(pictures) == len(figures.FIGURES)
     for title in ("Which metric notices a wrong answer", "Length of answers", "Training"):
         assert title in page.text
     assert "Rank correlation of an answer's words" in page.text and "negated" in page.text.lower()

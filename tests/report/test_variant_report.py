@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.evaluate import ablation, results
-from rnagpt_lib.report import findings as report
-from rnagpt_lib.report import plots_variants, variant_report
+from rnagpt_lib.report import findings, plots_variants, variant_report
 from tests.support import fake_results
 
 
@@ -41,7 +40,7 @@ def test_the_table_has_a_row_for_each_variant_that_was_trained(found):
 def test_what_lacks_stage_1_too_stands_beside_the_training_without_it(found):
     column = "it.no_ma − it, fact.local"
     assert column not in variant_report.table(found)  # it was not trained
-    assert "the last column" not in report.readme("fake")
+    assert "the last column" not in findings.readme("fake")
     wanted = [(a, b) for a, b, metric in ablation.comparisons() if metric == "fact.local"]
     assert {("it.no_ma", "it.text"), ("it.no_ma", "it.blind")} <= set(wanted)
     both = found.differences.query("model_a == 'IT' and model_b == 'it.text'")
@@ -64,14 +63,14 @@ def test_minimal_pairs_have_a_row_for_each_training_that_was_asked(found):
     assert list(table.index) == ["IT, seed 0", "it.text, seed 1"]
     assert table.followed["IT, seed 0"].startswith("0.93 [0.8")
     assert table.tRNA.tolist() == ["0.95", "0.50"] and table.pre_miRNA.tolist() == ["0.90", "0.00"]
-    assert report.markdown(table) in report.readme("fake")
+    assert findings.markdown(table) in findings.readme("fake")
     path = found.folder / variant_report.MINIMAL
     both = pd.read_parquet(path)
     own = variant_report.of_own(found, both)
     assert own.model.tolist() == ["IT"] * 40
     own.to_parquet(path)
     assert variant_report.minimal(found).empty
-    assert "Minimal pairs, one row" not in report.readme("fake")
+    assert "Minimal pairs, one row" not in findings.readme("fake")
     before = own.drop(columns=["model", "seed"])  # as earlier versions wrote them
     assert variant_report.of_own(found, before) is before
     path.unlink()
@@ -90,7 +89,7 @@ def test_local_facts_by_type_are_those_of_each_training(found):
         one = own[(own.model == "IT") & (own.seed == 2)]
         assert column == f"{rna_type} (n={len(one)})"
         assert table.loc["IT, seed 2", column] == f"{one.value.mean():.2f}"
-    assert report.markdown(table) in report.readme("fake")
+    assert findings.markdown(table) in findings.readme("fake")
 
 
 def test_a_run_without_local_facts_has_no_table_of_them(found):
@@ -98,15 +97,15 @@ def test_a_run_without_local_facts_has_no_table_of_them(found):
     samples = pd.read_parquet(path)
     samples[samples.metric != "fact.local"].to_parquet(path)
     assert variant_report.by_type(found).empty
-    assert "one row a training" not in report.readme("fake")
+    assert "one row a training" not in findings.readme("fake")
 
 
 @pytest.mark.parametrize("lost", ["03_decompose_qa/rnas.parquet", "06_ablations/samples.parquet"])
 def test_scores_without_the_types_or_their_samples_have_no_table_by_type(found, lost):
     (found.folder.parent / lost).unlink()
     assert variant_report.by_type(found).empty
-    assert "IT trained again on the same pairs" in report.readme("fake")
-    assert "one row a training" not in report.readme("fake")
+    assert "IT trained again on the same pairs" in findings.readme("fake")
+    assert "one row a training" not in findings.readme("fake")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_sentences_say_what_the_bounds_allow(found, bounds, verdict):
     )
     assert "of these trainings; another seed may differ (trainings of IT 3, of it.blind 1)" in blind
     assert "better" not in blind
-    assert set(variant_report.findings(found)) <= set(report.findings(found))
+    assert set(variant_report.findings(found)) <= set(findings.findings(found))
 
 
 def test_one_training_of_each_says_nothing_of_other_seeds():
@@ -142,9 +141,9 @@ def test_without_variants_nothing_is_said(found):
 
 
 def test_the_readme_has_them(found):
-    text = report.readme("fake")
+    text = findings.readme("fake")
     assert "(trainings of IT: 3; bounds cover units and, of what has several, trainings" in text
-    assert report.markdown(variant_report.table(found)) in text
+    assert findings.markdown(variant_report.table(found)) in text
 
 
 def test_the_figure_shows_every_training(found):

@@ -9,13 +9,13 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from rnagpt_lib.core import paths, params as profiles
-from rnagpt_lib.runs import notebooks as execute, run as runs
+from rnagpt_lib.core import paths, params
+from rnagpt_lib.runs import notebooks, run
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs.run import Run
 
-FIRST, SECOND, THIRD = runs.STAGES[:3]
+FIRST, SECOND, THIRD = run.STAGES[:3]
 PARAMETERS = """\
 PROFILE: str = "mini"  # a file of profiles/
 RUN: str = "mini"  # run id
@@ -84,13 +84,13 @@ def project(request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["00", FIRST, f"{FIRST}.ipynb", f"notebooks/{FIRST}.ipynb"])
 def test_notebooks_are_found_by_number_name_or_path(name):
-    assert execute.find(name) == paths.notebooks() / f"{FIRST}.ipynb"
+    assert notebooks.find(name) == paths.notebooks() / f"{FIRST}.ipynb"
 
 
 @pytest.mark.parametrize("name, words", [("09", "unknown"), ("0", "ambiguous"), ("x/y", "unknown")])
 def test_other_names_are_refused(name, words):
     with pytest.raises(InputError, match=f"is {words}; notebooks are {FIRST}, {SECOND}"):
-        execute.find(name)
+        notebooks.find(name)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_other_names_are_refused(name, words):
     ],
 )
 def test_values_become_what_the_parameter_says(name, given, wanted):
-    value = execute.checked(execute.find("00"), {name: given})[name]
+    value = notebooks.checked(notebooks.find("00"), {name: given})[name]
     assert value == wanted and type(value) is type(wanted)
 
 
@@ -141,46 +141,46 @@ def test_values_become_what_the_parameter_says(name, given, wanted):
 )
 def test_ill_typed_values_are_refused(name, given):
     with pytest.raises(InputError, match=f"{FIRST}: parameter {name} should be "):
-        execute.checked(execute.find("00"), {name: given})
+        notebooks.checked(notebooks.find("00"), {name: given})
 
 
 def test_unknown_parameters_are_refused_with_the_known_ones(own_runs):
     with pytest.raises(InputError, match="has no parameter SIZES; its parameters are PROFILE, RUN"):
-        execute.run_notebook("00", parameters={"SIZES": 5})
+        notebooks.run_notebook("00", parameters={"SIZES": 5})
     with pytest.raises(InputError, match="no parameter world_size .did you mean WORLD_SIZE.."):
-        execute.run_notebook("00", parameters={"world_size": 5})
+        notebooks.run_notebook("00", parameters={"world_size": 5})
     assert not own_runs.exists()
 
 
 @pytest.mark.parametrize("bad", [{"run": "1x"}, {"profile": "nope"}])
 def test_bad_runs_and_profiles_are_refused_before_anything_starts(bad, own_runs):
     with pytest.raises(InputError):
-        execute.run_notebook("00", **bad)
+        notebooks.run_notebook("00", **bad)
     assert not own_runs.exists()
 
 
 @pytest.mark.slow
 def test_one_line_of_progress_and_up_to_date_after_with_kernels(capsys):
     stages = (FIRST, SECOND)
-    execute.run_path(stages, run="mini", profile="mini")
+    notebooks.run_path(stages, run="mini", profile="mini")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     for stage, line in zip(stages, lines, strict=True):
         assert re.fullmatch(rf"{stage} +\d+ s   \S+{stage}: note.txt", line)
-        executed = nbformat.read(runs.stage_folder("mini", stage) / "notebook.ipynb", 4)
+        executed = nbformat.read(run.stage_folder("mini", stage) / "notebook.ipynb", 4)
         assert executed.metadata.papermill.end_time
-    execute.run_path(stages, run="mini", profile="mini")
+    notebooks.run_path(stages, run="mini", profile="mini")
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         [stage, "is", "up", "to", "date"] for stage in stages
     ]
 
 
 def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
-    execute.run_notebook("00", parameters={"WORLD_SIZE": 50})
-    execute.run_path([FIRST], run="mini", profile="mini")
-    execute.run_path([FIRST], run="mini", profile="mini")
+    notebooks.run_notebook("00", parameters={"WORLD_SIZE": 50})
+    notebooks.run_path([FIRST], run="mini", profile="mini")
+    notebooks.run_path([FIRST], run="mini", profile="mini")
     assert capsys.readouterr().out.splitlines()[-1].endswith("is up to date")
-    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
     archived = list((paths.runs() / "mini" / ".previous").iterdir())
     assert [(folder / "notebook.ipynb").is_file() for folder in archived] == [True]
 
@@ -188,26 +188,26 @@ def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
 def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
     given = {"WORLD_SIZE": "50", "PASSES": 3, "SEED": "2", "ON_FINISHED": "archive"}
     for _ in range(2):
-        execute.run_path((FIRST, SECOND), run="mini", profile="mini", parameters=given)
+        notebooks.run_path((FIRST, SECOND), run="mini", profile="mini", parameters=given)
     assert capsys.readouterr().out.count("is up to date") == 2
     first, second = (
-        read_json(runs.stage_folder("mini", s) / "params.json") for s in (FIRST, SECOND)
+        read_json(run.stage_folder("mini", s) / "params.json") for s in (FIRST, SECOND)
     )
     assert (first["overrides"], first["seed"]) == ({"world_size": 50}, 2)
     assert (second["overrides"], second["seed"]) == ({"passes": 3}, 2)
     with pytest.raises(InputError, match="no notebook has a parameter PASES"):
-        execute.run_path((FIRST, SECOND), run="mini", profile="mini", parameters={"PASES": 3})
+        notebooks.run_path((FIRST, SECOND), run="mini", profile="mini", parameters={"PASES": 3})
 
 
 def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
-    execute.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
-    (runs.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
-    execute.run_notebook("01")
+    notebooks.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
+    (run.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
+    notebooks.run_notebook("01")
     assert (
         f"{FIRST}: its file note.txt has been changed, added or deleted since, so it is run first"
         in capsys.readouterr().out
     )
-    recorded = read_json(runs.stage_folder("mini", FIRST) / "params.json")
+    recorded = read_json(run.stage_folder("mini", FIRST) / "params.json")
     assert recorded["overrides"] == {"world_size": 50}
     assert recorded["seed"] == 4
 
@@ -215,22 +215,22 @@ def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
 def test_a_failed_attempt_with_another_profile_is_no_choice():
     write_notebook(FIRST, action='raise InputError("no FASTA")')
     with pytest.raises(InputError, match="no FASTA"):
-        execute.run_notebook("00", run="mini", profile="local")
+        notebooks.run_notebook("00", run="mini", profile="local")
     write_notebook(FIRST)
-    execute.run_notebook("01", run="mini", profile="mini")
-    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["profile"] == "mini"
+    notebooks.run_notebook("01", run="mini", profile="mini")
+    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["profile"] == "mini"
 
 
 def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own_runs):
     with pytest.raises(InputError, match="parameter PASSES is 0, but"):
-        execute.run_notebook("01", parameters={"PASSES": 0})
+        notebooks.run_notebook("01", parameters={"PASSES": 0})
     assert not own_runs.exists()
 
 
 def test_a_question_of_ones_own_is_a_parameter_of_the_notebook_alone():
-    profile = profiles.load("mini")
+    profile = params.load("mini")
     asked = {"SEQUENCE": "ACGUACGUACGU", "QUESTION": "Why?", "HELD_OUT": 3}
-    assert execute._stage_parameters("07_case_studies", profile, asked).held_out == 3
+    assert notebooks._stage_parameters("07_case_studies", profile, asked).held_out == 3
 
 
 ASKING = """\
@@ -253,9 +253,9 @@ def test_a_missing_key_or_price_is_told_before_anything_runs(
     write_notebook(THIRD, more=ASKING, passed=passed)
     given = {"PROVIDER": "openai", "CAP_DOLLARS": cap}
     with pytest.raises(InputError, match=words):
-        execute.run_notebook("02", parameters=given)
+        notebooks.run_notebook("02", parameters=given)
     with pytest.raises(InputError, match=words):
-        execute.run_path(runs.STAGES[:3], run="mini", profile="mini", parameters=given)
+        notebooks.run_path(run.STAGES[:3], run="mini", profile="mini", parameters=given)
     assert not own_runs.exists()
 
 
@@ -263,13 +263,13 @@ def test_an_update_of_no_other_run_is_told_before_anything_runs(own_runs):
     more = "UPDATE_OF: str = None  # an earlier run"
     write_notebook(SECOND, more=more, passed="update_of=UPDATE_OF")
     with pytest.raises(InputError, match="UPDATE_OF is nope, which is to be an earlier, other run"):
-        execute.run_notebook("01", parameters={"UPDATE_OF": "nope"})
-    folder = runs.stage_folder("old", SECOND)
+        notebooks.run_notebook("01", parameters={"UPDATE_OF": "nope"})
+    folder = run.stage_folder("old", SECOND)
     folder.mkdir(parents=True)
     (folder / "topics.parquet").touch()
     with pytest.raises(InputError, match="UPDATE_OF is old"):
-        execute.run_notebook("01", run="old", parameters={"UPDATE_OF": "old"})
-    execute.run_notebook("01", run="new", parameters={"UPDATE_OF": "old"})
+        notebooks.run_notebook("01", run="old", parameters={"UPDATE_OF": "old"})
+    notebooks.run_notebook("01", run="new", parameters={"UPDATE_OF": "old"})
 
 
 def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
@@ -278,13 +278,13 @@ def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
     write_notebook(THIRD, more=ASKING, passed="provider=PROVIDER, cap_dollars=CAP_DOLLARS")
     for _ in range(2):
         given = {"PROVIDER": "openai"}
-        execute.run_path(runs.STAGES[:3], run="mini", profile="mini", parameters=given)
+        notebooks.run_path(run.STAGES[:3], run="mini", profile="mini", parameters=given)
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert capsys.readouterr().out.count("is up to date") == 3
 
 
 def test_an_executed_copy_does_not_tell_where_it_was_made(tmp_path):
-    output = execute.run_notebook("00")
+    output = notebooks.run_notebook("00")
     about = nbformat.read(output, 4).metadata.papermill
     assert about.input_path == f"notebooks/{FIRST}.ipynb"
     assert about.output_path.endswith(f"mini/{FIRST}/notebook.ipynb")
@@ -298,35 +298,35 @@ def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
     source = paths.notebooks() / f"{SECOND}.ipynb"
     command = [sys.executable, "-m", "papermill", str(source), str(output)]
     subprocess.run(command, check=True, capture_output=True, cwd=paths.notebooks())
-    assert runs.is_fresh("mini", SECOND) is None
+    assert run.is_fresh("mini", SECOND) is None
     assert f"{FIRST}: it has not been run yet, so it is run first" in output.read_text()
 
 
 def test_elsewhere_a_missing_predecessor_is_named_with_its_command(own_runs):
     with pytest.raises(InputError, match=f"rnagpt run {FIRST} --profile local --run local"):
-        execute.run_notebook("01", profile="local")
+        notebooks.run_notebook("01", profile="local")
     assert not own_runs.exists()
 
 
 def test_an_input_error_in_a_notebook_is_its_one_sentence(capsys):
     write_notebook(FIRST, action='raise InputError("my.fa: record 3 holds X; remove it")')
     with pytest.raises(InputError) as caught:
-        execute.run_notebook("00")
+        notebooks.run_notebook("00")
     assert str(caught.value) == "my.fa: record 3 holds X; remove it"
     assert capsys.readouterr().out.strip().endswith("stopped")
-    assert runs.is_fresh("mini", FIRST) == "it has not been run yet"
-    assert not list(runs.stage_folder("mini", FIRST).iterdir())
+    assert run.is_fresh("mini", FIRST) == "it has not been run yet"
+    assert not list(run.stage_folder("mini", FIRST).iterdir())
 
 
 def test_a_refused_input_leaves_the_finished_stage_as_it_was(own_runs):
-    execute.run_notebook("00")
-    folder = runs.stage_folder("mini", FIRST)
+    notebooks.run_notebook("00")
+    folder = run.stage_folder("mini", FIRST)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     write_notebook(FIRST, action='raise InputError("my.fa is empty")')
     with pytest.raises(InputError, match="my.fa is empty"):
-        execute.run_notebook("00")
+        notebooks.run_notebook("00")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-    assert runs.is_fresh("mini", FIRST) is None
+    assert run.is_fresh("mini", FIRST) is None
     assert not list((own_runs / "mini" / ".previous").iterdir())
 
 
@@ -334,44 +334,44 @@ def test_a_refused_first_attempt_leaves_nothing_that_a_later_run_would_repeat(ow
     parts = {"more": TYPED, "passed": "world_size=WORLD_SIZE"}
     write_notebook(FIRST, action='raise InputError("my.fa is empty")', **parts)
     with pytest.raises(InputError, match="my.fa is empty"):
-        execute.run_notebook("00", parameters={"WORLD_SIZE": 70})
-    assert runs.is_fresh("mini", FIRST) == "it has not been run yet"
+        notebooks.run_notebook("00", parameters={"WORLD_SIZE": 70})
+    assert run.is_fresh("mini", FIRST) == "it has not been run yet"
     write_notebook(FIRST, **parts)
-    execute.run_notebook("01")
-    assert read_json(runs.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+    notebooks.run_notebook("01")
+    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
 
 
 def test_a_damaged_stage_that_is_not_replaced_has_a_way_out(own_runs):
     given = {"WORLD_SIZE": 50}
-    execute.run_notebook("00", run="big", profile="paper_5k", parameters=given)
-    folder = runs.stage_folder("big", FIRST)
+    notebooks.run_notebook("00", run="big", profile="paper_5k", parameters=given)
+    folder = run.stage_folder("big", FIRST)
     (folder / "note.txt").write_text("cut")
     with pytest.raises(InputError) as refused:
-        execute.run_notebook("01", run="big", profile="paper_5k")
+        notebooks.run_notebook("01", run="big", profile="paper_5k")
     said, command = str(refused.value).split("; first ")
     assert said.endswith("its file note.txt has been changed, added or deleted since")
     moved, command = command.split(" and run: rnagpt run ")
     assert moved == f"move {paths.shown(folder)} away"
     assert command == f"{FIRST} --profile paper_5k --run big -p WORLD_SIZE 50"
     folder.rename(own_runs / "aside")
-    execute.run_notebook(FIRST, run="big", profile="paper_5k", parameters=given)
-    execute.run_notebook("01", run="big", profile="paper_5k")
+    notebooks.run_notebook(FIRST, run="big", profile="paper_5k", parameters=given)
+    notebooks.run_notebook("01", run="big", profile="paper_5k")
 
 
 def test_a_refusal_after_writing_keeps_both(own_runs):
-    execute.run_notebook("00")
+    notebooks.run_notebook("00")
     write_notebook(FIRST, action='run.path("half.txt").touch(); raise InputError("no key")')
     with pytest.raises(InputError, match="no key"):
-        execute.run_notebook("00")
-    assert (runs.stage_folder("mini", FIRST) / "half.txt").exists()
+        notebooks.run_notebook("00")
+    assert (run.stage_folder("mini", FIRST) / "half.txt").exists()
     assert next((own_runs / "mini" / ".previous").glob("*/note.txt")).is_file()
 
 
 def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
     write_notebook(FIRST, action="1 / 0")
     with pytest.raises(NotebookFailed, match="ZeroDivisionError: division by zero") as caught:
-        execute.run_notebook("00")
-    copy = runs.stage_folder("mini", FIRST) / "notebook.ipynb"
+        notebooks.run_notebook("00")
+    copy = run.stage_folder("mini", FIRST) / "notebook.ipynb"
     assert str(caught.value).endswith(f"The executed copy is {paths.shown(copy)}")
     assert "ZeroDivisionError" in copy.read_text()
 
@@ -379,8 +379,8 @@ def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
 def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
     write_notebook(FIRST, action="import os\nos._exit(9)")
     with pytest.raises(NotebookFailed, match="kernel died"):
-        execute.run_notebook("00")
-    assert runs.is_fresh("mini", FIRST) == "it was started but not finished"
+        notebooks.run_notebook("00")
+    assert run.is_fresh("mini", FIRST) == "it was started but not finished"
     assert Run.open(FIRST).resuming
 
 
@@ -389,17 +389,17 @@ def test_a_stage_in_use_is_refused_and_left_alone():
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        folder = runs.stage_folder("mini", FIRST)
+        folder = run.stage_folder("mini", FIRST)
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
         with pytest.raises(InputError, match=f"in use by process {other.pid}"):
-            execute.run_notebook("00")
+            notebooks.run_notebook("00")
         assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
         other.kill()
 
 
 def test_other_notebooks_run_under_their_own_name():
     write_notebook("appendix", stage=FIRST)
-    assert execute.run_notebook("appendix", run="mine") == (
+    assert notebooks.run_notebook("appendix", run="mine") == (
         paths.runs() / "mine" / "appendix" / "notebook.ipynb"
     )
 
@@ -409,12 +409,12 @@ def test_notebooks_without_run_or_profile_run_too():
     notebook = nbformat.v4.new_notebook(cells=[cell])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
     nbformat.write(notebook, paths.notebooks() / "appendix.ipynb")
-    executed = execute.run_notebook("appendix", parameters={"SIZE": "2"})
+    executed = notebooks.run_notebook("appendix", parameters={"SIZE": "2"})
     assert executed == paths.runs() / "mini" / "appendix" / "notebook.ipynb"
 
 
 def test_parameters_show_type_default_and_help():
-    shown = execute.declared(execute.find("00"))
+    shown = notebooks.declared(notebooks.find("00"))
     assert (
         shown["WORLD_SIZE"]["help"] == "RNAs" and shown["WORLD_SIZE"]["inferred_type_name"] == "int"
     )
@@ -422,8 +422,8 @@ def test_parameters_show_type_default_and_help():
 
 
 def test_the_profile_of_a_run_is_known_to_the_notebook():
-    execute.run_notebook("00", profile="reference", parameters={"WORLD_SIZE": 30})
-    recorded = read_json(runs.stage_folder("reference", FIRST) / "params.json")
+    notebooks.run_notebook("00", profile="reference", parameters={"WORLD_SIZE": 30})
+    recorded = read_json(run.stage_folder("reference", FIRST) / "params.json")
     assert recorded["profile"] == "reference"
     assert recorded["params"]["world_size"] == 30
-    assert profiles.load("reference").stage(FIRST).world_size != 30
+    assert params.load("reference").stage(FIRST).world_size != 30

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rnagpt_lib.cli import main as cli
+from rnagpt_lib.cli import main
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
@@ -23,19 +23,13 @@ from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.share import (
-    dataset as export,
-)
-from rnagpt_lib.share import (
-    dataset_card as card,
-)
-from rnagpt_lib.share import (
-    dataset_tables as export_tables,
+    dataset,
+    dataset_card,
+    dataset_tables,
+    shards,
 )
 from rnagpt_lib.share import (
     folder as export_place,
-)
-from rnagpt_lib.share import (
-    shards,
 )
 from tests.support.finished import made
 from tests.support.rendered import pages
@@ -108,7 +102,7 @@ def snapshot(folder):
 
 
 def test_every_pair_is_there_with_its_rna_on_its_side(world, tmp_path):
-    export.export_dataset("w", tmp_path / "out")
+    dataset.export_dataset("w", tmp_path / "out")
     rnas = tables.read(world / LAST / "rnas.parquet", "rnas")
     wanted = tables.read(world / LAST / "pairs.parquet", "pairs").merge(rnas, on="rna_id")
     for ours, side in SIDES.items():
@@ -121,7 +115,7 @@ def test_every_pair_is_there_with_its_rna_on_its_side(world, tmp_path):
 
 
 def test_the_other_configs_hold_the_runs_rows(world, tmp_path):
-    rows = export.export_dataset("w", tmp_path / "out")
+    rows = dataset.export_dataset("w", tmp_path / "out")
     assert list(rows) == CONFIGS
     stage = {"rnas": LAST, "annotations": SUMMARIES, "links": FIRST, "articles": FIRST}
     side = tables.read(world / LAST / "rnas.parquet", "rnas").set_index("rna_id")["split"]
@@ -169,8 +163,8 @@ def load(out, tmp_path):
 def test_the_library_datasets_loads_it(world, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "GROUP_ROWS", 50)
     monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
-    monkeypatch.setattr(export_tables, "BATCH_ROWS", 40)
-    rows = export.export_dataset("w", tmp_path / "out")
+    monkeypatch.setattr(dataset_tables, "BATCH_ROWS", 40)
+    rows = dataset.export_dataset("w", tmp_path / "out")
     assert len(list((tmp_path / "out/data/pairs").glob("train-*"))) > 1
     found = load(tmp_path / "out", tmp_path)
     for config, sides in rows.items():
@@ -184,7 +178,7 @@ def test_a_run_without_literature_loads_too(own_runs, tmp_path):
     fasta = tmp_path / "x.fasta"
     fasta.write_text(">URS00000000B2 tRNA from 3 species\nGGGGCCCCAAAAUUUUGAUC\n")
     made("bare", first={"input": "files", "fasta": str(fasta)})
-    rows = export.export_dataset("bare", tmp_path / "out")
+    rows = dataset.export_dataset("bare", tmp_path / "out")
     assert list(rows) == ["pairs", "rnas", "dropped"]
     found = load(tmp_path / "out", tmp_path)
     assert list(found)[:3] == list(rows) and found["parquet"] == rows["pairs"]
@@ -201,7 +195,7 @@ def everything(out):
 
 def test_abstracts_that_somebody_may_own_are_left_out(real, tmp_path, capsys):
     data = real()
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     text = everything(tmp_path / "out").casefold().replace("this rna", "hsa-mir-876")
     words = [
         w.casefold() for w in re.findall(r"[\w-]+", SENTENCE + " " + data.articles["title"][0])
@@ -218,27 +212,27 @@ def test_texts_of_models_and_of_others_stay(real, tmp_path):
     given = tmp_path / "given.jsonl"
     given.write_text('{"rna_id": "URS000006DA05_9606", "text": "It binds HuR, so we say."}')
     real(second={"given": str(given)})
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     found = exported(tmp_path / "out", "annotations").set_index("source")["text"]
     assert "binds HuR" in found["given"] and pd.isna(found["dnc"])
     real(second={"provider": "openai"})
-    export.export_dataset("r", tmp_path / "new")
+    dataset.export_dataset("r", tmp_path / "new")
     assert exported(tmp_path / "new", "annotations")["text"].notna().all()
 
 
 def test_abstracts_need_a_word_from_the_user(real, tmp_path, capsys):
     real()
     with pytest.raises(InputError, match="r are not generated.*--with-copyrighted-abstracts$"):
-        export.export_dataset("r", tmp_path / "out", with_abstracts=True)
+        dataset.export_dataset("r", tmp_path / "out", with_abstracts=True)
     assert not (tmp_path / "out").exists() and "Note" not in capsys.readouterr().err
-    export.export_dataset("r", tmp_path / "out", with_copyrighted_abstracts=True)
+    dataset.export_dataset("r", tmp_path / "out", with_copyrighted_abstracts=True)
     assert "belong to their publishers" in capsys.readouterr().err
     assert exported(tmp_path / "out", "articles")["abstract"].tolist() == [SENTENCE]
     assert exported(tmp_path / "out", "annotations")["text"].notna().all()
 
 
 def test_generated_abstracts_need_none(world, tmp_path, capsys):
-    export.export_dataset("w", tmp_path / "out", with_abstracts=True)
+    dataset.export_dataset("w", tmp_path / "out", with_abstracts=True)
     assert exported(tmp_path / "out", "articles")["abstract"].str.len().gt(20).all()
     assert "Note" not in capsys.readouterr().err
 
@@ -247,7 +241,7 @@ def test_no_key_address_or_folder_of_the_maker(real, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     url = "https://models.example:8443/v1"
     real(second={"provider": "openai", "base_url": url}, last={"provider": "openai"})
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     text = everything(tmp_path / "out")
     assert "models.example" in text and "mine.fasta" in text
     for word in ("sk-canary", "8443", str(tmp_path), str(Path.home())):
@@ -258,7 +252,7 @@ def test_no_key_address_or_folder_of_the_maker(real, tmp_path, monkeypatch):
 
 
 def test_card_counts_are_those_of_the_tables(world, tmp_path):
-    rows = export.export_dataset("w", tmp_path / "out")
+    rows = dataset.export_dataset("w", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     pairs, rnas = (
         tables.read(world / LAST / f"{name}.parquet", name) for name in ("pairs", "rnas")
@@ -283,15 +277,17 @@ def test_card_counts_are_those_of_the_tables(world, tmp_path):
 @pytest.mark.parametrize("n, size", [(999, "n<1K"), (1000, "1K<n<10K"), (2_000_000, "1M<n<10M")])
 def test_size_categories(world, tmp_path, n, size):
     frame = tables.read(world / LAST / "rnas.parquet", "rnas")
-    contents = export_tables.Contents(frame, frame["split"], False, True, {"pairs": {"train": n}})
-    assert card._header(provenance.Provenance.of("w"), contents)["size_categories"] == [size]
+    contents = dataset_tables.Contents(frame, frame["split"], False, True, {"pairs": {"train": n}})
+    assert dataset_card._header(provenance.Provenance.of("w"), contents)["size_categories"] == [
+        size
+    ]
 
 
 def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
     source = {"name": "RNAcentral", "url": "https://rnacentral.org", "release": 26,
               "date": "2026-11-24", "query": "has_lit_scan", "records": 12345, "licence": "CC0"}  # fmt: skip
     real(sources={"sources": [source, {"name": "Europe PMC"}]}, second={"provider": "openai"})
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert (
         "| RNAcentral | 26 | 2026-11-24 | 12,345 | CC0 | has_lit_scan | https\\://rnacentral.org |"
@@ -317,7 +313,7 @@ def test_the_origin_names_the_hosts(real, world):
 def test_card_says_that_the_rnas_are_a_sample(real, tmp_path, limit, is_sample):
     source = {"name": provenance.ENTRIES, "query": "has_lit_scan", "records": 412_345}
     real(sources={"sources": [source]}, more={"limit": limit})
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     said = "of the 412,345 entries that the query finds, `LIMIT` drew 5,000"
     assert (said in text) == is_sample == ("are a sample" in text)
@@ -326,7 +322,7 @@ def test_card_says_that_the_rnas_are_a_sample(real, tmp_path, limit, is_sample):
 
 def test_reasons_are_counted_with_their_numbers_left_out(real, tmp_path):
     real()
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert "| 00_filter_rnacentral | shorter than # nt (# nt) | 1 |" in text
     assert "shorter than 10 nt (2 nt)" in exported(tmp_path / "out", "dropped")["reason"].tolist()
@@ -357,7 +353,7 @@ def test_hostile_texts_stay_texts(real, tmp_path):
 
     source = {"name": hostile, "licence": "---\nlicense: evil"}
     real(table=table, change=change, sources={"sources": [source]})
-    export.export_dataset("r", tmp_path / "out")
+    dataset.export_dataset("r", tmp_path / "out")
     assert [config["config_name"] for config in header(tmp_path / "out")["configs"]] == CONFIGS
     text = (tmp_path / "out/README.md").read_text("utf-8")
     (page,) = pages([text.split("---\n", 2)[2]])
@@ -371,15 +367,15 @@ def test_hostile_texts_stay_texts(real, tmp_path):
 
 def test_the_same_run_gives_the_same_bytes_and_stays_as_it_is(world, tmp_path):
     before = snapshot(world)
-    export.export_dataset("w", tmp_path / "a")
-    export.export_dataset("w", tmp_path / "deep/er/b")
+    dataset.export_dataset("w", tmp_path / "a")
+    dataset.export_dataset("w", tmp_path / "deep/er/b")
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "deep/er/b")
     assert {n: b for n, b in snapshot(world).items()} == before
     assert stages.is_fresh("w", LAST) is None
 
 
 def test_checksums_name_every_file(world, tmp_path):
-    export.export_dataset("w", tmp_path / "out")
+    dataset.export_dataset("w", tmp_path / "out")
     lines = (tmp_path / "out/SHA256SUMS").read_text().splitlines()
     sums = {line[66:]: line[:64] for line in lines}
     files = {name for name in snapshot(tmp_path / "out") if name != "SHA256SUMS"}
@@ -389,20 +385,20 @@ def test_checksums_name_every_file(world, tmp_path):
 
 def test_unfinished_and_stale_runs_are_refused_with_the_command(world, tmp_path):
     with pytest.raises(InputError, match="there is no run none; runs are w$"):
-        export.export_dataset("none", tmp_path / "out")
+        dataset.export_dataset("none", tmp_path / "out")
     (world.parent / "begun" / FIRST).mkdir(parents=True)
     with pytest.raises(InputError, match=f"has not been run yet; .*rnagpt run {FIRST} --profile"):
-        export.export_dataset("begun", tmp_path / "out")
+        dataset.export_dataset("begun", tmp_path / "out")
     Run.open(LAST, run="w", seed=3, max_pairs=9)
     with pytest.raises(InputError) as refused:
-        export.export_dataset("w", tmp_path / "out")
+        dataset.export_dataset("w", tmp_path / "out")
     assert str(refused.value).endswith(
         f"finish it first: rnagpt run {LAST} --profile mini --run w -p SEED 3 -p MAX_PAIRS 9"
     )
     note = world / SUMMARIES / "note.txt"
     note.write_text("by hand")
     with pytest.raises(InputError, match=f"deleted since; .*{SUMMARIES} .* && .*{LAST}"):
-        export.export_dataset("w", tmp_path / "out")
+        dataset.export_dataset("w", tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
 
 
@@ -445,14 +441,14 @@ def test_broken_invariants_are_refused_in_a_sentence(own_runs, tmp_path, fault):
     change, words = BROKEN[fault]
     made("b", change=change)
     with pytest.raises(InputError, match=words) as refused:
-        export.export_dataset("b", tmp_path / "out")
+        dataset.export_dataset("b", tmp_path / "out")
     assert "\n" not in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
 def test_a_random_split_may_tear_units(own_runs, tmp_path):
     made("b", last={"split": "random"}, change=torn)
-    export.export_dataset("b", tmp_path / "out")
+    dataset.export_dataset("b", tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert "relatives stand on both sides" in text and "| units on two sides | 0 |" not in text
 
@@ -460,17 +456,17 @@ def test_a_random_split_may_tear_units(own_runs, tmp_path):
 def test_only_an_earlier_export_is_ever_replaced(world, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    export.export_dataset("w", out)  # an empty folder is free
+    dataset.export_dataset("w", out)  # an empty folder is free
     whole = snapshot(out)
     with pytest.raises(InputError, match="holds an export of run w; give --force"):
-        export.export_dataset("w", out)
+        dataset.export_dataset("w", out)
     (out / "README.md").write_text("mine")
-    export.export_dataset("w", out, force=True)
+    dataset.export_dataset("w", out, force=True)
     assert snapshot(out) == whole
     (out / ".git").mkdir()
     (out / ".git/config").write_text("mine")
     with pytest.raises(InputError, match="did not write, such as .git/config"):
-        export.export_dataset("w", out, force=True)
+        dataset.export_dataset("w", out, force=True)
     assert (out / ".git/config").read_text() == "mine"
 
 
@@ -483,7 +479,7 @@ def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
         (out / export_place.MARKER).write_text(marker)
     for place in (out, out / "thesis.txt", world, world / LAST / "new"):
         with pytest.raises(InputError):
-            export.export_dataset("w", place, force=True)
+            dataset.export_dataset("w", place, force=True)
     assert (out / "thesis.txt").read_text() == "years"
     assert stages.is_fresh("w", LAST) is None
 
@@ -494,9 +490,9 @@ def test_two_exports_to_one_place_do_not_mix(world, tmp_path):
     with (partial / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="the export to .*out is in use"):
-            export.export_dataset("w", tmp_path / "out")
+            dataset.export_dataset("w", tmp_path / "out")
     assert partial.exists()
-    export.export_dataset("w", tmp_path / "out")
+    dataset.export_dataset("w", tmp_path / "out")
     assert not partial.exists()
 
 
@@ -506,15 +502,15 @@ def test_a_run_that_changes_meanwhile_is_refused(world, tmp_path, monkeypatch):
         again.finish()
         return "card"
 
-    monkeypatch.setattr(card, "render", render)
+    monkeypatch.setattr(dataset_card, "render", render)
     with pytest.raises(InputError, match="w was run again while it was exported"):
-        export.export_dataset("w", tmp_path / "out")
+        dataset.export_dataset("w", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
 def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    export.export_dataset("w", out)
+    dataset.export_dataset("w", out)
     whole = snapshot(out)
 
     def full(*_):
@@ -522,7 +518,7 @@ def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards.Shards, "_write", full)
     with pytest.raises(InputError, match="out cannot be written: No space left on device"):
-        export.export_dataset("w", out, force=True)
+        dataset.export_dataset("w", out, force=True)
     assert snapshot(out) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
@@ -544,16 +540,16 @@ export.export_dataset("w", out, force=True)
 @pytest.mark.parametrize("moment", ["data/links/test", "swap"])
 def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
     out = tmp_path / "out"
-    export.export_dataset("w", out)
+    dataset.export_dataset("w", out)
     whole = snapshot(out)
     command = [sys.executable, "-c", KILLED, str(out), moment]
     killed = subprocess.run(command, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not out.exists() if moment == "swap" else snapshot(out) == whole
     with pytest.raises(InputError, match="give --force"):
-        export.export_dataset("w", out)  # what was set aside is back, and not replaced unasked
+        dataset.export_dataset("w", out)  # what was set aside is back, and not replaced unasked
     assert snapshot(out) == whole
-    export.export_dataset("w", out, force=True)
+    dataset.export_dataset("w", out, force=True)
     assert snapshot(out) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
@@ -564,7 +560,7 @@ def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
 def test_the_command(world, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rnagpt", "export-dataset", "w", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as exited:
-        cli.main()
+        main.main()
     said, log = capsys.readouterr()
     assert not exited.value.code and not log
     assert re.search(r"^pairs +train \d+, validation \d+, test \d+$", said, re.MULTILINE)

@@ -21,23 +21,20 @@ from rnagpt_lib.core.files import read_json, sha256
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import exported
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import exported, language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.share import (
-    dataset as export,
+    dataset,
+    model_card,
 )
 from rnagpt_lib.share import (
     folder as export_place,
 )
 from rnagpt_lib.share import (
     model as export_model,
-)
-from rnagpt_lib.share import (
-    model_card,
 )
 from tests.support import llama3
 from tests.support.finished import LAST, SMALL, TUNED, changed, made, trained
@@ -154,7 +151,7 @@ def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped
         assert torch.allclose(llm(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
         with trained.llm.disable_adapter():
             assert not torch.allclose(trained.llm(input_ids=ids).logits, expected, atol=0.1)
-    own = base_llm.folder_of("models/mini-llm")
+    own = language_model.folder_of("models/mini-llm")
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         assert (folder / name).read_text() == (own / name).read_text()
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())
@@ -211,7 +208,7 @@ def test_merged_shards_in_half_precision_answer_like_the_adapters(tmp_path, monk
 
 
 def test_peft_alone_reads_the_adapters(shipped, reference):
-    bare = base_llm.load("models/mini-llm", "fp32")
+    bare = language_model.load("models/mini-llm", "fp32")
     ours = PeftModel.from_pretrained(bare, shipped["plain"] / "adapter")
     trained = checkpoints.load(stages.stage_folder("reference", TUNED))
     with torch.inference_mode():
@@ -515,7 +512,7 @@ def test_only_an_earlier_export_of_a_model_is_replaced(tiny, tmp_path):
     (out / "thesis.txt").write_text("years")
     with pytest.raises(InputError, match="did not write, such as thesis.txt"):
         export_model.export_model("w", out, force=True)
-    export.export_dataset("w", tmp_path / "data")
+    dataset.export_dataset("w", tmp_path / "data")
     with pytest.raises(InputError, match="is no earlier export"):
         export_model.export_model("w", tmp_path / "data", force=True)
 

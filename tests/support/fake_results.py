@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib.core import bootstrap as bounds
-from rnagpt_lib.core import tables
+from rnagpt_lib.core import bootstrap, tables
 from rnagpt_lib.evaluate import identity, leakage
 from rnagpt_lib.evaluate.ablation import CONTROLS, MODELS, comparisons
 from rnagpt_lib.evaluate.metric_sensitivity import PARAPHRASE, RUNGS
@@ -100,9 +99,9 @@ def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
         "pairs": _pairs(answers),
         "answers": answers,
         "samples": samples,
-        "scores": bounds.score_table(samples, asked, ids, 200, seed),
-        "differences": bounds.differences(samples, asked, comparisons(), 200, seed),
-        "trainings": bounds.by_training(samples, asked),
+        "scores": bootstrap.score_table(samples, asked, ids, 200, seed),
+        "differences": bootstrap.differences(samples, asked, comparisons(), 200, seed),
+        "trainings": bootstrap.by_training(samples, asked),
     }
 
 

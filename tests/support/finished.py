@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from rnagpt_lib.core import tables
-from rnagpt_lib.curate.questions import qa_rules as qa
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.questions import qa_rules
+from rnagpt_lib.curate.splits import split
 from rnagpt_lib.curate.summaries import summarize
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.runs import stages
@@ -55,10 +55,10 @@ def _summarized(run, data, parameters):
 
 def _decomposed(run, data, annotations, parameters, change):
     opened = Run.open(LAST, run=run, **parameters)
-    rnas = data.rnas.assign(unit=units.units(data.rnas, data.links))
-    rnas["split"] = units.split(rnas, opened.params.split)
+    rnas = data.rnas.assign(unit=split.units(data.rnas, data.links))
+    rnas["split"] = split.split(rnas, opened.params.split)
     offline = opened.params.model_copy(update={"provider": "offline"})
-    pairs, dropped, _ = qa.pairs(rnas, annotations, data.articles, data.links, offline)
+    pairs, dropped, _ = qa_rules.pairs(rnas, annotations, data.articles, data.links, offline)
     for name, frame in {"rnas": rnas, "pairs": pairs, "dropped": dropped}.items():
         change(name, frame).to_parquet(opened.path(f"{name}.parquet"), index=False)
     opened.log_metrics({"near_twin_share": {"random": 0.9, "cluster": 0.0}})
@@ -78,7 +78,7 @@ def trained(run: str, models: Path, train: str = "lora", **tuned: object) -> Non
         opened.use(models / "llm")
         model = changed(RnaGpt.build(Config.of(opened.params, encoder), seed=seed))
         for step, loss in ((7, 0.5), (8, 0.6)):  # the best is not the last
-            checkpoints.save(model, opened.folder, step, {"plan": "x"}, val_loss=loss)
+            checkpoint.save(model, opened.folder, step, {"plan": "x"}, val_loss=loss)
             changed(model)
         opened.log_metrics({"rnas": 40, "steps": 8, "trained_parameters": 123})
         opened.finish()

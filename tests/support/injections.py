@@ -12,7 +12,7 @@ import pandas as pd
 
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import frame
-from rnagpt_lib.curate.questions import qa_rules as qa
+from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.summaries.summarize import summarize
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
@@ -98,7 +98,7 @@ def data_set(attack: Attack | None, settings: dict) -> tuple[pd.DataFrame, pd.Da
     entry = {"sequence": "ACGU", "length": 4, "rna_type": "pre_miRNA", "species": "Homo sapiens"}
     entry |= dict.fromkeys(("taxid", "family", "description", "unit", "split"), "")
     entries = frame("rnas", [entry | {"rna_id": "hsa-mir-21"}])
-    pairs, *_ = qa.pairs(entries, annotations, articles, links, Decompose(**settings))
+    pairs, *_ = qa_rules.pairs(entries, annotations, articles, links, Decompose(**settings))
     return annotations, pairs
 
 

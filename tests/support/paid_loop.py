@@ -16,10 +16,9 @@ from pkgutil import resolve_name
 import numpy as np
 from pydantic import BaseModel
 
-from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import openai_transport as wire
-from rnagpt_lib.llm_api import retries
+from rnagpt_lib.llm_api import openai_transport, retries
 from rnagpt_lib.llm_api.client import Client, Reply, Request
 from tests.standin.openai_api import PRICE
 
@@ -38,10 +37,10 @@ def request(text: str) -> Request:
     return Request(messages, Summary, "loop-1", 60, text)
 
 
-def settings(url: str, **changes: object) -> profiles.Calls:
+def settings(url: str, **changes: object) -> params.Calls:
     """Of a client of the stand-in at ``url``."""
     known = {"provider": "openai", "model": MODEL, "base_url": f"{url}/v1", "deadline": 10}
-    return profiles.Calls(**(known | {"prices": {MODEL: PRICE}} | changes))
+    return params.Calls(**(known | {"prices": {MODEL: PRICE}} | changes))
 
 
 def ask(texts: list[str], url: str, **changes: object) -> list[Reply]:
@@ -75,7 +74,7 @@ def start(
 def _run(
     runs: str, texts: list[str], url: str, die: tuple | None, job: Callable, changes: dict
 ) -> None:
-    os.environ |= {"RNAGPT_RUNS": runs, wire.KEY: "sk-loop"}
+    os.environ |= {"RNAGPT_RUNS": runs, openai_transport.KEY: "sk-loop"}
     retries.pause = lambda seconds: time.sleep(min(seconds, 0.01))
     if die:
         _arm(*die)

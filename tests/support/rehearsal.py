@@ -17,7 +17,7 @@ from rnagpt_lib.cli.main import commands
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.llm_api import openai_transport as wire
+from rnagpt_lib.llm_api import openai_transport
 from rnagpt_lib.miniature import world
 from rnagpt_lib.runs.stages import MANIFEST, STAGES, stage_folder
 from tests.standin import serve
@@ -40,7 +40,7 @@ def rehearse(folder: Path, rnas: int, port: int, encoder: dict = rna_fm.FULL) ->
     """
     run = f"{PROFILE}-{rnas}"
     weights = make_weights(folder / "models", encoder)
-    own = {"RNAGPT_RUNS": str(folder / "runs"), wire.KEY: KEY}
+    own = {"RNAGPT_RUNS": str(folder / "runs"), openai_transport.KEY: KEY}
     apps = Ebi(size=rnas * 3 // 2), OpenAI(Model(), key=KEY)
     with serve(*apps, port=port) as base, patch.dict(os.environ, own):
         given = LIVE | weights | differing(base, rnas)

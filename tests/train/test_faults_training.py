@@ -15,7 +15,7 @@ import torch
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, train
 from tests.support.tiny_model import config_of, make_trees, write_llm
@@ -97,12 +97,12 @@ def read_only(folder: Path) -> Iterator[None]:
 )
 def test_a_full_disk_in_a_save(start, whole, tmp_path, name):
     before = stopped(start, tmp_path)
-    size = (checkpoints.newest(whole[0]) / name).stat().st_size
+    size = (checkpoint.newest(whole[0]) / name).stat().st_size
     with pytest.raises(InputError) as refused:
         start(tmp_path, no_file_over(size - 1))
     assert refused.match(f".*checkpoints/step-00000004 cannot be written: File too large{GOES_ON}")
     assert snapshot(tmp_path / "checkpoints") == before
-    assert checkpoints.newest(tmp_path).name == "step-00000002"
+    assert checkpoint.newest(tmp_path).name == "step-00000002"
     assert all(map(torch.equal, start(tmp_path), whole[1]))
 
 
@@ -137,20 +137,20 @@ def test_a_training_killed_in_its_last_save_names_its_last_checkpoint(
     start, whole, tmp_path, monkeypatch
 ):
     """The files of the last step are there, and ``best.json`` and ``last.json`` of the one before."""
-    tidy = checkpoints.tidy
+    tidy = checkpoint.tidy
 
     def dies(folder, keep):
-        if checkpoints.newest(folder).name == "step-00000004":
+        if checkpoint.newest(folder).name == "step-00000004":
             raise KeyboardInterrupt
         tidy(folder, keep)
 
-    monkeypatch.setattr(checkpoints, "tidy", dies)
+    monkeypatch.setattr(checkpoint, "tidy", dies)
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path)
-    assert checkpoints.find(tmp_path, "last").name == "step-00000002"
+    assert checkpoint.find(tmp_path, "last").name == "step-00000002"
     monkeypatch.undo()
     assert all(map(torch.equal, start(tmp_path), whole[1]))
-    assert checkpoints.find(tmp_path, "last").name == "step-00000004"
+    assert checkpoint.find(tmp_path, "last").name == "step-00000004"
 
 
 CAMPAIGN = """

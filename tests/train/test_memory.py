@@ -9,7 +9,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rnagpt_lib.core.params import Stage1, Stage2
-from rnagpt_lib.model import language_model as base_llm
+from rnagpt_lib.model import language_model
 from rnagpt_lib.train import memory
 
 SHAPE = {"vocab_size": 300, "hidden_size": 256, "intermediate_size": 896, "num_attention_heads": 8,
@@ -46,7 +46,7 @@ def really_kept(llm: torch.nn.Module, tokens: int) -> int:
 @pytest.mark.parametrize("train", ["projection", "lora"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_the_way_back_keeps(tmp_path, train, precision):
-    llm = LlamaForCausalLM(LlamaConfig(**SHAPE)).to(base_llm.DTYPES[precision])
+    llm = LlamaForCausalLM(LlamaConfig(**SHAPE)).to(language_model.DTYPES[precision])
     llm.save_pretrained(tmp_path)
     params = Stage2(precision=precision, train=train)
     need = memory.of_training(tmp_path, params, 8, 96, 10)

@@ -10,7 +10,7 @@ import torch
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, check_share, train
 from tests.support import two_processes
@@ -54,7 +54,7 @@ def test_two_processes_are_one_and_one_goes_on_for_two(tmp_path, llm, one, paral
         assert two["log"][name] == one["log"][name]
     assert two["log"]["val_loss"][-1] == pytest.approx(one["log"]["val_loss"][-1], abs=1e-5)
 
-    shutil.rmtree(checkpoints.find(tmp_path / "run", "last"))
+    shutil.rmtree(checkpoint.find(tmp_path / "run", "last"))
     alone = RnaGpt.build(config_of(llm, "lora"))
     trees = make_trees(alone, two_processes.LENGTHS)
     log = train(alone, trees[:7], trees[7:], two_processes.params_of("packed"), tmp_path / "run")
@@ -88,7 +88,7 @@ def reads_it(folder, llm, params, log) -> None:
     """One process, such as the notebook's, finds the training finished, and reads it."""
     alone = RnaGpt.build(config_of(llm, "lora"))
     trees = make_trees(alone, two_processes.LENGTHS)
-    wanted = checkpoints.load(folder, "last")
+    wanted = checkpoint.load(folder, "last")
     read = train(alone, trees[:7], trees[7:], params, folder)
     assert read["loss"].tolist() == log["loss"] and len(read) == len(log["loss"])
     for name, weight in wanted.state_dict().items():

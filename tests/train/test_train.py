@@ -10,7 +10,7 @@ import torch
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Stage1, Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash
 from rnagpt_lib.train import loop
@@ -206,7 +206,7 @@ def test_training_learns_and_leaves_the_llm_alone(build, trees, tmp_path):
     assert log["val_loss"].notna().sum() == 8 and log["val_loss"].notna().iloc[2::3].all()
     assert log["pairs"].sum() == 8 * sum(len(tree.branches) for tree in trees[:5])
     assert (tmp_path / "checkpoints" / "last.json").is_file()
-    loaded = checkpoints.load(tmp_path, "last")
+    loaded = checkpoint.load(tmp_path, "last")
     assert all(map(torch.equal, trained(loaded), trained(model)))
 
 
@@ -254,7 +254,7 @@ def test_resume_past_a_truncated_checkpoint(build, trees, tmp_path):
     (tmp_path / "whole").mkdir()
     whole = build()
     train(whole, trees, trees[:0], PARAMS, tmp_path / "whole")
-    newest = checkpoints.newest(tmp_path / "whole")
+    newest = checkpoint.newest(tmp_path / "whole")
     state = newest / "state" / "training.pt"
     state.write_bytes(state.read_bytes()[:-100])
     resumed = build()
@@ -286,7 +286,7 @@ def test_patience_ends_a_training_and_its_resume(build, trees, tmp_path, monkeyp
     losses_of(monkeypatch, [3.0, 2.0, 2.5, 2.1])
     log = train(build(), trees, trees, params, tmp_path)
     assert log["epoch"].max() == 4 and log["val_loss"].dropna().tolist() == [3.0, 2.0, 2.5, 2.1]
-    assert checkpoints.find(tmp_path, "best").name == f"step-{2 * 4:08d}"
+    assert checkpoint.find(tmp_path, "best").name == f"step-{2 * 4:08d}"
     losses_of(monkeypatch, [])
     assert len(train(build(), trees, trees, params, tmp_path)) == len(log)
 
@@ -404,12 +404,12 @@ def by_eight(trees, monkeypatch):
     """The paper's recipe; checkpoints say that eight processes wrote them."""
     params, restore = (
         PARAMS.model_copy(update={"recipe": "paper", "epochs": 1}),
-        checkpoints.restore,
+        checkpoint.restore,
     )
     params = params.model_copy(update={"validate_every": 4})
     plan = loop._plan(trees[:5], params, 0, 8)
     monkeypatch.setattr(
-        checkpoints, "restore", lambda *given: restore(*given) | {"plan": plan, "processes": 8}
+        checkpoint, "restore", lambda *given: restore(*given) | {"plan": plan, "processes": 8}
     )
     return params
 
@@ -439,4 +439,4 @@ def test_a_validation_that_overflows_costs_no_checkpoint(build, trees, tmp_path,
     assert log["val_loss"].dropna().tolist() == [3.0, 2.0]
     assert log["val_note"].dropna().tolist() == ["the validation loss is not finite"]
     assert "NaN" not in (tmp_path / "steps.jsonl").read_text()
-    assert checkpoints.find(tmp_path, "best") == checkpoints.find(tmp_path, "last")
+    assert checkpoint.find(tmp_path, "best") == checkpoint.find(tmp_path, "last")

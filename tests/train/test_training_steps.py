@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 
 from benchmarks import _peers, training_steps
 from benchmarks import _steps as steps
-from rnagpt_lib.report import readme as blocks
+from rnagpt_lib.report import readme
 
 WORDS = 97
 TINY = LlamaConfig(
@@ -129,5 +129,5 @@ def test_rows_keep_the_contract_and_a_file_holds_several(tmp_path, monkeypatch):
     assert len(set(names)) == len(names) == 2 * 3 + 2 + 2
     wanted = "name ours peer workload ratio_median ratio_low ratio_high repeats equal target limit machine date"
     assert all(set(wanted.split()) <= set(row) and row["repeats"] == 2 for row in rows)
-    page = blocks.read_block(tmp_path / "README.md", "peers")
+    page = readme.read_block(tmp_path / "README.md", "peers")
     assert all(f"| {name} |" in page for name in names) and "by packing alone" in page

@@ -17,15 +17,13 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage1, Stage2
-from rnagpt_lib.model import checkpoint as checkpoints
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs.stages import outputs, stage_folder
 from rnagpt_lib.train import (
-    ablation_training_process as variant_training,
-)
-from rnagpt_lib.train import (
-    ablation_trainings as variants,
+    ablation_training_process,
+    ablation_trainings,
 )
 from rnagpt_lib.train.ablation_trainings import TAKEN, Training
 from rnagpt_lib.train.training_examples import stage2_trees
@@ -95,7 +93,7 @@ def _make(tmp_path):
 
 def _stage1_of_its_own() -> None:
     """Another seed's stage 1, put in the place of the run's."""
-    work = variant_training._Work(Training(RUN, "IT", 1))
+    work = ablation_training_process._Work(Training(RUN, "IT", 1))
     work.folder.mkdir(parents=True)
     os.rename(work._stage1() / "checkpoints", stage_folder(RUN, "04_train_stage1") / "checkpoints")
     shutil.rmtree(work.folder)
@@ -103,12 +101,12 @@ def _stage1_of_its_own() -> None:
 
 def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     training = Training(RUN, name, seed)
-    variant_training.train(training)
+    ablation_training_process.train(training)
     return weights(training)
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
-    return load_file(checkpoints.find(training.folder, "last") / checkpoints.WEIGHTS)
+    return load_file(checkpoint.find(training.folder, "last") / checkpoint.WEIGHTS)
 
 
 def same(one: dict, other: dict) -> bool:
@@ -150,7 +148,7 @@ def test_vectors_are_read_as_before(reading):
 def test_the_answer_is_that_of_what_was_trained(run, name):
     """A blind model gives every RNA one answer, one on letters that of its letters' prompt."""
     trained(name)
-    chat = variant_training.load(Training(run, name, 0), max_new_tokens=6)
+    chat = ablation_training_process.load(Training(run, name, 0), max_new_tokens=6)
     rnas = tables.read(stage_folder(run, "03_decompose_qa") / "rnas.parquet", "rnas")
     question = "What type of RNA is the RNA?"
     found = chat.answers(list(rnas.sequence), [question] * len(rnas))
@@ -162,12 +160,12 @@ def test_the_answer_is_that_of_what_was_trained(run, name):
 def test_only_what_is_taken_away_differs(run):
     """IT with the run's seed starts from the run's stage 1, without it from the seed's draw."""
     projection = load_file(
-        checkpoints.find(stage_folder(run, "04_train_stage1")) / checkpoints.PROJECTION
+        checkpoint.find(stage_folder(run, "04_train_stage1")) / checkpoint.PROJECTION
     )
     it, no_ma = Training(run, "IT", 0), Training(run, "it.no_ma", 0)
     for training in (it, no_ma):
-        variant_training.train(training)
-    ends = [load_file(checkpoints.find(t.folder, "last") / checkpoints.PROJECTION)
+        ablation_training_process.train(training)
+    ends = [load_file(checkpoint.find(t.folder, "last") / checkpoint.PROJECTION)
             for t in (it, no_ma)]  # fmt: skip
     assert torch.equal(ends[0]["whitener"], projection["whitener"])
     torch.testing.assert_close(
@@ -182,9 +180,9 @@ def test_only_what_is_taken_away_differs(run):
 
 def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     training = Training(run, "it.random_encoder", 1)
-    variant_training.train(training)
+    ablation_training_process.train(training)
     fresh = Encoder.fresh(TINY, seed=1)
-    chat = variant_training.load(training, max_new_tokens=4)
+    chat = ablation_training_process.load(training, max_new_tokens=4)
     for name, weight in fresh.model.named_parameters():
         assert torch.equal(weight, dict(chat.encoder.model.named_parameters())[name])
     assert (training.folder / "stage1" / "checkpoints").is_dir()
@@ -196,48 +194,48 @@ def test_stopped_it_goes_on_to_the_same_weights(run, name, monkeypatch):
     whole = trained(name, 1)
     folder = Training(run, name, 1).folder
     os.rename(folder, folder.with_name("kept"))
-    save = checkpoints.save
+    save = checkpoint.save
 
     def dies(model, where, step, *given, **named):
         save(model, where, step, *given, **named)
         if where == folder:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save", dies)
+    monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
-        variant_training.train(Training(run, name, 1))
+        ablation_training_process.train(Training(run, name, 1))
     assert not Training(run, name, 1).is_finished()
-    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     assert same(trained(name, 1), whole)
     assert Training(run, name, 1).is_finished()
 
 
 @pytest.mark.slow
 def test_all_are_trained_each_in_a_process_and_found_in_order(run, capsys):
-    asked = variants.train_all(run, ["it.blind", "IT"], range(2), workers=2)
+    asked = ablation_trainings.train_all(run, ["it.blind", "IT"], range(2), workers=2)
     assert [(t.name, t.seed) for t in asked] == [("it.blind", 0), ("it.blind", 1), ("IT", 1)]
     assert "0 of 3 trainings stand already" in capsys.readouterr().out
-    assert [(t.name, t.seed) for t in variants.found(run)] == [
+    assert [(t.name, t.seed) for t in ablation_trainings.found(run)] == [
         ("IT", 1), ("it.blind", 0), ("it.blind", 1)
     ]  # fmt: skip
     assert same(weights(asked[0]), trained("it.blind", 0))
     when = {t.folder: (t.folder / "manifest.json").read_bytes() for t in asked[1:]}
-    variants.train_all(run, ["it.blind", "IT"], range(2), workers=2)
+    ablation_trainings.train_all(run, ["it.blind", "IT"], range(2), workers=2)
     assert "3 of 3 trainings stand already" in capsys.readouterr().out
     assert all((folder / "manifest.json").read_bytes() == left for folder, left in when.items())
 
 
 def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
     trained("it.blind")
-    assert len(variants.found(run)) == 1
+    assert len(ablation_trainings.found(run)) == 1
     pairs = stage_folder(run, "03_decompose_qa") / "pairs.parquet"
     frame = tables.read(pairs, "pairs")
     tables.write(pairs, "pairs", frame.assign(answer="Nobody knows."))
     _finish("03_decompose_qa", {})
-    assert variants.found(run) == []
+    assert ablation_trainings.found(run) == []
     trained("it.blind")
     assert "earlier files moved to" in capsys.readouterr().out
-    assert len(variants.found(run)) == 1
+    assert len(ablation_trainings.found(run)) == 1
     assert len(list((stage_folder(run, "03_decompose_qa").parent / ".previous").iterdir())) == 1
 
 
@@ -248,10 +246,10 @@ def test_a_published_training_without_its_weights_is_made_again(run, capsys):
     folder = Training(run, "it.blind", 0).folder
     shutil.rmtree(folder / "checkpoints")
     (folder / "steps.jsonl").unlink()
-    variants.train_all(run, ["it.blind"], [0], 1)
+    ablation_trainings.train_all(run, ["it.blind"], [0], 1)
     assert "0 of 1 trainings stand already" in capsys.readouterr().out
     assert same(weights(Training(run, "it.blind", 0)), whole)
-    assert len(variants.found(run)) == 1
+    assert len(ablation_trainings.found(run)) == 1
 
 
 def test_other_folders_are_no_trainings(run):
@@ -259,7 +257,7 @@ def test_other_folders_are_no_trainings(run):
     folder = Training(run, "it.blind", 0).folder
     shutil.copytree(folder, folder.with_name("it.blind-seed0-old"))
     shutil.copytree(folder, folder.with_name("it.other-seed0"))
-    assert [t.folder for t in variants.found(run)] == [folder]
+    assert [t.folder for t in ablation_trainings.found(run)] == [folder]
 
 
 @pytest.mark.slow
@@ -295,9 +293,9 @@ def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_r
 
 def test_bad_input_is_named(run):
     with pytest.raises(InputError, match="variant 'it.deaf' is unknown; variants are IT, it.no_ma"):
-        variants.train_all(run, ["it.deaf"], [0], 1)
+        ablation_trainings.train_all(run, ["it.deaf"], [0], 1)
     with pytest.raises(InputError, match="run nowhere has no 04_train_stage1 .* not been run yet"):
-        variants.train_all("nowhere", TAKEN, [0], 1)
+        ablation_trainings.train_all("nowhere", TAKEN, [0], 1)
 
 
 @pytest.mark.slow
@@ -305,7 +303,7 @@ def test_a_failed_training_is_told_and_the_others_are_made(run, capsys):
     folder = Training(run, "it.text", 0).folder
     (folder / "steps.jsonl").mkdir(parents=True)  # nothing can be written there
     with pytest.raises(InputError, match="1 of 2 trainings failed; it.text, seed 0: .*steps.jsonl"):
-        variants.train_all(run, ["it.text", "it.blind"], [0], 2)
+        ablation_trainings.train_all(run, ["it.text", "it.blind"], [0], 2)
     assert "it.blind, seed 0: trained" in capsys.readouterr().out
 
 
@@ -321,5 +319,5 @@ def test_two_do_not_train_the_same(run):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="it.blind of run tiny, seed 0 is in use by process"):
-            variant_training.train(Training(run, "it.blind", 0))
+            ablation_training_process.train(Training(run, "it.blind", 0))
         one.send_signal(signal.SIGKILL)

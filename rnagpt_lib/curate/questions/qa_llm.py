@@ -14,7 +14,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.core import text_guard
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import Texts, frame
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
@@ -141,7 +141,7 @@ def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
 def fault(pair: Asked, one: Statements) -> str:
     """Why a pair cannot be kept; "" when it can."""
     said = _TURN.match(pair.answer)
-    if reason := clean.fault(pair.question) or clean.fault(pair.answer):
+    if reason := text_guard.fault(pair.question) or text_guard.fault(pair.answer):
         return reason
     if not re.search(r"(?i)\b(?:the|this) RNA\b.*\?$", pair.question):
         return "asks no question about the RNA"

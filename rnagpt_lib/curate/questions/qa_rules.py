@@ -12,7 +12,7 @@ import pandas as pd
 
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import frame
-from rnagpt_lib.curate.questions import qa_llm as qa_asked
+from rnagpt_lib.curate.questions import qa_llm
 from rnagpt_lib.curate.questions.facts import Fact, facts_in, has_subject
 from rnagpt_lib.curate.questions.qa_negatives import (
     Closable,
@@ -32,8 +32,7 @@ from rnagpt_lib.curate.questions.question_templates import (
     entity,
     relation_of,
 )
-from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
-from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
 from rnagpt_lib.curate.text import names
 from rnagpt_lib.runs.resume_store import Spool
 
@@ -181,12 +180,12 @@ def _asked(
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """The pairs that a chat model makes, rows for those that fail a check, what each RNA took."""
     settings = params.model_dump(mode="json", include=MATTERS)
-    everyone = qa_asked.Annotated(texts, articles, links)
-    waves = ((wave, settings) for wave in dnc.waves(everyone.rna_ids, params.mode))
+    everyone = qa_llm.Annotated(texts, articles, links)
+    waves = ((wave, settings) for wave in divide_and_conquer.waves(everyone.rna_ids, params.mode))
 
     def parts(missing: Iterable) -> Iterator[Sequence[list[dict]]]:
         own = (list(everyone.of(wave)) for wave, _ in missing)
-        return (_part(wave, params.source) for wave in qa_asked.asked(own, params))
+        return (_part(wave, params.source) for wave in qa_llm.asked(own, params))
 
     made, dropped, usage = [], [], []
     for part in spool.results(waves, parts) if spool else parts(waves):

@@ -21,9 +21,7 @@ from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.tables import COLUMNS
 from rnagpt_lib.curate.sources import (
-    ebi_search as ebisearch,
-)
-from rnagpt_lib.curate.sources import (
+    ebi_search,
     europepmc,
     litscan,
     litsumm,
@@ -98,7 +96,7 @@ class _Harvest:
         found = {}
         for domain in (rnacentral.DOMAIN, litscan.DOMAIN):
             try:
-                found[domain] = ebisearch.about(self.search, domain)
+                found[domain] = ebi_search.about(self.search, domain)
             except NotThere:
                 found[domain] = {}
         return found

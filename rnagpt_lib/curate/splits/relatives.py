@@ -17,7 +17,7 @@ import pandas as pd
 
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.files import replacing
-from rnagpt_lib.curate.splits import spaced_seed_index as seeds
+from rnagpt_lib.curate.splits import spaced_seed_index
 from rnagpt_lib.curate.splits.spaced_seed_index import CHANCE, Near, chance_score
 
 IDENTITY = 0.8
@@ -158,10 +158,10 @@ def kin(distinct: Sequence[str], on: np.ndarray) -> Kin:
 
 def _search(links: "_Links", kept: Path | None = None) -> None:
     """Look all candidates through."""
-    todo = seeds.blocks(links.lengths)
+    todo = spaced_seed_index.blocks(links.lengths)
     done = links.resumed(kept) if kept else 0
     with progress.bar(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
-        found = seeds.candidates(links.distinct, todo[done:], links.chance)
+        found = spaced_seed_index.candidates(links.distinct, todo[done:], links.chance)
         for number, block in enumerate(found, done + 1):
             for near in block:
                 links.add(near)
@@ -241,6 +241,16 @@ class _Links:
     def _of(self) -> np.ndarray:
         """A hash of what the clusters depend on."""
         text = "\n".join(
-            [repr((self.chance, seeds.SCHEMES, seeds.SPARE, seeds.BLOCK)), *self.distinct]
+            [
+                repr(
+                    (
+                        self.chance,
+                        spaced_seed_index.SCHEMES,
+                        spaced_seed_index.SPARE,
+                        spaced_seed_index.BLOCK,
+                    )
+                ),
+                *self.distinct,
+            ]
         )
         return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)

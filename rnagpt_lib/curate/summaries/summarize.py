@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from rnagpt_lib.core import progress, tables
-from rnagpt_lib.core import text_guard as clean
+from rnagpt_lib.core import progress, tables, text_guard
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.paths import from_root, shown
-from rnagpt_lib.curate.summaries import divide_and_conquer as dnc
+from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.summaries.extract import (
     Abstract,
     Line,
@@ -86,7 +85,7 @@ def summarize(
     return Summaries(
         tables.frame("annotations", rows),
         tables.frame("dropped", dropped),
-        pd.DataFrame(usage, columns=["rna_id", "source", *dnc.USAGE]),
+        pd.DataFrame(usage, columns=["rna_id", "source", *divide_and_conquer.USAGE]),
     )
 
 
@@ -106,9 +105,9 @@ def requests(
     """
     with journal_file.beside(journal_file.file()) as db:
         for subject in Subjects(rnas, articles, links, topics):
-            ways = dnc.ARMS if subject.rna_id in compared else SOURCES
-            for plan in dnc.plans(subject, ways, seed):
-                yield from dnc.foreseen(plan, params.words, Recall(params, db))
+            ways = divide_and_conquer.ARMS if subject.rna_id in compared else SOURCES
+            for plan in divide_and_conquer.plans(subject, ways, seed):
+                yield from divide_and_conquer.foreseen(plan, params.words, Recall(params, db))
 
 
 class Subjects:
@@ -146,16 +145,16 @@ class Subjects:
 
 def _extracted(
     everyone: Iterable[Subject], words: int, weights: dict, others: frozenset, arms, seed: int
-) -> Iterator[dnc.Made]:
+) -> Iterator[divide_and_conquer.Made]:
     """By rule: the same choice of sentences for each way to divide the abstracts."""
     for subject in everyone:
-        pool = [s for s in sentences_of(subject, others) if not clean.fault(s.text)]
+        pool = [s for s in sentences_of(subject, others) if not text_guard.fault(s.text)]
         for arm in arms:
-            groups = dnc.groups(subject, arm, seed)
+            groups = divide_and_conquer.groups(subject, arm, seed)
             group = {a.article_id: n for n, own in enumerate(groups) for a in own}
             divided = [replace(s, topic=group[s.article_id]) for s in pool]
             lines = extracted(divided, "dnc", words, weights)
-            yield dnc.Made(subject.rna_id, arm, lines, _nothing(subject, lines))
+            yield divide_and_conquer.Made(subject.rna_id, arm, lines, _nothing(subject, lines))
 
 
 def _asked(
@@ -167,7 +166,7 @@ def _asked(
 ) -> Iterator[Part]:
     """By a chat model, in waves."""
     settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
-    waves = ((wave, settings) for wave in dnc.waves(everyone.rna_ids, params.mode))
+    waves = ((wave, settings) for wave in divide_and_conquer.waves(everyone.rna_ids, params.mode))
     with Client(params) as client:
 
         def made(missing: Iterable) -> Iterator[Part]:
@@ -180,15 +179,18 @@ def _asked(
 
 def _wave(
     wave: Sequence[Subject], words: int, arms: Sequence[str], seed: int, client: Client
-) -> Iterator[dnc.Made]:
-    plans = [plan for subject in wave for plan in dnc.plans(subject, arms, seed)]
-    yield from dnc.annotate(plans, words, client)
+) -> Iterator[divide_and_conquer.Made]:
+    plans = [plan for subject in wave for plan in divide_and_conquer.plans(subject, arms, seed)]
+    yield from divide_and_conquer.annotate(plans, words, client)
     for subject in wave:
         if not subject.abstracts:
-            yield from (dnc.Made(subject.rna_id, arm, [], _nothing(subject, [])) for arm in arms)
+            yield from (
+                divide_and_conquer.Made(subject.rna_id, arm, [], _nothing(subject, []))
+                for arm in arms
+            )
 
 
-def _part(made: Iterable[dnc.Made]) -> Part:
+def _part(made: Iterable[divide_and_conquer.Made]) -> Part:
     """Rows of annotations, of dropped and of usage."""
     rows, dropped, usage = [], [], []
     for one in made:
