@@ -36,7 +36,7 @@ from rnagpt_lib.llm_api import journal_file
 from rnagpt_lib.llm_api.journal import Asked, Journal
 from rnagpt_lib.llm_api.journal_replay import Recall
 from rnagpt_lib.report import findings as report
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 README = Path(__file__).parent / "README.md"
@@ -191,7 +191,7 @@ def requests_and_journal(folder: Path, tell: Tell) -> int:
         return sum(spool.results(waves, made))
 
 
-class _Told(Spool):
+class _Told(Store):
     """A spool that tells a thousand times or less how far it is."""
 
     def __init__(self, folder: Path, tell: Tell):

@@ -16,7 +16,7 @@ from rnagpt_lib.chat.decoding_batch import Answer
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.files import digest
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.run import Run
 
 
@@ -38,7 +38,7 @@ class Asking:
         requests = [list(column) for column in (sequences, questions) if column is not None]
         reply = self.chat.annotations if questions is None else self.chat.answers
         key = self._key(requests)
-        with Spool(self.run.folder) as spool:
+        with Store(self.run.folder) as spool:
             kept = _Kept(spool, key, name)
 
             def ask(tasks: Iterator) -> Iterator[list[tuple]]:
@@ -65,7 +65,7 @@ class Asking:
 class _Kept:
     """``keep`` of ``decoding.answers``; ``made``: how many answers were not there yet."""
 
-    def __init__(self, spool: Spool, key: str, name: str):
+    def __init__(self, spool: Store, key: str, name: str):
         self.spool, self.key, self.name, self.made = spool, key, name, 0
 
     def __call__(self, batches: list[Batch], make: Make) -> Iterator[list[Answer]]:

@@ -1,8 +1,17 @@
-"""What took long, kept as it comes, so that a stage that was killed goes on where it was.
+"""What took long, kept as it comes, so that whatever was killed goes on where it was.
 
-An SQLite file (WAL). Pages of remote sources: each is committed together with the cursor of the
-next one before anybody sees it, so only the page in flight can be fetched twice. Results of
-long tasks: each stands under a hash of its task and of the library that computed it.
+One SQLite file (WAL), key → bytes; each entry is on the disk before anybody sees it.
+
+>>> with Store(out.with_name("answers.partial"), about=[model, questions]) as store:
+...     for number, chunk in enumerate(chunks):
+...         if store.get(f"chunk {number}") is None:
+...             store.put(f"chunk {number}", answer(chunk))  # bytes
+...     store.remove()  # done: the file goes
+
+A stage's folder has one, hidden (``Store(run.folder)``): of pages of remote sources, each committed
+together with the cursor of the next one, so that only the page in flight can be fetched twice
+(`Store.pages`), and of results of long tasks, each under a hash of its task and of the library that
+computed it (`Store.results`).
 """
 
 import hashlib
@@ -15,29 +24,48 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import database_fault
+from rnagpt_lib.core.paths import shown
 
-NAME = ".spool.sqlite"  # hidden: no output of its stage
+NAME = ".spool.sqlite"  # in a stage's folder; hidden: no output of its stage
 _SCHEMA = """
 create table if not exists pages (
     name text not null, number integer not null, body blob not null, next text,
     primary key (name, number)
 ) without rowid
 """
+_ABOUT = ("about", -1)  # name and number under which it stands
 Fetch = Callable[[str], tuple[Any, str | None]]
 
 
-class Spool:
-    """The pages and results of one stage's folder; its file is made with the first of them.
+class Store:
+    """The entries of one file, which is made with the first of them.
 
-    Raises InputError for a file that is no spool.
+    ``path``: a file, or a stage's folder for the hidden one in it. ``about``: all that the entries
+    depend on, anything with one `repr` (parameters, hashes of inputs); the library's code counts,
+    too. Entries about something else are dropped with ``replace``, and are an InputError without.
+    So is a file that is no store. Without ``about`` keys have to say what they depend on.
     """
 
-    def __init__(self, folder: Path):
-        self.path = folder / NAME
+    def __init__(self, path: Path, about: object = None, *, replace: bool = False):
+        self.path = path / NAME if path.is_dir() else path
+        self._about = None if about is None else _name(about).encode()
         self._db: sqlite3.Connection | None = None
         if self.path.exists():
             self._open()
+            if self._about and self._row(*_ABOUT) != (self._about, None):
+                self._begin_anew(replace)
+
+    def _begin_anew(self, replace: bool) -> None:
+        if not replace and self._db.execute("select 1 from pages where number >= 0").fetchone():
+            self._db.close()
+            raise InputError(
+                f"{shown(self.path)} was begun with other input, options or another version; give "
+                "those again to finish it, or delete it"
+            )
+        self.forget()
+        self._write(*_ABOUT, self._about, None)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -45,15 +73,31 @@ class Spool:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute(_SCHEMA)
         except sqlite3.Error as error:
-            raise database_fault(self.path, error, "delete it to fetch everything anew") from None
+            raise database_fault(self.path, error, "delete it to begin anew") from None
         return self._db
 
-    def __enter__(self) -> "Spool":
+    def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._db:
             self._db.close()
+            self._db = None
+
+    def remove(self) -> None:
+        """Delete the file: what it was kept for is done."""
+        self.__exit__()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes | None:
+        """What was put under ``key``, or None."""
+        row = self._row(key, 0)
+        return zlib.decompress(row[0]) if row else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep ``value``, also in place of an earlier one. Raises InputError for a full disk."""
+        self._put(key, 0, value, None)
 
     def pages(self, name: str, fetch: Fetch, start: str) -> Iterator[Any]:
         """The stored pages of ``name``, then those that ``fetch`` brings.
@@ -64,12 +108,12 @@ class Spool:
         cursor: str | None = start
         number = 0
         while cursor is not None:
-            stored = self._stored(name, number)
+            stored = self._row(name, number)
             if stored:
-                page, cursor = json.loads(zlib.decompress(stored[0])), stored[1]
+                page, cursor = _load(stored[0]), stored[1]
             else:
                 page, cursor = fetch(cursor)
-                self._store(name, number, page, cursor)
+                self._put(name, number, _dump(page), cursor)
             number += 1
             yield page
 
@@ -90,20 +134,19 @@ class Spool:
         def missing() -> Iterator:
             for task in tasks:
                 name = _name(task)
-                order.append((name, self._stored(name, 0)))
+                order.append((name, self._row(name, 0)))
                 if order[-1][1] is None:
                     yield task
 
-        for result in make(missing()):
-            yield from self._known(order)
-            self._store(order.popleft()[0], 0, result, None)
-            yield result
-        yield from self._known(order)
+        def stored() -> Iterator:
+            while order and order[0][1]:
+                yield _load(order.popleft()[1][0])
 
-    def _known(self, order: deque) -> Iterator[Any]:
-        """The stored results that stand first."""
-        while order and order[0][1]:
-            yield json.loads(zlib.decompress(order.popleft()[1][0]))
+        for result in make(missing()):
+            yield from stored()
+            self._put(order.popleft()[0], 0, _dump(result), None)
+            yield result
+        yield from stored()
 
     def count(self, name: str) -> int:
         """How many pages of ``name`` are stored."""
@@ -116,18 +159,31 @@ class Spool:
             with self._db as db:
                 db.execute("delete from pages where name = ? or ? is null", (name, name))
 
-    def _stored(self, name: str, number: int) -> tuple[bytes, str | None] | None:
+    def _row(self, name: str, number: int) -> tuple[bytes, str | None] | None:
         query = "select body, next from pages where name = ? and number = ?"
         return self._db.execute(query, (name, number)).fetchone() if self._db else None
 
-    def _store(self, name: str, number: int, page: Any, cursor: str | None) -> None:
-        body = zlib.compress(json.dumps(page, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        row = (name, number, body, cursor)
+    def _put(self, name: str, number: int, value: bytes, cursor: str | None) -> None:
+        if not self._db:
+            self._open()
+            if self._about:
+                self._write(*_ABOUT, self._about, None)
+        self._write(name, number, zlib.compress(value), cursor)
+
+    def _write(self, *row: object) -> None:
         try:
-            with self._db or self._open() as db:
+            with self._db as db:
                 db.execute("insert or replace into pages values (?, ?, ?, ?)", row)
         except sqlite3.OperationalError as error:
-            raise database_fault(self.path, error, "delete it to fetch everything anew") from None
+            raise database_fault(self.path, error, "delete it to begin anew") from None
+
+
+def _dump(data: object) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _load(body: bytes) -> Any:
+    return json.loads(zlib.decompress(body))
 
 
 def _name(task: object) -> str:

@@ -13,7 +13,7 @@ from rnagpt_lib.curate.summaries.summarize import requests, summarize
 from rnagpt_lib.curate.text.names import names_of
 from rnagpt_lib.llm_api import journal_file
 from rnagpt_lib.llm_api.cost import estimate
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
 
 pytest.importorskip("openai")
@@ -76,7 +76,7 @@ def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monke
     monkeypatch.setattr(divide_and_conquer, "WAVE", {"sync": 2})
     made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
     want = world.summarize(made)
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         settings = Summarize(**(world.settings | {"model": "first"}))
         kept = summarize(*made, settings, spool=spool)
         journal_file.file().unlink()

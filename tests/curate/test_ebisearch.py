@@ -10,7 +10,7 @@ from rnagpt_lib.curate.sources.ebi_search import Sweep, any_of
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses
 
@@ -31,7 +31,7 @@ def queue(monkeypatch):
 @pytest.fixture
 def sweep(ebi, queue, tmp_path):
     """``sweep(queries, domain)`` over a server and a spool of its own."""
-    with serve(ebi, faults=queue) as url, Spool(tmp_path) as spool:
+    with serve(ebi, faults=queue) as url, Store(tmp_path) as spool:
         site = Site(addresses(url)["ebi_search"], Pace(1e9))
         yield lambda queries=(QUERY,), domain="rnacentral": Sweep(
             site, spool, domain, queries, "rna_type,species"

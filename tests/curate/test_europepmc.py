@@ -12,7 +12,7 @@ from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.markup import is_plain, plain
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
 
@@ -33,7 +33,7 @@ def fetch(queue, tmp_path):
     """``fetch(ids, **how the server is)`` → records."""
 
     def fetched(ids, **how):
-        with serve(Ebi(size=60, **how), faults=queue) as url, Spool(tmp_path) as spool:
+        with serve(Ebi(size=60, **how), faults=queue) as url, Store(tmp_path) as spool:
             site = Site(addresses(url)["europepmc"], Pace(1e9))
             return list(europepmc.records(site, spool, ids))
 
@@ -104,7 +104,7 @@ def test_a_second_time_asks_nothing(queue, world, tmp_path):
         site = Site(addresses(url)["europepmc"], Pace(1e9))
         fetched = []
         for _ in range(2):
-            with Spool(tmp_path) as spool:
+            with Store(tmp_path) as spool:
                 ids = names(world.articles)[:150]
                 fetched.append(list(europepmc.records(site, spool, ids)))
     assert fetched[0] == fetched[1] and len(queue.seen) == 2

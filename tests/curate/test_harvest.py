@@ -17,7 +17,7 @@ from rnagpt_lib.curate.sources import harvest, litscan, litsumm
 from rnagpt_lib.curate.sources.rnacentral import PAGE
 from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
 from tests.support.curated import curated, tables_of
@@ -351,6 +351,6 @@ def test_a_list_of_summaries_that_became_shorter_keeps_what_came(tmp_path):
                 raise NotThere("Invalid page")
             return shape.model_validate({"next": "https://x/?page=2", "results": [row]})
 
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         found = list(litsumm.summaries(Shrunk(), spool))
     assert [one.primary_id for one in found] == ["URS0000000001_9606"]

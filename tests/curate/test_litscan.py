@@ -15,7 +15,7 @@ from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import Literature
 from rnagpt_lib.curate.sources.litscan import Job, article_ids, blocked, in_an_image_alone
 from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, serve
 from tests.standin.ebi import Ebi, addresses
 
@@ -82,7 +82,7 @@ def test_swept_or_asked_in_batches_the_jobs_are_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(litscan, "BATCH", 7)
     queue, ebi = Faults(), Ebi(size=30, page=50)
     numbers = {rna_id: n for n, rna_id in enumerate(ebi.ids.values())}
-    with serve(ebi, faults=queue) as url, Spool(tmp_path) as spool:
+    with serve(ebi, faults=queue) as url, Store(tmp_path) as spool:
         site = Site(addresses(url)["ebi_search"], Pace(1e9))
         swept, _ = litscan.jobs(site, spool, numbers, everything=True)
         few = len(queue.seen)

@@ -10,7 +10,7 @@ from rnagpt_lib.curate.questions import qa_llm, qa_rules
 from rnagpt_lib.curate.questions.qa_llm import Asked, Statements
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.llm_api import journal_file
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
 
 pytest.importorskip("openai")
@@ -145,7 +145,7 @@ def decompose(settings, abstracts=("Of PTEN.",) * 3, spool=None, **params):
 
 def test_what_became_of_finished_waves_needs_no_journal(talker, tmp_path):
     app, settings = talker
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         pairs, dropped = decompose(settings, spool=spool)
         journal_file.file().unlink()
         again, lost = decompose(settings, spool=spool)

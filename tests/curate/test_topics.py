@@ -14,7 +14,7 @@ from rnagpt_lib.curate.summaries import extract, prompts, summarize
 from rnagpt_lib.curate.text import names, sentences
 from rnagpt_lib.curate.topics import topic_map, topics
 from rnagpt_lib.curate.topics.topics import preprocess, rna_topics, stability
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 THEMES = {
     "clinic": "patients cohort survival serum diagnosis stage prognosis tumor biopsy therapy",
@@ -209,7 +209,7 @@ def test_a_killed_call_goes_on_with_the_sets_that_are_left(tmp_path, monkeypatch
         fitted.append(task)
         return real(task)
 
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(topics, "group", stopping)
             rna_topics(*data, params, 0, spool)

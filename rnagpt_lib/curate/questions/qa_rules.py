@@ -34,7 +34,7 @@ from rnagpt_lib.curate.questions.question_templates import (
 )
 from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
 from rnagpt_lib.curate.text import names
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 __all__ = ["asked_entity", "entities", "entity", "pair_id", "pairs", "read_facts", "relation_of"]
 
@@ -125,7 +125,7 @@ def pairs(
     articles: pd.DataFrame,
     links: pd.DataFrame,
     params: Decompose,
-    spool: Spool | None = None,
+    spool: Store | None = None,
 ) -> Decomposed:
     """All pairs of all RNAs, what was dropped, and what a model's answers took.
 
@@ -176,7 +176,7 @@ def _asked(
     articles: pd.DataFrame,
     links: pd.DataFrame,
     params: Decompose,
-    spool: Spool | None,
+    spool: Store | None,
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """The pairs that a chat model makes, rows for those that fail a check, what each RNA took."""
     settings = params.model_dump(mode="json", include=MATTERS)

@@ -17,7 +17,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api.retries import Again, persistently
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 SIZE = 1000  # entries asked for at once; the server may send fewer
 
@@ -77,7 +77,7 @@ class Sweep:
     """
 
     site: Site
-    spool: Spool
+    spool: Store
     domain: str
     queries: Sequence[str]
     fields: str

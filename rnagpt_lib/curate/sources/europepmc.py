@@ -13,7 +13,7 @@ from rnagpt_lib.core.errors import InputError, Refused
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.markup import plain
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 BATCH = 100  # ids in a query; halved when the server refuses
 
@@ -44,7 +44,7 @@ class _Reply(BaseModel):
     errMsg: str | None = None
 
 
-def records(site: Site, spool: Spool, ids: Sequence[str]) -> Iterator[Record]:
+def records(site: Site, spool: Store, ids: Sequence[str]) -> Iterator[Record]:
     """The records of PMIDs and PMCIDs that Europe PMC has, in plain text.
 
     Raises InputError when it refuses even a single id.

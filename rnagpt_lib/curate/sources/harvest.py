@@ -34,7 +34,7 @@ from rnagpt_lib.curate.sources.rnacentral import Entry
 from rnagpt_lib.curate.sources.user_files import drop
 from rnagpt_lib.llm_api.rate_limit import Pace
 from rnagpt_lib.runs.provenance import ENTRIES
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 SOURCES = "sources.json"
 UNTOLD = "article without an abstract in LitScan and Europe PMC"
@@ -49,12 +49,12 @@ def write(params: Filter, folder: Path, raw: Path) -> None:
     ``folder``, the stage's, keeps the pages and gets `SOURCES` and LitSumm's texts. Raises
     InputError when a source stays away or refuses; run again, it goes on from there.
     """
-    with Spool(folder) as spool, Literature(raw) as literature:
+    with Store(folder) as spool, Literature(raw) as literature:
         _Harvest(params, folder, spool, literature).write(raw)
 
 
 class _Harvest:
-    def __init__(self, params: Filter, folder: Path, spool: Spool, literature: Literature):
+    def __init__(self, params: Filter, folder: Path, spool: Store, literature: Literature):
         self.params, self.folder, self.spool = params, folder, spool
         paces: dict[str, Pace] = defaultdict(lambda: Pace(params.requests_per_second))
         addresses = (params.ebi_search, params.europepmc, params.rnacentral_api)

@@ -13,7 +13,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import from_root, shown
 from rnagpt_lib.curate.sources.ebi_search import Entry, Sweep, any_of
 from rnagpt_lib.curate.sources.http import Site
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 DOMAIN = "rnacentral-litscan"
 BATCH = 40  # ids in a query
@@ -37,7 +37,7 @@ class Job:
 
 
 def jobs(
-    site: Site, spool: Spool, numbers: Mapping[str, int], everything: bool
+    site: Site, spool: Store, numbers: Mapping[str, int], everything: bool
 ) -> tuple[dict[str, Job], Sweep]:
     """The ids of the RNAs in ``numbers`` (rna_id → number), by their lower case; and the counts.
 
@@ -95,7 +95,7 @@ def words(path: str | None) -> frozenset[str]:
     return WORDS | {line.strip().lower() for line in lines if line.strip()}
 
 
-def publications(site: Site, spool: Spool, ids: Sequence[str]) -> Sweep:
+def publications(site: Site, spool: Store, ids: Sequence[str]) -> Sweep:
     """All entries of id and article for the ids."""
     clauses = any_of("job_id", ids, BATCH)
     queries = [f"entry_type:Publication AND {clause}" for clause in clauses]

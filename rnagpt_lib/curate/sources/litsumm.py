@@ -12,7 +12,7 @@ from rnagpt_lib.core.errors import NotThere
 from rnagpt_lib.core.files import replacing
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.text.sentences import split_sentences
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 NAME = "litsumm.jsonl"
 SIZE = 100  # summaries asked for at once; the server may send fewer
@@ -32,7 +32,7 @@ class _Page(BaseModel):
     results: list[Summary]
 
 
-def summaries(site: Site, spool: Spool) -> Iterator[Summary]:
+def summaries(site: Site, spool: Store) -> Iterator[Summary]:
     """All of them, page by page; of the next page's address only its number is used."""
 
     def fetch(cursor: str) -> tuple[list, str | None]:

@@ -22,7 +22,7 @@ from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 DOMAIN = "rnacentral"
 FIELDS = "rna_type,species,description,gene,gene_synonym,length"
@@ -80,7 +80,7 @@ class _Record(BaseModel):
     sequence: str
 
 
-def by_api(site: Site, spool: Spool, rna_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+def by_api(site: Site, spool: Store, rna_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(rna_id, sequence), with one request for each URS; "" where the API knows none."""
     of: dict[str, list[str]] = {}
     for rna_id in rna_ids:

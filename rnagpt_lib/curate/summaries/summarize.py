@@ -34,7 +34,7 @@ from rnagpt_lib.curate.text.sentences import capital, split_sentences
 from rnagpt_lib.llm_api import journal_file
 from rnagpt_lib.llm_api.client import Client, Request
 from rnagpt_lib.llm_api.journal_replay import Recall
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 Part = Sequence[list[dict]]
 STAGE = "02_summarize"
@@ -58,7 +58,7 @@ def summarize(
     params: Summarize,
     arms: Sequence[str] = SOURCES,
     seed: int = 0,
-    spool: Spool | None = None,
+    spool: Store | None = None,
 ) -> Summaries:
     """Annotations by every one of the arms, and ``given`` where a file is named.
 
@@ -162,7 +162,7 @@ def _asked(
     params: Summarize,
     arms: Sequence[str],
     seed: int,
-    spool: Spool | None,
+    spool: Store | None,
 ) -> Iterator[Part]:
     """By a chat model, in waves."""
     settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)

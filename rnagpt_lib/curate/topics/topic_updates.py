@@ -14,7 +14,7 @@ from rnagpt_lib.core.params import Topics
 from rnagpt_lib.core.tables import Texts
 from rnagpt_lib.curate.text.names import names_of
 from rnagpt_lib.curate.topics.topics import preprocess, rna_topics
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 MOST_GROWTH = 0.25  # new abstracts to old ones; beyond it the groups are found anew
 
@@ -26,7 +26,7 @@ def topics(
     params: Topics,
     seed: int,
     earlier: pd.DataFrame | None = None,
-    spool: Spool | None = None,
+    spool: Store | None = None,
 ) -> pd.DataFrame:
     """Table ``topics`` of all RNAs: ``earlier`` ones where they still stand, else by LDA.
 

@@ -25,7 +25,7 @@ from rnagpt_lib.core.tables import Texts
 from rnagpt_lib.curate.text.names import FIELDS, mask_names, names_of
 from rnagpt_lib.curate.text.stop_words import STOP_WORDS
 from rnagpt_lib.curate.workers import mapped
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 
 # It warns of few passes at every fit; they are a parameter here.
 logging.getLogger("gensim").setLevel(logging.ERROR)
@@ -76,7 +76,7 @@ def rna_topics(
     links: pd.DataFrame,
     params: Any,
     seed: int,
-    spool: Spool | None = None,
+    spool: Store | None = None,
 ) -> pd.DataFrame:
     """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
 

@@ -1,4 +1,4 @@
-"""The spool: pages in order, each fetched once, through real kills of a real process."""
+"""The resume store: what it keeps is made once, through real kills of a real process."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from werkzeug import Request, Response
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.runs.resume_store import NAME, Spool
+from rnagpt_lib.runs.resume_store import NAME, Store
 from tests.standin import Faults, faults, serve
 
 LAST = 30
@@ -33,7 +33,7 @@ def numbered(calls, last=LAST):
 def test_pages_come_in_order_and_a_second_time_from_the_spool(tmp_path):
     calls = []
     for _ in range(2):
-        with Spool(tmp_path) as spool:
+        with Store(tmp_path) as spool:
             pages = list(spool.pages("source", numbered(calls), "0"))
             assert pages == [{"n": n, "text": "é\u2028"} for n in range(LAST)]
             assert spool.count("source") == LAST
@@ -42,7 +42,7 @@ def test_pages_come_in_order_and_a_second_time_from_the_spool(tmp_path):
 
 def test_names_are_apart_and_may_be_read_within_each_other(tmp_path):
     calls = []
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         for _ in spool.pages("outer", numbered(calls, 3), "0"):
             assert len(list(spool.pages("inner", numbered(calls, 2), "0"))) == 2
         assert calls == [0, 0, 1, 1, 2]
@@ -63,9 +63,9 @@ def test_it_goes_on_where_it_stopped(tmp_path, stop):
             raise InputError("gone")
         return numbered(calls)(cursor)
 
-    with Spool(tmp_path) as spool, pytest.raises(InputError):
+    with Store(tmp_path) as spool, pytest.raises(InputError):
         list(spool.pages("source", fetch, "0"))
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         assert [page["n"] for page in spool.pages("source", fetch, "0")] == list(range(LAST))
     assert sorted(calls) == sorted([*range(LAST), stop])
 
@@ -73,7 +73,26 @@ def test_it_goes_on_where_it_stopped(tmp_path, stop):
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / NAME).write_bytes(b"this is no database" * 100)
     with pytest.raises(InputError, match="spool.sqlite is damaged .*delete it"):
-        Spool(tmp_path)
+        Store(tmp_path)
+
+
+def test_entries_are_kept_for_what_they_are_about(tmp_path):
+    path = tmp_path / "answers.partial"
+    with Store(path, ["model", 1]) as store:
+        assert store.get("chunk 0") is None and not path.exists()
+        store.put("chunk 0", b"\0 one")
+        store.put("chunk 0", b"\0 two")
+    with Store(path, ["model", 1]) as store:
+        assert store.get("chunk 0") == b"\0 two" and store.get("about") is None
+    with pytest.raises(InputError, match="answers.partial was begun with other input"):
+        Store(path, ["model", 2])
+    with Store(path, ["model", 2], replace=True) as store:
+        assert store.get("chunk 0") is None
+    with Store(path, ["model", 3]) as store:  # nothing was kept of the other
+        store.put("chunk 1", b"")
+        assert store.get("chunk 1") == b""
+        store.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 class Book:
@@ -92,7 +111,7 @@ READER = """
 import sys
 from pathlib import Path
 from pydantic import BaseModel
-from rnagpt_lib.runs.resume_store import Spool
+from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.llm_api.rate_limit import Pace
 from rnagpt_lib.curate.sources.http import Site
 
@@ -106,7 +125,7 @@ def fetch(cursor):
     got = site.get("/book", Page, page=cursor)
     return got.page, None if got.next is None else str(got.next)
 
-with Spool(Path(sys.argv[2])) as spool:
+with Store(Path(sys.argv[2])) as spool:
     print(*spool.pages("book", fetch, "0"))
 """
 
@@ -156,7 +175,7 @@ class Squares:
 def test_results_that_are_stored_are_not_made_again(tmp_path, ahead, stop):
     tasks, want = range(10), [[n * n, "é\u2028\ud800"] for n in range(10)]
     first, second, third = Squares(ahead, stop), Squares(ahead), Squares(ahead)
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         with pytest.raises(KeyboardInterrupt):
             list(spool.results(tasks, first))
         assert first.made == list(range(stop))
@@ -171,14 +190,14 @@ def test_results_that_are_stored_are_not_made_again(tmp_path, ahead, stop):
 def test_another_version_of_the_library_computes_anew(tmp_path, monkeypatch):
     for code in ("one", "one", "other"):
         monkeypatch.setattr("rnagpt_lib.runs.resume_store._code", lambda code=code: code)
-        with Spool(tmp_path) as spool:
+        with Store(tmp_path) as spool:
             list(spool.results([3], squares := Squares()))
     assert squares.made == [3]
 
 
 def test_where_nothing_is_kept_there_is_no_file(tmp_path):
     """A stage that refuses its input has written nothing then, and the finished one comes back."""
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         assert spool.count("source") == 0
         spool.forget()
         with pytest.raises(KeyboardInterrupt):
@@ -187,16 +206,16 @@ def test_where_nothing_is_kept_there_is_no_file(tmp_path):
 
 
 def test_a_full_disk_is_no_damage(tmp_path):
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         list(spool.pages("source", lambda cursor: ({"n": 1}, None), "0"))
     code = """
 import resource, signal, sys
 from pathlib import Path
-from rnagpt_lib import journal_file, spool
+from rnagpt_lib.runs import resume_store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    with spool.Spool(Path(sys.argv[1])) as pages:
+    with resume_store.Store(Path(sys.argv[1])) as pages:
         list(pages.pages("other", lambda cursor: ({"n": "x" * 9000}, None), "0"))
 except Exception as error:
     print(type(error).__name__, error)
@@ -204,5 +223,5 @@ except Exception as error:
     command = [sys.executable, "-c", code, str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, cwd=paths.root()).stdout
     assert "InputError" in said and "cannot be used" in said and "nothing in it is lost" in said
-    with Spool(tmp_path) as spool:
+    with Store(tmp_path) as spool:
         assert spool.count("source") == 1
