@@ -1,5 +1,5 @@
 """``python -m rnagpt_lib`` is the command ``rnagpt``."""
 
-from rnagpt_lib.cli.main import main
+from rnagpt_lib.cli import main
 
 main()

@@ -85,7 +85,7 @@ def rnagpt(monkeypatch, capsys):
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["rnagpt", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
-            main.main()
+            main()
         return exited.value.code, *capsys.readouterr()
 
     return call

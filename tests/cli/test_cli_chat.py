@@ -152,8 +152,8 @@ def test_what_a_model_or_a_header_says_never_reaches_the_terminal_raw(
 
 INTERRUPTED = """
 import sys
-from rnagpt_lib import terminal
-from rnagpt_lib.cli.main import main
+from rnagpt_lib.chat import terminal
+from rnagpt_lib.cli import main
 from rnagpt_lib.chat.session import Session
 stream = Session.stream
 def slowly(self, question):
@@ -220,9 +220,7 @@ def test_a_question_of_broken_bytes_is_refused(rnagpt, run):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="another terminal")
 def test_a_pasted_sequence_is_read_whole():
     """A terminal of its own cuts lines at 4,095 letters."""
-    code = (
-        "from rnagpt_lib import terminal; print('READ', len(next(terminal._lines())), flush=True)"
-    )
+    code = "from rnagpt_lib.chat import terminal; print('READ', len(next(terminal._lines())), flush=True)"
     main, side = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=side, stdout=side, stderr=side, cwd=paths.root()

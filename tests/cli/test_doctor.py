@@ -6,10 +6,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from rnagpt_lib.cli import doctor
-from rnagpt_lib.cli.main import commands
+from rnagpt_lib.cli import commands
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.train import doctor
 from tests.support import llama3
 from tests.support.tiny_model import TINY
 from tests.train.test_memory import LLAMA_3_8B

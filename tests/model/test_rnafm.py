@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from rnagpt_lib.cli.main import commands
+from rnagpt_lib.cli import commands
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, sha256
 from rnagpt_lib.model.encoder import Encoder

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
-from rnagpt_lib.cli.main import commands
+from rnagpt_lib.cli import commands
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json

@@ -1,0 +1,706 @@
+"""The command ``rnagpt``, also ``python -m rnagpt_lib``.
+
+Libraries that are slow to import are imported by the commands that need them.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import yaml
+
+from rnagpt_lib.core.errors import InputError, NotebookFailed
+from rnagpt_lib.core.fasta_lines import printable
+
+KEPT = (
+    "finished notebooks, pages of the live sources, a model's answers and a training's checkpoints "
+    "are kept, and the same command goes on from there"
+)
+FOLDER = click.Path(path_type=Path)
+TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+Pairs = tuple[tuple[str, str], ...]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rnagpt-lib")
+def commands() -> None:
+    """RNA-GPT in eight notebooks: from an RNA to an answer.
+
+    \b
+    rnagpt demo                                  the whole path on the miniature world
+    rnagpt run 04_train_stage1 -p EPOCHS 3       one notebook, with a parameter of its own
+    rnagpt ask --fasta my.fa --question "..."    a model's answers about your RNAs; chat: talk to it
+    rnagpt report --run mini                     its results as one page and as LaTeX tables
+    rnagpt export-dataset mini rna-qa            its questions and answers, to share
+    rnagpt export-model mini my-model            its model, to share
+    rnagpt audit train.tsv test.tsv              what a test set of anybody's proves
+    """
+
+
+def main() -> None:
+    """Entry point: input errors are one sentence and exit code 2, failures 1, Ctrl-C 130."""
+    # threads that spin while they wait are many times slower beside any other busy process
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        sys.exit(commands(standalone_mode=False) or 0)
+    except (InputError, NotebookFailed) as error:
+        # a message may quote a file of anybody's: nothing that a terminal obeys
+        text = "\n".join(map(printable, str(error).split("\n")))
+        click.echo(f"rnagpt: {text}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("rnagpt: stopped", err=True)
+        sys.exit(130)
+
+
+def with_options(*options):
+    """A decorator that gives a command several options, in this order."""
+
+    def decorate(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+PROFILE = click.option(
+    "--profile",
+    help="A file of profiles/: mini, reference, local, paper_5k or full; by default that of the run "
+    "where there is one, else mini.",
+)
+RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
+GIVEN = click.option(
+    "-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE",
+    help="A parameter of the notebook (of every notebook that has it); repeat for more. A list is "
+    "written [a, b].",
+)  # fmt: skip
+FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE.")
+FINISHED = click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
+notebook_options = with_options(click.argument("notebook"), PROFILE, RUN, GIVEN, FILE)
+
+
+def _profile(named: str | None, run_id: str | None = None) -> str:
+    """The profile that is named, else the one that the run was made with, else ``mini``."""
+    from rnagpt_lib.runs import stages
+
+    return named or (run_id and stages.profile_of(run_id)) or "mini"
+
+
+def _read_parameters(file: Path | None, given: Pairs) -> dict:
+    """Those of the YAML file, with ``given`` ones, still texts, on top."""
+    data = {}
+    if file is not None:
+        try:
+            data = yaml.safe_load(file.read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} is no YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise InputError(f"{file} should hold lines of the form NAME: VALUE")
+    return data | dict(given)
+
+
+def _parse(parameters: dict) -> dict:
+    """Parameters in lower case, their texts read as YAML."""
+    parsed = {}
+    for name, value in parameters.items():
+        try:
+            parsed[name.lower()] = yaml.safe_load(value) if isinstance(value, str) else value
+        except yaml.YAMLError:
+            raise InputError(f"parameter {name} is {value!r}, which is no YAML") from None
+    return parsed
+
+
+@contextmanager
+def _interruptible(kept: str = KEPT, partial: Path | None = None) -> Iterator[None]:
+    """Ctrl-C inside of the block says what is kept (where ``partial`` is there, if it is given),
+    and ends with the shell's code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        there = partial is None or partial.is_file()
+        click.echo(f"rnagpt: stopped{f'; {kept}' if there else ''}", err=True)
+        sys.exit(130)
+
+
+@commands.command(short_help="Run one notebook headless.")
+@notebook_options
+@click.option(
+    "--list", "listing", is_flag=True, help="Show the parameters under the profile; stop."
+)
+def run(
+    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None,
+    listing: bool,
+) -> None:  # fmt: skip
+    """Run NOTEBOOK headless: 04, 04_train_stage1 or notebooks/04_train_stage1.ipynb.
+
+    Results and the executed copy go to runs/RUN/NOTEBOOK/.
+    """
+    from rnagpt_lib.runs import notebooks
+
+    profile = _profile(profile, run_id)
+    if listing:
+        click.echo(_list_parameters(notebooks.find(notebook), profile))
+        return
+    parameters = _read_parameters(file, given)
+    with _interruptible():
+        notebooks.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
+
+
+def _list_parameters(notebook: Path, profile: str) -> str:
+    """A line for each parameter: type, the value in force under the profile, help."""
+    from rnagpt_lib.core import params
+    from rnagpt_lib.runs import notebooks
+
+    known = notebook.stem in params.STAGE_MODELS
+    filled = params.load(profile).stage(notebook.stem).model_dump() if known else {}
+    general = {"PROFILE": profile, "RUN": profile} if known else {}
+    lines = []
+    for name, about in notebooks.declared(notebook).items():
+        value = general.get(name, about["default"])
+        if value == "None":
+            held = filled.get(name.lower())
+            value = f"[{', '.join(map(str, held))}]" if isinstance(held, tuple) else str(held)
+        lines.append(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
+    return "\n".join(lines)
+
+
+@commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
+@with_options(PROFILE, RUN, GIVEN, FILE)
+def demo(profile: str | None, run_id: str | None, given: Pairs, file: Path | None) -> None:
+    """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
+    from rnagpt_lib.core import paths
+    from rnagpt_lib.evaluate import results
+    from rnagpt_lib.report import findings
+    from rnagpt_lib.runs import notebooks
+    from rnagpt_lib.runs.stages import REPORT, STAGES
+
+    profile = _profile(profile, run_id)
+    run_id = run_id or profile
+    parameters = _read_parameters(file, given)
+    with _interruptible():
+        notebooks.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
+    folder = paths.shown(paths.runs() / run_id)
+    click.echo(f"\n{findings.ablation(run_id)}\n")
+    click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
+    click.echo(f"All of it on one page: {folder}/{STAGES[6]}/{REPORT}")
+    click.echo(f"Figures: {paths.shown(results.figure_folder(run_id))}/")
+    click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
+
+
+@commands.command(short_help="What 02 or 03 will cost with a language model.")
+@notebook_options
+def estimate(
+    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None
+) -> None:
+    """Foresee requests, tokens, money and hours of NOTEBOOK (02 or 03) with PROVIDER openai.
+
+    Reads the tables of the stages before it, and what the journal holds already; sends nothing.
+    """
+    from rnagpt_lib.core import params
+    from rnagpt_lib.curate import planned_requests
+    from rnagpt_lib.llm_api import cost
+    from rnagpt_lib.runs import notebooks
+
+    profile = _profile(profile, run_id)
+    path = notebooks.find(notebook)
+    named = _parse(_read_parameters(file, given))
+    seed = notebooks.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
+    chosen = params.load(profile).stage(path.stem, **named)
+    asked = planned_requests.requests(run_id or profile, path.stem, chosen, seed)
+    click.echo(f"{path.stem}, run {run_id or profile}, model {chosen.model}")
+    click.echo(cost.told(cost.estimate(asked, chosen), chosen))
+
+
+@commands.command(short_help="What a profile needs and this machine lacks.")
+@with_options(PROFILE, GIVEN, FILE)
+def doctor(profile: str | None, given: Pairs, file: Path | None) -> None:
+    """Look whether a profile can run here: files, weights, keys, memory. Exit code 1 when it cannot.
+
+    \b
+    rnagpt doctor --profile paper_5k -p PROVIDER openai -p LLM hf:meta-llama/Meta-Llama-3-8B-Instruct
+
+    Loads no LLM and sends nothing, but for an LLM that is named as hf:OWNER/NAME: that one is
+    fetched.
+    """
+    from rnagpt_lib.core import params
+    from rnagpt_lib.train import doctor
+
+    named = _parse(_read_parameters(file, given))
+    chosen = params.overridden(params.load(_profile(profile)), named)
+    findings = list(doctor.examine(chosen))
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.good else "MISSING"
+        click.echo(f"{mark}  {finding.what:<{width}}  {finding.said}")
+    if not all(finding.good for finding in findings):
+        sys.exit(1)
+
+
+@commands.command(short_help="Redraw a run's figures and tables.")
+@FINISHED
+def figures(run_id: str) -> None:
+    """Redraw every figure and table of a run from its files; loads no model."""
+    from rnagpt_lib.report import figures
+
+    figures.draw(run_id)
+
+
+@commands.command(short_help="Write a run's report: one page, and LaTeX tables.")
+@click.option("--run", "run_id", default="mini", show_default=True, help="Run id.")
+def report(run_id: str) -> None:
+    """Write the report of a run's notebook 06 again, from its files; loads no model.
+
+    \b
+    runs/RUN/06_ablations/report.html   tables, findings, figures, answers, provenance: one page
+                                        that needs no network and has no script
+    runs/RUN/06_ablations/tables/       the tables for a manuscript (LaTeX, booktabs), one file
+                                        each, and all_tables.tex, a document that holds them
+    """
+    from rnagpt_lib.report import report_files
+
+    report_files.say(run_id)
+
+
+@commands.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")
+@notebook_options
+def train(
+    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None
+) -> None:
+    """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
+
+    \b
+    accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
+    torchrun --nproc_per_node 8 -m -- rnagpt_lib train 05 --run qa5k -p PARALLEL fsdp
+
+    (Without the two dashes torchrun takes --run for an option of its own. Without GPUs accelerate
+    starts one process, and torchrun as many as it is told; the log says how many there are.)
+
+    The notebooks before it have to be finished. The notebook, run with the same parameters, finds
+    the training done and reads it. A training that was stopped goes on, in another number of
+    processes if need be (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl.
+    Scripts for SLURM and SkyPilot are in clusters/.
+    """
+    from rnagpt_lib.runs import notebooks, stages
+    from rnagpt_lib.train import distributed
+
+    profile = _profile(profile, run_id)
+    path = notebooks.find(notebook)
+    values = notebooks.checked(path, _read_parameters(file, given))
+    named = {name.lower(): value for name, value in values.items()}
+    seed = named.pop("seed", 0)
+    with _interruptible():
+        log = distributed.train_stage(
+            path.stem, run=run_id or profile, profile=profile, seed=seed, overrides=named
+        )
+    if log is not None:
+        click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
+        click.echo(f"  {stages.command(run_id or profile, path.stem)}")
+
+
+@commands.command(short_help="Train IT without stage 1, soft tokens, RNA, ...: what each is worth.")
+@FINISHED
+@click.option(
+    "--only", "names", multiple=True, metavar="NAME",
+    help="IT (other seeds of it), it.no_ma, it.blind, it.text or it.random_encoder; repeat for "
+    "more. All by default.",
+)  # fmt: skip
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Seeds 0, 1, ..."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1),
+    help="Trainings at a time, each on one thread. By default one for each core.",
+)  # fmt: skip
+def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int | None) -> None:
+    """Train what the IT of RUN is compared with: the same pairs, steps and settings, but
+
+    \b
+    it.no_ma           without stage 1
+    it.blind           without the RNA, and so without stage 1: question and answer alone
+    it.text            the RNA as letters instead of soft tokens, and so without stage 1
+    it.random_encoder  an encoder of the same shape with random weights
+    IT                 nothing taken away, with another seed
+
+    each with each seed, in runs/RUN/variants/. Notebooks 04 and 05 of RUN have to be finished.
+    What is trained already stays; a training that was stopped goes on when the command is given
+    again. Then run notebook 06: it asks and compares those that it finds.
+    """
+    from rnagpt_lib.runs import stages
+    from rnagpt_lib.train import ablation_trainings
+
+    workers = workers or len(os.sched_getaffinity(0))
+    chosen = names or tuple(ablation_trainings.VARIANTS)
+    with _interruptible():
+        trained = ablation_trainings.train_all(run_id, chosen, range(seeds), workers)
+    click.echo(f"{len(trained)} trainings stand. Notebook 06 compares them:")
+    click.echo(f"  {stages.command(run_id, '06_ablations', run_id)}")
+
+
+answering_options = with_options(
+    FINISHED,
+    click.option(
+        "--model", default="IT", show_default=True,
+        help="vanilla, MA or IT of the run, or the folder of an exported model.",
+    ),
+    click.option(
+        "--retrieval", type=click.Choice(("beside", "only", "off")), default="beside",
+        show_default=True,
+        help="Show the nearest RNAs of the run's training set beside each answer, show them alone "
+        "(ask then loads no LLM), or leave them out.",
+    ),
+    click.option(
+        "--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies answers."
+    ),
+    click.option("--top-p", default=1.0, show_default=True, help="Draw from this share alone."),
+    click.option("--seed", default=0, show_default=True, help="Of the draws."),
+    click.option(
+        "--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1),
+        help="An answer is cut here.",
+    ),
+)  # fmt: skip
+
+
+@commands.command(short_help="Ask a model about RNAs: FASTA in, answers out.")
+@click.option("--fasta", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+              help="RNAs (or DNAs) to ask about, plain or .gz; - reads standard input.")  # fmt: skip
+@click.option("--sequence", help="One RNA, typed.")
+@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
+@click.option("--question", "questions", multiple=True, help="Repeat for more.")
+@click.option("--questions", "file", type=TEXT_FILE, metavar="FILE",
+              help="A text file with a question a line; # begins a comment.")  # fmt: skip
+@click.option("--out", type=FOLDER, metavar="FILE",
+              help="answers.jsonl, .tsv or .md; without it answers are shown.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE, and what a stopped call left of it.")
+@answering_options
+def ask(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, questions: tuple[str, ...],
+    file: Path | None, out: Path | None, force: bool, run_id: str, model: str, retrieval: str,
+    temperature: float, top_p: float, seed: int, max_new_tokens: int,
+) -> None:  # fmt: skip
+    """Ask a model every question about every RNA.
+
+    \b
+    rnagpt ask --fasta my.fa --question "What type of RNA is the RNA?" --out answers.jsonl
+    rnagpt ask --sequence GGCUAGCUCAAUCGGUAGAGC --question "What type of RNA is the RNA?"
+    zcat all.fa.gz | rnagpt ask --fasta - --questions questions.txt --out answers.tsv
+
+    A record that is no RNA (protein, foreign letters, under 10 nt, an id used twice) gets a row
+    with the reason, and the others are answered. A call that was stopped goes on when it is given
+    again, and writes the file of one that was not. What is retrieved from the training set is
+    marked as such: it is looked up, not generated. That nothing
+    is said of an answer does not confirm it.
+
+    The run that comes with the repository knows a generated world, and no RNA of nature.
+    """
+    from rnagpt_lib.chat import ask as asking
+
+    asked = _questions(questions, file)
+    if sum(value is not None for value in (fasta, sequence, rna_id)) != 1:
+        raise InputError("give the RNAs as one of --fasta FILE, --sequence ACGU..., --id URS...")
+    if out:
+        asking.check_out(out, force)
+    partial = Path(f"{out}.partial")
+    kept = f"the answers so far are in {partial}, and the same call goes on"
+    with _interruptible(kept, partial), _fasta(fasta, sequence, rna_id, run_id) as source:
+        asker = _asker(run_id, model, retrieval, asked, temperature, top_p, seed, max_new_tokens)
+        if not out:
+            _show(asker, source)
+            return
+        told = asking.ask_file(asker, source, out, force)
+    kept = f", {told['kept']:,} of them kept from an earlier call" if told["kept"] else ""
+    click.echo(f"{out}: {told['rows']:,} rows{kept}; {told['refused']:,} records refused")
+
+
+def _questions(given: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    lines = [*given]
+    if file:
+        try:
+            lines += file.read_text("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{file} is no text; write a question a line, in UTF-8") from None
+    if any("\ud800" <= c <= "\udfff" for line in lines for c in line):  # bytes of the command line
+        raise InputError("a question is no text in UTF-8; type it anew, or put it into a file")
+    lines = [line.strip() for line in lines]
+    asked = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not asked:
+        raise InputError('give a question: --question "What type of RNA is the RNA?"')
+    return asked
+
+
+@contextmanager
+def _fasta(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, run_id: str
+) -> Iterator[Path]:
+    """What is asked about, as a file."""
+    from rnagpt_lib.chat.lookup import look_up
+
+    if fasta and str(fasta) != "-":
+        yield fasta
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard input"
+        with path.open("wb") as file:
+            if fasta:
+                while piece := sys.stdin.buffer.read(1 << 20):
+                    file.write(piece)
+            elif rna_id is not None:
+                found = look_up(rna_id, run=run_id)
+                file.write(f">{found.rna_id}\n{found.sequence}\n".encode())
+            else:
+                typed = sequence if ">" in sequence else f">sequence\n{sequence}\n"
+                file.write(typed.encode("utf-8", "replace"))
+        yield path
+
+
+def _asker(
+    run_id: str, model: str, retrieval: str, asked: tuple[str, ...], temperature: float,
+    top_p: float, seed: int, max_new_tokens: int,
+):  # fmt: skip
+    from rnagpt_lib.chat import generate, retrieved_evidence
+    from rnagpt_lib.chat.ask import Asker
+    from rnagpt_lib.chat.decoding_batch import Sampling
+    from rnagpt_lib.chat.retrieval import Retrieval
+
+    sampling = Sampling(temperature, top_p, seed)
+    chat = None if retrieval == "only" else generate.load_model(run_id, model, max_new_tokens)
+    if chat and chat.miniature:
+        click.echo(f"Note: {generate.MINIATURE}", err=True)
+    if retrieval == "off":
+        return Asker(asked, chat, sampling=sampling)
+    found = Retrieval.of(run_id)
+
+    def evidence(rna_id: str, rna: str, question: str, answer: str) -> dict:
+        if chat:
+            return retrieved_evidence.to_dict(found.beside(rna, question, answer, rna_id))
+        return retrieved_evidence.to_dict(found.only(rna, question))
+
+    return Asker(
+        asked, chat, evidence, sampling, named=f"{retrieval} {Retrieval.tables_hash(run_id)}"
+    )
+
+
+def _show(asker, source: Path) -> None:
+    """The answers, record by record; exit code 1 where no record could be asked about."""
+    from rnagpt_lib.chat import answer_files
+    from rnagpt_lib.core.fasta import stream_records
+
+    answered = False
+    for record in stream_records(source):
+        rows = asker.rows([record])
+        answered |= any("refused" not in row for row in rows)
+        for line in answer_files.shown(rows):
+            click.echo(line)
+    if not answered:
+        sys.exit(1)
+
+
+@commands.command(short_help="Talk to a model about an RNA, in the terminal.")
+@click.option("--fasta", type=FOLDER, metavar="FILE",
+              help="RNAs to choose from; /use takes another later.")  # fmt: skip
+@click.option("--sequence", help="One RNA, typed.")
+@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
+@click.option("--memory", is_flag=True, help="Let the model read its earlier answers again.")
+@answering_options
+def chat(
+    fasta: Path | None, sequence: str | None, rna_id: str | None, memory: bool, run_id: str,
+    model: str, retrieval: str, temperature: float, top_p: float, seed: int, max_new_tokens: int,
+) -> None:  # fmt: skip
+    """Talk to a model about an RNA. Answers are shown as they come; Ctrl-C stops one.
+
+    \b
+    rnagpt chat --sequence GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGGUUGUGGGUUCGACCCGU
+    rnagpt chat --fasta my.fa
+
+    /help lists what else can be typed: another RNA, another model, the transcript as a file.
+
+    Models are trained on single questions: with --memory, of the reference run, fewer answers are
+    right (benchmarks/README.md).
+    """
+    from rnagpt_lib.chat.decoding_batch import Sampling
+    from rnagpt_lib.chat.terminal import Terminal
+
+    sampling = Sampling(temperature, top_p, seed)
+    terminal = Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens)
+    terminal.talk(fasta=fasta, sequence=sequence, rna_id=rna_id)
+
+
+@commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")
+@click.argument("run_id", metavar="RUN")
+@click.argument("out", metavar="OUT", type=FOLDER)
+@click.option(
+    "--with-abstracts", is_flag=True,
+    help="Include titles and abstracts; for runs on the generated world, whose texts nobody owns.",
+)  # fmt: skip
+@click.option(
+    "--with-copyrighted-abstracts", is_flag=True,
+    help="Include titles and abstracts, and sentences quoted from them, though their publishers "
+    "own them: for a copy that you keep to yourself, or with their leave.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
+def export_dataset(
+    run_id: str, out: Path, with_abstracts: bool, with_copyrighted_abstracts: bool, force: bool
+) -> None:
+    """Make OUT, a Hugging Face dataset folder, of the RNA-QA of RUN.
+
+    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 03 finished. OUT is a
+    folder that does not exist yet; it appears whole or not at all.
+
+    \b
+    rnagpt export-dataset reference rna-qa       from the run that comes with the repository
+    hf upload ME/rna-qa rna-qa --repo-type dataset
+
+    OUT/README.md is the data card: sources, licences, counts, split and leakage, prompts, costs,
+    what was left out. OUT/data/ holds parquet files of the configs pairs (a question with its
+    answer, sequence and fields), rnas, annotations, links, articles and dropped. SHA256SUMS has
+    every file's hash. Titles and abstracts are left out, as their publishers own them; the ids
+    stay, so that anyone can fetch them again.
+
+    \b
+    from datasets import load_dataset
+    pairs = load_dataset("rna-qa", "pairs")      # train, validation, test
+    """
+    from rnagpt_lib.share import dataset
+
+    rows = dataset.export_dataset(
+        run_id,
+        out,
+        with_abstracts=with_abstracts,
+        with_copyrighted_abstracts=with_copyrighted_abstracts,
+        force=force,
+    )
+    for config, sides in rows.items():
+        listed = ", ".join(f"{side} {number:,}" for side, number in sides.items())
+        click.echo(f"{config:<12} {listed}")
+    click.echo(f"Data card: {out / 'README.md'}")
+
+
+@commands.command(short_help="Make a folder of a run's trained model, to load or share.")
+@click.argument("run_id", metavar="RUN")
+@click.argument("out", metavar="OUT", type=FOLDER)
+@click.option(
+    "--model", type=click.Choice(["MA", "IT"]), default="IT", show_default=True,
+    help="The model after stage 1 (MA, modality alignment) or stage 2 (IT, instruction tuning).",
+)  # fmt: skip
+@click.option(
+    "--merged", is_flag=True,
+    help="Merge the adapters into the LLM's weights and write the whole LLM, which other software "
+    "loads, too; as large as the LLM is.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
+@click.option(
+    "--push", "name", metavar="OWNER/NAME",
+    help="Then upload OUT to the Hugging Face Hub, as a private repository if it is new. Needs a "
+    "token that may write, in HF_TOKEN.",
+)  # fmt: skip
+def export_model(
+    run_id: str, out: Path, model: str, merged: bool, force: bool, name: str | None
+) -> None:
+    """Make OUT, a folder with the trained model of RUN.
+
+    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 05 finished (04 for
+    MA). OUT is a folder that does not exist yet; it appears whole or not at all.
+
+    \b
+    rnagpt export-model reference my-rna-gpt     from the run that comes with the repository
+
+    OUT holds the projection and the adapters as safetensors, the prompt template, names and hashes
+    of the encoder and the LLM that they belong to, the scores of notebook 06 if it is finished, and
+    a model card, README.md. SHA256SUMS has every file's hash. The encoder and the LLM stay where
+    they are. Without --push nothing is sent anywhere.
+
+    \b
+    from rnagpt_lib.chat.generate import load_model
+    load_model(model="my-rna-gpt").ask("GGCUAGCUCAAUCGG", "What type of RNA is the RNA?")
+
+    With --merged, OUT/llm is what vLLM serves (--enable-prompt-embeds); the card has the command,
+    and examples/serve_vllm asks such a server.
+    """
+    from rnagpt_lib.share import hub
+    from rnagpt_lib.share import model as shared_model
+
+    if name:
+        hub.check(name)
+    about = shared_model.export_model(run_id, out, model=model, merged=merged, force=force)
+    if not about["scored"]:
+        click.echo("Not scored: notebook 06 of this run is not finished, and the card says so.")
+    click.echo(f"Model card: {out / 'README.md'}")
+    if name:
+        click.echo(f"Uploaded: {hub.push(out, name)} (private, if it is new)")
+
+
+@commands.command(short_help="What a data set's test side shares with train; what needs no model.")
+@click.argument("train", metavar="TRAIN", type=FOLDER)
+@click.argument("test", metavar="TEST", type=FOLDER)
+@click.option(
+    "--out", type=FOLDER, default="audit.html", show_default=True, metavar="FILE.html",
+    help="The page to write; the numbers go beside it, into FILE.json.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Of random answers and of bounds.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace both files where they exist.")
+def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
+    """Audit a data set of RNAs, questions and answers (or classes): TRAIN and TEST, two files.
+
+    \b
+    rnagpt audit train.fasta test.fasta
+    rnagpt audit train.tsv test.tsv --out my_audit.html
+
+    \b
+    .fasta (.fa, .fna, .fas, .gz)  '>id answer': the answer is the RNA type of an RNAcentral
+                                   header, in any other all that stands behind the id
+    .tsv                           first line names the columns: sequence, answer and, if there
+                                   are any, question and id
+    .jsonl                         an object a line with these fields
+    .parquet                       these columns (those of export-dataset, too)
+
+    Sequences may be RNA or DNA, with IUPAC codes. Without questions there is one, for the RNA's
+    type.
+
+    Looks for RNAs of TEST that are in TRAIN, or have a relative there (80 % identity over 80 % of
+    the shorter one), and for answers that are; and measures what it takes no language model to
+    answer: the most common answer, a random one, that of the nearest RNA or the nearest in length,
+    the question alone, and models that count words of one to four letters. Scores have 95 %
+    bounds over groups of similar RNAs. The page needs no network and loads nothing. 10,000 RNAs
+    take about a minute.
+    """
+    from rnagpt_lib.evaluate import audit_run
+
+    for sentence in audit_run.run(train, test, out, seed, force):
+        click.echo(f"- {sentence}")
+    click.echo(f"Page: {out}; numbers: {out.with_suffix('.json')}")
+
+
+@commands.command(short_help="Make an encoder folder of RNA-FM's original weights.")
+@click.argument("source", metavar="PTH", type=FOLDER)
+@click.argument("out", metavar="OUT", type=FOLDER)
+@click.option("--sha256", "expected", metavar="HEX", help="The hash that the file must have.")
+def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
+    """Make OUT, an encoder folder, of PTH, the file in which RNA-FM's authors publish it.
+
+    \b
+    rnagpt convert-encoder RNA-FM_pretrained.pth models/rna-fm
+
+    The profiles paper_5k and full read models/rna-fm. The weights are kept as safetensors with
+    their hashes; a pickle that holds more than tensors and options is refused unread. Nothing is
+    downloaded.
+    """
+    from rnagpt_lib.core.files import sha256
+    from rnagpt_lib.model import rnafm_weights
+
+    encoder = rnafm_weights.convert(source, out, expected)
+    layers, dim, longest = encoder.config["layers"], encoder.dim, encoder.max_length
+    click.echo(f"{source}: sha256 {sha256(source)}")
+    click.echo(
+        f"{out}: {layers} layers, {dim} wide, {longest:,} nt at once; sha256 of its weights "
+        f"{encoder.hash}"
+    )
