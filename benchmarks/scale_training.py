@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import _synthetic as synthetic
-from rnagpt_lib.core import paths, tables
+from rnagpt_lib.core import paths, tables, weights
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.model import checkpoint, language_model
@@ -192,7 +192,7 @@ def _child(recipe: str, folder: Path) -> None:
     stop = min(STOP, len(rnas) // 2)
     params = Stage2(**RECIPES[recipe], validate_every=stop, row_tokens=2048)
     encoder = ("none", "0" * 64, DIM)
-    model = RnaGpt.build(Config(*encoder, LLM, language_model.hash_of(LLM), "projection"))
+    model = RnaGpt.build(Config(*encoder, LLM, weights.llm_hash(LLM), "projection"))
     out = folder / recipe
     out.mkdir(exist_ok=True)
     newest = checkpoint.newest(out)

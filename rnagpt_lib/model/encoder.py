@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, sha256, write_json
-from rnagpt_lib.core.paths import from_root, shown
+from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.sequences import MIN_LENGTH, normalise, windows
+from rnagpt_lib.core.weights import CONFIG, MANIFEST, WEIGHTS, check_layers, encoder_folder
 
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
 # which 4,096 tokens of RNA-FM's width do not: those are slower there than one by one
 GPU_TOKENS, CPU_TOKENS = 8192, 1024
-WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once
 
 
@@ -62,7 +62,7 @@ class Encoder:
         that the manifest records. ``device`` None: a GPU, where there is one.
 
         Raises InputError when a file is missing or another."""
-        folder = folder_of(folder)
+        folder = encoder_folder(folder)
         digest = sha256(folder / WEIGHTS)
         recorded = read_json(folder / MANIFEST)["files"][WEIGHTS]
         if digest != recorded:
@@ -171,25 +171,6 @@ class Encoder:
         nowhere = torch.zeros_like(tokens, dtype=torch.bool)  # no letters are to be predicted
         out = self.model(tokens, repr_layers=[last], masked_tokens=nowhere)
         return out["representations"][last].cpu()
-
-
-def folder_of(encoder: str | Path) -> Path:
-    """The folder of an encoder. Raises InputError where one of its files is missing."""
-    folder = from_root(encoder)
-    for name in (CONFIG, MANIFEST, WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{shown(folder / name)} is missing; an encoder folder holds {CONFIG}, "
-                f"{MANIFEST} and {WEIGHTS} (make base-models builds the miniature one, "
-                "rnagpt convert-encoder one of RNA-FM's published weights)"
-            )
-    return folder
-
-
-def check_layers(config: dict, layers: int) -> None:
-    """Raises InputError where an encoder of this config has fewer layers to train."""
-    if layers > config["layers"]:
-        raise InputError(f"the encoder has {config['layers']} layers; ENCODER_LAYERS is {layers}")
 
 
 def _fused(

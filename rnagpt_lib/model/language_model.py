@@ -1,17 +1,14 @@
-"""The frozen LLM that a model stands on: where its files are, their hash, loading, its stops.
+"""The frozen LLM that a model stands on: loading, its tokenizer, its stops.
 
-A folder in Hugging Face's layout, or a model of its hub as ``hf:OWNER/NAME`` with ``@REVISION``
-behind it where wanted. Only that prefix ever leads to the network; a folder is read where it is.
+``core.weights`` says where its files are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from huggingface_hub import errors as hub
-from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -24,12 +21,11 @@ from transformers.utils import logging
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, sha256
+from rnagpt_lib.core.weights import llm_folder
 from rnagpt_lib.model.attention import BLOCKWISE, FLEX
 
 logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 
-HUB = "hf:"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ATTENTION = {"sdpa": BLOCKWISE, "flex": FLEX}  # transformers' names
 SCALED = (
@@ -39,32 +35,6 @@ SCALED = (
     "attn_logit_softcapping",
     "lm_head_multiplier",
 )
-HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")
-FETCHED = [*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*"]
-
-
-def folder_of(llm: str | Path) -> Path:
-    """The folder of an LLM; one of the hub is fetched once and then read from its cache.
-
-    Raises InputError when there is none, or when the hub cannot be reached or refuses.
-    """
-    name = str(llm)
-    if name.startswith(HUB):
-        return fetched(name.removeprefix(HUB), FETCHED)
-    folder = paths.from_root(llm)
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{paths.shown(folder)}: no LLM there (config.json is missing); put one there, see "
-            f"models/README.md, or name one of the hub as {HUB}OWNER/NAME"
-        )
-    return folder
-
-
-def hash_of(llm: str | Path) -> str:
-    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
-    folder = folder_of(llm)
-    found = {path for pattern in HASHED for path in folder.glob(pattern)}
-    return digest({path.name: sha256(path) for path in found})
 
 
 def load(
@@ -90,7 +60,7 @@ def load(
         options |= _four_bits(precision)
     if prompts_only:
         options["num_hidden_layers"] = 0
-    folder = folder_of(llm)
+    folder = llm_folder(llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
     _refuse_scaled(folder)
@@ -139,7 +109,7 @@ def _report(wanted: bool) -> Iterator[None]:
 
 def tokenizer_of(llm: str | Path) -> PreTrainedTokenizerBase:
     """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
-    folder = folder_of(llm)
+    folder = llm_folder(llm)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.eos_token_id is None:
         raise InputError(
@@ -155,34 +125,6 @@ def ends_of(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int
     own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
     listed = [ids if isinstance(ids, list) else [ids] for ids in own]
     return frozenset(i for ids in listed for i in ids if i is not None)
-
-
-def fetched(name: str, patterns: Sequence[str]) -> Path:
-    """The files of the hub's ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, in its cache.
-
-    Raises InputError when the hub cannot be reached or refuses.
-    """
-    repository, _, revision = name.partition("@")
-    try:
-        found = snapshot_download(
-            repository, revision=revision or None, allow_patterns=list(patterns)
-        )
-    except hub.GatedRepoError:
-        reason = (
-            "its licence must be accepted on its page first, and HF_TOKEN in the environment must "
-            "be a token of that account"
-        )
-    except hub.RevisionNotFoundError:
-        reason = f"the hub has no revision {revision} of it"
-    except hub.RepositoryNotFoundError:
-        reason = "the hub knows no such model, or HF_TOKEN may not read it"
-    except hub.HFValidationError:
-        reason = "it should be hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HfHubHTTPError, OSError):
-        reason = "it is not in the cache, and the hub cannot be reached; download it to a folder"
-    else:
-        return Path(found)
-    raise InputError(f"{HUB}{name}: {reason}") from None
 
 
 def _four_bits(precision: str) -> dict:

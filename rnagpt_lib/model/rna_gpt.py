@@ -19,6 +19,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Reads, Train
 from rnagpt_lib.model import language_model
@@ -53,7 +54,7 @@ class Config:
     def of(cls, params: Train, encoder: Encoder) -> "Config":
         """The model that a stage's parameters ask for, over this encoder and LLM."""
         chosen = params.model_dump(include={field.name for field in fields(cls)})
-        hashes = {"encoder_hash": encoder.hash, "llm_hash": language_model.hash_of(params.llm)}
+        hashes = {"encoder_hash": encoder.hash, "llm_hash": weights.llm_hash(params.llm)}
         return cls(**chosen, **hashes, encoder_dim=encoder.dim)
 
 
@@ -143,7 +144,7 @@ class RnaGpt(nn.Module):
         4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
         encoder train.
         """
-        if language_model.hash_of(config.llm) != config.llm_hash:
+        if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         encoder = encoder_of(config, device) if config.encoder_layers else None

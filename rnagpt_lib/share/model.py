@@ -11,12 +11,11 @@ from pathlib import Path
 
 from rnagpt_lib import __version__
 from rnagpt_lib.chat.generate import MODELS
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, visible, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import language_model
 from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.runs.provenance import Provenance
@@ -92,7 +91,7 @@ def _name_parts(folder: Path, config: Config) -> None:
     write_json(folder / "config.json", asdict(named))
     adapter = folder / checkpoints.ADAPTER / "adapter_config.json"
     if adapter.is_file():
-        name, _, revision = named.llm.removeprefix(language_model.HUB).partition("@")
+        name, _, revision = named.llm.removeprefix(weights.HUB).partition("@")
         base = {"base_model_name_or_path": name, "revision": revision or None}
         write_json(adapter, read_json(adapter) | base)
 
@@ -100,7 +99,7 @@ def _name_parts(folder: Path, config: Config) -> None:
 def _public(name: str) -> str:
     """A hub id or a path in the project as it is; of another folder, which is nobody's business,
     ``models/`` and its name: where the project keeps base models."""
-    if name.startswith(language_model.HUB):
+    if name.startswith(weights.HUB):
         return name
     path = Path(os.path.normpath(paths.from_root(name)))
     inside = path.is_relative_to(paths.root())
@@ -117,7 +116,7 @@ def _merge(checkpoint: Path, folder: Path) -> None:
     for file in (folder / LLM).iterdir():
         file.chmod(0o644)  # safetensors writes for its owner alone
     shutil.rmtree(folder / checkpoints.ADAPTER)
-    own = {"llm": LLM, "llm_hash": language_model.hash_of(folder / LLM), "train": "projection"}
+    own = {"llm": LLM, "llm_hash": weights.llm_hash(folder / LLM), "train": "projection"}
     write_json(folder / "config.json", read_json(folder / "config.json") | own)
 
 

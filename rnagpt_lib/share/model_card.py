@@ -13,12 +13,11 @@ import pandas as pd
 import yaml
 
 from rnagpt_lib.chat.generate import MODELS
-from rnagpt_lib.core import tables
+from rnagpt_lib.core import tables, weights
 from rnagpt_lib.core.files import visible
 from rnagpt_lib.core.markdown import fenced, plain, table
 from rnagpt_lib.evaluate.results import CONTROLS, FACTS, FLOORS, Results, bounded, title
-from rnagpt_lib.model import exported, language_model
-from rnagpt_lib.model.language_model import HUB
+from rnagpt_lib.model import exported
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
 from rnagpt_lib.report import findings
@@ -86,10 +85,10 @@ def _header(run: Provenance, about: dict) -> dict:
     """What the Hub reads. The licence is the user's to choose."""
     name = about["llm"]["name"]
     base = {}
-    if name.startswith(language_model.HUB):
+    if name.startswith(weights.HUB):
         relation = "finetune" if about["merged"] else "adapter"
         base = {
-            "base_model": name.removeprefix(language_model.HUB).partition("@")[0],
+            "base_model": name.removeprefix(weights.HUB).partition("@")[0],
             "base_model_relation": relation,
         }
     return {
@@ -138,7 +137,7 @@ def _loading(about: dict, folder: Path) -> list[str]:
         '`load_model(model=…, encoder="…", llm="…")` says so. One with another hash is refused.',
         table(pd.DataFrame(rows)),
         "The encoder's hash is the SHA-256 of its weights' file, the LLM's one over its weights, "
-        "config and tokenizer files (`base_llm.hash_of`).",
+        "config and tokenizer files (`core.weights.llm_hash`).",
         "## What is in it",
         table(pd.DataFrame(files)),
         "`SHA256SUMS` has every file's hash. Loading checks them, and refuses what is missing, "
@@ -300,7 +299,7 @@ def name_of(config: Config) -> str:
 
 def serve_command(llm: str, config: Config) -> str:
     """The line that serves the LLM at ``llm``, a folder or an id of the hub."""
-    name, _, revision = llm.removeprefix(HUB).partition("@")
+    name, _, revision = llm.removeprefix(weights.HUB).partition("@")
     pinned = ["--revision", revision, "--tokenizer-revision", revision] if revision else []
     words = ["vllm", "serve", name, *pinned]
     words += ["--served-model-name", name_of(config), "--enable-prompt-embeds"]

@@ -20,9 +20,10 @@ from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
+from rnagpt_lib.core.weights import CONFIG, encoder_folder
 from rnagpt_lib.model import checkpoint
-from rnagpt_lib.model.encoder import CONFIG, Encoder, folder_of
 from rnagpt_lib.model.encoder import MANIFEST as SAVED
+from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.runs import locks
@@ -141,7 +142,7 @@ class _Work:
         """The folder of an encoder of the run's shape with weights drawn by the seed."""
         folder, own = self.folder / "encoder", params_of(self.training.run)[1].encoder
         if not (folder / SAVED).is_file():
-            fresh = Encoder.fresh(read_json(folder_of(own) / CONFIG), self.training.seed)
+            fresh = Encoder.fresh(read_json(encoder_folder(own) / CONFIG), self.training.seed)
             fresh.save(folder, {"about": f"the shape of {own}, weights drawn by the seed"})
         return paths.shown(folder)
 

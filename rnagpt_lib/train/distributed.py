@@ -15,8 +15,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from rnagpt_lib.core import params as profiles
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.model import checkpoint, language_model
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
@@ -79,7 +80,7 @@ def _prepared(run: Run, machine: PartialState) -> tuple[RnaGpt, dict[str, Trees]
         embeddings = encode_all(encoder, used, run.path(".embeddings"), params.cache, known=known)
     if machine.is_main_process:
         run.use(params.encoder)
-        run.use(language_model.folder_of(params.llm))
+        run.use(weights.llm_folder(params.llm))
     if second:
         checkpoint.load_projection(model, run.parent("04_train_stage1"))
         return model, stage2_sides(model, rnas, pairs, embeddings)

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 
 import torch
 
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Filter, Profile, Train
 from rnagpt_lib.llm_api import client
 from rnagpt_lib.model import language_model
-from rnagpt_lib.model.encoder import Encoder, check_layers
+from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.train import memory
 
 FIRST = "00_filter_rnacentral"
@@ -88,12 +88,12 @@ def _language_model(params: Calls) -> str:
 
 def _encoder(params: Train) -> str:
     encoder = Encoder.load(params.encoder)
-    check_layers(encoder.config, getattr(params, "encoder_layers", 0))
+    weights.check_layers(encoder.config, getattr(params, "encoder_layers", 0))
     return f"{params.encoder}: {encoder.config['layers']} layers, {encoder.dim} wide"
 
 
 def _llm(params: Train) -> str:
-    folder = language_model.folder_of(params.llm)
+    folder = weights.llm_folder(params.llm)
     language_model.tokenizer_of(params.llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors")
@@ -109,7 +109,7 @@ def _memory(profile: Profile, stage: str) -> str:
     dim = Encoder.load(params.encoder).dim
     shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
     sizes = (*_pass(profile, stage), shares)
-    need = memory.of_training(language_model.folder_of(params.llm), params, dim, *sizes)
+    need = memory.of_training(weights.llm_folder(params.llm), params, dim, *sizes)
     name, room = _device()
     parts = (need.weights, need.trained, need.kept, need.logits)
     of = zip(parts, ("weights", "what trains", "activations", "logits"), strict=True)

@@ -15,12 +15,12 @@ import torch
 from examples.serve_vllm import serving
 from rnagpt_lib.chat.decoding_batch import Sampling
 from rnagpt_lib.chat.generate import load_model
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model import language_model
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.runs import stages
 from rnagpt_lib.share import model as export_model
@@ -157,7 +157,7 @@ def test_ma_is_served_by_the_llm_that_it_left_as_it_was(tmp_path, monkeypatch, p
     monkeypatch.delenv("RNAGPT_RUNS")
     export_model.export_model("reference", tmp_path / "out", model="MA")
     remote = serving.load(tmp_path / "out", 32)
-    folder = language_model.folder_of("models/mini-llm")
+    folder = weights.llm_folder("models/mini-llm")
     assert shlex.split(remote.command)[:3] == ["vllm", "serve", "models/mini-llm"]
     app = Vllm(folder, remote.name)
     app.llm.float()  # --dtype float32

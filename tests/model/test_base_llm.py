@@ -13,6 +13,7 @@ import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.packing import collate
@@ -50,11 +51,11 @@ def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
     assert len(shards) > 2 and model.causal.lm_head.weight.dtype == torch.bfloat16
     assert model.projection.weight.dtype == torch.float32
     copy = llama3.write(tmp_path / "llm")
-    before = language_model.hash_of(copy)
-    assert before == language_model.hash_of(folder)
+    before = weights.llm_hash(copy)
+    assert before == weights.llm_hash(folder)
     last = copy / shards[-1].name
     last.write_bytes(last.read_bytes()[:-2] + b"\0\1")
-    assert language_model.hash_of(copy) != before
+    assert weights.llm_hash(copy) != before
 
 
 def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
@@ -115,7 +116,7 @@ def test_stage_1_of_it_is_bos_soft_tokens_annotation_eos(model):
 
 def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
     with pytest.raises(InputError, match="hf:OWNER/NAME"):
-        language_model.folder_of(tmp_path)
+        weights.llm_folder(tmp_path)
     other = llama3.write(tmp_path / "llm")
     for path in other.glob("*.safetensors*"):
         path.unlink()
@@ -134,11 +135,11 @@ def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
 
 ASK = """
 import sys
-from rnagpt_lib import base_llm
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 for name in sys.argv[1:]:
     try:
-        print(base_llm.folder_of(name), base_llm.hash_of(name))
+        print(weights.llm_folder(name), weights.llm_hash(name))
     except InputError as error:
         print(error)
 """
@@ -162,7 +163,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp
     hub = Hub(tmp_path / "hub")
     with serve(hub) as url:
         [first] = ask(["hf:some/llm"], url, tmp_path)
-        assert first.split()[1] == language_model.hash_of(folder)
+        assert first.split()[1] == weights.llm_hash(folder)
         assert not any("original" in path for path in hub.asked)
     again, other = ask(["hf:some/llm", "hf:some/other"], url, tmp_path, offline="1")
     assert again == first and "not in the cache" in other

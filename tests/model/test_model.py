@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.model.language_model import hash_of
+from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash, trainable
 from rnagpt_lib.model.template import Template, bos_ids, ids
@@ -161,11 +161,11 @@ def test_frozen_hash_sees_one_changed_weight(llm):
 
 def test_hash_follows_weights_and_tokenizer_alone(tmp_path):
     folder = write_llm(tmp_path / "llm")
-    first = hash_of(folder)
+    first = llm_hash(folder)
     (folder / "README.md").write_text("notes")
-    assert hash_of(folder) == first
+    assert llm_hash(folder) == first
     (folder / "tokenizer.json").write_text("{}")
-    assert hash_of(folder) != first
+    assert llm_hash(folder) != first
 
 
 def test_models_that_cannot_be_built(llm, tmp_path):

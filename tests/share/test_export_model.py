@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rnagpt_lib.chat.generate import load_model
-from rnagpt_lib.core import paper, paths, tables
+from rnagpt_lib.core import paper, paths, tables, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, sha256
 from rnagpt_lib.evaluate import results
@@ -151,7 +151,7 @@ def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped
         assert torch.allclose(llm(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
         with trained.llm.disable_adapter():
             assert not torch.allclose(trained.llm(input_ids=ids).logits, expected, atol=0.1)
-    own = language_model.folder_of("models/mini-llm")
+    own = weights.llm_folder("models/mini-llm")
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         assert (folder / name).read_text() == (own / name).read_text()
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())

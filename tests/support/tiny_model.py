@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.language_model import hash_of
 from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
@@ -72,7 +72,7 @@ def write_llm(folder: Path) -> Path:
 
 
 def config_of(llm: Path, train: str = "projection") -> Config:
-    return Config("models/none", "0" * 64, DIM, str(llm), hash_of(llm), train, lora_rank=4)
+    return Config("models/none", "0" * 64, DIM, str(llm), llm_hash(llm), train, lora_rank=4)
 
 
 def with_encoder(config: Config, folder: Path, layers: int) -> Config:
