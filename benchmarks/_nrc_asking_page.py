@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmarks import nrc
 from rnagpt_lib.core.bootstrap import OUTER, Bootstrap
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 
 TITLES = nrc.SPLITS | {nrc.GIVEN: nrc.HALVES}
 MINUTES, CORES = 60, 2  # that a training may take
@@ -61,7 +61,7 @@ def summary(kept: dict[str, dict[str, dict]]) -> str:
         }
         for method in SHORT
     }
-    return findings.markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("method"))
+    return readme.markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("method"))
 
 
 def _split(title: str, by_seed: dict[str, dict], seeds: Sequence[int]) -> list[str]:
@@ -71,11 +71,11 @@ def _split(title: str, by_seed: dict[str, dict], seeds: Sequence[int]) -> list[s
     return [
         f"**Split: {title}.** {_measured(by_seed, seeds)}",
         "\n".join(_taken(by_seed)),
-        findings.markdown(rows),
+        readme.markdown(rows),
         "\n".join(f"- {sentence}" for sentence in _bar(by_seed, seeds)),
-        findings.markdown(nrc.f1_table(runs, METHODS)),
+        readme.markdown(nrc.f1_table(runs, METHODS)),
         "Along the trainings of the first of these seeds, on its validation RNAs:",
-        findings.markdown(_curve(runs[0])),
+        readme.markdown(_curve(runs[0])),
     ]
 
 

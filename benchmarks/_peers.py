@@ -11,7 +11,7 @@ from statistics import median
 import pandas as pd
 
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
@@ -47,14 +47,14 @@ def keep(name: str, ratios: Sequence[float], **about: object) -> None:
 def keep_rows(name: str, rows: Sequence[dict]) -> None:
     """Write the rows of the measurement ``name`` and render the table anew."""
     write_json(RESULTS / f"{name}.json", list(rows))
-    print(findings.write_block(README, "peers", render()))
+    print(readme.write_block(README, "peers", render()))
 
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     files = [RESULTS / f"{name}.json" for name in NAMES]
     rows = [row for file in files if file.is_file() for row in json.loads(file.read_text("utf-8"))]
-    return findings.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("name"))
+    return readme.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("name"))
 
 
 def _cells(row: dict) -> dict:

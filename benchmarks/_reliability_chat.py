@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 
 RESULTS = Path(__file__).parent / "results" / "reliability_chat.json"
 README = Path(__file__).parent / "README.md"
@@ -26,4 +26,4 @@ def merged(before: list[dict], rows: list[dict]) -> list[dict]:
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8")))
-    return findings.markdown(rows.astype(str).set_index("name"))
+    return readme.markdown(rows.astype(str).set_index("name"))

@@ -18,7 +18,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.curate.text.sentences import split_sentences
 from rnagpt_lib.evaluate import dictionary
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 
 LABELS = Path(__file__).parent / "labels" / "dictionary.jsonl"
 RESULTS = Path(__file__).parent / "results" / "dictionary.json"
@@ -30,7 +30,7 @@ Span = tuple[int, int, str]  # start, end, kind
 def main() -> None:
     """Measure the dictionary on the labelled sentences, then write results and README."""
     write_json(RESULTS, measure())
-    print(findings.write_block(README, "dictionary", render()))
+    print(readme.write_block(README, "dictionary", render()))
 
 
 def measure() -> dict:
@@ -122,7 +122,7 @@ def render() -> str:
          "found": row["found"]} | {name: _cell(row, name) for name in ("precision", "recall")}
         for row in kept["rows"]
     ]  # fmt: skip
-    table = findings.markdown(pd.DataFrame(rows).set_index(["kind", "match"]))
+    table = readme.markdown(pd.DataFrame(rows).set_index(["kind", "match"]))
     return f"`{kept['dictionary']}` on {kept['sentences']} sentences.\n\n{table}"
 
 

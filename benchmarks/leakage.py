@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks._runs import where
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.evaluate import leakage, results
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
@@ -48,4 +48,6 @@ def render() -> str:
         return "Not measured yet."
     asked = ", ".join(f"{split} {count}" for split, count in found["rnas"].items())
     table = leakage.table(pd.DataFrame(found["rows"]))
-    return f"Measured on {found['where']}; test RNAs asked about: {asked}.\n\n{findings.markdown(table)}"
+    return (
+        f"Measured on {found['where']}; test RNAs asked about: {asked}.\n\n{readme.markdown(table)}"
+    )

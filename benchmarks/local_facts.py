@@ -31,7 +31,7 @@ from rnagpt_lib.miniature.sequences import member
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 from rnagpt_lib.runs.stages import PARAMS
 from rnagpt_lib.train.loop import train
 from rnagpt_lib.train.step_log import read_log
@@ -184,7 +184,7 @@ def render() -> str:
     points = found["points"]
     return "\n\n".join([
         f"Measured on {found['where']}; {points[-1]['minutes']:.0f} minutes of training.",
-        findings.markdown(_table(points)),
+        readme.markdown(_table(points)),
         "\n".join(f"- {sentence}" for sentence in _findings(found)),
     ])  # fmt: skip
 

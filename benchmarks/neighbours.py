@@ -31,7 +31,7 @@ from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 from rnagpt_lib.runs.stages import stage_folder
 
 RUN, ENCODER = "reference", "models/mini-encoder"
@@ -45,7 +45,7 @@ CONTRADICTS = ("field", "annotated", "near", "unfound")  # kinds of statements a
 def main() -> None:
     """Measure both parts, then write results and README."""
     write_json(RESULTS, measure())
-    print(findings.write_block(README, "neighbours", render()))
+    print(readme.write_block(README, "neighbours", render()))
 
 
 def measure() -> dict:
@@ -240,9 +240,9 @@ def render() -> str:
             f"**{name}**: {found['training_rnas']:,} training RNAs, {found['seconds_a_query']:.2f} "
             f"s a query on one core. Near one of them are: {near}."
         )
-        parts.append(findings.markdown(_shown(_top_rows(found["top"]), ["split", "RNAs", "way"])))
+        parts.append(readme.markdown(_shown(_top_rows(found["top"]), ["split", "RNAs", "way"])))
     shown = _shown(_statement_rows(kept["statements"]), ["RNA", "question"])
-    return "\n\n".join([*parts, "**Statements**, of the reference run:", findings.markdown(shown)])
+    return "\n\n".join([*parts, "**Statements**, of the reference run:", readme.markdown(shown)])
 
 
 def _shown(rows: Iterator[dict], index: list[str]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.curate.splits import relatives, split
 from rnagpt_lib.evaluate import audit, audit_baselines, audit_files, audit_findings, kmer_models
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 
 RESULTS = Path(__file__).parent / "results" / "nrc.json"
 README = Path(__file__).parent / "README.md"
@@ -198,8 +198,8 @@ def render() -> str:
 def _split(title: str, runs: list[dict], common: list[str]) -> list[str]:
     return [
         f"**Split: {title}.** {_sizes(runs)}",
-        findings.markdown(score_table(runs, METHODS, common)),
-        findings.markdown(f1_table(runs, METHODS)),
+        readme.markdown(score_table(runs, METHODS, common)),
+        readme.markdown(f1_table(runs, METHODS)),
         f"What `rnagpt audit` says of {'its first seed' if len(runs) > 1 else 'it'}:",
         "\n".join(f"- {sentence}" for sentence in runs[0]["findings"]),
     ]

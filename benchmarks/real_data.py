@@ -14,7 +14,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import findings, readme
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 
@@ -59,7 +59,7 @@ def main() -> None:
     if not paths.shared().is_dir():
         raise InputError(f"the real data are missing: {paths.shared()}")
     write_json(RESULTS, [measure(name) for name in SETS])
-    print(findings.write_block(README, "real_data", render()))
+    print(readme.write_block(README, "real_data", render()))
 
 
 def measure(name: str) -> dict:
@@ -103,7 +103,7 @@ def _section(found: dict) -> str:
         f"{found['rnas_asked_about']} RNAs; {found['minutes']} minutes."
     )
     said = "\n".join(f"- {sentence}" for sentence in found["findings"])
-    return f"**{found['set']}**: {found['about']} {asked}\n\n{findings.markdown(table)}\n\n{said}"
+    return f"**{found['set']}**: {found['about']} {asked}\n\n{readme.markdown(table)}\n\n{said}"
 
 
 def _lines(path: Path) -> list[dict]:

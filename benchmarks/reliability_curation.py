@@ -22,7 +22,7 @@ from benchmarks._runs import own_runs
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.llm_api import journal_file, retries
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 from tests.standin import Faults, serve
 from tests.standin.openai_api import OpenAI, by_schema
 from tests.support import injections, paid_loop
@@ -47,13 +47,13 @@ def main() -> None:
     retries.pause = lambda seconds: None
     rows = [killed_loops(100), killed_batches(60), faults(), *map(capped, (1, 8, 32)), injected()]
     write_json(RESULTS, rows)
-    print(findings.write_block(README, "reliability_curation", render()))
+    print(readme.write_block(README, "reliability_curation", render()))
 
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8")))
-    return findings.markdown(rows.astype(str).set_index("name"))
+    return readme.markdown(rows.astype(str).set_index("name"))
 
 
 class Ledger(OpenAI):

@@ -27,7 +27,7 @@ from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.params import Stage1, Stage2, Train
 from rnagpt_lib.model.checkpoint import MANIFEST, STATE
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.step_log import LOG
 from rnagpt_lib.train.training_examples import Trees, stage1_trees, stage2_trees
@@ -65,7 +65,7 @@ def main() -> None:
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = pd.DataFrame(json.loads(RESULTS.read_text("utf-8")))
-    return findings.markdown(rows.astype(str).set_index("name"))
+    return readme.markdown(rows.astype(str).set_index("name"))
 
 
 def prepared(stage: str, llm: Path) -> tuple[RnaGpt, Trees, Train]:

@@ -35,7 +35,7 @@ from rnagpt_lib.curate.topics import topics
 from rnagpt_lib.llm_api import journal_file
 from rnagpt_lib.llm_api.journal import Asked, Journal
 from rnagpt_lib.llm_api.journal_replay import Recall
-from rnagpt_lib.report import findings as report
+from rnagpt_lib.report import readme
 from rnagpt_lib.runs.resume_store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
@@ -62,7 +62,7 @@ def main() -> None:
             })  # fmt: skip
             print(rows[-1], flush=True)
             write_json(RESULTS, rows)
-    report.write_block(README, "scale", render())
+    readme.write_block(README, "scale", render())
 
 
 def render() -> str:
@@ -71,7 +71,7 @@ def render() -> str:
     shown = {"rows_per_second": "rows a second", "peak_mb": "peak, MB",
              "killed_after_seconds": "killed after, s", "back_there_after_seconds": "back after, s"}  # fmt: skip
     columns = ["workload", "rows", "seconds", *shown.values()]
-    return report.markdown(rows.rename(columns=shown)[columns])
+    return readme.markdown(rows.rename(columns=shown)[columns])
 
 
 def _killed_once(step: str, folder: Path) -> dict:

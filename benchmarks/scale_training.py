@@ -34,7 +34,7 @@ from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.model import checkpoint, language_model
 from rnagpt_lib.model.packing import collate, passes
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.report import findings, readme
+from rnagpt_lib.report import readme
 from rnagpt_lib.train import memory
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.training_examples import Trees, stage2_trees
@@ -87,7 +87,7 @@ def render() -> str:
         "tokens_a_second": "packer, tokens a second",
         "peak_mb": "peak, MB",
     }
-    return findings.markdown(rows.rename(columns=shown)[["workload", *shown.values()]].astype(str))
+    return readme.markdown(rows.rename(columns=shown)[["workload", *shown.values()]].astype(str))
 
 
 def _words() -> list[str]:

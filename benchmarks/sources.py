@@ -18,7 +18,7 @@ from rnagpt_lib.core.files import read_json, replacing, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.literature import sentence
-from rnagpt_lib.report import findings, readme, source_tables
+from rnagpt_lib.report import readme, source_tables
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
@@ -90,4 +90,4 @@ def render() -> str:
 
 
 def _markdown(rows: list[dict], index: str) -> str:
-    return findings.markdown(pd.DataFrame(rows).set_index(index))
+    return readme.markdown(pd.DataFrame(rows).set_index(index))

@@ -24,7 +24,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from models.build.build import read_before
+from benchmarks import _trajectories
 from rnagpt_lib.chat.decoding import answers
 from rnagpt_lib.core import bootstrap, paths, tables
 from rnagpt_lib.core import params as profiles
@@ -32,12 +32,13 @@ from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Ablations, Stage2
 from rnagpt_lib.evaluate import ablation, questions
 from rnagpt_lib.evaluate.fact_scores import OPEN_FACTS
+from rnagpt_lib.evaluate.leakage import read_before
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
-from rnagpt_lib.report import findings, trajectories
+from rnagpt_lib.report import figures, readme
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES, stage_folder, stage_hash
 from rnagpt_lib.train import loop
@@ -45,7 +46,7 @@ from rnagpt_lib.train.loop import Trainer
 from rnagpt_lib.train.training_examples import Trees, stage2_trees
 from rnagpt_lib.train.visit_order import Step, steps_per_epoch
 
-RESULTS = trajectories.results()
+RESULTS = figures.TRAJECTORIES
 README = Path(__file__).parent / "README.md"
 RUN, SEED = "trajectories", 0
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)  # around the peak of the profile `mini`
@@ -114,19 +115,19 @@ def main() -> None:
         "epochs": EPOCHS,
     }
     write_json(RESULTS, about | {"points": campaign(miniature())})
-    print(findings.write_block(README, "trajectories", render()))
+    print(readme.write_block(README, "trajectories", render()))
 
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
-    measured = trajectories.load()
+    measured = _trajectories.load()
     if measured is None:
         return "Not measured yet."
-    said = "\n".join(f"- {sentence}" for sentence in trajectories.findings(measured))
-    return f"Measured on {measured.where}.\n\n{findings.markdown(_table(measured))}\n\n{said}"
+    said = "\n".join(f"- {sentence}" for sentence in _trajectories.findings(measured))
+    return f"Measured on {measured.where}.\n\n{readme.markdown(_table(measured))}\n\n{said}"
 
 
-def _table(measured: trajectories.Measured) -> pd.DataFrame:
+def _table(measured: _trajectories.Measured) -> pd.DataFrame:
     """One row for each training: what it took, the lowest validation loss, the score at its end."""
     rows = []
     for (mode, rate), own in measured.points.groupby(["mode", "learning_rate"]):
@@ -136,7 +137,7 @@ def _table(measured: trajectories.Measured) -> pd.DataFrame:
             "wall time, s": f"{last['seconds']:,.0f}",
             "processor, s": f"{last['cpu_seconds']:,.0f}",
             "lowest validation loss": f"{own['val_loss'].min():.3f}",
-            "fact.all at the end": trajectories.bounded(last) if last["chosen"] else "–",
+            "fact.all at the end": _trajectories.bounded(last) if last["chosen"] else "–",
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("training")
 

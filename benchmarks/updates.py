@@ -19,7 +19,7 @@ from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.curate.topics import topic_updates
 from rnagpt_lib.miniature import world
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 
@@ -35,13 +35,13 @@ def main() -> None:
     found = pd.DataFrame([row for draw in range(DRAWS) for row in drawn(data, draw)])
     rows = [_row(name, own) for name, own in found.groupby("name", sort=False)]
     write_json(RESULTS, rows)
-    print(findings.write_block(README, "updates", render()))
+    print(readme.write_block(README, "updates", render()))
 
 
 def render() -> str:
     """The block of ``benchmarks/README.md``, from the kept results alone."""
     rows = json.loads(RESULTS.read_text("utf-8"))
-    return findings.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("groups"))
+    return readme.markdown(pd.DataFrame([_cells(row) for row in rows]).set_index("groups"))
 
 
 def _cells(row: dict) -> dict:

@@ -51,6 +51,9 @@ TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
 FINE = (0.03, 0.07, 0.15, 0.3, 0.7, 1.5, 3, 7)  # between them, where the loss falls by little
 STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
 LADDER = "ladder.parquet"
+TRAJECTORIES = paths.root() / "benchmarks" / "results" / "trajectories.json"
+CLOCKS = {"seconds": "wall time of training (s)", "cpu_seconds": "processor time of training (s)",
+          "pairs": "pairs seen"}  # fmt: skip
 
 
 def rouge(results: Results) -> Figure:
@@ -110,6 +113,25 @@ def ladder(results: Results) -> Figure:
         axis.spines[:].set_visible(False)
         figure.colorbar(image, label="AUROC against the paraphrase")
         figure.tight_layout()
+        return closed(figure)
+
+
+def trajectories(path: Path = TRAJECTORIES) -> Figure:
+    """Quality of the ways to train stage 2 against time and pairs, as ``python -m benchmarks
+    trajectories`` measured it once; not of any run."""
+    measured = json.loads(path.read_text("utf-8"))
+    points = pd.DataFrame(measured["points"]).query("chosen")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(CLOCKS), figsize=(11, 3.8), sharey=True)
+        for axis, (clock, label) in zip(axes, CLOCKS.items(), strict=True):
+            for mode, own in points.groupby("mode", sort=False):
+                axis.plot(own[clock], own["fact_all"], "o-", markersize=4, label=mode)
+                axis.fill_between(own[clock], own["low"], own["high"], alpha=0.12, lw=0)
+            axis.set(xlabel=label, xlim=(0, None))
+        axes[0].set_ylabel("fact.all, test questions")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5)
+        figure.suptitle(f"miniature world; {measured['machine']}, {measured['date']}", fontsize=8)
+        figure.tight_layout(rect=(0, 0.07, 1, 1))
         return closed(figure)
 
 

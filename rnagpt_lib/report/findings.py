@@ -26,7 +26,7 @@ from rnagpt_lib.evaluate.results import (
     title,
 )
 from rnagpt_lib.report import variant_report
-from rnagpt_lib.report.readme import write_block
+from rnagpt_lib.report.readme import markdown, write_block
 from rnagpt_lib.runs.stages import stage_folder
 from rnagpt_lib.train.ablation_trainings import NO_MA
 
@@ -131,15 +131,6 @@ def _kept(results: Results) -> str:
 
 
 # --- texts
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as GitHub writes it; ``|`` in cells is escaped."""
-    flat = table.reset_index() if table.index.names != [None] else table
-    rows = [list(flat.columns), ["---"] * len(flat.columns), *flat.astype(str).to_numpy().tolist()]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
 
 
 def ablation(run: str) -> str:

@@ -5,8 +5,19 @@ The markers of the block ``name`` are ``<!-- name:start -->`` and ``<!-- name:en
 
 from pathlib import Path
 
+import pandas as pd
+
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as GitHub writes it; ``|`` in cells is escaped."""
+    flat = table.reset_index() if table.index.names != [None] else table
+    rows = [list(flat.columns), ["---"] * len(flat.columns), *flat.astype(str).to_numpy().tolist()]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
+    )
 
 
 def write_block(path: Path, name: str, text: str) -> Path:

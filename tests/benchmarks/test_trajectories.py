@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import _trajectories as measurement
 from benchmarks import trajectories as campaign
 from rnagpt_lib.core.params import Ablations, Stage2
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.report import trajectories
 from rnagpt_lib.train.loop import Trainer
 from rnagpt_lib.train.training_examples import stage2_trees
 from rnagpt_lib.train.visit_order import epoch_steps
@@ -134,7 +134,7 @@ def _is_whole(points: pd.DataFrame) -> None:
         assert own[own["chosen"]]["learning_rate"].unique() == [lowest["learning_rate"]]
 
 
-def made_up(packed: list[float], each: float = 1.0) -> trajectories.Measured:
+def made_up(packed: list[float], each: float = 1.0) -> measurement.Measured:
     """Batch 1 reaches 0.5 [0.4, 0.6] at 100 s and is within these bounds at 80 s."""
     quality = {"batch 1": [0.1, 0.3, 0.35, 0.45, 0.5], "packed": packed, "accumulation": packed}
     quality["packed longer"] = [*packed, packed[-1]]
@@ -147,11 +147,11 @@ def made_up(packed: list[float], each: float = 1.0) -> trajectories.Measured:
         for i, value in enumerate(values, start=1)
     ]  # fmt: skip
     other = points[0] | {"learning_rate": 3e-3, "chosen": False, "fact_all": None}
-    return trajectories.Measured(pd.DataFrame([*points, other]), "some machine, 2026-01-01")
+    return measurement.Measured(pd.DataFrame([*points, other]), "some machine, 2026-01-01")
 
 
 def test_findings_where_packed_is_faster():
-    rates, target, packed, end, _, longer, slow, _, same = trajectories.findings(
+    rates, target, packed, end, _, longer, slow, _, same = measurement.findings(
         made_up([0.1, 0.2, 0.3, 0.42, 0.49], each=5.0)
     )
     assert "of 0.001, 0.003: batch 1 0.001, packed 0.001" in rates
@@ -170,39 +170,30 @@ def test_findings_where_packed_is_faster():
 
 
 def test_findings_where_half_of_one_time_is_more_than_half_of_the_other():
-    packed = trajectories.findings(made_up([0.1, 0.2, 0.3, 0.42, 0.49], each=12.0))[2]
+    packed = measurement.findings(made_up([0.1, 0.2, 0.3, 0.42, 0.49], each=12.0))[2]
     assert "48% of batch 1's wall time" in packed and "(60% of that" in packed
     assert packed.endswith("; not all of these are at most half.")
 
 
 def test_one_high_point_is_not_being_there_and_a_fall_after_the_best_does_not_count():
-    packed = trajectories.findings(made_up([0.1, 0.45, 0.3, 0.49, 0.2]))[2]
+    packed = measurement.findings(made_up([0.1, 0.45, 0.3, 0.49, 0.2]))[2]
     assert packed.startswith("packed is within these bounds from 4 s and 400 pairs on, at 0.49")
 
 
 def test_findings_where_packed_never_comes_there():
-    packed = trajectories.findings(made_up([0.1, 0.2, 0.39, 0.38, 0.3]))[2]
+    packed = measurement.findings(made_up([0.1, 0.2, 0.39, 0.38, 0.3]))[2]
     assert packed == (
         "packed is never within the bounds of batch 1's best; its own best, after 3 s and "
         "300 pairs, is 0.39 [0.29, 0.49]."
     )
 
 
-def test_the_figure_shows_the_points():
-    measured = made_up([0.1, 0.2, 0.3, 0.42, 0.49])
-    drawn = trajectories.figure(measured)
-    for axis, column in zip(drawn.axes, trajectories.PANELS, strict=True):
-        for line, mode in zip(axis.lines, trajectories.LOOKS, strict=False):
-            assert line.get_xdata().tolist() == measured.curve(mode)[column].tolist()
-            assert line.get_ydata().tolist() == measured.curve(mode)["fact_all"].tolist()
-
-
 def test_what_was_not_measured_is_none_and_what_was_is_read(tmp_path):
     path = tmp_path / "trajectories.json"
-    assert trajectories.load(path) is None
+    assert measurement.load(path) is None
     points = made_up([0.1, 0.2, 0.3, 0.42, 0.49]).points
     rows = json.loads(points.to_json(orient="records"))
     path.write_text(json.dumps({"machine": "m", "date": "2026-01-01", "points": rows}))
-    found = trajectories.load(path)
+    found = measurement.load(path)
     assert found.where == "m, 2026-01-01"
     pd.testing.assert_frame_equal(found.points, points)

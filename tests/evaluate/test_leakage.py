@@ -13,7 +13,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import leakage, results
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import readme
 from rnagpt_lib.runs import stages
 from tests.support import fake_results
 
@@ -67,7 +67,7 @@ def test_the_measurement_runs_each_split_and_says_what_their_files_say(
     assert [one["run"] for one in asked] == [f"leakage-{split}" for split in leakage.SPLITS]
     found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
     told = leakage.table(leakage.scored(found).round(4))
-    assert findings.markdown(told) in measurement.README.read_text()
+    assert readme.markdown(told) in measurement.README.read_text()
     assert "random 40, cluster 40, family 40" in measurement.README.read_text()
 
 

@@ -8,7 +8,7 @@ import pytest
 from rnagpt_lib.core import paper, paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.report import findings
+from rnagpt_lib.report import findings, readme
 from rnagpt_lib.report import readme as blocks
 from tests.support import fake_results
 
@@ -148,7 +148,7 @@ def test_what_another_rna_costs_is_of_the_training_that_was_asked_so(found):
 
 
 def test_markdown_escapes_bars(found):
-    lines = findings.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
+    lines = readme.markdown(found.answers[["prediction"]].head(1).set_index("prediction"))
     assert "The RNA is \\| a tRNA." in lines
 
 

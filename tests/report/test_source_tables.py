@@ -14,7 +14,7 @@ from rnagpt_lib.curate.text.sentences import split_sentences
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.rules import BROKEN
-from rnagpt_lib.report import findings, source_tables
+from rnagpt_lib.report import readme, source_tables
 from rnagpt_lib.runs.stages import stage_folder
 from tests.support import fake_results
 
@@ -167,7 +167,7 @@ def test_the_measurement_runs_each_source_and_says_what_their_files_say(
     page = measurement.README.read_text()
     for source in measurement.SOURCES:
         found = results.load(f"sources-{source}")
-        assert findings.markdown(results.rouge_table(found)) in page
+        assert readme.markdown(results.rouge_table(found)) in page
         local = [found.value("IT", "fact.local", column=c) for c in ("value", "low", "high")]
         assert results.interval(*local) in page
     assert page.index("**litsumm**") < page.index("**dnc**") < page.index("**single_pass**")

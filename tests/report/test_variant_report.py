@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.evaluate import ablation, results
-from rnagpt_lib.report import findings, plots_variants, variant_report
+from rnagpt_lib.report import findings, plots_variants, readme, variant_report
 from tests.support import fake_results
 
 
@@ -63,7 +63,7 @@ def test_minimal_pairs_have_a_row_for_each_training_that_was_asked(found):
     assert list(table.index) == ["IT, seed 0", "it.text, seed 1"]
     assert table.followed["IT, seed 0"].startswith("0.93 [0.8")
     assert table.tRNA.tolist() == ["0.95", "0.50"] and table.pre_miRNA.tolist() == ["0.90", "0.00"]
-    assert findings.markdown(table) in findings.readme("fake")
+    assert readme.markdown(table) in findings.readme("fake")
     path = found.folder / variant_report.MINIMAL
     both = pd.read_parquet(path)
     own = variant_report.of_own(found, both)
@@ -89,7 +89,7 @@ def test_local_facts_by_type_are_those_of_each_training(found):
         one = own[(own.model == "IT") & (own.seed == 2)]
         assert column == f"{rna_type} (n={len(one)})"
         assert table.loc["IT, seed 2", column] == f"{one.value.mean():.2f}"
-    assert findings.markdown(table) in findings.readme("fake")
+    assert readme.markdown(table) in findings.readme("fake")
 
 
 def test_a_run_without_local_facts_has_no_table_of_them(found):
@@ -143,7 +143,7 @@ def test_without_variants_nothing_is_said(found):
 def test_the_readme_has_them(found):
     text = findings.readme("fake")
     assert "(trainings of IT: 3; bounds cover units and, of what has several, trainings" in text
-    assert findings.markdown(variant_report.table(found)) in text
+    assert readme.markdown(variant_report.table(found)) in text
 
 
 def test_the_figure_shows_every_training(found):

@@ -1,30 +1,18 @@
-"""Quality against time of the ways to train stage 2: read, said in sentences, drawn.
+"""Quality against time of the ways to train stage 2: what was measured, said in sentences.
 
-``python -m benchmarks trajectories`` measures them, notebook 05 shows them; no model is loaded.
+``python -m benchmarks trajectories`` measures them; `figures.trajectories` draws them.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.report.figure_style import STYLE
+from rnagpt_lib.report import figures
 
 AGAINST = "batch 1"  # the paper's recipe, which the others are held against
-LOOKS = {
-    "packed": {"color": "#0072B2", "marker": "o"},
-    "packed longer": {"color": "#56B4E9", "marker": "^"},
-    "accumulation": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-    AGAINST: {"color": "#009E73", "marker": "D"},
-}
 CLOCKS = {"seconds": "wall time", "cpu_seconds": "processor time"}
-PANELS = {clock: f"{name} of training (s)" for clock, name in CLOCKS.items()}
-PANELS |= {"pairs": "pairs seen"}
 
 
 @dataclass(frozen=True)
@@ -41,14 +29,9 @@ class Measured:
         return points.sort_values("pairs", ignore_index=True)
 
 
-def results() -> Path:
-    """The committed figures of the measurement."""
-    return paths.root() / "benchmarks" / "results" / "trajectories.json"
-
-
 def load(path: Path | None = None) -> Measured | None:
     """What was measured; None where it was not: ``python -m benchmarks trajectories`` does it."""
-    found = read_json(path or results())
+    found = read_json(path or figures.TRAJECTORIES)
     if not found:
         return None
     return Measured(pd.DataFrame(found["points"]), f"{found['machine']}, {found['date']}")
@@ -60,40 +43,14 @@ def findings(measured: Measured) -> list[str]:
     Within its bounds is at or above the lower 95 % bound of batch 1's best ``fact.all``.
     """
     said = [_rates(measured), _target(measured)]
-    for mode in (name for name in LOOKS if name != AGAINST):
+    for mode in ("packed", "packed longer", "accumulation"):
         said += [_reached(measured, mode), _at_the_end(measured, mode)]
     return [*said, _same_course(measured)]
-
-
-def figure(measured: Measured) -> Figure:
-    """``fact.all`` with its bounds against wall and processor time, and against pairs seen."""
-    with plt.rc_context(STYLE):
-        drawn, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.8), sharey=True)
-        for axis, (column, label) in zip(axes, PANELS.items(), strict=True):
-            _panel(axis, measured, column)
-            axis.set(xlabel=label, xlim=(0, None))
-        axes[0].set_ylabel("fact.all, test questions")
-        drawn.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5)
-        drawn.suptitle(f"miniature world; {measured.where}", fontsize=8)
-        drawn.tight_layout(rect=(0, 0.07, 1, 1))
-        plt.close(drawn)
-        return drawn
 
 
 def bounded(point: pd.Series) -> str:
     """``0.52 [0.45, 0.59]``: a point's ``fact.all`` with its bounds."""
     return f"{point['fact_all']:.2f} [{point['low']:.2f}, {point['high']:.2f}]"
-
-
-def _panel(axis: Axes, measured: Measured, column: str) -> None:
-    for mode, look in LOOKS.items():
-        curve = measured.curve(mode)
-        axis.plot(curve[column], curve["fact_all"], markersize=4, label=mode, **look)
-        axis.fill_between(
-            curve[column], curve["low"], curve["high"], color=look["color"], alpha=0.12, lw=0
-        )
-    low = _best(measured.curve(AGAINST))["low"]
-    axis.axhline(low, color="#999999", linestyle=":", label=f"lower bound of {AGAINST}'s best")
 
 
 def _best(curve: pd.DataFrame) -> pd.Series:
