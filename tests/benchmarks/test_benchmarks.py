@@ -5,27 +5,23 @@ import sys
 
 import pytest
 
-from benchmarks import (
+from benchmarks.reliability import _rows as _reliability_chat
+from benchmarks.reliability import curation as reliability_curation
+from benchmarks.reliability import training as reliability_training
+from benchmarks.scale import scale, scale_training, updates
+from benchmarks.science import (
     _nrc_asking_page,
-    _peers,
-    _reliability_chat,
-    chat,
     dictionary,
-    gpu,
     leakage,
     local_facts,
     neighbours,
     nrc,
     nrc_asking,
     real_data,
-    reliability_curation,
-    reliability_training,
-    scale,
-    scale_training,
     sources,
     trajectories,
-    updates,
 )
+from benchmarks.speed import _peers, chat, gpu
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.report import readme
@@ -34,16 +30,23 @@ MEASURED = [real_data, reliability_curation, reliability_training, _peers, updat
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
 MEASURED += [chat, leakage, local_facts, neighbours, sources]
 
+BLOCKS = {
+    _peers: "peers",
+    _reliability_chat: "reliability_chat",
+    reliability_curation: "reliability_curation",
+    reliability_training: "reliability_training",
+}
+
 
 @pytest.mark.parametrize("measured", MEASURED)
 def test_the_page_says_what_the_results_say(measured):
-    name = measured.__name__.rpartition(".")[2].strip("_")
-    assert readme.read_block(measured.README, name) == measured.render().strip()
+    name = BLOCKS.get(measured, measured.__name__.rpartition(".")[2])
+    assert readme.read_block(measured.PAGE, name) == measured.render().strip()
 
 
-def test_the_projects_readme_says_what_nrc_gave():
+def test_the_page_opens_with_what_nrc_gave():
     told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS))
-    assert readme.read_block(paths.root() / "README.md", "nrc") == told
+    assert readme.read_block(nrc_asking.PAGE, "nrc_summary") == told
 
 
 def test_an_unknown_measurement_is_refused():

@@ -1,9 +1,9 @@
-"""``python -m benchmarks chat``, at a tiny size: every way gives the same answers."""
+"""``python -m benchmarks speed.chat``, at a tiny size: every way gives the same answers."""
 
 import pytest
 from transformers import LlamaConfig
 
-from benchmarks import chat
+from benchmarks.speed import chat
 
 TINY = LlamaConfig(
     vocab_size=2000, hidden_size=32, intermediate_size=64, num_hidden_layers=1,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import neighbours
+from benchmarks.science import neighbours
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.curate.questions import question_templates

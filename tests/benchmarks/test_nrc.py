@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import nrc
+from benchmarks.science import nrc
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.splits import relatives, split
 from rnagpt_lib.evaluate import audit_files
@@ -52,8 +52,8 @@ def fasta(path, n=40, seed=0, families=4):
 
 def test_two_given_files_are_measured_and_kept_beside_the_splits(tmp_path, monkeypatch):
     monkeypatch.setattr(nrc, "RESULTS", tmp_path / "nrc.json")
-    monkeypatch.setattr(nrc, "README", tmp_path / "README.md")
-    nrc.README.write_text("<!-- nrc:start -->\n<!-- nrc:end -->")
+    monkeypatch.setattr(nrc, "PAGE", tmp_path / "README.md")
+    nrc.PAGE.write_text("<!-- nrc:start -->\n<!-- nrc:end -->")
     train, test = fasta(tmp_path / "a.fasta"), fasta(tmp_path / "b.fasta", 12, 1)
     test.write_text(test.read_text() + "".join(train.read_text().splitlines(True)[:4]))
     nrc.main(train)
@@ -65,7 +65,7 @@ def test_two_given_files_are_measured_and_kept_beside_the_splits(tmp_path, monke
     assert set(given["scores"]) == set(nrc.METHODS)
     assert given["families_on_both_sides"] == 4
     assert all(run["families_on_both_sides"] == 0 for run in kept["family"])
-    page = nrc.README.read_text()
+    page = nrc.PAGE.read_text()
     assert nrc.render() in page and "nRC's own halves" in page
     assert "14 % of the test RNAs (2 of 14) are in train" in " ".join(given["findings"])
     assert "letter by letter: 2;" in page and "**another split**" in page

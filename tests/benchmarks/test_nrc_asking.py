@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import _nrc_asking_page, _nrc_encoder, nrc, nrc_asking
+from benchmarks.science import _nrc_asking_page, _nrc_encoder, nrc, nrc_asking
 from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
@@ -13,6 +13,7 @@ from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.model import checkpoint, language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt, trainable
+from rnagpt_lib.report import readme
 from rnagpt_lib.train.step_log import read_log
 from tests.benchmarks.test_nrc import fasta
 from tests.support.tiny_model import TINY, interrupted_after, write_llm
@@ -41,10 +42,11 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(nrc_asking, "START", tmp_path / "start")
     monkeypatch.setattr(nrc_asking, "POINTS", 2)
     monkeypatch.setattr(nrc_asking, "RESULTS", tmp_path / "asking.json")
-    monkeypatch.setattr(nrc_asking, "README", tmp_path / "README.md")
-    monkeypatch.setattr(nrc_asking, "SUMMARY", tmp_path / "SUMMARY.md")
-    (tmp_path / "README.md").write_text("<!-- nrc_asking:start -->\n<!-- nrc_asking:end -->")
-    (tmp_path / "SUMMARY.md").write_text("<!-- nrc:start -->\n<!-- nrc:end -->")
+    monkeypatch.setattr(nrc_asking, "PAGE", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(
+        "<!-- nrc_summary:start -->\n<!-- nrc_summary:end -->\n"
+        "<!-- nrc_asking:start -->\n<!-- nrc_asking:end -->"
+    )
     return fasta(tmp_path / "a.fasta", 64, families=12)
 
 
@@ -110,9 +112,12 @@ def test_a_training_is_asked_and_stands_in_results_and_page(tiny, capsys):
     assert [point["val_loss"] for point in run["points"]] == [
         round(loss, 4) for loss in log["val_loss"].dropna()
     ]
-    page = nrc_asking.README.read_text()
+    page = nrc_asking.PAGE.read_text()
     assert nrc_asking.render() in page and "missing: 1, 2." in page
-    accuracy, short = run["scores"]["asking"]["all"]["accuracy"], nrc_asking.SUMMARY.read_text()
+    accuracy, short = (
+        run["scores"]["asking"]["all"]["accuracy"],
+        readme.read_block(nrc_asking.PAGE, "nrc_summary"),
+    )
     assert f"| **by asking** | {accuracy:.2f} ({accuracy:.2f}–{accuracy:.2f}) |" in short
     assert "| method | random: accuracy | random: MCC |" in short
     assert "**Split: whole families held out.** Not measured yet." in page
@@ -155,7 +160,7 @@ def test_copies_are_left_out_of_the_second_column(tiny, tmp_path):
     run = read_json(nrc_asking.RESULTS)["given"]["0"]
     assert run["test"] == {"all": 14, "new": 12, "unrelated": 12}
     assert set(run["scores"]["asking"]) == {"all", "new", "unrelated"}
-    assert "(2 of them copies of train RNAs)" in nrc_asking.README.read_text()
+    assert "(2 of them copies of train RNAs)" in nrc_asking.PAGE.read_text()
 
 
 def test_a_training_begins_with_the_reference_models_projection_and_lora():

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from benchmarks import _synthetic as synthetic
-from benchmarks import encoding, lda_pool
+from benchmarks.speed import encoding, lda_pool
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.params import Kind, Topics
 from rnagpt_lib.curate.topics import topics

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import bertscore, rouge
+from benchmarks.speed import bertscore, rouge
 from rnagpt_lib.evaluate import rouge as ours
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import _trajectories as measurement
-from benchmarks import trajectories as campaign
+from benchmarks.science import _trajectories as measurement
+from benchmarks.science import trajectories as campaign
 from rnagpt_lib.core.params import Ablations, Stage2
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.rna_gpt import RnaGpt

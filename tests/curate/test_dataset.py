@@ -11,7 +11,7 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmarks import real_data
+from benchmarks.science import real_data
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import local_facts
+from benchmarks.science import local_facts
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entity
 from rnagpt_lib.miniature import world

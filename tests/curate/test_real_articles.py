@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.real_data import precursors
+from benchmarks.science.real_data import precursors
 from rnagpt_lib.core import text_guard
 from rnagpt_lib.core.params import Decompose, Filter, Summarize
 from rnagpt_lib.curate.questions import qa_rules

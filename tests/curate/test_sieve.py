@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import _synthetic as synthetic
-from benchmarks.filter_join import by_pandas
+from benchmarks.speed.filter_join import by_pandas
 from rnagpt_lib.core import tables
 from rnagpt_lib.curate.sources import filter
 from rnagpt_lib.curate.sources.user_files import drop

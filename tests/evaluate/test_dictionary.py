@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from benchmarks import dictionary as measured
+from benchmarks.science import dictionary as measured
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.evaluate import dictionary

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import leakage as measurement
+from benchmarks.science import leakage as measurement
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import write_json
@@ -58,8 +58,8 @@ def test_the_measurement_runs_each_split_and_says_what_their_files_say(
     asked = []
     monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
     monkeypatch.setattr(measurement, "RESULTS", tmp_path / "leakage.json")
-    monkeypatch.setattr(measurement, "README", tmp_path / "README.md")
-    measurement.README.write_text("<!-- leakage:start -->\n<!-- leakage:end -->")
+    monkeypatch.setattr(measurement, "PAGE", tmp_path / "README.md")
+    measurement.PAGE.write_text("<!-- leakage:start -->\n<!-- leakage:end -->")
     for number, split in enumerate(leakage.SPLITS):
         fake_results.write(f"leakage-{split}", seed=number)
     measurement.main()
@@ -67,8 +67,8 @@ def test_the_measurement_runs_each_split_and_says_what_their_files_say(
     assert [one["run"] for one in asked] == [f"leakage-{split}" for split in leakage.SPLITS]
     found = {split: results.load(f"leakage-{split}") for split in leakage.SPLITS}
     told = leakage.table(leakage.scored(found).round(4))
-    assert readme.markdown(told) in measurement.README.read_text()
-    assert "random 40, cluster 40, family 40" in measurement.README.read_text()
+    assert readme.markdown(told) in measurement.PAGE.read_text()
+    assert "random 40, cluster 40, family 40" in measurement.PAGE.read_text()
 
 
 def test_a_missing_split_is_a_dash_and_a_sentence():

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from benchmarks import sources as measurement
+from benchmarks.science import sources as measurement
 from rnagpt_lib.core import paper
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.questions.facts import facts_in
@@ -149,9 +149,9 @@ def test_the_measurement_runs_each_source_and_says_what_their_files_say(
     asked = []
     monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
     monkeypatch.setattr(measurement, "RESULTS", tmp_path / "sources.json")
-    monkeypatch.setattr(measurement, "README", tmp_path / "README.md")
+    monkeypatch.setattr(measurement, "PAGE", tmp_path / "README.md")
     assert measurement.render() == "Not measured yet."
-    measurement.README.write_text("<!-- sources:start -->\n<!-- sources:end -->")
+    measurement.PAGE.write_text("<!-- sources:start -->\n<!-- sources:end -->")
     for number, source in enumerate(measurement.SOURCES):
         fake_results.write(f"sources-{source}", seed=number)
         folder = stage_folder(f"sources-{source}", "06_ablations")
@@ -164,7 +164,7 @@ def test_the_measurement_runs_each_source_and_says_what_their_files_say(
     assert last["parameters"]["RUNS"] == ["sources-single_pass", "sources-given"]
     assert {one["parameters"]["SOURCE"] for one in others} == {"single_pass", "given"}
     assert len({one["parameters"]["GIVEN"] for one in asked}) == 1
-    page = measurement.README.read_text()
+    page = measurement.PAGE.read_text()
     for source in measurement.SOURCES:
         found = results.load(f"sources-{source}")
         assert readme.markdown(results.rouge_table(found)) in page

@@ -156,7 +156,7 @@ def test_a_training_killed_in_its_last_save_names_its_last_checkpoint(
 CAMPAIGN = """
 import sys
 from pathlib import Path
-from benchmarks import reliability_training as campaign
+from benchmarks.reliability import training as campaign
 world = campaign.World.made(Path(sys.argv[1]))
 strikes = [(campaign.at_random, None), (campaign.in_a_save, campaign.flipped)]
 rows = [campaign.killed(world, "killed", 2, *strike) for strike in strikes]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from benchmarks import _peers, training_steps
-from benchmarks import _steps as steps
+from benchmarks.speed import _peers, training_steps
+from benchmarks.speed import _steps as steps
 from rnagpt_lib.report import readme
 
 WORDS = 97
@@ -113,7 +113,7 @@ def test_the_head_s_share_of_the_flops():
 
 def test_rows_keep_the_contract_and_a_file_holds_several(tmp_path, monkeypatch):
     monkeypatch.setattr(_peers, "RESULTS", tmp_path)
-    monkeypatch.setattr(_peers, "README", tmp_path / "README.md")
+    monkeypatch.setattr(_peers, "PAGE", tmp_path / "README.md")
     (tmp_path / "README.md").write_text("<!-- peers:start -->\n<!-- peers:end -->\n", "utf-8")
     for made in ("rna", "annotated"):
         small = {"rna": {"pairs": 2}, "annotated": {}}[made]

@@ -1,0 +1,1 @@
+"""Measurements: killed, harmed, capped."""

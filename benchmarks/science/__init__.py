@@ -1,0 +1,1 @@
+"""Measurements: what the method can and cannot do."""
