@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import _synthetic as synthetic
-from benchmarks._page import page_of, results_of
+from benchmarks._page import page_of, publish, results_of
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Summarize, Topics
