@@ -18,6 +18,7 @@ os.environ["RNAGPT_ATTEMPTS"] = str(ATTEMPTS)
 os.environ["RNAGPT_RUNS"] = str(ATTEMPTS.parent / "runs")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.getenv("PYTHONPATH")]))
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker for each core; their threads would fight
 sys.path.insert(0, str(OFFLINE))
 if sys.modules.get("sitecustomize") is None or "_watch" not in vars(sys.modules["sitecustomize"]):
     sys.modules.pop("sitecustomize", None)
