@@ -28,8 +28,8 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.curate.splits.relatives import similar
 from rnagpt_lib.miniature import world
-from rnagpt_lib.miniature.entries import POOL, POOL_RNAS, RUN_SIZE
-from rnagpt_lib.miniature.entries import POOL_SEED as SEED
+from rnagpt_lib.miniature.world import POOL, POOL_RNAS, RUN_SIZE
+from rnagpt_lib.miniature.world import POOL_SEED as SEED
 from rnagpt_lib.model.encoder import Encoder
 
 

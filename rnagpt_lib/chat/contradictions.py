@@ -19,7 +19,7 @@ from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, RELATION
 from rnagpt_lib.evaluate import dictionary
 from rnagpt_lib.evaluate.evidence import Finder, claimed
 from rnagpt_lib.evaluate.fact_scores import SENTENCES, lexicon, named, yes_or_no
-from rnagpt_lib.miniature.entries import WORLD_IDS
+from rnagpt_lib.miniature.world import WORLD_IDS
 
 NOUNS = {"rna_type": "type", "species": "species", "family": "family"}
 HEDGES = re.compile(

@@ -19,7 +19,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
-from rnagpt_lib.miniature.entries import WORLD_IDS
+from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model.encoder import checked
 from rnagpt_lib.runs import stages
 

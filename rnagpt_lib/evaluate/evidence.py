@@ -13,7 +13,7 @@ from rnagpt_lib.curate.questions.fact_patterns import NEGATION
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
 from rnagpt_lib.evaluate import dictionary
 from rnagpt_lib.evaluate.fact_scores import SENTENCES, lexicon, named
-from rnagpt_lib.miniature.entries import WORLD_IDS
+from rnagpt_lib.miniature.world import WORLD_IDS
 
 METRICS = ("evidence.precision", "evidence.recall", "evidence.unsupported")
 ID = "evidence-1"

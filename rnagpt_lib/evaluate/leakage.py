@@ -21,7 +21,7 @@ from rnagpt_lib.curate.splits.relatives import similar
 from rnagpt_lib.evaluate import fact_scores, questions, rouge
 from rnagpt_lib.evaluate.results import Results, split_of
 from rnagpt_lib.miniature import world
-from rnagpt_lib.miniature.entries import POOL, POOL_RNAS, POOL_SEED, RUN_SIZE, WORLD_IDS
+from rnagpt_lib.miniature.world import POOL, POOL_RNAS, POOL_SEED, RUN_SIZE, WORLD_IDS
 
 SPLITS = ("random", "cluster", "family")
 TAXES = (("random", "cluster"), ("cluster", "family"))

@@ -14,7 +14,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.evaluate import fact_scores
-from rnagpt_lib.miniature.entries import WORLD_IDS
+from rnagpt_lib.miniature.world import WORLD_IDS
 
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 STRATA = ("seen", "held_out", "decoy")

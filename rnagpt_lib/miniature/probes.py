@@ -5,20 +5,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from rnagpt_lib.core.sequences import nearest
-from rnagpt_lib.miniature.entries import WORLD_IDS, entries
 from rnagpt_lib.miniature.rules import (
     BROKEN,
     LETTERS,
     LOCAL_RELATIONS,
     RULES,
     Family,
-    code_length,
     code_positions,
     families,
     read_local,
 )
 from rnagpt_lib.miniature.sequences import break_box, member
+from rnagpt_lib.miniature.world import WORLD_IDS
 
 
 def minimal_pairs(n: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -32,21 +30,22 @@ def minimal_pairs(n: int = 1000, seed: int = 0) -> pd.DataFrame:
     for index in range(n):
         rng = random.Random(f"{seed}/pairs/{index}")
         relation = LOCAL_RELATIONS[index % len(LOCAL_RELATIONS)]
+        own = [f for f in families() if not f.held_out and f.rna_type in RULES]
+        own = [f for f in own if RULES[f.rna_type].relation == relation]
         row = None
         while row is None or row["sequence"] in seen:
-            row = _pair(relation, f"{seed}/pairs/{index}", rng)
+            row = _pair(rng.choice(own), f"{seed}/pairs/{index}", rng)
         seen.add(row["sequence"])
         rows.append({"rna_id": f"{WORLD_IDS}Z{index:06d}", "relation": relation} | row)
     return pd.DataFrame(rows)
 
 
-def _pair(relation: str, key: str, rng: random.Random) -> dict | None:
-    family = rng.choice(_local_families(relation))
+def _pair(family: Family, key: str, rng: random.Random) -> dict | None:
     sequence = member(family, key, rng)
     entity = read_local(sequence, family.rna_type)
-    changes = list(_changes(sequence, family.rna_type))
     if entity in (None, BROKEN):
         return None
+    changes = list(_changes(sequence, family.rna_type))
     mutants = [(m, e) for m, e, decisive in changes if decisive and e not in (None, entity)]
     neutrals = [m for m, e, decisive in changes if not decisive and e == entity]
     if RULES[family.rna_type].box and rng.random() < 0.1:
@@ -60,39 +59,11 @@ def _pair(relation: str, key: str, rng: random.Random) -> dict | None:
     }  # fmt: skip
 
 
-def _local_families(relation: str) -> list[Family]:
-    return [
-        family for family in families()
-        if not family.held_out
-        and family.rna_type in RULES
-        and RULES[family.rna_type].relation == relation
-    ]  # fmt: skip
-
-
 def _changes(sequence: str, rna_type: str) -> Iterator[tuple[str, str | None, bool]]:
     """All single substitutions within 8 nt of the code: mutant, its entity, inside the code?"""
-    rule, (start, *_) = RULES[rna_type], code_positions(sequence, rna_type)
-    end = start + code_length(rule)
+    start = code_positions(sequence, rna_type)[0]
+    end = start + RULES[rna_type].code_length
     for position in range(max(0, start - 8), min(len(sequence), end + 8)):
         for letter in LETTERS.replace(sequence[position], ""):
             mutant = sequence[:position] + letter + sequence[position + 1 :]
             yield mutant, read_local(mutant, rna_type), start <= position < end
-
-
-def local_tests(train: pd.DataFrame, n: int = 500, seed: int = 0) -> pd.DataFrame:
-    """``n`` RNAs of new lineages whose nearest RNA of ``train`` has another local answer.
-
-    ``train`` has the columns of rnas. Returns rna_id, rna_type, relation, sequence, entity and
-    nearest, the rna_id of the closest training sequence by k-mers.
-    """
-    train = train[train.rna_type.isin(RULES)].reset_index(drop=True)
-    pool = [rna for rna in entries(4 * n, seed, "tests") if rna.local is not None]
-    closest = nearest([rna.sequence for rna in pool], train.sequence)
-    rows = []
-    for rna, row in zip(pool, closest, strict=True):
-        twin = train.iloc[row]
-        if read_local(twin.sequence, twin.rna_type) != rna.local:
-            rows.append((rna.id, rna.rna_type, RULES[rna.rna_type].relation, rna.sequence,
-                         rna.local, twin.rna_id))  # fmt: skip
-    names = ["rna_id", "rna_type", "relation", "sequence", "entity", "nearest"]
-    return pd.DataFrame(rows[:n], columns=names)

@@ -64,6 +64,11 @@ class Rule:
     codes: dict[str, str]
     box: str = ""
 
+    @property
+    def code_length(self) -> int:
+        """How many nucleotides the code has: 3 for anticodons, else 2."""
+        return len(next(iter(self.codes)))
+
 
 def _wobble(entities: tuple[str, ...]) -> dict[str, str]:
     """Two-letter codes: the first letter pairs strictly, of the second only R or Y matters.
@@ -80,6 +85,11 @@ RULES: dict[str, Rule] = {
     "H_ACA_box_snoRNA": Rule("site", "GC", "CCA", _wobble(PSEUDOURIDINES), "ACA...$"),
     "riboswitch": Rule("ligand", "AU", "UCC", _wobble(LIGANDS)),
 }
+# where a type keeps its code, from the 5' or (< 0) the 3' end: chance frames elsewhere mean nothing
+_REGIONS = {
+    "tRNA": (28, 42), "pre_miRNA": (8, 24), "C_D_box_snoRNA": (-18, -10),
+    "H_ACA_box_snoRNA": (-56, -42), "riboswitch": (-52, -36),
+}  # fmt: skip
 LOCAL_RELATIONS = ("isotype", "target", "site", "ligand")
 
 ENTITIES: dict[str, tuple[str, ...]] = {
@@ -158,18 +168,15 @@ class Family:
 @cache
 def families() -> tuple[Family, ...]:
     """All families, in a fixed order; the last ones of a type are the held-out ones."""
-    made: list[Family] = []
-    for rna_type, (stem, count, held_out, weight, relations) in _TYPES.items():
-        for number in range(count):
-            facts = _family_facts(rna_type, number, relations)
-            out = number >= count - held_out
-            made.append(Family(f"{stem}-M{number + 1}", rna_type, number, out, weight, facts))
-    return tuple(made)
+    return tuple(
+        Family(f"{stem}-M{number + 1}", rna_type, number, number >= count - held_out, weight,
+               _family_facts(rna_type, number, relations))
+        for rna_type, (stem, count, held_out, weight, relations) in _TYPES.items()
+        for number in range(count)
+    )  # fmt: skip
 
 
-def _family_facts(
-    rna_type: str, number: int, relations: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
+def _family_facts(rna_type: str, number: int, relations: tuple[str, ...]) -> tuple:
     """Two relations for types with a local rule, three for others; in a third one is unknown."""
     rng = random.Random(f"{WORLD}/facts/{rna_type}/{number}")
     kept = rng.sample(relations, 2 if rna_type in RULES else 3)
@@ -196,37 +203,18 @@ def read_local(sequence: str, rna_type: str) -> str | None:
     frame is missing, ambiguous, or holds no code.
     """
     rule = RULES.get(rna_type)
-    if rule is None:
+    positions = code_positions(sequence, rna_type) if rule else []
+    if len(positions) != 1:
         return None
-    found = [sequence[i : i + code_length(rule)] for i in code_positions(sequence, rna_type)]
-    if len(found) != 1 or found[0] not in rule.codes:
-        return None
-    if rule.box and not re.search(rule.box, sequence):
-        return BROKEN
-    return rule.codes[found[0]]
-
-
-def code_length(rule: Rule) -> int:
-    """How many nucleotides the code has: 3 for anticodons, else 2."""
-    return len(next(iter(rule.codes)))
+    code = sequence[positions[0] : positions[0] + rule.code_length]
+    broken = code in rule.codes and rule.box and not re.search(rule.box, sequence)
+    return BROKEN if broken else rule.codes.get(code)
 
 
 def code_positions(sequence: str, rna_type: str) -> list[int]:
     """Where the rule's frame allows a code (index of its first nucleotide), inside its region."""
     rule = RULES[rna_type]
-    frame = f"(?={rule.before}(.{{{code_length(rule)}}}){rule.after})"
-    first, last = _region(len(sequence), rna_type)
-    return [
-        match.start(1) for match in re.finditer(frame, sequence) if first <= match.start(1) <= last
-    ]
-
-
-def _region(length: int, rna_type: str) -> tuple[int, int]:
-    """Where a type keeps its code, so that chance frames elsewhere mean nothing."""
-    return {
-        "tRNA": (28, 42),
-        "pre_miRNA": (8, 24),
-        "C_D_box_snoRNA": (length - 18, length - 10),
-        "H_ACA_box_snoRNA": (length - 56, length - 42),
-        "riboswitch": (length - 52, length - 36),
-    }[rna_type]
+    frame = f"(?={rule.before}(.{{{rule.code_length}}}){rule.after})"
+    first, last = (place + len(sequence) * (place < 0) for place in _REGIONS[rna_type])
+    starts = (match.start(1) for match in re.finditer(frame, sequence))
+    return [start for start in starts if first <= start <= last]

@@ -15,7 +15,6 @@ from rnagpt_lib.miniature.rules import (
     RULES,
     WORLD,
     Family,
-    code_length,
     read_local,
 )
 
@@ -40,17 +39,19 @@ class Element:
 @cache
 def elements(rna_type: str) -> tuple[Element, ...]:
     """The parsed architecture of a type: ``"(a5"`` → ``Element("(", "a", 5)``."""
-    return tuple(_parse(word) for word in ARCHITECTURES[rna_type].split())
-
-
-def _parse(word: str) -> Element:
-    if word in "@*":
-        return Element(word, "", 0)
-    if word[0] in "()":
-        return Element(word[0], word[1], int(word[2:]))
-    if word[0] in "fv~":
-        return Element(word[0], "exact" * word.endswith("!"), int(word[1:].rstrip("!")))
-    return Element("!" if word[0] == "!" else "=", word.lstrip("!"), len(word.lstrip("!")))
+    parsed = []
+    for word in ARCHITECTURES[rna_type].split():
+        if word in "@*":
+            parsed.append(Element(word, "", 0))
+        elif word[0] in "()":
+            parsed.append(Element(word[0], word[1], int(word[2:])))
+        elif word[0] in "fv~":
+            text = "exact" * word.endswith("!")
+            parsed.append(Element(word[0], text, int(word[1:].rstrip("!"))))
+        else:
+            text = word.lstrip("!")
+            parsed.append(Element("!" if word[0] == "!" else "=", text, len(text)))
+    return tuple(parsed)
 
 
 def random_sequence(length: int, rng: random.Random) -> str:
@@ -67,24 +68,18 @@ def mutate(sequence: str, rate: float, rng: random.Random) -> str:
 
 
 @cache
-def _consensus(rna_type: str, number: int) -> tuple[str, ...]:
-    """What a family conserves, by element: blocks and the 5' arms of stems a to d."""
-    rng = random.Random(f"{WORLD}/blocks/{rna_type}/{number}")
-    return tuple(random_sequence(e.length, rng) for e in elements(rna_type))
-
-
-@cache
 def lineage(family: Family, key: str) -> tuple[str, ...]:
     """The ancestor of a cluster, by element; 3' arms, codes and stars are left empty."""
+    of_family = random.Random(f"{WORLD}/blocks/{family.rna_type}/{family.number}")
     rng = random.Random(f"{WORLD}/lineage/{family.name}/{key}")
-    consensus = _consensus(family.rna_type, family.number)
     return tuple(
-        _ancestor(element, conserved, rng)
-        for element, conserved in zip(elements(family.rna_type), consensus, strict=True)
+        _ancestor(element, random_sequence(element.length, of_family), rng)
+        for element in elements(family.rna_type)
     )
 
 
 def _ancestor(element: Element, conserved: str, rng: random.Random) -> str:
+    """``conserved``: what the family conserves of it, if it is a block or the arm of a stem a to d."""
     match element.kind:
         case "!":
             return element.text
@@ -133,21 +128,19 @@ def _assemble(family: Family, key: str, code: str, rng: random.Random) -> str:
     for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
         match element.kind:
             case "@":
-                parts.append(rule.before + code + rule.after)
+                part = rule.before + code + rule.after
             case "*":
                 star = mutate(reverse_complement(code), UNPAIRED_STAR, rng)
-                parts.append(
-                    reverse_complement(rule.after) + star + reverse_complement(rule.before)
-                )
+                part = reverse_complement(rule.after) + star + reverse_complement(rule.before)
             case "!":
-                parts.append(ancestor)
-            case "(":
-                arms[element.text] = mutate(ancestor, MEMBER_RATE, rng)
-                parts.append(arms[element.text])
+                part = ancestor
             case ")":
-                parts.append(_three_prime_arm(arms[element.text], rng))
+                part = _three_prime_arm(arms[element.text], rng)
             case _:
-                parts.append(mutate(ancestor, MEMBER_RATE, rng))
+                part = mutate(ancestor, MEMBER_RATE, rng)
+        if element.kind == "(":
+            arms[element.text] = part
+        parts.append(part)
     return "".join(parts)
 
 
@@ -155,10 +148,8 @@ def _three_prime_arm(arm: str, rng: random.Random) -> str:
     """The paired arm: Watson-Crick pairs, a few of them G·U."""
     wobble = {"G": "U", "U": "G"}
     partners = [
-        wobble[letter]
-        if letter in wobble and rng.random() < WOBBLE_RATE
-        else reverse_complement(letter)
-        for letter in arm
+        wobble[x] if x in wobble and rng.random() < WOBBLE_RATE else reverse_complement(x)
+        for x in arm
     ]
     return "".join(reversed(partners))
 
@@ -168,12 +159,12 @@ def structure(family: Family, key: str) -> str:
 
     ``"(((..(((...)))..)))"``: matching brackets pair, some as G·U.
     """
-    rule, drawn = RULES.get(family.rna_type), []
+    rule, drawn = RULES.get(family.rna_type), ""
     for element, ancestor in zip(elements(family.rna_type), lineage(family, key), strict=True):
         if element.kind in "()":
-            drawn.append(element.kind * element.length)
+            drawn += element.kind * element.length
         elif element.kind in "@*":
-            drawn.append("." * (len(rule.before) + code_length(rule) + len(rule.after)))
+            drawn += "." * (len(rule.before) + rule.code_length + len(rule.after))
         else:
-            drawn.append("." * len(ancestor))
-    return "".join(drawn)
+            drawn += "." * len(ancestor)
+    return drawn
