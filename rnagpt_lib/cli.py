@@ -4,10 +4,12 @@ Libraries that are slow to import are imported by the commands that need them.
 """
 
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -22,6 +24,7 @@ KEPT = (
 )
 FOLDER = click.Path(path_type=Path)
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+AT_LEAST_0, AT_LEAST_1 = click.IntRange(min=0), click.IntRange(min=1)
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -84,27 +87,40 @@ GIVEN = click.option(
 )  # fmt: skip
 FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE.")
 FINISHED = click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
-notebook_options = with_options(click.argument("notebook"), PROFILE, RUN, GIVEN, FILE)
+SEED = click.option("--seed", default=0, show_default=True, type=AT_LEAST_0, help="Of the draws.")
+FORCE = click.option("--force", is_flag=True, help="Replace what an earlier call wrote there.")
 
 
-def _profile(named: str | None, run_id: str | None = None) -> str:
-    """The profile that is named, else the one that the run was made with, else ``mini``."""
-    from rnagpt_lib.runs import stages
+def _with_parameters(command: Callable) -> Callable:
+    """A command's options ``--run``, ``--profile``, ``-p`` and ``-f``, read.
 
-    return named or (run_id and stages.profile_of(run_id)) or "mini"
+    It is called with ``run_id``, ``profile`` (by default the one that the run was made with, else
+    ``mini``) and ``parameters``, texts where ``-p`` gave them.
+    """
+
+    @wraps(command)
+    def read(
+        profile: str | None, run_id: str | None, given: Pairs, file: Path | None, **more: object
+    ) -> None:
+        from rnagpt_lib.runs import stages
+
+        profile = profile or (run_id and stages.profile_of(run_id)) or "mini"
+        parameters = _read_file(file) | dict(given)
+        command(run_id=run_id, profile=profile, parameters=parameters, **more)
+
+    return with_options(PROFILE, RUN, GIVEN, FILE)(read)
 
 
-def _read_parameters(file: Path | None, given: Pairs) -> dict:
-    """Those of the YAML file, with ``given`` ones, still texts, on top."""
-    data = {}
-    if file is not None:
-        try:
-            data = yaml.safe_load(file.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} is no YAML: {error}") from None
-        if not isinstance(data, dict):
-            raise InputError(f"{file} should hold lines of the form NAME: VALUE")
-    return data | dict(given)
+def _read_file(file: Path | None) -> dict:
+    if file is None:
+        return {}
+    try:
+        data = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is no YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{file} should hold lines of the form NAME: VALUE")
+    return data
 
 
 def _parse(parameters: dict) -> dict:
@@ -131,25 +147,19 @@ def _interruptible(kept: str = KEPT, partial: Path | None = None) -> Iterator[No
 
 
 @commands.command(short_help="Run one notebook headless.")
-@notebook_options
-@click.option(
-    "--list", "listing", is_flag=True, help="Show the parameters under the profile; stop."
-)
-def run(
-    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None,
-    listing: bool,
-) -> None:  # fmt: skip
+@click.argument("notebook")
+@click.option("--list", "listing", is_flag=True, help="Show the parameters and stop.")
+@_with_parameters
+def run(notebook: str, profile: str, run_id: str | None, parameters: dict, listing: bool) -> None:
     """Run NOTEBOOK headless: 04, 04_train_stage1 or notebooks/04_train_stage1.ipynb.
 
     Results and the executed copy go to runs/RUN/NOTEBOOK/.
     """
     from rnagpt_lib.runs import notebooks
 
-    profile = _profile(profile, run_id)
     if listing:
         click.echo(_list_parameters(notebooks.find(notebook), profile))
         return
-    parameters = _read_parameters(file, given)
     with _interruptible():
         notebooks.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
 
@@ -173,8 +183,8 @@ def _list_parameters(notebook: Path, profile: str) -> str:
 
 
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
-@with_options(PROFILE, RUN, GIVEN, FILE)
-def demo(profile: str | None, run_id: str | None, given: Pairs, file: Path | None) -> None:
+@_with_parameters
+def demo(profile: str, run_id: str | None, parameters: dict) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
     from rnagpt_lib.core import paths
     from rnagpt_lib.evaluate import results
@@ -182,9 +192,7 @@ def demo(profile: str | None, run_id: str | None, given: Pairs, file: Path | Non
     from rnagpt_lib.runs import notebooks
     from rnagpt_lib.runs.stages import REPORT, STAGES
 
-    profile = _profile(profile, run_id)
     run_id = run_id or profile
-    parameters = _read_parameters(file, given)
     with _interruptible():
         notebooks.run_path(STAGES, run=run_id, profile=profile, parameters=parameters)
     folder = paths.shown(paths.runs() / run_id)
@@ -196,10 +204,9 @@ def demo(profile: str | None, run_id: str | None, given: Pairs, file: Path | Non
 
 
 @commands.command(short_help="What 02 or 03 will cost with a language model.")
-@notebook_options
-def estimate(
-    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None
-) -> None:
+@click.argument("notebook")
+@_with_parameters
+def estimate(notebook: str, profile: str, run_id: str | None, parameters: dict) -> None:
     """Foresee requests, tokens, money and hours of NOTEBOOK (02 or 03) with PROVIDER openai.
 
     Reads the tables of the stages before it, and what the journal holds already; sends nothing.
@@ -209,19 +216,18 @@ def estimate(
     from rnagpt_lib.llm_api import cost
     from rnagpt_lib.runs import notebooks
 
-    profile = _profile(profile, run_id)
-    path = notebooks.find(notebook)
-    named = _parse(_read_parameters(file, given))
+    run_id, path = run_id or profile, notebooks.find(notebook)
+    named = _parse(parameters)
     seed = notebooks.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
     chosen = params.load(profile).stage(path.stem, **named)
-    asked = planned_requests.requests(run_id or profile, path.stem, chosen, seed)
-    click.echo(f"{path.stem}, run {run_id or profile}, model {chosen.model}")
+    asked = planned_requests.requests(run_id, path.stem, chosen, seed)
+    click.echo(f"{path.stem}, run {run_id}, model {chosen.model}")
     click.echo(cost.told(cost.estimate(asked, chosen), chosen))
 
 
 @commands.command(short_help="What a profile needs and this machine lacks.")
-@with_options(PROFILE, GIVEN, FILE)
-def doctor(profile: str | None, given: Pairs, file: Path | None) -> None:
+@_with_parameters
+def doctor(profile: str, run_id: str | None, parameters: dict) -> None:
     """Look whether a profile can run here: files, weights, keys, memory. Exit code 1 when it cannot.
 
     \b
@@ -233,8 +239,7 @@ def doctor(profile: str | None, given: Pairs, file: Path | None) -> None:
     from rnagpt_lib.core import params
     from rnagpt_lib.train import doctor
 
-    named = _parse(_read_parameters(file, given))
-    chosen = params.overridden(params.load(_profile(profile)), named)
+    chosen = params.overridden(params.load(profile), _parse(parameters))
     findings = list(doctor.examine(chosen))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
@@ -270,55 +275,46 @@ def report(run_id: str) -> None:
 
 
 @commands.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")
-@notebook_options
-def train(
-    notebook: str, profile: str | None, run_id: str | None, given: Pairs, file: Path | None
-) -> None:
+@click.argument("notebook")
+@_with_parameters
+def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> None:
     """Train NOTEBOOK (04 or 05) in as many processes as are started, without the notebook.
 
     \b
     accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
     torchrun --nproc_per_node 8 -m -- rnagpt_lib train 05 --run qa5k -p PARALLEL fsdp
 
-    (Without the two dashes torchrun takes --run for an option of its own. Without GPUs accelerate
-    starts one process, and torchrun as many as it is told; the log says how many there are.)
-
-    The notebooks before it have to be finished. The notebook, run with the same parameters, finds
-    the training done and reads it. A training that was stopped goes on, in another number of
-    processes if need be (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl.
-    Scripts for SLURM and SkyPilot are in clusters/.
+    (Without the two dashes torchrun takes --run for an option of its own.) The notebooks before it
+    have to be finished. The notebook, run with the same parameters, finds the training done and
+    reads it. A training that was stopped goes on, in another number of processes if need be
+    (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl. clusters/ has scripts for
+    SLURM and SkyPilot.
     """
     from rnagpt_lib.runs import notebooks, stages
     from rnagpt_lib.train import distributed
 
-    profile = _profile(profile, run_id)
-    path = notebooks.find(notebook)
-    values = notebooks.checked(path, _read_parameters(file, given))
+    run_id, path = run_id or profile, notebooks.find(notebook)
+    values = notebooks.checked(path, parameters)
     named = {name.lower(): value for name, value in values.items()}
     seed = named.pop("seed", 0)
     with _interruptible():
         log = distributed.train_stage(
-            path.stem, run=run_id or profile, profile=profile, seed=seed, overrides=named
+            path.stem, run=run_id, profile=profile, seed=seed, overrides=named
         )
     if log is not None:
         click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
-        click.echo(f"  {stages.command(run_id or profile, path.stem)}")
+        click.echo(f"  {stages.command(run_id, path.stem)}")
 
 
 @commands.command(short_help="Train IT without stage 1, soft tokens, RNA, ...: what each is worth.")
 @FINISHED
 @click.option(
-    "--only", "names", multiple=True, metavar="NAME",
-    help="IT (other seeds of it), it.no_ma, it.blind, it.text or it.random_encoder; repeat for "
-    "more. All by default.",
-)  # fmt: skip
-@click.option(
-    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Seeds 0, 1, ..."
+    "--only", "names", multiple=True, metavar="NAME", help="Repeat for more. All by default."
 )
+@click.option("--seeds", default=3, show_default=True, type=AT_LEAST_1, help="Seeds 0, 1, ...")
 @click.option(
-    "--workers", type=click.IntRange(min=1),
-    help="Trainings at a time, each on one thread. By default one for each core.",
-)  # fmt: skip
+    "--workers", type=AT_LEAST_1, help="Trainings at a time; by default one for each core."
+)
 def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int | None) -> None:
     """Train what the IT of RUN is compared with: the same pairs, steps and settings, but
 
@@ -344,7 +340,11 @@ def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int
     click.echo(f"  {stages.command(run_id, '06_ablations', run_id)}")
 
 
-answering_options = with_options(
+_answering = with_options(
+    click.option("--fasta", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+                 help="RNAs (or DNAs), plain or .gz; ask reads standard input from -."),
+    click.option("--sequence", help="One RNA, typed."),
+    click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral."),
     FINISHED,
     click.option(
         "--model", default="IT", show_default=True,
@@ -360,30 +360,25 @@ answering_options = with_options(
         "--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies answers."
     ),
     click.option("--top-p", default=1.0, show_default=True, help="Draw from this share alone."),
-    click.option("--seed", default=0, show_default=True, help="Of the draws."),
+    SEED,
     click.option(
-        "--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1),
+        "--max-new-tokens", default=256, show_default=True, type=AT_LEAST_1,
         help="An answer is cut here.",
     ),
 )  # fmt: skip
 
 
 @commands.command(short_help="Ask a model about RNAs: FASTA in, answers out.")
-@click.option("--fasta", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-              help="RNAs (or DNAs) to ask about, plain or .gz; - reads standard input.")  # fmt: skip
-@click.option("--sequence", help="One RNA, typed.")
-@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
 @click.option("--question", "questions", multiple=True, help="Repeat for more.")
 @click.option("--questions", "file", type=TEXT_FILE, metavar="FILE",
               help="A text file with a question a line; # begins a comment.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="FILE",
               help="answers.jsonl, .tsv or .md; without it answers are shown.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace FILE, and what a stopped call left of it.")
-@answering_options
+@FORCE
+@_answering
 def ask(
-    fasta: Path | None, sequence: str | None, rna_id: str | None, questions: tuple[str, ...],
-    file: Path | None, out: Path | None, force: bool, run_id: str, model: str, retrieval: str,
-    temperature: float, top_p: float, seed: int, max_new_tokens: int,
+    questions: tuple[str, ...], file: Path | None, out: Path | None, force: bool, run_id: str,
+    fasta: Path | None, sequence: str | None, rna_id: str | None, **answering: object,
 ) -> None:  # fmt: skip
     """Ask a model every question about every RNA.
 
@@ -395,8 +390,8 @@ def ask(
     A record that is no RNA (protein, foreign letters, under 10 nt, an id used twice) gets a row
     with the reason, and the others are answered. A call that was stopped goes on when it is given
     again, and writes the file of one that was not. What is retrieved from the training set is
-    marked as such: it is looked up, not generated. That nothing
-    is said of an answer does not confirm it.
+    marked as such: it is looked up, not generated. That nothing is said of an answer does not
+    confirm it.
 
     The run that comes with the repository knows a generated world, and no RNA of nature.
     """
@@ -410,7 +405,7 @@ def ask(
     partial = Path(f"{out}.partial")
     kept = f"the answers so far are in {partial}, and the same call goes on"
     with _interruptible(kept, partial), _fasta(fasta, sequence, rna_id, run_id) as source:
-        asker = _asker(run_id, model, retrieval, asked, temperature, top_p, seed, max_new_tokens)
+        asker = _asker(asked, run_id, **answering)
         if not out:
             _show(asker, source)
             return
@@ -449,8 +444,7 @@ def _fasta(
         path = Path(folder) / "standard input"
         with path.open("wb") as file:
             if fasta:
-                while piece := sys.stdin.buffer.read(1 << 20):
-                    file.write(piece)
+                shutil.copyfileobj(sys.stdin.buffer, file)
             elif rna_id is not None:
                 found = look_up(rna_id, run=run_id)
                 file.write(f">{found.rna_id}\n{found.sequence}\n".encode())
@@ -461,7 +455,7 @@ def _fasta(
 
 
 def _asker(
-    run_id: str, model: str, retrieval: str, asked: tuple[str, ...], temperature: float,
+    asked: tuple[str, ...], run_id: str, model: str, retrieval: str, temperature: float,
     top_p: float, seed: int, max_new_tokens: int,
 ):  # fmt: skip
     from rnagpt_lib.chat import generate, retrieved_evidence
@@ -482,9 +476,8 @@ def _asker(
             return retrieved_evidence.to_dict(found.beside(rna, question, answer, rna_id))
         return retrieved_evidence.to_dict(found.only(rna, question))
 
-    return Asker(
-        asked, chat, evidence, sampling, named=f"{retrieval} {Retrieval.tables_hash(run_id)}"
-    )
+    named = f"{retrieval} {Retrieval.tables_hash(run_id)}"
+    return Asker(asked, chat, evidence, sampling, named=named)
 
 
 def _show(asker, source: Path) -> None:
@@ -503,15 +496,11 @@ def _show(asker, source: Path) -> None:
 
 
 @commands.command(short_help="Talk to a model about an RNA, in the terminal.")
-@click.option("--fasta", type=FOLDER, metavar="FILE",
-              help="RNAs to choose from; /use takes another later.")  # fmt: skip
-@click.option("--sequence", help="One RNA, typed.")
-@click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral.")
 @click.option("--memory", is_flag=True, help="Let the model read its earlier answers again.")
-@answering_options
+@_answering
 def chat(
-    fasta: Path | None, sequence: str | None, rna_id: str | None, memory: bool, run_id: str,
-    model: str, retrieval: str, temperature: float, top_p: float, seed: int, max_new_tokens: int,
+    run_id: str, model: str, retrieval: str, temperature: float, top_p: float, seed: int,
+    memory: bool, max_new_tokens: int, **rna: object,
 ) -> None:  # fmt: skip
     """Talk to a model about an RNA. Answers are shown as they come; Ctrl-C stops one.
 
@@ -522,14 +511,13 @@ def chat(
     /help lists what else can be typed: another RNA, another model, the transcript as a file.
 
     Models are trained on single questions: with --memory, of the reference run, fewer answers are
-    right (benchmarks/README.md).
+    right (docs/measurements/chat_memory.md).
     """
     from rnagpt_lib.chat.decoding_batch import Sampling
     from rnagpt_lib.chat.terminal import Terminal
 
     sampling = Sampling(temperature, top_p, seed)
-    terminal = Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens)
-    terminal.talk(fasta=fasta, sequence=sequence, rna_id=rna_id)
+    Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens).talk(**rna)
 
 
 @commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")
@@ -544,39 +532,22 @@ def chat(
     help="Include titles and abstracts, and sentences quoted from them, though their publishers "
     "own them: for a copy that you keep to yourself, or with their leave.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
-def export_dataset(
-    run_id: str, out: Path, with_abstracts: bool, with_copyrighted_abstracts: bool, force: bool
-) -> None:
-    """Make OUT, a Hugging Face dataset folder, of the RNA-QA of RUN.
-
-    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 03 finished. OUT is a
-    folder that does not exist yet; it appears whole or not at all.
+@FORCE
+def export_dataset(run_id: str, out: Path, **chosen: bool) -> None:
+    """Make OUT, a Hugging Face dataset folder, of the RNA-QA of RUN (notebooks 00 to 03 finished).
 
     \b
-    rnagpt export-dataset reference rna-qa       from the run that comes with the repository
+    rnagpt export-dataset reference rna-qa
     hf upload ME/rna-qa rna-qa --repo-type dataset
 
-    OUT/README.md is the data card: sources, licences, counts, split and leakage, prompts, costs,
-    what was left out. OUT/data/ holds parquet files of the configs pairs (a question with its
-    answer, sequence and fields), rnas, annotations, links, articles and dropped. SHA256SUMS has
-    every file's hash. Titles and abstracts are left out, as their publishers own them; the ids
-    stay, so that anyone can fetch them again.
-
-    \b
-    from datasets import load_dataset
-    pairs = load_dataset("rna-qa", "pairs")      # train, validation, test
+    OUT is a folder that does not exist yet; it appears whole or not at all. README.md is the data
+    card; data/ holds parquet files of the configs pairs, rnas, annotations, links, articles and
+    dropped, which load_dataset("rna-qa", "pairs") reads; SHA256SUMS every file's hash. Titles and
+    abstracts are left out, as their publishers own them; the ids stay.
     """
     from rnagpt_lib.share import dataset
 
-    rows = dataset.export_dataset(
-        run_id,
-        out,
-        with_abstracts=with_abstracts,
-        with_copyrighted_abstracts=with_copyrighted_abstracts,
-        force=force,
-    )
-    for config, sides in rows.items():
+    for config, sides in dataset.export_dataset(run_id, out, **chosen).items():
         listed = ", ".join(f"{side} {number:,}" for side, number in sides.items())
         click.echo(f"{config:<12} {listed}")
     click.echo(f"Data card: {out / 'README.md'}")
@@ -594,7 +565,7 @@ def export_dataset(
     help="Merge the adapters into the LLM's weights and write the whole LLM, which other software "
     "loads, too; as large as the LLM is.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace an earlier export in OUT (nothing else).")
+@FORCE
 @click.option(
     "--push", "name", metavar="OWNER/NAME",
     help="Then upload OUT to the Hugging Face Hub, as a private repository if it is new. Needs a "
@@ -603,25 +574,17 @@ def export_dataset(
 def export_model(
     run_id: str, out: Path, model: str, merged: bool, force: bool, name: str | None
 ) -> None:
-    """Make OUT, a folder with the trained model of RUN.
-
-    RUN is a run id, the name of a folder of runs/, with its notebooks 00 to 05 finished (04 for
-    MA). OUT is a folder that does not exist yet; it appears whole or not at all.
+    """Make OUT, a folder with the trained model of RUN (notebooks 00 to 05 finished; 04 for MA).
 
     \b
-    rnagpt export-model reference my-rna-gpt     from the run that comes with the repository
+    rnagpt export-model reference my-rna-gpt
+    rnagpt chat --model my-rna-gpt
 
-    OUT holds the projection and the adapters as safetensors, the prompt template, names and hashes
-    of the encoder and the LLM that they belong to, the scores of notebook 06 if it is finished, and
-    a model card, README.md. SHA256SUMS has every file's hash. The encoder and the LLM stay where
-    they are. Without --push nothing is sent anywhere.
-
-    \b
-    from rnagpt_lib.chat.generate import load_model
-    load_model(model="my-rna-gpt").ask("GGCUAGCUCAAUCGG", "What type of RNA is the RNA?")
-
-    With --merged, OUT/llm is what vLLM serves (--enable-prompt-embeds); the card has the command,
-    and examples/serve_vllm asks such a server.
+    OUT is a folder that does not exist yet; it appears whole or not at all. It holds the projection
+    and the adapters as safetensors, the prompt template, names and hashes of the encoder and the
+    LLM that they belong to (which stay where they are), the scores of notebook 06 if it is
+    finished, a model card, README.md, and every file's hash. Without --push nothing is sent
+    anywhere. With --merged, OUT/llm is what vLLM serves; the card has the command.
     """
     from rnagpt_lib.share import hub
     from rnagpt_lib.share import model as shared_model
@@ -643,11 +606,8 @@ def export_model(
     "--out", type=FOLDER, default="audit.html", show_default=True, metavar="FILE.html",
     help="The page to write; the numbers go beside it, into FILE.json.",
 )  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Of random answers and of bounds.",
-)  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace both files where they exist.")
+@SEED
+@FORCE
 def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     """Audit a data set of RNAs, questions and answers (or classes): TRAIN and TEST, two files.
 
@@ -663,15 +623,10 @@ def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     .jsonl                         an object a line with these fields
     .parquet                       these columns (those of export-dataset, too)
 
-    Sequences may be RNA or DNA, with IUPAC codes. Without questions there is one, for the RNA's
-    type.
-
-    Looks for RNAs of TEST that are in TRAIN, or have a relative there (80 % identity over 80 % of
-    the shorter one), and for answers that are; and measures what it takes no language model to
-    answer: the most common answer, a random one, that of the nearest RNA or the nearest in length,
-    the question alone, and models that count words of one to four letters. Scores have 95 %
-    bounds over groups of similar RNAs. The page needs no network and loads nothing. 10,000 RNAs
-    take about a minute.
+    Sequences may be RNA or DNA, with IUPAC codes; without questions there is one, for the type.
+    The page says which RNAs of TEST are in TRAIN or have a relative there (80 % identity over 80 %
+    of the shorter one), and what it takes no language model to answer, with 95 % bounds over groups
+    of similar RNAs. It needs no network. 10,000 RNAs take about a minute.
     """
     from rnagpt_lib.evaluate import audit_run
 
