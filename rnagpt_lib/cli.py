@@ -212,17 +212,22 @@ def estimate(notebook: str, profile: str, run_id: str | None, parameters: dict) 
     Reads the tables of the stages before it, and what the journal holds already; sends nothing.
     """
     from rnagpt_lib.core import params
-    from rnagpt_lib.curate import planned_requests
+    from rnagpt_lib.curate.questions import qa_llm
+    from rnagpt_lib.curate.summaries import summarize
     from rnagpt_lib.llm_api import cost
     from rnagpt_lib.runs import notebooks
+    from rnagpt_lib.runs.stages import STAGES
 
     run_id, path = run_id or profile, notebooks.find(notebook)
     named = _parse(parameters)
     seed = notebooks.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
     chosen = params.load(profile).stage(path.stem, **named)
-    asked = planned_requests.requests(run_id, path.stem, chosen, seed)
+    planned = {STAGES[2]: summarize.planned_requests, STAGES[3]: qa_llm.planned_requests}
+    if path.stem not in planned:
+        raise InputError(f"{path.stem} asks no language model; {' and '.join(planned)} can")
+    asked = planned[path.stem](run_id, chosen, seed)
     click.echo(f"{path.stem}, run {run_id}, model {chosen.model}")
-    click.echo(cost.told(cost.estimate(asked, chosen), chosen))
+    click.echo(cost.describe(cost.estimate(asked, chosen), chosen))
 
 
 @commands.command(short_help="What a profile needs and this machine lacks.")

@@ -22,11 +22,11 @@ from benchmarks._page import page_of, publish, results_of
 from benchmarks._runs import own_runs
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.llm_api import journal_file, retries
+from rnagpt_lib.llm_api import journal, retries
 from rnagpt_lib.report import readme
 from tests.standin import Faults, serve
 from tests.standin.openai_api import OpenAI, by_schema
-from tests.support import injections, paid_loop
+from tests.support import injections, journal_rows, paid_loop
 from tests.support.fault_matrix import CASES
 
 RESULTS = results_of("reliability_curation")
@@ -36,9 +36,9 @@ TEXTS = [f"abstract {number}" for number in range(60)]
 LATENCY = 0.02  # seconds of one answer
 CAP = 2500  # micro-dollars: the worst cases of those in flight and of one crash, and the answers
 STEPS = [  # of a batch, and how often each is taken
-    *((f"rnagpt_lib.llm_api.batch.{name}", 1)
+    *((f"rnagpt_lib.llm_api.batch.BatchClient.{name}", 1)
       for name in ("_record", "_upload", "_create", "_submit", "_first_to_end")),
-    ("rnagpt_lib.llm_api.batch_results._take", len(TEXTS)),
+    ("rnagpt_lib.llm_api.batch.BatchClient._take", len(TEXTS)),
     ("rnagpt_lib.llm_api.journal.Journal.finish", len(TEXTS)),
 ]  # fmt: skip
 
@@ -85,7 +85,7 @@ def asked(url: str, texts: list[str] = TEXTS, **changes: object) -> tuple[list, 
 
 def attempts() -> tuple[Counter, int]:
     """How many attempts of each state the journal has, and what they cost."""
-    with closing(sqlite3.connect(journal_file.file())) as db:
+    with closing(sqlite3.connect(journal.path())) as db:
         rows = db.execute("SELECT state, cost FROM attempts").fetchall()
     return Counter(state for state, _ in rows), sum(cost for _, cost in rows)
 
@@ -93,7 +93,7 @@ def attempts() -> tuple[Counter, int]:
 def sound(app: OpenAI, replies: list) -> bool:
     """Every text has its answer, the journal counts all that was billed, and is whole."""
     texts = [reply.value and reply.value.text for reply in replies]
-    whole = journal_file.integrity(journal_file.file()) == "ok"
+    whole = journal_rows.integrity() == "ok"
     return texts == TEXTS and app.bill <= attempts()[1] and whole
 
 

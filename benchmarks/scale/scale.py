@@ -33,9 +33,8 @@ from rnagpt_lib.curate.splits import relatives, split
 from rnagpt_lib.curate.summaries import divide_and_conquer, summarize
 from rnagpt_lib.curate.summaries.extract import Subject
 from rnagpt_lib.curate.topics import topics
-from rnagpt_lib.llm_api import journal_file
-from rnagpt_lib.llm_api.journal import Asked, Journal
-from rnagpt_lib.llm_api.journal_replay import Recall
+from rnagpt_lib.llm_api.cost import Replay
+from rnagpt_lib.llm_api.journal import Asked, Journal, Reader
 from rnagpt_lib.report import readme
 from rnagpt_lib.runs.resume_store import Store
 
@@ -215,12 +214,12 @@ def _journalled(wave: Iterator[Subject], journal: Journal) -> int:
     plans = [
         plan for subject in wave for plan in divide_and_conquer.plans(subject, summarize.SOURCES, 0)
     ]
-    with journal_file.beside(journal_file.file()) as empty:
+    with Reader() as empty:
         requests = [
             request
             for plan in plans
             for request in divide_and_conquer.foreseen(
-                plan, settings.words, Recall(settings, empty)
+                plan, settings.words, Replay(settings, empty)
             )
         ]
     keyed = {request.key(settings): request for request in requests}

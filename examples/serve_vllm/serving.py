@@ -32,7 +32,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.curate.sources.http import Patience, Site
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.model import checkpoint, exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt

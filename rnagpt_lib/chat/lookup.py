@@ -19,7 +19,7 @@ from rnagpt_lib.core import paper, params, paths
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.curate.sources.http import Patience, Site
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.stages import stage_folder
 
 OFFLINE = "RNAGPT_OFFLINE"

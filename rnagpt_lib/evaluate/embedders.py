@@ -9,7 +9,7 @@ import numpy as np
 
 from rnagpt_lib.core.params import Calls
 from rnagpt_lib.evaluate.bertscore import Weights, checked
-from rnagpt_lib.llm_api import embeddings
+from rnagpt_lib.llm_api.client import Client, describe_embedding, embed
 
 PAPER = "text-embedding-3-large"  # the model behind the paper's S_GPT; no other has that name
 MOST_BYTES = 8191  # of a text for a server: OpenAI's limit in tokens, and a token has a byte
@@ -69,13 +69,11 @@ class Server:
         self.about = {"model": model, "server": server, "max_bytes": MOST_BYTES}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D). Raises InputError as `llm.Client` does."""
-        from rnagpt_lib.llm_api.client import Client  # needs the SDK, which is an extra
-
+        """(n, D). Raises InputError as `Client` does."""
         short = [text.encode()[:MOST_BYTES].decode(errors="ignore") for text in texts]
-        print(f"S_{self.name}: {embeddings.told(short, self.settings)}")
+        print(f"S_{self.name}: {describe_embedding(short, self.settings)}")
         with Client(self.settings) as client:
-            return client.embeddings(short, self.settings.model)
+            return embed(client, short, self.settings.model)
 
     def cut(self, texts: Collection[str]) -> set[str]:
         """Texts of more than `MOST_BYTES` bytes."""

@@ -6,8 +6,6 @@ found and used: a part never becomes two batches. What a batch does not answer g
 part.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections import Counter
@@ -15,29 +13,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import IO, Any
 
 from pydantic import BaseModel
 
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.params import Calls
 from rnagpt_lib.llm_api import cost, retries
-from rnagpt_lib.llm_api.batch_results import GONE, Batch, harvest
-from rnagpt_lib.llm_api.journal import Asked, Journal
-from rnagpt_lib.llm_api.retries import persistently
-
-if TYPE_CHECKING:
-    from rnagpt_lib.llm_api.client import Client, Reply, Request
+from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api.messages import Reply, Request, about_one
+from rnagpt_lib.llm_api.retries import Again, persistently
 
 ENDPOINT = "/v1/chat/completions"
 LINES, BYTES = 50_000, 200_000_000  # of one file
+TOGETHER = 500  # lines of results in one transaction
 POLL = 30.0  # seconds between looks at the batches
-LONG = 3600.0  # seconds for a file to go up
+LONG = 3600.0  # seconds for a file to go up or come down
 ROUNDS = 6  # batches of one run that a request may be in
-GONE_AFTER = timedelta(days=2)  # a batch ends within one
+GONE, GONE_AFTER = "gone", timedelta(days=2)  # forgotten by the server; a batch ends within one day
 OURS = "rnagpt"  # the name of our key in a batch's metadata
 ENDS = ("completed", "expired", "cancelled", "failed", GONE)
 SLACK = timedelta(days=1)  # between our clock and the server's
+PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 
 
 @dataclass(frozen=True)
@@ -50,190 +49,249 @@ class Part:
     waiting: dict[str, int]
 
 
-class File(BaseModel):
-    """What we read of a file object."""
+class Item(BaseModel):
+    """What we read of a batch object, or of a file object."""
 
     id: str
-    filename: str
     created_at: int
+    status: str = ""
+    filename: str = ""
+    metadata: dict[str, Any] | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: Any = None
 
 
-class Files(BaseModel):
-    """A page of them."""
+class Page(BaseModel):
+    """Some of a listing of them, newest first."""
 
-    data: list[File]
+    data: list[Item]
     has_more: bool = False
 
 
-class Batches(BaseModel):
-    """A page of batches."""
-
-    data: list[Batch]
-    has_more: bool = False
+def open_client(settings: Calls) -> Client:
+    """The client that asks as ``settings.mode`` says, not yet entered."""
+    return (BatchClient if settings.mode == "batch" else Client)(settings)
 
 
-_Page = TypeVar("_Page", Files, Batches)
+class BatchClient(Client):
+    """A client whose requests go by batch; its embeddings do not."""
 
+    def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
+        """``end(key, reply)`` for all of ``missing``, as the batches bring them.
 
-def ask(
-    client: Client, missing: Mapping[str, Request], ended: Callable[[str, Reply], None]
-) -> None:
-    """``ended(key, reply)`` for all of ``missing``, as the batches bring them.
-
-    Raises InputError for a part or a line that the server refuses, a batch that somebody
-    cancelled, and requests without an answer after `ROUNDS` parts; else as `llm.Client`.
-    """
-    todo, rounds = dict.fromkeys(missing), Counter()
-
-    def sort_out(keys: Iterable[str]) -> None:
-        for key in keys:
-            rounds[key] += 1
-            if not isinstance(step := client.step(key, missing[key]), dict):
-                del todo[key]
-                ended(key, step)
-            elif rounds[key] == ROUNDS:
-                what = client.wire.what(missing[key].about)
-                raise InputError(f"{what}: no answer in {ROUNDS} batches; run it again later")
-
-    print(f"{len(todo)} requests go by batch, within a day; stopped and run again, this goes on")
-    while todo:
-        parts = open_parts(client.journal, todo)
-        while _has_room(client, parts) and (part := _plan(client, todo, missing, parts)):
-            parts.append(part)
-            client.totals.calls += len(part.waiting)
-        for part in parts:
-            if not part.id:
-                _submit(client, part, missing)
-        if parts := [part for part in open_parts(client.journal, todo) if part.id]:
-            part, batch = _first_to_end(client, parts)
-            hopeless = harvest(client, part.key, part.waiting, batch)
-            sort_out([key for key in part.waiting if key in todo])
+        Raises InputError for a part or a line that the server refuses, a batch that somebody
+        cancelled, and requests without an answer after `ROUNDS` parts; else as `Client`.
+        """
+        todo, rounds = dict.fromkeys(missing), Counter()
+        print(
+            f"{len(todo)} requests go by batch, within a day; stopped and run again, this goes on"
+        )
+        while todo:
+            parts = self._open_parts(todo)
+            # the limit of the queue holds for all parts together
+            while not (self.settings.batch_tokens and parts) and (
+                part := self._plan(todo, missing, parts)
+            ):
+                parts.append(part)
+            for part in parts:
+                if not part.id:
+                    self._submit(part, missing)
+            if not (parts := [part for part in self._open_parts(todo) if part.id]):
+                continue
+            part, batch = self._first_to_end(parts)
+            hopeless = self._harvest(part, batch)
+            for key in [key for key in part.waiting if key in todo]:
+                rounds[key] += 1
+                if not isinstance(step := self.step(key, missing[key]), dict):
+                    del todo[key]
+                    end(key, step)
+                elif rounds[key] == ROUNDS:
+                    what = self.transport.what(missing[key].about)
+                    raise InputError(f"{what}: no answer in {ROUNDS} batches; run it again later")
             if hopeless:
-                raise InputError(f"{client.wire.what(f'batch {batch.id}')} {hopeless}")
+                raise InputError(f"{self.transport.what(f'batch {batch.id}')} {hopeless}")
 
-
-def open_parts(journal: Journal, keys: Mapping[str, Any]) -> list[Part]:
-    """The parts, sent or only planned, that hold any of ``keys``."""
-    parts = []
-    with journal.together() as db:
-        for key, id, made in db.execute("SELECT key, id, made FROM batches WHERE state = 'open'"):
+    def _open_parts(self, keys: Mapping[str, Any]) -> list[Part]:
+        """The parts, sent or only planned, that hold any of ``keys``."""
+        parts = []
+        for key, id, made in self.journal.rows(
+            "SELECT key, id, made FROM batches WHERE state = 'open'"
+        ):
             sql = "SELECT key, id FROM attempts WHERE batch = ? AND state = 'intent' ORDER BY id"
-            waiting = dict(db.execute(sql, (key,)))
+            waiting = dict(self.journal.rows(sql, key))
             if not keys.keys().isdisjoint(waiting):
                 parts.append(Part(key, id, datetime.fromisoformat(made), waiting))
-    return parts
+        return parts
 
+    def _plan(
+        self, todo: Iterable[str], requests: Mapping[str, Request], parts: list[Part]
+    ) -> Part | None:
+        """A new part, in the journal with its reservations: of the requests that are in none yet,
+        as many as the limits and the cap allow.
 
-def refuse_open(journal: Journal, keys: Mapping[str, Any]) -> None:
-    """Raise InputError where a batch under way holds any of ``keys``: it will cost what it costs."""
-    if parts := [part.id or "not sent yet" for part in open_parts(journal, keys)]:
-        raise InputError(
-            f"batches under way hold some of these requests ({', '.join(parts[:3])}); MODE batch "
-            "waits for their results (cancel them first to have the rest asked at once)"
-        )
+        None when there are none, or while ``parts`` have taken all the money. Raises CapReached.
+        """
+        taken = {key for part in parts for key in part.waiting}
+        asked, left, size, tokens = [], self.journal.left, 0, 0
+        for key in todo:
+            if key in taken:
+                continue
+            body = self.step(key, requests[key])
+            call = self.asked(key, requests[key], body, batch=True)
+            left, size = left - call.reserve, size + len(_line(key, body))
+            tokens += cost.likely_tokens_in(body)
+            queued = tokens <= (self.settings.batch_tokens or tokens)
+            if left < 0 or size > BYTES or not queued or len(asked) == LINES:
+                # a request that fits nowhere goes alone: the cap, or the server, says why
+                asked = asked or ([] if parts else [call])
+                break
+            asked.append(call)
+        return self._record(asked) if asked else None
 
+    def _record(self, asked: list) -> Part:
+        keys, now = [call.key for call in asked], datetime.now(UTC)
+        sql = "SELECT count(*) FROM attempts WHERE key = ?"
+        tries = max(self.journal.rows(sql, key)[0][0] for key in keys)
+        part = digest([sorted(keys), tries])
+        with self.journal.together() as db:
+            ids = self.journal.reserve(asked, part)
+            row = (part, now.isoformat(timespec="seconds"))
+            db.execute("INSERT INTO batches (key, state, made) VALUES (?, 'open', ?)", row)
+        return Part(part, None, now, dict(zip(keys, ids, strict=True)))
 
-def _has_room(client: Client, parts: list[Part]) -> bool:
-    return not (client.settings.batch_tokens and parts)  # the queue's limit holds for all of them
+    def _submit(self, part: Part, requests: Mapping[str, Request]) -> None:
+        """Find or make the part's batch, and note its id."""
+        what = self.transport.what("a batch")
+        batch = persistently(lambda: self._find(part), what)
+        if not batch and requests.keys() >= part.waiting.keys():
+            source = persistently(lambda: self._upload(part, requests), what)
+            batch = persistently(lambda: self._create(part, source), what)
+        with self.journal.together() as db:
+            if batch:
+                db.execute("UPDATE batches SET id = ? WHERE key = ?", (batch.id, part.key))
+            else:  # planned by a run with other requests as well, and never sent
+                self.journal.fail(list(part.waiting.values()), billed=False)
+                db.execute("UPDATE batches SET state = 'dropped' WHERE key = ?", (part.key,))
 
+    def _find(self, part: Part) -> Item | None:
+        """The part's batch at the server."""
+        batches = self._list("/batches", part)
+        return next((one for one in batches if (one.metadata or {}).get(OURS) == part.key), None)
 
-def _plan(
-    client: Client, todo: Iterable[str], requests: Mapping[str, Request], parts: list[Part]
-) -> Part | None:
-    """A new part: of the requests that are in none yet, as many as the limits and the cap allow.
+    def _create(self, part: Part, source: str) -> Item:
+        if found := self._find(part):  # an attempt whose answer got lost made it
+            return found
+        body = {
+            "input_file_id": source,
+            "endpoint": ENDPOINT,
+            "completion_window": "24h",
+            "metadata": {OURS: part.key},
+        }
+        return self.transport.call(Item, "post", "/batches", body=body)
 
-    None when there are none, or while ``parts`` have taken all the money.
-    """
-    taken = {key for part in parts for key in part.waiting}
-    asked: list[Asked] = []
-    left, size, tokens, tries = client.journal.left, 0, 0, 0
-    for key in todo:
-        if key in taken:
-            continue
-        body = client.step(key, requests[key])
-        call = client.asked(key, requests[key], body, batch=True)
-        left, size = left - call.reserve, size + len(_line(key, body))
-        tokens += cost.likely_tokens_in(body)
-        queued = tokens <= (client.settings.batch_tokens or tokens)
-        if left < 0 or size > BYTES or not queued or len(asked) == LINES:
-            # a request that fits nowhere goes alone: the cap, or the server, says why
-            asked = asked or ([] if parts else [call])
-            break
-        asked.append(call)
-        tries = max(tries, client.journal.tries(key))
-    return _record(client.journal, asked, tries) if asked else None
+    def _upload(self, part: Part, requests: Mapping[str, Request]) -> str:
+        """The id of the part's file at the server, sent when it is not there yet."""
+        name = f"{OURS}-{part.key}.jsonl"
+        for found in self._list("/files", part, purpose="batch", order="desc"):
+            if found.filename == name:
+                return found.id
+        with tempfile.TemporaryFile() as file:
+            for key in part.waiting:
+                file.write(_line(key, self.step(key, requests[key])))
+            file.seek(0)
+            sent = {"body": {"purpose": "batch"}, "files": [("file", (name, file))]}
+            form = {"headers": {"Content-Type": "multipart/form-data"}, "timeout": LONG}
+            return self.transport.call(Item, "post", "/files", options=form, **sent).id
 
-
-def _record(journal: Journal, asked: list[Asked], tries: int) -> Part:
-    """The part, in the journal with its reservations. Raises CapReached."""
-    part, now = digest([sorted(call.key for call in asked), tries]), datetime.now(UTC)
-    with journal.together() as db:
-        ids = journal.reserve(asked, part)
-        row = (part, now.isoformat(timespec="seconds"))
-        db.execute("INSERT INTO batches (key, state, made) VALUES (?, 'open', ?)", row)
-    return Part(part, None, now, dict(zip([call.key for call in asked], ids, strict=True)))
-
-
-def _submit(client: Client, part: Part, requests: Mapping[str, Request]) -> None:
-    """Find or make the part's batch, and note its id."""
-    what = client.wire.what("a batch")
-    batch = persistently(lambda: _batch(client, part), what)
-    if not batch and requests.keys() >= part.waiting.keys():
-        source = persistently(lambda: _upload(client, part, requests), what)
-        batch = persistently(lambda: _create(client, part, source), what)
-    with client.journal.together() as db:
-        if batch:
-            db.execute("UPDATE batches SET id = ? WHERE key = ?", (batch.id, part.key))
-        else:  # planned by a run with other requests as well, and never sent
-            client.journal.fail(list(part.waiting.values()), billed=False)
-            db.execute("UPDATE batches SET state = 'dropped' WHERE key = ?", (part.key,))
-
-
-def _batch(client: Client, part: Part) -> Batch | None:
-    """The part's batch at the server."""
-    listed = _listed(client, Batches, "/batches", part)
-    return next((batch for batch in listed if (batch.metadata or {}).get(OURS) == part.key), None)
-
-
-def _create(client: Client, part: Part, source: str) -> Batch:
-    if found := _batch(client, part):  # an attempt whose answer got lost made it
-        return found
-    made = {
-        "input_file_id": source,
-        "endpoint": ENDPOINT,
-        "completion_window": "24h",
-        "metadata": {OURS: part.key},
-    }
-    return client.wire.call(Batch, "post", "/batches", body=made)
-
-
-def _upload(client: Client, part: Part, requests: Mapping[str, Request]) -> str:
-    """The id of the part's file at the server, sent when it is not there yet."""
-    name = f"{OURS}-{part.key}.jsonl"
-    for found in _listed(client, Files, "/files", part, purpose="batch", order="desc"):
-        if found.filename == name:
-            return found.id
-    with tempfile.TemporaryFile() as file:
-        for key in part.waiting:
-            file.write(_line(key, client.step(key, requests[key])))
-        file.seek(0)
-        sent = {"body": {"purpose": "batch"}, "files": [("file", (name, file))]}
-        form = {"headers": {"Content-Type": "multipart/form-data"}, "timeout": LONG}
-        return client.wire.call(File, "post", "/files", options=form, **sent).id
-
-
-def _listed(client: Client, kind: type[_Page], path: str, part: Part, **query: Any) -> Iterator:
-    """The items of a listing, newest first, that are no older than the part."""
-    query |= {"limit": 100}
-    while True:
-        page = client.wire.call(kind, "get", path, options={"params": query})
-        for item in page.data:
-            if item.created_at < (part.made - SLACK).timestamp():
+    def _list(self, path: str, part: Part, **query: Any) -> Iterator[Item]:
+        """The items of a listing, newest first, that are no older than the part."""
+        query |= {"limit": 100}
+        while True:
+            page = self.transport.call(Page, "get", path, options={"params": query})
+            for item in page.data:
+                if item.created_at < (part.made - SLACK).timestamp():
+                    return
+                yield item
+            if not page.has_more or not page.data:
                 return
-            yield item
-        if not page.has_more or not page.data:
-            return
-        query["after"] = page.data[-1].id
+            query["after"] = page.data[-1].id
+
+    def _first_to_end(self, parts: list[Part]) -> tuple[Part, Item]:
+        """Look at the batches, again and again, until one has ended or is `GONE` for good."""
+        while True:
+            for part in parts:
+                look = partial(self.transport.call, Item, "get", f"/batches/{part.id}")
+                try:
+                    batch = persistently(look, self.transport.what(f"batch {part.id}"))
+                except NotThere as error:
+                    if datetime.now(UTC) - part.made <= GONE_AFTER:
+                        raise InputError(
+                            f"{error}; is this the account, and the BASE_URL, that made batch "
+                            f"{part.id}?"
+                        ) from None
+                    batch = Item(id=part.id, status=GONE, created_at=0)
+                if batch.status in ENDS:
+                    return part, batch
+            retries.pause(POLL)
+
+    def _harvest(self, part: Part, batch: Item) -> str:
+        """Keep every line that the part waits for, in whatever order, and close it.
+
+        Lines that failed cost nothing, nor do those that a batch ended without; a line that a
+        completed batch does not show, or one that is gone, may have been billed. Returns why the
+        run cannot go on (the batch was refused or cancelled, or a line is refused for good), or "".
+        """
+        left, counts, refused = dict(part.waiting), Counter(), []
+        for source in filter(None, (batch.output_file_id, batch.error_file_id)):
+            with tempfile.TemporaryFile() as file:
+                what = self.transport.what(f"file {source}")
+                persistently(partial(self._download, source, file), what)
+                while lines := list(islice(file, TOGETHER)):
+                    with self.journal.together():
+                        counts.update(self._take(line, left, refused) for line in lines)
+        with self.journal.together() as db:
+            self.journal.fail(list(left.values()), billed=batch.status in ("completed", GONE))
+            db.execute("UPDATE batches SET state = ? WHERE key = ?", (batch.status, part.key))
+        counts["without a line"] = len(left)
+        if +counts != {"kept": counts["kept"]}:
+            words = ", ".join(f"{n} {what}" for what, n in sorted((+counts).items()))
+            print(f"batch {batch.id} is {batch.status}; its lines: {words}")
+        return _hopeless(batch, refused)
+
+    def _download(self, source: str, file: IO[bytes]) -> None:
+        """The file's bytes. Raises Again where they are no results."""
+        file.seek(0)
+        file.truncate()
+        with self.transport.faults():
+            streaming = self.transport.sdk.files.with_streaming_response
+            with streaming.content(source, timeout=LONG) as response:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        file.seek(0)
+        if file.read(1) and not any(b'"custom_id"' in line for line in file):
+            raise Again("it sent something else than a batch's results")
+        file.seek(0)
+
+    def _take(self, line: bytes, left: dict[str, int], refused: list[str]) -> str:
+        """Record one line, and say what it was; ``refused`` gets what will never be answered."""
+        try:
+            found = json.loads(line)
+            key, response = str(found["custom_id"]), found.get("response")
+            status, body = (response["status_code"], response["body"]) if response else (0, found)
+            code = None if status == 200 else (body.get("error") or {}).get("code")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return "unreadable"
+        if key not in left:
+            return "not waited for"
+        attempt = left.pop(key)
+        if status == 200 or (status == 400 and about_one(body.get("error") or body)):
+            self.journal.keep([attempt], json.dumps(body))
+            return "kept"
+        self.journal.fail([attempt], billed=False)
+        if code == "insufficient_quota" or not (status in PASSING or status >= 500 or not status):
+            refused.append(f"status {status}, {code}")
+        return "failed"
 
 
 def _line(key: str, body: dict) -> bytes:
@@ -241,24 +299,18 @@ def _line(key: str, body: dict) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _first_to_end(client: Client, parts: list[Part]) -> tuple[Part, Batch]:
-    """Look at the batches, again and again, until one has ended."""
-    while True:
-        for part in parts:
-            batch = _look(client, part)
-            if batch.status in ENDS:
-                return part, batch
-        retries.pause(POLL)
-
-
-def _look(client: Client, part: Part) -> Batch:
-    """The batch as it is; one of the status `GONE` when the server has forgotten it for good."""
-    look = partial(client.wire.call, Batch, "get", f"/batches/{part.id}")
+def _hopeless(batch: Item, refused: list[str]) -> str:
+    if refused:
+        return f"holds {len(refused)} requests that the server refuses ({refused[0]})"
+    if batch.status == "cancelled":
+        return "was cancelled; what it answered is kept; run it again to go on"
+    if batch.status != "failed":
+        return ""
     try:
-        return persistently(look, client.wire.what(f"batch {part.id}"))
-    except NotThere as error:
-        if datetime.now(UTC) - part.made > GONE_AFTER:
-            return Batch(id=part.id, status=GONE, created_at=0)
-        raise InputError(
-            f"{error}; is this the account, and the BASE_URL, that made batch {part.id}?"
-        ) from None
+        fault = batch.errors["data"][0]
+        code, line, words = fault["code"], fault.get("line"), str(fault.get("message"))
+    except (KeyError, IndexError, TypeError, AttributeError):
+        code, line, words = None, None, str(batch.errors)
+    limit = code == "token_limit_exceeded"
+    remedy = "; set BATCH_TOKENS to the account's limit of enqueued tokens" if limit else ""
+    return f"was refused whole: {code}, {' '.join(words.split())[:200]} (line {line}){remedy}"

@@ -1,91 +1,36 @@
 """The client for every call to a language model: asked once, then answered from the journal.
 
->>> with Client(params) as client:   # doctest: +SKIP
-...     replies = client.answers(requests, "summaries")
+>>> with batch.open_client(params) as client:   # doctest: +SKIP
+...     replies = client.ask(requests, "summaries")
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
-from rnagpt_lib.core import progress
+from rnagpt_lib.core import paths, progress
 from rnagpt_lib.core.errors import CapReached, InputError
-from rnagpt_lib.core.params import Calls
-from rnagpt_lib.llm_api import (
-    batch as batches,
-)
-from rnagpt_lib.llm_api import (
-    cost,
-    embeddings,
-    journal,
-    journal_file,
-    response_parsing,
-)
-from rnagpt_lib.llm_api.journal import Answered, Asked, Ended, MaybeBilled
-from rnagpt_lib.llm_api.messages import Request
-from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.llm_api.response_parsing import Read, State
-from rnagpt_lib.llm_api.retries import Again, persistently
+from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.params import Calls, Price
+from rnagpt_lib.llm_api import cost, journal, messages, openai_transport
+from rnagpt_lib.llm_api.journal import Answered, Asked, Journal
+from rnagpt_lib.llm_api.messages import Read, Reply, Request
+from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
+from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
-__all__ = ["Client", "Reply", "Request", "Totals"]
-
-CHAT = "/chat/completions"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """How a request ended; ``value``: the validated answer when it is ok.
-
-    Tokens and micro-dollars are those of all its attempts; ``cached``: the journal answered.
-    """
-
-    state: State
-    value: BaseModel | None
-    text: str
-    tokens_in: int
-    tokens_out: int
-    microdollars: int
-    cached: bool
-
-    @classmethod
-    def of(cls, found: Read, ended: Ended, cached: bool) -> "Reply":
-        """The reply that a call's body and its row in the journal make."""
-        counts = ended.tokens_in, ended.tokens_out, ended.microdollars
-        return cls(found.state or ended.state, found.value, found.text, *counts, cached)
-
-    @property
-    def usage(self) -> dict[str, int]:
-        """What it took, now or when it was first asked for."""
-        counts = ("tokens_in", "tokens_out", "microdollars")
-        return {"calls": 1} | {name: getattr(self, name) for name in counts}
-
-
-@dataclass
-class Totals:
-    """What a client did so far; ``cached``: distinct requests that the journal answered."""
-
-    calls: int = 0
-    cached: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    microdollars: int = 0
+TEXTS, BYTES = 64, 200_000  # in one request for embeddings
 
 
 def check(settings: Calls) -> None:
-    """Raises InputError for what a client lacks to begin: the SDK, a key, a price under a cap."""
-    try:
-        from rnagpt_lib.llm_api import openai_transport as wire
-    except ImportError:
-        raise InputError('the provider openai needs: pip install -e ".[openai]"') from None
-    wire.key()
+    """Raises InputError for what a client lacks to begin: a key, a price under a cap."""
+    openai_transport.key()
     cost.price_of(settings, settings.model)
 
 
@@ -98,26 +43,23 @@ class Client:
     """
 
     def __init__(self, settings: Calls):
-        self.settings, self.totals = settings, Totals()
+        self.settings = settings
         self.price = cost.price_of(settings, settings.model)
         self._stopped, self._flying = False, 0
         self._changed = threading.Condition()  # guards the two above
-        self._requests = _minutely(settings.requests_per_minute)
-        self._tokens = _minutely(settings.tokens_per_minute)
+        limits = settings.requests_per_minute, settings.tokens_per_minute
+        self._requests, self._tokens = (Pace(limit and limit / 60) for limit in limits)
 
     def __enter__(self) -> "Client":
         """Raises InputError as `check` does, and while another process has the journal."""
-        check(self.settings)
-        from rnagpt_lib.llm_api.openai_transport import Wire
-
-        chosen = self.settings
+        chosen, prices = self.settings, self.settings.prices
+        check(chosen)
+        cap = None if chosen.cap_dollars is None else math.floor(chosen.cap_dollars * 1_000_000)
         with ExitStack() as stack:
-            wire = Wire(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
-            self.wire = stack.enter_context(wire)
-            opened = journal.Journal(journal_file.file(), cost.cap_of(chosen))
-            self.journal = stack.enter_context(opened)
-            if self.journal.cap is not None:
-                prices = chosen.prices
+            wire = Transport(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
+            self.transport = stack.enter_context(wire)
+            self.journal = stack.enter_context(Journal(journal.path(), cap))
+            if cap is not None:
                 self.journal.price(lambda m, *used: cost.microdollars(prices.get(m), *used))
             self._close = stack.pop_all().close
         return self
@@ -125,56 +67,49 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def answers(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
+    def ask(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
         """The replies in the order of ``requests``; equal requests are asked once."""
         keys = [request.key(self.settings) for request in requests]
         wanted: dict[str, Request] = {}
         for key, request in zip(keys, requests, strict=True):
             wanted.setdefault(key, request)
-        replies = {key: reply for key, reply in self._known(wanted)}
-        self.totals.cached += len(replies)
+        known = self.journal.ended(list(wanted))
+        for key in self.journal.answered([key for key in wanted if key not in known]):
+            self.step(key, wanted[key])  # a killed process kept the body and never read it
+        replies = self.journal.replies(wanted)
         missing = {key: request for key, request in wanted.items() if key not in replies}
         with self.bar(desc, len(missing)) as step:
 
-            def ended(key: str, reply: Reply) -> None:
+            def end(key: str, reply: Reply) -> None:
                 replies[key] = reply
-                self.totals.tokens_in += reply.tokens_in
-                self.totals.tokens_out += reply.tokens_out
-                self.totals.microdollars += reply.microdollars
                 step()
 
-            if self.settings.mode == "batch" and missing:
-                batches.ask(self, missing, ended)
-            else:
-                batches.refuse_open(self.journal, missing)
-                self.concurrently(self._ask, missing, ended)
+            if missing:
+                self.send(missing, end)
         return [replies[key] for key in keys]
 
-    def embeddings(self, texts: Sequence[str], model: str) -> np.ndarray:
-        """A vector for each text, in order, (n, D); equal texts are asked for once, never by
-        batch."""
-        return embeddings.embed(self, texts, model)
-
-    def _known(self, wanted: Mapping[str, Request]) -> Iterator[tuple[str, Reply]]:
-        """What the journal answers, also with bodies that a killed process kept and never read."""
-        ended = self.journal.ended(list(wanted))
-        for key in self.journal.answered([key for key in wanted if key not in ended]):
-            self.step(key, wanted[key])
-        for key, end in self.journal.ended(list(wanted)).items():
-            found = response_parsing.read(self.journal.body(end.body), wanted[key].answer)
-            yield key, Reply.of(found, end, cached=True)
+    def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
+        """``end(key, reply)`` for each request, as the replies come. Raises InputError where a
+        batch holds some of them, which will cost what it costs."""
+        if held := self.journal.in_batches(list(missing)):
+            raise InputError(
+                f"batches under way hold {len(held)} of these requests; MODE batch waits for their "
+                "results (cancel them first to have the rest asked at once)"
+            )
+        self.concurrently(self._ask, missing, end)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
 
-        def settled(attempts: list[int], body: int) -> bool:
-            return self._settled(Answered(attempts[0], body, 0, None), request).state is not None
-
-        while not isinstance(body := self.step(key, request), Reply):
+        def attempt() -> None:
             asked = [self.asked(key, request, body)]
             tokens = cost.likely_tokens_in(body) + request.max_tokens
-            attempt = partial(self.send, CHAT, body, asked, tokens, settled)
-            persistently(attempt, self.wire.what(request.about))
+            with self.sending("/chat/completions", body, asked, tokens) as (ids, number):
+                if self._settle(Answered(ids[0], number, 0, None), request).state is None:
+                    raise Again("it sent something else than an answer")
+
+        while not isinstance(body := self.step(key, request), Reply):
+            persistently(attempt, self.transport.what(request.about))
         return body
 
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
@@ -187,19 +122,19 @@ class Client:
         """How the call ended, if the bodies kept so far say so; else the body to send next."""
         rejected = None
         for answer in self.journal.answered([key]).get(key, []):
-            found = self._settled(answer, request)
+            found = self._settle(answer, request)
             if found.state is None:
                 continue
             if found.state != "malformed" or rejected:
                 self.journal.finish(answer.id, found.state)
-                return Reply.of(found, self.journal.ended([key])[key], cached=False)
+                return self.journal.replies({key: request}, cached=False)[key]
             rejected = found
         return request.body(self.settings, rejected)
 
-    def _settled(self, answer: Answered, request: Request) -> Read:
+    def _settle(self, answer: Answered, request: Request) -> Read:
         """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
         body = self.journal.body(answer.body)
-        found, used = response_parsing.read(body, request.answer), response_parsing.usage(body)
+        found, used = messages.read(body, request.answer), messages.usage(body)
         if found.state is None:
             self.journal.fail([answer.id], billed=True)
         else:
@@ -207,33 +142,30 @@ class Client:
             self.journal.settle(answer.id, *(used or (0, 0)), real)
         return found
 
-    def send(
-        self,
-        path: str,
-        body: dict,
-        asked: Sequence[Asked],
-        tokens: int,
-        settled: Callable[[list[int], int], bool],
-    ) -> None:
-        """One attempt: reserve, send, keep, settle. Raises Again where it may be repeated.
-
-        ``tokens``: of the account's limit; ``settled`` takes the attempts and the number of their
-        body, records what it cost, and says whether it is an answer.
-        """
+    @contextmanager
+    def sending(
+        self, path: str, body: dict, asked: Sequence[Asked], tokens: int
+    ) -> Iterator[tuple[list[int], int]]:
+        """One attempt: wait for the turn of ``tokens``, reserve, send, keep; the block, which gets
+        the attempts and the number of their body, records what it cost. Raises Again where it may
+        be repeated."""
         self._requests.take(1)
         self._tokens.take(tokens)
-        with self._in_flight(asked) as attempts:
+        attempts = self._reserve(asked)
+        try:
             try:
-                raw = self.wire.post(path, body)
+                raw = self.transport.post(path, body)
             except (Again, InputError) as fault:
                 self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
                 raise
-            if not settled(attempts, self.journal.keep(attempts, raw)):
-                raise Again("it sent something else than an answer")
+            yield attempts, self.journal.keep(attempts, raw)
+        finally:
+            with self._changed:
+                self._flying -= 1
+                self._changed.notify_all()
 
-    @contextmanager
-    def _in_flight(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
-        """Attempts, reserved; where the cap leaves no room, those in flight may make some."""
+    def _reserve(self, asked: Sequence[Asked]) -> list[int]:
+        """Attempts in flight; where the cap leaves no room, those before them may make some."""
         with self._changed:
             while True:
                 if self._stopped:
@@ -246,18 +178,12 @@ class Client:
                         raise
                     self._changed.wait()
             self._flying += 1
-            self.totals.calls += 1
-        try:
-            yield attempts
-        finally:
-            with self._changed:
-                self._flying -= 1
-                self._changed.notify_all()
+            return attempts
 
     def concurrently(
-        self, ask: Callable, missing: Mapping[Any, Any], ended: Callable[[Any, Any], None]
+        self, ask: Callable, missing: Mapping[Any, Any], end: Callable[[Any, Any], None]
     ) -> None:
-        """``ended(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
+        """``end(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
         if self._stopped:
             raise InputError("this client stopped at an error; open a new one")
         waiting, running = iter(missing.items()), {}
@@ -269,19 +195,15 @@ class Client:
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    ended(running.pop(future), future.result())
+                    end(running.pop(future), future.result())
         except BaseException:
-            self._stop()
+            with self._changed:  # no new call; those in flight come to the journal first
+                self._stopped = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._flying)
             raise
         finally:
             pool.shutdown(wait=False)  # those that wait for their turn or a retry give up then
-
-    def _stop(self) -> None:
-        """No new call; return when those in flight are in the journal."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._flying)
 
     @contextmanager
     def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
@@ -297,9 +219,110 @@ class Client:
             yield step
 
 
-def _minutely(limit: int | None) -> Pace:
-    return Pace(limit and limit / 60)
-
-
 class _Stopped(Exception):
     """Another worker failed, or the user interrupted."""
+
+
+# Embeddings: many texts in a request, each text journalled as a call of its own.
+
+
+def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
+    """A vector for each text, in order, (n, D); equal texts are asked for once, never by batch.
+
+    Raises InputError as `Client` does, and for vectors of several lengths.
+    """
+    kept, price = client.journal, cost.price_of(client.settings, model)
+    keys = [_text_key(model, text) for text in texts]
+    wanted = dict(zip(keys, texts, strict=True))
+    known = kept.ended(list(wanted))
+    unread = kept.answered([key for key in wanted if key not in known])
+    for body in {answers[-1].body for answers in unread.values()}:  # by a killed process
+        _settle_vectors(kept, price, kept.sharing(body), body)
+    known = kept.ended(list(wanted))
+    groups = _groups({key: text for key, text in wanted.items() if key not in known})
+    with client.bar("embeddings", len(groups)) as step:
+        ask = partial(_ask_vectors, client, price, model)
+        client.concurrently(ask, groups, lambda *_: step())
+    ended = kept.ended(list(wanted))
+    bodies = {end.body for end in ended.values()}
+    read = {n: np.array(messages.vectors(kept.body(n)), np.float32) for n in bodies}
+    lengths = sorted({rows.shape[1] for rows in read.values()})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{paths.shown(kept.path)} holds embeddings by {model!r} of {' and '.join(map(str, lengths))} "
+            "numbers, so by several models of that name; set RNAGPT_RUNS to another folder"
+        )
+    return np.array([read[ended[key].body][ended[key].position] for key in keys], np.float32)
+
+
+def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
+    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing.
+
+    At most: a token for each byte, and what a server may add, which a cap has to allow.
+    """
+    wanted = {_text_key(settings.model, text): text for text in texts}
+    with journal.Reader() as look:
+        known = look.ended(list(wanted))
+    missing = [text for key, text in wanted.items() if key not in known]
+    tokens = sum(len(text) // cost.CHARACTERS + 1 for text in missing)
+    line = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; "
+    line += f"to embed the others takes about {tokens:,} tokens"
+    price = settings.prices.get(settings.model)
+    if price is None:
+        return f"{line} (the profile has no price of {settings.model!r})"
+    likely = cost.microdollars(price, tokens, 0)
+    most = sum(_most(price, text) for text in missing)
+    return f"{line}, ${likely / 1e6:.4f}, at most ${most / 1e6:.4f}"
+
+
+def _text_key(model: str, text: str) -> str:
+    return digest({"model": model, "embedding": text})
+
+
+def _most(price: Price | None, text: str) -> int:
+    return cost.microdollars(price, len(text.encode()) + cost.OVERHEAD, 0)
+
+
+def _groups(texts: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
+    """Keys → texts, at most `TEXTS` texts and `BYTES` bytes together (or one longer text)."""
+    groups, size = [[]], 0
+    for key, text in texts.items():
+        more = len(text.encode())
+        if groups[-1] and (len(groups[-1]) == TEXTS or size + more > BYTES):
+            groups.append([])
+            size = 0
+        groups[-1].append(key)
+        size += more
+    return {tuple(keys): [texts[key] for key in keys] for keys in groups if keys}
+
+
+def _ask_vectors(
+    client: Client, price: Price | None, model: str, keys: Sequence[str], texts: list[str]
+) -> None:
+    both = zip(keys, texts, strict=True)
+    asked = [Asked(key, "embedding", "", model, _most(price, text)) for key, text in both]
+    body = {"model": model, "input": texts, "encoding_format": "float"}
+
+    def attempt() -> None:
+        tokens = cost.likely_tokens_in(body)
+        with client.sending("/embeddings", body, asked, tokens) as (ids, number):
+            if not _settle_vectors(client.journal, price, ids, number):
+                raise Again("it sent something else than an answer")
+
+    persistently(attempt, client.transport.what(f"{len(texts)} embeddings"))
+
+
+def _settle_vectors(kept: Journal, price: Price | None, attempts: list[int], body: int) -> bool:
+    """Whether the body holds a vector for each attempt; the first one carries the whole cost."""
+    raw = kept.body(body)
+    found = messages.vectors(raw)
+    if found is None or len(found) != len(attempts):
+        kept.fail(attempts, billed=True)
+        return False
+    used = messages.usage(raw)
+    with kept.together():
+        for position, attempt in enumerate(attempts):
+            tokens = (used if position == 0 else (0, 0)) if used else None
+            kept.settle(attempt, *(tokens or (0, 0)), cost.real(price, tokens))
+            kept.finish(attempt, "ok")
+    return True

@@ -1,22 +1,17 @@
 """What calls cost, in integer micro-dollars: at most, in fact, and a whole stage beforehand."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Price, Summarize
-from rnagpt_lib.llm_api import journal_file
-
-if TYPE_CHECKING:
-    from rnagpt_lib.llm_api.client import Request
+from rnagpt_lib.llm_api.journal import CHUNK, Reader
+from rnagpt_lib.llm_api.messages import Reply, Request
 
 BATCH_PRICE = 2  # the Batch API costs one half
 CHARACTERS = 4  # of a token, in English text and JSON
@@ -31,15 +26,9 @@ def price_of(settings: Calls, model: str) -> Price | None:
     if found is None and settings.cap_dollars is not None:
         raise InputError(
             f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
-            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices: of "
-            "the stage in the profile's file in profiles/"
+            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices:"
         )
     return found
-
-
-def cap_of(settings: Calls) -> int | None:
-    """The cap in micro-dollars, or None."""
-    return None if settings.cap_dollars is None else math.floor(settings.cap_dollars * 1_000_000)
 
 
 def microdollars(price: Price | None, tokens_in: int, tokens_out: int, batch: bool = False) -> int:
@@ -69,6 +58,28 @@ def likely_tokens_in(body: dict) -> int:
     return len(json.dumps(body, ensure_ascii=False)) // CHARACTERS
 
 
+class Unanswered(Exception):
+    """The journal does not hold the answer to one of the requests."""
+
+
+class Replay:
+    """Stands in a client's place and sends nothing, so that code which asks a model can be
+    followed for nothing; ``asked`` are the requests so far."""
+
+    def __init__(self, settings: Calls, journal: Reader):
+        self.settings, self._journal = settings, journal
+        self.asked: list[Request] = []
+
+    def ask(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
+        """The replies in the order of ``requests``. Raises Unanswered when one is missing."""
+        self.asked += requests
+        keyed = {request.key(self.settings): request for request in requests}
+        known = self._journal.replies(keyed)
+        if len(known) < len(keyed):
+            raise Unanswered
+        return [known[request.key(self.settings)] for request in requests]
+
+
 def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     """What ``requests`` will take, a row each for ``sync`` and ``batch``; sends nothing.
 
@@ -79,19 +90,20 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     ``in an open batch``: those to ask that were sent already (where there are any).
     """
     count, longest, spoken = Counter(), Counter(), Counter()
-    for chunk in _distinct(requests, settings):
-        known = journal_file.held(journal_file.file(), list(chunk))
-        count["requests"] += len(chunk)
-        count["in the journal"] += len(known)
-        count["in an open batch"] += journal_file.in_batches(journal_file.file(), list(chunk))
-        for key in chunk.keys() - known:
-            request = chunk[key]
-            body = request.body(settings)
-            count["tokens in"] += likely_tokens_in(body)
-            count["bound"] += most_tokens_in(body)
-            spoken[request.version] += 1
-            longest[request.version] += request.max_tokens
-    mean = journal_file.lengths(journal_file.file(), settings.model)
+    with Reader() as journal:
+        for chunk in _distinct(requests, settings):
+            known = journal.ended(list(chunk))
+            count["requests"] += len(chunk)
+            count["in the journal"] += len(known)
+            count["in an open batch"] += len(journal.in_batches(list(chunk)))
+            for key in chunk.keys() - known.keys():
+                request = chunk[key]
+                body = request.body(settings)
+                count["tokens in"] += likely_tokens_in(body)
+                count["bound"] += most_tokens_in(body)
+                spoken[request.version] += 1
+                longest[request.version] += request.max_tokens
+        mean = journal.mean_lengths(settings.model)
     count["to ask"] = spoken.total()
     count["most"] = longest.total()
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
@@ -99,42 +111,11 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def taken(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:
-    """``usage`` (a row for what each RNA took) in all, as metrics; empty without a model."""
-    if not len(usage):
-        return {}
-    if "shared" in usage:
-        usage = usage[usage["shared"] == 0]
-    names = ("calls", "tokens_in", "tokens_out")
-    counts = {name: int(usage[name].sum()) for name in names}
-    dollars = float(usage["microdollars"].sum()) / 1e6
-    known = {"dollars": dollars} if settings.model in settings.prices else {}
-    return {"model": settings.model} | counts | known
-
-
-def told(table: pd.DataFrame, settings: Calls) -> str:
-    """An estimate as text, with what it rests on."""
-    shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")
-    for name in ("dollars", "dollars at most"):
-        known = (f"{dollars:,.4f}" for dollars in table[name])
-        shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
-    lines = [shown.to_string()]
-    if settings.model not in settings.prices:
-        lines.append(f"The profile (prices: in its file) has no price of {settings.model!r}.")
-    if isinstance(settings, Summarize):
-        lines.append("Repairs of answers that are still to come are not among them.")
-    lines.append(
-        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
-        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
-    )
-    return "\n".join(lines)
-
-
 def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
     """The distinct requests by key, a few at a time."""
     seen: set[bytes] = set()
     stream = iter(requests)
-    while part := list(islice(stream, journal_file.CHUNK)):
+    while part := list(islice(stream, CHUNK)):
         chunk = {request.key(settings): request for request in part}
         fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
         seen.update(bytes.fromhex(key)[:16] for key in fresh)
@@ -152,12 +133,16 @@ def _row(count: Counter, settings: Calls, batch: bool) -> dict:
     return {name: count[name] for name in names} | {
         "dollars": dollars(count["tokens in"], count["tokens out"]),
         "dollars at most": dollars(count["bound"], count["most"]),
-        "hours": _batch_hours(count, settings) if batch else _hours(count, settings),
+        "hours": _hours(count, settings, batch),
     }
 
 
-def _hours(count: Counter, settings: Calls) -> float:
-    """The longest of: the answers themselves, requests a minute, tokens a minute."""
+def _hours(count: Counter, settings: Calls, batch: bool) -> float:
+    """Of batches, a day for each filling of the queue; else the longest of the answers
+    themselves, requests a minute, tokens a minute."""
+    if batch:
+        fillings = count["tokens in"] / (settings.batch_tokens or count["tokens in"] or 1)
+        return float(BATCH_HOURS * math.ceil(fillings)) if count["to ask"] else 0.0
     speaking = count["to ask"] * FIRST_TOKEN + count["tokens out"] / TOKENS_PER_SECOND
     minutes = [speaking / settings.width / 60]
     if settings.requests_per_minute:
@@ -167,8 +152,31 @@ def _hours(count: Counter, settings: Calls) -> float:
     return max(minutes) / 60
 
 
-def _batch_hours(count: Counter, settings: Calls) -> float:
-    if not count["to ask"]:
-        return 0.0
-    queue = settings.batch_tokens or count["tokens in"]
-    return float(BATCH_HOURS * math.ceil(count["tokens in"] / queue))
+def describe(table: pd.DataFrame, settings: Calls) -> str:
+    """An estimate as text, with what it rests on."""
+    shown = table.T.map(lambda number: f"{number:,.2f}" if number % 1 else f"{number:,.0f}")
+    for name in ("dollars", "dollars at most"):
+        known = (f"{dollars:,.4f}" for dollars in table[name])
+        shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
+    lines = [shown.to_string()]
+    if settings.model not in settings.prices:
+        lines.append(f"The profile (prices: in its file) has no price of {settings.model!r}.")
+    if isinstance(settings, Summarize):
+        lines.append("Repairs of answers that are still to come are not among them.")
+    lines.append(
+        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
+        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+    )
+    return "\n".join(lines)
+
+
+def sum_usage(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:
+    """``usage`` (a row for what each RNA took) in all, as metrics; empty without a model."""
+    if not len(usage):
+        return {}
+    if "shared" in usage:
+        usage = usage[usage["shared"] == 0]
+    counts = {name: int(usage[name].sum()) for name in ("calls", "tokens_in", "tokens_out")}
+    dollars = float(usage["microdollars"].sum()) / 1e6
+    known = {"dollars": dollars} if settings.model in settings.prices else {}
+    return {"model": settings.model} | counts | known

@@ -8,7 +8,8 @@ counts as spent. The file holds no key, no header and no text of a request.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +17,37 @@ from pathlib import Path
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
-from rnagpt_lib.llm_api.journal_file import CHUNK, connect, packed, unpacked
-from rnagpt_lib.llm_api.retries import Again
+from rnagpt_lib.core.files import database_fault
+from rnagpt_lib.llm_api.messages import Reply, Request, read
 from rnagpt_lib.runs import locks
 
-
-class MaybeBilled(Again):
-    """The server may have done the work, but its answer did not arrive."""
+FORMAT = 1  # of the tables
+CHUNK = 500  # keys in one query
+TABLES = """
+CREATE TABLE calls (                 -- one row for each distinct request
+    key TEXT PRIMARY KEY, about TEXT, version TEXT, model TEXT,
+    state TEXT,                      -- how it ended; NULL: not yet
+    tokens_in INTEGER, tokens_out INTEGER, microdollars INTEGER,
+    body INTEGER, position INTEGER   -- the raw body that ended it, and which item of it
+) WITHOUT ROWID;
+CREATE TABLE attempts (              -- one row for each time it was sent
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL REFERENCES calls, batch TEXT REFERENCES batches,
+    state TEXT NOT NULL,             -- intent, answered, failed (costs nothing), lost (may cost)
+    reserved INTEGER NOT NULL, cost INTEGER NOT NULL,  -- microdollars; cost is what counts
+    tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0,
+    body INTEGER REFERENCES bodies, position INTEGER NOT NULL DEFAULT 0,
+    made TEXT NOT NULL
+);
+CREATE INDEX attempts_of_key ON attempts (key);
+CREATE INDEX attempts_of_body ON attempts (body);
+CREATE INDEX attempts_open ON attempts (batch) WHERE state = 'intent';
+CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE batches (
+    key TEXT PRIMARY KEY, id TEXT,   -- ours, and the server's
+    state TEXT NOT NULL,             -- open, dropped (never sent), or how it ended
+    made TEXT NOT NULL
+) WITHOUT ROWID;
+"""
 
 
 @dataclass(frozen=True)
@@ -58,71 +83,158 @@ class Answered:
     batch: str | None
 
 
-class Journal:
+def path() -> Path:
+    """Where the journal of all runs lies."""
+    return paths.runs() / "journal.sqlite"
+
+
+class Reader:
+    """What the journal says, read beside whoever has it open; where there is none, nothing."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> "Reader":
+        there = path().is_file()
+        self._db = sqlite3.connect(path() if there else ":memory:")
+        if not there:
+            self._db.executescript(TABLES)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def rows(self, sql: str, *values: object) -> list[tuple]:
+        """What a query finds."""
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def ended(self, keys: Sequence[str]) -> dict[str, Ended]:
+        """Those of the calls that have ended."""
+        sql = """
+            SELECT key, state, tokens_in, tokens_out, microdollars, body, position
+            FROM calls WHERE state IS NOT NULL AND key IN"""
+        return {row[0]: Ended(*row[1:]) for row in self._among(sql, keys)}
+
+    def replies(self, requests: Mapping[str, Request], cached: bool = True) -> dict[str, Reply]:
+        """By key, the replies to those of the requests that have ended."""
+        found = {}
+        for key, end in self.ended(list(requests)).items():
+            said = read(self.body(end.body), requests[key].answer)
+            counts = end.tokens_in, end.tokens_out, end.microdollars
+            found[key] = Reply(said.state or end.state, said.value, said.text, *counts, cached)
+        return found
+
+    def answered(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
+        """The kept bodies of calls, in the order in which they were asked for."""
+        sql = """
+            SELECT key, id, body, position, batch FROM attempts
+            WHERE state = 'answered' AND key IN"""
+        found: dict[str, list[Answered]] = {}
+        for key, *row in sorted(self._among(sql, keys), key=lambda row: row[1]):
+            found.setdefault(key, []).append(Answered(*row))
+        return found
+
+    def in_batches(self, keys: Sequence[str]) -> set[str]:
+        """Those of the calls that a batch under way holds."""
+        sql = "SELECT key FROM attempts WHERE state = 'intent' AND batch IS NOT NULL AND key IN"
+        return {key for (key,) in self._among(sql, keys)}
+
+    def mean_lengths(self, model: str) -> dict[str, float]:
+        """Mean tokens of the model's answers so far, by prompt version."""
+        sql = """
+            SELECT version, avg(attempts.tokens_out) FROM attempts JOIN calls USING (key)
+            WHERE attempts.state = 'answered' AND calls.state IS NOT NULL AND model = ?
+            GROUP BY version"""
+        return dict(self.rows(sql, model))
+
+    def body(self, number: int) -> str:
+        """A raw body as it came."""
+        ((packed,),) = self.rows("SELECT body FROM bodies WHERE id = ?", number)
+        return zlib.decompress(packed).decode("utf-8", "surrogatepass")
+
+    def sharing(self, body: int) -> list[int]:
+        """The attempts that one body answers, in the order of its items."""
+        sql = "SELECT id FROM attempts WHERE body = ? ORDER BY position"
+        return [attempt for (attempt,) in self.rows(sql, body)]
+
+    def _among(self, sql: str, keys: Sequence[str]) -> Iterator[tuple]:
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            yield from self.rows(f"{sql} ({', '.join('?' * len(chunk))})", *chunk)
+
+
+class Journal(Reader):
     """An open journal; no other process can open it meanwhile.
 
     ``cap``: the most, in microdollars, that all its attempts together may cost.
     """
 
     def __init__(self, path: Path, cap: int | None = None):
+        super().__init__()
         self.path, self.cap = path, cap
-        self._lock, self._depth = threading.RLock(), 0
+        self._file = path.with_name(f".{path.name}.lock")
 
     def __enter__(self) -> "Journal":
-        if locks.holds(_lock(self.path)):
+        if locks.holds(self._file):
             raise InputError(f"{paths.shown(self.path)} is open already; close the other client")
-        locks.acquire(_lock(self.path), f"the journal {paths.shown(self.path)}")
+        locks.acquire(self._file, f"the journal {paths.shown(self.path)}")
         try:
-            self._db = connect(self.path)
+            self._db = _connect(self.path)
             total = "SELECT coalesce(sum(cost), 0) FROM attempts"
             self.spent = self._db.execute(total).fetchone()[0]
             self._mark_lost()
         except BaseException:
-            locks.release(_lock(self.path))
+            locks.release(self._file)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._db.close()
-            locks.release(_lock(self.path))
+            locks.release(self._file)
 
     @contextmanager
     def together(self) -> Iterator[sqlite3.Connection]:
         """One transaction; blocks inside a block belong to the outermost."""
         with self._lock:
-            before, outermost = self.spent, self._depth == 0
-            self._depth += 1
-            try:
-                if outermost:
-                    self._db.execute("BEGIN IMMEDIATE")
+            if self._db.in_transaction:
                 yield self._db
-                if outermost:
-                    self._db.execute("COMMIT")
+                return
+            before = self.spent
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
             except BaseException as error:
                 self.spent = before
-                if outermost and self._db.in_transaction:
+                if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise InputError(f"{paths.shown(self.path)}: {error}") from None
                 raise
-            finally:
-                self._depth -= 1
 
     def reserve(self, asked: Sequence[Asked], batch: str | None = None) -> list[int]:
         """Ids of new attempts, one for each call, their worst-case cost set aside.
 
-        Raises InputError, and reserves nothing, when the cap could be passed.
+        Raises CapReached, and reserves nothing, when the cap could be passed.
         """
         with self.together() as db:
-            self._within_cap(sum(call.reserve for call in asked))
+            more = sum(call.reserve for call in asked)
+            if more > self.left:
+                raise CapReached(
+                    f"the next call could cost ${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of "
+                    f"the cap of ${self.cap / 1e6:.6f} is spent or reserved in "
+                    f"{paths.shown(self.path)}; raise CAP_DOLLARS to go on (what is paid is kept)"
+                )
             ids = []
             for call in asked:
                 db.execute(
                     "INSERT OR IGNORE INTO calls (key, about, version, model) VALUES (?, ?, ?, ?)",
                     (call.key, call.about, call.version, call.model),
                 )
-                row = (call.key, batch, call.reserve, call.reserve, _now())
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                row = (call.key, batch, call.reserve, call.reserve, now)
                 sql = "INSERT INTO attempts (key, batch, state, reserved, cost, made) "
                 ids.append(db.execute(f"{sql} VALUES (?, ?, 'intent', ?, ?, ?)", row).lastrowid)
                 self.spent += call.reserve
@@ -130,8 +242,9 @@ class Journal:
 
     def keep(self, ids: Sequence[int], body: str) -> int:
         """Keep the raw body that answers these attempts, one item of it each; its number."""
+        packed = zlib.compress(body.encode("utf-8", "surrogatepass"))
         with self.together() as db:
-            row = db.execute("INSERT INTO bodies (body) VALUES (?)", (packed(body),)).lastrowid
+            row = db.execute("INSERT INTO bodies (body) VALUES (?)", (packed,)).lastrowid
             for position, attempt in enumerate(ids):
                 sql = "UPDATE attempts SET state = 'answered', body = ?, position = ? WHERE id = ?"
                 db.execute(sql, (row, position, attempt))
@@ -149,14 +262,12 @@ class Journal:
         """Count what was paid before its price was known: ``cost`` of model, tokens in and out,
         and whether by batch, of every attempt that has tokens and no cost yet."""
         sql = """
-            SELECT a.id, c.model, a.tokens_in, a.tokens_out, a.batch IS NOT NULL
+            SELECT a.id, a.tokens_in, a.tokens_out, c.model, a.batch IS NOT NULL
             FROM attempts AS a JOIN calls AS c ON c.key = a.key
             WHERE a.cost = 0 AND a.tokens_in + a.tokens_out > 0"""
         with self.together() as db:
-            for attempt, model, tokens_in, tokens_out, batch in db.execute(sql).fetchall():
-                self.settle(
-                    attempt, tokens_in, tokens_out, cost(model, tokens_in, tokens_out, batch)
-                )
+            for attempt, read, written, model, batch in db.execute(sql).fetchall():
+                self.settle(attempt, read, written, cost(model, read, written, batch))
 
     def finish(self, attempt: int, state: str) -> None:
         """The call that this answered attempt belongs to has ended in ``state``."""
@@ -178,53 +289,10 @@ class Journal:
                 if not billed:
                     self.settle(attempt, 0, 0, 0)
 
-    def ended(self, keys: Sequence[str]) -> dict[str, Ended]:
-        """Those of the calls that have ended."""
-        sql = """
-            SELECT key, state, tokens_in, tokens_out, microdollars, body, position
-            FROM calls WHERE state IS NOT NULL AND key IN"""
-        return {row[0]: Ended(*row[1:]) for row in self._among(sql, keys)}
-
-    def answered(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
-        """The kept bodies of calls, in the order in which they were asked for."""
-        sql = """
-            SELECT key, id, body, position, batch FROM attempts
-            WHERE state = 'answered' AND key IN"""
-        found: dict[str, list[Answered]] = {}
-        for key, *row in sorted(self._among(sql, keys), key=lambda row: row[1]):
-            found.setdefault(key, []).append(Answered(*row))
-        return found
-
-    def body(self, number: int) -> str:
-        """A raw body as it came."""
-        with self._lock:
-            sql = "SELECT body FROM bodies WHERE id = ?"
-            return unpacked(self._db.execute(sql, (number,)).fetchone()[0])
-
-    def tries(self, key: str) -> int:
-        """How many attempts a call has had."""
-        with self._lock:
-            sql = "SELECT count(*) FROM attempts WHERE key = ?"
-            return self._db.execute(sql, (key,)).fetchone()[0]
-
     @property
     def left(self) -> float:
         """What the cap leaves, in microdollars."""
         return float("inf") if self.cap is None else self.cap - self.spent
-
-    def sharing(self, body: int) -> list[int]:
-        """The attempts that one body answers, in the order of its items."""
-        with self._lock:
-            sql = "SELECT id FROM attempts WHERE body = ? ORDER BY position"
-            return [row[0] for row in self._db.execute(sql, (body,))]
-
-    def _within_cap(self, more: int) -> None:
-        if self.cap is not None and self.spent + more > self.cap:
-            raise CapReached(
-                f"the next call could cost ${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of the "
-                f"cap of ${self.cap / 1e6:.6f} is spent or reserved in {paths.shown(self.path)}; "
-                "raise CAP_DOLLARS to go on (what is paid is kept)"
-            )
 
     def _mark_lost(self) -> None:
         """What a process that died had in flight; its batches go on without it."""
@@ -237,18 +305,21 @@ class Journal:
                 "where they are needed, and their reserved cost counts as spent"
             )
 
-    def _among(self, sql: str, keys: Sequence[str]) -> Iterator[tuple]:
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            with self._lock:
-                marks = ", ".join("?" * len(chunk))
-                rows = self._db.execute(f"{sql} ({marks})", chunk).fetchall()
-            yield from rows
 
-
-def _lock(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _connect(path: Path) -> sqlite3.Connection:
+    """The database, made where there is none. Each commit is on disk before it returns."""
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+    except sqlite3.Error as error:
+        db.close()
+        remedy = "move it away to begin a new one, which knows nothing of what was paid"
+        raise database_fault(path, error, remedy) from None
+    if found not in (0, FORMAT):
+        db.close()
+        raise InputError(f"{paths.shown(path)} was written by another version of rnagpt_lib")
+    return db

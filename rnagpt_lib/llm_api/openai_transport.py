@@ -6,7 +6,6 @@ the host of the base URL alone.
 """
 
 import os
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,7 @@ import openai
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.llm_api.journal import MaybeBilled
-from rnagpt_lib.llm_api.response_parsing import about_one
+from rnagpt_lib.llm_api.messages import about_one
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
 KEY = "OPENAI_API_KEY"
@@ -28,6 +26,11 @@ LARGEST_ANSWER = 64 * 2**20  # bytes
 LARGEST_FILE = 2**30  # of a batch's results
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
+_certificates = lru_cache(httpx2.create_ssl_context)  # reads all roots, so once is enough
+
+
+class MaybeBilled(Again):
+    """The server may have done the work, but its answer did not arrive."""
 
 
 def key() -> SecretStr:
@@ -37,7 +40,7 @@ def key() -> SecretStr:
     return SecretStr(os.environ[KEY])
 
 
-class Wire:
+class Transport:
     """The connection to a server; a context manager.
 
     ``deadline``: seconds until the last byte of an answer. Raises InputError without a key.
@@ -61,11 +64,15 @@ class Wire:
             http_client=http,
         )
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "Transport":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.sdk.close()
+
+    def what(self, about: str) -> str:
+        """How messages begin."""
+        return f"{self._where}, {about}" if about else self._where
 
     def post(self, path: str, body: dict) -> str:
         """The raw answer to ``body``. Raises Again, MaybeBilled or InputError."""
@@ -95,8 +102,7 @@ class Wire:
             yield
         except openai.APITimeoutError as error:
             never = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
-            kind = Again if never else MaybeBilled
-            raise kind("no answer in time") from None
+            raise (Again if never else MaybeBilled)("no answer in time") from None
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
                 raise Again("it cannot be reached; is BASE_URL right?") from None
@@ -105,10 +111,6 @@ class Wire:
             raise self._reason(error) from None
         except httpx2.HTTPError:
             raise MaybeBilled("the connection broke") from None
-
-    def what(self, about: str) -> str:
-        """How messages begin."""
-        return f"{self._where}, {about}" if about else self._where
 
     def _reason(self, error: openai.APIStatusError) -> Exception:
         status, code = error.status_code, str(error.code)
@@ -125,15 +127,12 @@ class Wire:
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
             return kind(f"status {status}", retry_after(error.response.headers))
-        kind = NotThere if status == 404 else InputError
-        remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
-        return kind(f"{self._where} refused (status {status}, {code}): {self._said(error)}{remedy}")
-
-    def _said(self, error: openai.APIStatusError) -> str:
-        """The server's words on one line, without the key, should they repeat it."""
         said = error.body.get("message") if isinstance(error.body, dict) else None
         words = " ".join(str(said or "it gave no reason").split())
-        return words.replace(self._key.get_secret_value(), "***")[:300]
+        words = words.replace(self._key.get_secret_value(), "***")[:300]
+        kind = NotThere if status == 404 else InputError
+        remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
+        return kind(f"{self._where} refused (status {status}, {code}): {words}{remedy}")
 
 
 class _Bounded(httpx2.SyncByteStream):
@@ -153,11 +152,6 @@ class _Bounded(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
-
-
-@lru_cache
-def _certificates() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()  # reads all roots, so once is enough
 
 
 def _start(request: httpx2.Request) -> None:

@@ -1,9 +1,11 @@
-"""The one retry layer, of data sources and language models alike.
+"""The one retry layer, of data sources and language models alike, and how fast a host is asked.
 
 A call that may be repeated raises `Again`; `persistently` repeats it, with the wait that the
 server asks for, or an exponential one with jitter.
 """
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +22,7 @@ LATER = "run it again later, it goes on here"
 _T = TypeVar("_T")
 _backoff = tenacity.wait_random_exponential(multiplier=1, min=0.5, max=60)
 pause = tenacity.nap.sleep  # tests put a recorder here
+clock = time.monotonic  # and a clock of their own here
 
 
 class Again(Exception):
@@ -44,12 +47,14 @@ def persistently(
     server asks to wait longer than ``longest`` seconds.
     """
 
-    def hopeless(state: tenacity.RetryCallState) -> bool:
-        return (state.outcome.exception().after or 0) > longest
+    def asks(state: tenacity.RetryCallState) -> float | None:
+        return state.outcome.exception().after
 
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_any(tenacity.stop_after_attempt(attempts), hopeless),
-        wait=_wait,
+        stop=tenacity.stop_any(
+            tenacity.stop_after_attempt(attempts), lambda state: (asks(state) or 0) > longest
+        ),
+        wait=lambda state: _backoff(state) if asks(state) is None else asks(state),
         retry=tenacity.retry_if_exception_type(Again),
         sleep=lambda seconds: pause(seconds),
         reraise=True,
@@ -59,11 +64,6 @@ def persistently(
     except Again as fault:
         late = f"; it asks to come back in {fault.after:.0f} s" if fault.after else ""
         raise InputError(f"{what}: {fault}{late}; {remedy}") from None
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    asked = state.outcome.exception().after
-    return _backoff(state) if asked is None else asked
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -83,3 +83,26 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+class Pace:
+    """Lets at most ``per_second`` units through in a second, evenly, whichever thread sends; None
+    lets all through."""
+
+    def __init__(self, per_second: float | None):
+        self._gap = 1 / per_second if per_second else 0.0
+        self._next, self._lock = 0.0, threading.Lock()
+
+    def take(self, units: int = 1) -> None:
+        """Wait for the turn of ``units``."""
+        with self._lock:
+            now = clock()
+            turn = max(now, self._next)
+            self._next = turn + units * self._gap
+        if turn > now:
+            pause(turn - now)
+
+    def rest(self, seconds: float) -> None:
+        """Nobody's turn comes for ``seconds``: the host has asked for that."""
+        with self._lock:
+            self._next = max(self._next, clock() + seconds)

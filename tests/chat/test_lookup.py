@@ -9,7 +9,7 @@ from rnagpt_lib.core import paper
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs import stages
 from tests.conftest import attempts
 from tests.standin import Faults, faults, serve

@@ -8,7 +8,7 @@ from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.tables import frame, read, write
 from rnagpt_lib.curate.summaries import summary_strategies
 from rnagpt_lib.curate.summaries.divide_and_conquer import ARMS
-from rnagpt_lib.curate.summaries.summarize import summarize
+from rnagpt_lib.curate.summaries.summarize import draw_compared, summarize
 from rnagpt_lib.llm_api import cost, openai_transport, retries
 from rnagpt_lib.runs.metrics_file import merged
 from tests.standin.answers import Model, talking
@@ -42,7 +42,7 @@ def tables(number=6):
 
 def measured(params=None, chosen=None, **others):
     rnas, articles, links, topics, truth = tables()
-    chosen = summary_strategies.sample(topics, 99, 0) if chosen is None else chosen
+    chosen = draw_compared(topics, 99, 0) if chosen is None else chosen
     given = {"truth": truth} | others
     params = params or Summarize()
     return summary_strategies.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
@@ -50,12 +50,9 @@ def measured(params=None, chosen=None, **others):
 
 def test_only_rnas_with_several_topics_are_compared():
     *_, topics, _ = tables()
-    assert summary_strategies.sample(topics, 99, 0) == [f"RX-{n}" for n in range(6)]
-    assert (
-        len(summary_strategies.sample(topics, 3, 0)) == 3
-        and summary_strategies.sample(topics, 0, 0) == []
-    )
-    assert summary_strategies.sample(topics, 3, 0) == summary_strategies.sample(topics, 3, 0)
+    assert draw_compared(topics, 99, 0) == [f"RX-{n}" for n in range(6)]
+    assert len(draw_compared(topics, 3, 0)) == 3 and draw_compared(topics, 0, 0) == []
+    assert draw_compared(topics, 3, 0) == draw_compared(topics, 3, 0)
 
 
 def test_where_there_is_something_to_divide():
@@ -173,13 +170,13 @@ def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_jou
         rnas, articles, links, topics, truth = tables()
         usage = summarize(rnas, articles, links, topics, params).usage
         before = app.completions
-        chosen = summary_strategies.sample(topics, 99, 0)
+        chosen = draw_compared(topics, 99, 0)
         table, extra = summary_strategies.measured(
             chosen, rnas, articles, links, topics, params, 0, truth
         )
         # two more arms: two groups and a merge, each repaired once
         assert app.completions - before == 6 * 2 * 3 * 2
-        paid = cost.taken(pd.concat([usage, extra]), params)
+        paid = cost.sum_usage(pd.concat([usage, extra]), params)
         assert paid["calls"] == app.completions
         assert paid["dollars"] == spent() / 1e6
     means = summary_strategies.by_arm(table)

@@ -11,7 +11,7 @@ from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.summaries.extract import Abstract, Subject
 from rnagpt_lib.curate.summaries.summarize import requests, summarize
 from rnagpt_lib.curate.text.names import names_of
-from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api import journal
 from rnagpt_lib.llm_api.cost import estimate
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
@@ -79,7 +79,7 @@ def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monke
     with Store(tmp_path) as spool:
         settings = Summarize(**(world.settings | {"model": "first"}))
         kept = summarize(*made, settings, spool=spool)
-        journal_file.file().unlink()
+        journal.path().unlink()
         before = world.app.completions
         rnas, articles, *others = made
         textless = articles.assign(title="", abstract="")

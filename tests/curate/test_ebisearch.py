@@ -9,7 +9,7 @@ from rnagpt_lib.curate.sources import ebi_search
 from rnagpt_lib.curate.sources.ebi_search import Sweep, any_of
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses

@@ -11,7 +11,7 @@ from rnagpt_lib.curate.sources import europepmc, markup
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.markup import is_plain, plain
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid

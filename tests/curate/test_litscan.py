@@ -14,7 +14,7 @@ from rnagpt_lib.curate.sources.europepmc import Record
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import Literature
 from rnagpt_lib.curate.sources.litscan import Job, article_ids, blocked, in_an_image_alone
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, serve
 from tests.standin.ebi import Ebi, addresses

@@ -9,7 +9,7 @@ from rnagpt_lib.core.tables import COLUMNS, frame
 from rnagpt_lib.curate.questions import qa_llm, qa_rules
 from rnagpt_lib.curate.questions.qa_llm import Asked, Statements
 from rnagpt_lib.curate.summaries import prompts
-from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api import journal
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
 
@@ -147,7 +147,7 @@ def test_what_became_of_finished_waves_needs_no_journal(talker, tmp_path):
     app, settings = talker
     with Store(tmp_path) as spool:
         pairs, dropped = decompose(settings, spool=spool)
-        journal_file.file().unlink()
+        journal.path().unlink()
         again, lost = decompose(settings, spool=spool)
         assert app.completions == 2
         assert again.equals(pairs) and lost.equals(dropped)

@@ -12,7 +12,7 @@ from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.curate.sources import http, markup
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from tests.standin import Faults, faults, serve
 
 
@@ -178,7 +178,7 @@ def test_the_pace_holds_whoever_asks(monkeypatch):
         with lock:
             sent.append(seconds)
 
-    monkeypatch.setattr("rnagpt_lib.llm_api.rate_limit.clock", lambda: now[0])
+    monkeypatch.setattr("rnagpt_lib.llm_api.retries.clock", lambda: now[0])
     monkeypatch.setattr(retries, "pause", pause)
     pace = Pace(10)
     threads = [threading.Thread(target=pace.take) for _ in range(20)]

@@ -12,7 +12,7 @@ from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate.embedders import MOST_BYTES
 from rnagpt_lib.evaluate.embedding_similarity import Cosine, greedy, words_of
 from rnagpt_lib.evaluate.semantic_scorers import scorers
-from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api import journal
 from tests.standin import Faults, serve
 from tests.standin.openai_api import PRICE, OpenAI
 from tests.support import paid_loop
@@ -227,5 +227,5 @@ def test_killed_in_the_middle_it_asks_only_what_is_missing(server, own_runs, whe
     assert process.exitcode == 0
     asked = inputs(faults)
     assert set(asked) == set(texts) and len(asked) == len(texts) + repeated
-    with sqlite3.connect(journal_file.file()) as db:
+    with sqlite3.connect(journal.path()) as db:
         assert db.execute("SELECT count(*) FROM calls WHERE state = 'ok'").fetchone() == (300,)

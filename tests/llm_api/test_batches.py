@@ -7,11 +7,10 @@ from datetime import timedelta
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import batch, journal_file, openai_transport, retries
-from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api import batch, openai_transport, retries
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI, by_schema, completed
-from tests.support import paid_loop
+from tests.support import journal_rows, paid_loop
 from tests.support.journal_rows import rows, spent
 
 pytest.importorskip("openai")
@@ -82,7 +81,7 @@ def test_a_limit_of_enqueued_tokens_makes_small_parts_one_after_another(world):
 
 
 def test_under_a_cap_parts_take_what_money_is_left_and_go_on_when_it_comes_back(world):
-    with Client(paid_loop.settings(world.url, mode="batch")) as client:
+    with batch.open_client(paid_loop.settings(world.url, mode="batch")) as client:
         one = paid_loop.request(TEXTS[0])
         most = client.asked("k", one, one.body(client.settings), batch=True).reserve
     assert good(world.ask(cap_dollars=4.5 * most / 1e6)) and len(world.app.batches) > 1
@@ -221,9 +220,9 @@ def test_a_broken_connection_makes_no_second_file_and_no_second_batch(world, fau
 
 
 def test_sync_mode_does_not_pay_for_what_a_batch_is_about(world, own_runs):
-    die = ("rnagpt_lib.llm_api.batch._first_to_end", "before", 1)
+    die = ("rnagpt_lib.llm_api.batch.BatchClient._first_to_end", "before", 1)
     killed(paid_loop.start(own_runs, TEXTS, world.url, die, mode="batch"))
-    with pytest.raises(InputError, match="batches under way hold some .* MODE batch waits"):
+    with pytest.raises(InputError, match="batches under way hold 12 .* MODE batch waits"):
         world.ask(mode="sync")
     assert paid_loop.ask(["another"], world.url)[0].state == "ok"
     assert good(world.ask()) and len(world.app.batches) == 1
@@ -232,7 +231,7 @@ def test_sync_mode_does_not_pay_for_what_a_batch_is_about(world, own_runs):
 def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
     world, own_runs, monkeypatch
 ):
-    die = ("rnagpt_lib.llm_api.batch._first_to_end", "before", 1)
+    die = ("rnagpt_lib.llm_api.batch.BatchClient._first_to_end", "before", 1)
     killed(paid_loop.start(own_runs, TEXTS, world.url, die, mode="batch"))
     world.app.batches.clear()
     with pytest.raises(InputError, match="is this the account, and the BASE_URL, that made batch"):
@@ -246,11 +245,11 @@ def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
 # Killed anywhere.
 
 PLACES = [
-    *((f"rnagpt_lib.llm_api.batch.{name}", when, 1)
+    *((f"rnagpt_lib.llm_api.batch.BatchClient.{name}", when, 1)
       for name in ("_record", "_upload", "_create", "_submit") for when in ("before", "after")),
-    ("rnagpt_lib.llm_api.batch._first_to_end", "after", 1),
-    ("rnagpt_lib.llm_api.batch_results._take", "after", 5),
-    ("rnagpt_lib.llm_api.batch_results._hopeless", "before", 1),
+    ("rnagpt_lib.llm_api.batch.BatchClient._first_to_end", "after", 1),
+    ("rnagpt_lib.llm_api.batch.BatchClient._take", "after", 5),
+    ("rnagpt_lib.llm_api.batch._hopeless", "before", 1),
     ("rnagpt_lib.llm_api.journal.Journal.finish", "after", 5),
 ]  # fmt: skip
 
@@ -262,17 +261,17 @@ def killed(process):
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[1]} {place[0][12:]}")
 def test_a_killed_process_makes_no_second_batch(world, own_runs, place, monkeypatch):
-    monkeypatch.setattr("rnagpt_lib.llm_api.batch_results.TOGETHER", 3)
+    monkeypatch.setattr("rnagpt_lib.llm_api.batch.TOGETHER", 3)
     killed(paid_loop.start(own_runs, TEXTS, world.url, place, mode="batch"))
     assert good(world.ask())
     assert len(world.app.batches) == 1 and len(world.uploads()) == 1
     assert world.app.completions == len(TEXTS)
     assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
-    assert journal_file.integrity(journal_file.file()) == "ok"
+    assert journal_rows.integrity() == "ok"
 
 
 def test_a_part_that_was_planned_with_other_requests_and_never_sent_is_dropped(world, own_runs):
-    place = ("rnagpt_lib.llm_api.batch._record", "after", 1)
+    place = ("rnagpt_lib.llm_api.batch.BatchClient._record", "after", 1)
     killed(paid_loop.start(own_runs, TEXTS, world.url, place, mode="batch"))
     assert good(world.ask(TEXTS[:3]), TEXTS[:3])
     assert rows("SELECT state FROM batches ORDER BY state") == [("completed",), ("dropped",)]

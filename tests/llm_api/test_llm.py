@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal_file, openai_transport, retries
-from rnagpt_lib.llm_api.client import Client, Request
-from rnagpt_lib.llm_api.messages import schema
+from rnagpt_lib.llm_api import journal, openai_transport, retries
+from rnagpt_lib.llm_api.client import Client, embed
+from rnagpt_lib.llm_api.messages import Request, schema
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import PRICE, OpenAI, by_schema
 from tests.support.fault_matrix import CASES, error
@@ -51,7 +51,7 @@ class World:
 
     def ask(self, *texts, **settings):
         with self.client(**settings) as client:
-            return client.answers([request(text) for text in texts])
+            return client.ask([request(text) for text in texts])
 
     @property
     def asked(self):
@@ -83,12 +83,9 @@ def test_answers_come_in_order_and_a_second_run_makes_no_call(world):
 
 def test_equal_requests_are_asked_once(world):
     with world.client() as client:
-        replies = client.answers([request("a"), request("b"), request("a", about="other")])
+        replies = client.ask([request("a"), request("b"), request("a", about="other")])
         assert world.asked == 2 and replies[0] is replies[2]
-        totals = client.totals
-    assert (totals.calls, totals.cached) == (2, 0)
-    assert totals.microdollars == sum(reply.microdollars for reply in replies[:2]) == spent()
-    assert totals.tokens_out == sum(reply.tokens_out for reply in replies[:2])
+    assert sum(reply.microdollars for reply in replies[:2]) == spent()
 
 
 def test_what_the_server_gets(world):
@@ -265,9 +262,9 @@ def test_a_client_that_stopped_makes_no_more_calls(world):
     world.faults.add(faults.status(401))
     with world.client() as client:
         with pytest.raises(InputError, match="refused the key"):
-            client.answers([request("a")])
+            client.ask([request("a")])
         with pytest.raises(InputError, match="open a new one"):
-            client.answers([request("b")])
+            client.ask([request("b")])
     assert world.asked == 1
 
 
@@ -294,6 +291,9 @@ def test_calls_in_flight_may_make_room_under_the_cap(world):
 def test_a_cap_needs_a_price_and_no_cap_needs_none(world):
     with pytest.raises(InputError, match=f"no price of model '{MODEL}'; write .{MODEL}: .input"):
         world.ask("a", prices={}, cap_dollars=1)
+    for dollars, cap in ((0.29, 290_000), (0.0000019, 1)):
+        with world.client(cap_dollars=dollars) as client:
+            assert client.journal.cap == cap
     (reply,) = world.ask("a", prices={})
     assert reply.state == "ok" and reply.microdollars == 0 and reply.tokens_out > 0
 
@@ -337,12 +337,11 @@ def test_a_base_url_holds_no_secret():
 def test_embeddings_are_asked_once_for_each_text_and_come_in_order(world):
     texts = [f"text {n % 150}" for n in range(300)]
     with world.client(prices={"embed": PRICE}) as client:
-        first = client.embeddings(texts, "embed")
+        first = embed(client, texts, "embed")
     assert len(world.faults.asked("/embeddings")) == 3 and len(first[0]) == 32
     assert (first[:150] == first[150:]).all() and len(np.unique(first, axis=0)) == 150
     with world.client(prices={"embed": PRICE}) as client:
-        again = client.embeddings([*texts, "new"], "embed")
-        assert client.totals.cached == 150
+        again = embed(client, [*texts, "new"], "embed")
     assert (again[:300] == first).all() and len(world.faults.asked("/embeddings")) == 4
     assert world.app.bill <= spent() <= world.app.bill + 4
 
@@ -361,7 +360,7 @@ def test_embeddings_that_are_none_are_asked_again(world):
 
     world.faults.add(*map(faults.changed, (short, ragged, no_number)), faults.html)
     with world.client() as client:
-        assert client.embeddings(["a", "b"], "embed").shape == (2, 32)
+        assert embed(client, ["a", "b"], "embed").shape == (2, 32)
     assert len(world.faults.asked("/embeddings")) == 5
 
 
@@ -371,20 +370,20 @@ def test_embeddings_of_two_models_under_one_name_are_refused(world):
 
     world.faults.add(faults.changed(shorter))
     with world.client() as client:
-        assert client.embeddings(["a"], "embed").shape == (1, 8)
-        assert client.embeddings(["b"], "embed").shape == (1, 32)
-        assert client.embeddings([], "embed").size == 0
+        assert embed(client, ["a"], "embed").shape == (1, 8)
+        assert embed(client, ["b"], "embed").shape == (1, 32)
+        assert embed(client, [], "embed").size == 0
         with pytest.raises(InputError, match="by 'embed' of 8 and 32 numbers.*RNAGPT_RUNS"):
-            client.embeddings(["a", "b"], "embed")
+            embed(client, ["a", "b"], "embed")
 
 
 def test_embeddings_whose_body_was_kept_and_not_read_are_not_asked_again(world, monkeypatch):
     with world.client() as client:
-        first = client.embeddings(["a", "b", "c"], "embed")
-    with sqlite3.connect(journal_file.file()) as db:
+        first = embed(client, ["a", "b", "c"], "embed")
+    with sqlite3.connect(journal.path()) as db:
         db.execute("UPDATE calls SET state = NULL, body = NULL")
     with world.client() as client:
-        assert (client.embeddings(["b", "a"], "embed") == first[[1, 0]]).all()
+        assert (embed(client, ["b", "a"], "embed") == first[[1, 0]]).all()
     assert len(world.faults.asked("/embeddings")) == 1
 
 

@@ -19,8 +19,8 @@ from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.curate import planned_requests
-from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.curate.questions import qa_llm
+from rnagpt_lib.curate.summaries import prompts, summarize
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world
@@ -224,9 +224,9 @@ def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_
         paid = app.completions
         assert paid > 60
         _check_tables(*made)
-        for stage in (planned_requests.SUMMARIZE, planned_requests.DECOMPOSE):
+        for module, stage in ((summarize, "02_summarize"), (qa_llm, "03_decompose_qa")):
             params = profiles.load("mini").stage(stage, **settings)
-            left = cost.estimate(planned_requests.requests("mini", stage, params), params)
+            left = cost.estimate(module.planned_requests("mini", params), params)
             assert left.loc["sync", "requests"] > 0 == left.loc["sync", "to ask"]
         again = [notebooks.run_notebook(stage, parameters=server).parent for stage in ("02", "03")]
         assert again == made and app.completions == paid

@@ -112,7 +112,7 @@ import sys
 from pathlib import Path
 from pydantic import BaseModel
 from rnagpt_lib.runs.resume_store import Store
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.curate.sources.http import Site
 
 class Page(BaseModel):

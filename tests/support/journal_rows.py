@@ -3,12 +3,17 @@
 import sqlite3
 from contextlib import closing
 
-from rnagpt_lib.llm_api import journal_file
+from rnagpt_lib.llm_api import journal
 
 
 def rows(sql: str) -> list[tuple]:
-    with closing(sqlite3.connect(journal_file.file())) as db:
+    with closing(sqlite3.connect(journal.path())) as db:
         return db.execute(sql).fetchall()
+
+
+def integrity() -> str:
+    """What SQLite's own check says of the file; "ok" when all is well."""
+    return rows("PRAGMA integrity_check")[0][0]
 
 
 def spent() -> int:

@@ -19,7 +19,9 @@ from pydantic import BaseModel
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.llm_api import openai_transport, retries
-from rnagpt_lib.llm_api.client import Client, Reply, Request
+from rnagpt_lib.llm_api.batch import open_client
+from rnagpt_lib.llm_api.client import embed as embed_texts
+from rnagpt_lib.llm_api.messages import Reply, Request
 from tests.standin.openai_api import PRICE
 
 MODEL = "gpt-standin"
@@ -45,14 +47,14 @@ def settings(url: str, **changes: object) -> params.Calls:
 
 def ask(texts: list[str], url: str, **changes: object) -> list[Reply]:
     """The replies to ``texts``."""
-    with Client(settings(url, **changes)) as client:
-        return client.answers([request(text) for text in texts])
+    with open_client(settings(url, **changes)) as client:
+        return client.ask([request(text) for text in texts])
 
 
 def embed(texts: list[str], url: str, **changes: object) -> np.ndarray:
     """The vectors of ``texts``."""
-    with Client(settings(url, **changes)) as client:
-        return client.embeddings(texts, MODEL)
+    with open_client(settings(url, **changes)) as client:
+        return embed_texts(client, texts, MODEL)
 
 
 def start(

@@ -15,14 +15,16 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from rnagpt_lib.core import text_guard
-from rnagpt_lib.core.params import Decompose
-from rnagpt_lib.core.tables import Texts, frame
+from rnagpt_lib.core.params import Decompose, Summarize
+from rnagpt_lib.core.tables import Texts, frame, read
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.citations import stems
 from rnagpt_lib.curate.summaries.extract import NEGATIONS
 from rnagpt_lib.curate.text.sentences import split_sentences
-from rnagpt_lib.llm_api.client import Client, Reply, Request
+from rnagpt_lib.llm_api.batch import open_client
+from rnagpt_lib.llm_api.messages import Reply, Request
+from rnagpt_lib.runs.stages import STAGES, stage_folder
 
 SUPPORTED = 0.75  # share of an answer's new content words that its sentences must hold
 
@@ -111,13 +113,38 @@ def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
         yield request(one, params)
 
 
+def planned_requests(run: str, params: Decompose, seed: int = 0) -> Iterator[Request]:
+    """What 03 of a run would ask a language model, from the tables of 00 and 02; sends nothing.
+
+    Before 02 has run they are a guess, annotations of the greatest length, and a printed line says
+    so. Raises InputError where a table of 00 is missing.
+    """
+    folder = stage_folder(run, STAGES[0])
+    articles, links = (read(folder / f"{t}.parquet", t) for t in ("articles", "links"))
+    path = stage_folder(run, STAGES[2]) / "annotations.parquet"
+    if path.is_file():
+        texts = read(path, "annotations")
+        texts = texts[texts["source"] == params.source]
+    else:
+        words = Summarize().words
+        print(f"A guess, as {STAGES[2]} has not run yet: annotations of {words} words for all "
+              "RNAs with abstracts")  # fmt: skip
+        rows = [
+            {"rna_id": rna_id, "source": params.source, "sentence_no": 0, "article_ids": [],
+             "text": f"{rna_id} " + "word " * words}
+            for rna_id in links["rna_id"].unique()
+        ]  # fmt: skip
+        texts = frame("annotations", rows)
+    return (request(one, params) for one in Annotated(texts, articles, links))
+
+
 def asked(
     waves: Iterable[Sequence[Statements]], params: Decompose
 ) -> Iterator[list[tuple[str, list[Kept], list[str], Reply]]]:
     """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA of each wave."""
-    with Client(params) as client:
+    with open_client(params) as client:
         for wave in waves:
-            replies = client.answers([request(one, params) for one in wave], "pairs")
+            replies = client.ask([request(one, params) for one in wave], "pairs")
             both = zip(wave, replies, strict=True)
             yield [(one.rna_id, *checked(one, reply), reply) for one, reply in both]
 

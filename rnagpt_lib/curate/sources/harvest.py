@@ -32,7 +32,7 @@ from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import Literature
 from rnagpt_lib.curate.sources.rnacentral import Entry
 from rnagpt_lib.curate.sources.user_files import drop
-from rnagpt_lib.llm_api.rate_limit import Pace
+from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.provenance import ENTRIES
 from rnagpt_lib.runs.resume_store import Store
 

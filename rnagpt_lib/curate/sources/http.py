@@ -19,8 +19,7 @@ import rnagpt_lib
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.core.files import replacing
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.rate_limit import Pace
-from rnagpt_lib.llm_api.retries import Again, persistently, retry_after
+from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
 CONNECT = 30.0  # seconds until a host takes the connection

@@ -12,8 +12,9 @@ from itertools import islice, zip_longest
 
 from rnagpt_lib.curate.summaries import citations, prompts
 from rnagpt_lib.curate.summaries.extract import SHORTEST_SHARE, Abstract, Line, Subject, length
-from rnagpt_lib.llm_api.client import Client, Reply, Request
-from rnagpt_lib.llm_api.journal_replay import Recall, Unanswered
+from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api.cost import Replay, Unanswered
+from rnagpt_lib.llm_api.messages import Reply, Request
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
 USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
@@ -145,18 +146,18 @@ def merge_ask(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Ask:
     return Ask(messages, prompts.MERGE_VERSION, about, names, words, texts, articles)
 
 
-def foreseen(plan: Plan, words: int, recall: Recall) -> Iterator[Request]:
+def foreseen(plan: Plan, words: int, replay: Replay) -> Iterator[Request]:
     """The requests of a plan before any is sent, as far as the journal's answers lead.
 
     A merge of summaries that are still to come has a text of its greatest length; repairs of
     answers that are still to come cannot be foreseen.
     """
     try:
-        list(annotate([plan], words, recall))
+        list(annotate([plan], words, replay))
     except Unanswered:
-        if recall.asked[-1].version == prompts.SUMMARY_VERSION and len(plan.groups) > 1:
+        if replay.asked[-1].version == prompts.SUMMARY_VERSION and len(plan.groups) > 1:
             yield _longest_merge(plan, words)
-    yield from recall.asked
+    yield from replay.asked
 
 
 def _longest_merge(plan: Plan, words: int) -> Request:
@@ -211,21 +212,21 @@ class Answer:
         return kept, [f"a sentence {fault}" for fault in lost]
 
 
-def answers(asks: Sequence[Ask], client: Client | Recall, desc: str) -> list[Answer]:
+def answers(asks: Sequence[Ask], client: Client | Replay, desc: str) -> list[Answer]:
     """The answers to all questions, faulty ones asked for again up to `REPAIRS` times."""
-    replies = client.answers([ask.request() for ask in asks], desc)
+    replies = client.ask([ask.request() for ask in asks], desc)
     made = [Answer(ask, reply) for ask, reply in zip(asks, replies, strict=True)]
     for number in range(1, REPAIRS + 1):
         wrong = [(answer, again) for answer in made if (again := answer.repair())]
         if not wrong:
             break
-        replies = client.answers([again for _, again in wrong], f"{desc}, repair {number}")
+        replies = client.ask([again for _, again in wrong], f"{desc}, repair {number}")
         for (answer, _), reply in zip(wrong, replies, strict=True):
             answer.take(reply)
     return made
 
 
-def annotate(wave: Sequence[Plan], words: int, client: Client | Recall) -> Iterator[Made]:
+def annotate(wave: Sequence[Plan], words: int, client: Client | Replay) -> Iterator[Made]:
     """The annotations of one wave, for every source of every plan."""
     asks = [part_asks(plan, words) for plan in wave]
     flat = iter(answers([ask for own in asks for ask in own], client, "summaries"))

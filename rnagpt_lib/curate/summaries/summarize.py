@@ -31,10 +31,13 @@ from rnagpt_lib.curate.summaries.extract import (
 )
 from rnagpt_lib.curate.text.names import mask_names, names_of
 from rnagpt_lib.curate.text.sentences import capital, split_sentences
-from rnagpt_lib.llm_api import journal_file
-from rnagpt_lib.llm_api.client import Client, Request
-from rnagpt_lib.llm_api.journal_replay import Recall
+from rnagpt_lib.llm_api.batch import open_client
+from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api.cost import Replay
+from rnagpt_lib.llm_api.journal import Reader
+from rnagpt_lib.llm_api.messages import Request
 from rnagpt_lib.runs.resume_store import Store
+from rnagpt_lib.runs.stages import STAGES, stage_folder
 
 Part = Sequence[list[dict]]
 STAGE = "02_summarize"
@@ -103,11 +106,33 @@ def requests(
     The RNAs that are ``compared`` are summarised in all ways to divide (`arms`). Repairs are
     among the requests where the journal holds the faulty answer.
     """
-    with journal_file.beside(journal_file.file()) as db:
+    with Reader() as journal:
         for subject in Subjects(rnas, articles, links, topics):
             ways = divide_and_conquer.ARMS if subject.rna_id in compared else SOURCES
             for plan in divide_and_conquer.plans(subject, ways, seed):
-                yield from divide_and_conquer.foreseen(plan, params.words, Recall(params, db))
+                yield from divide_and_conquer.foreseen(plan, params.words, Replay(params, journal))
+
+
+def planned_requests(run: str, params: Summarize, seed: int = 0) -> Iterator[Request]:
+    """What 02 of a run would ask a language model, from the tables of 00 and 01.
+
+    Raises InputError where one of them is missing.
+    """
+    names = {"articles": STAGES[0], "links": STAGES[0], "topics": STAGES[1], "rnas": STAGES[0]}
+    read = {
+        name: tables.read(stage_folder(run, stage) / f"{name}.parquet", name)
+        for name, stage in names.items()
+    }
+    compared = draw_compared(read["topics"], params.arms_sample, seed)
+    return requests(**read, params=params, compared={*compared}, seed=seed)
+
+
+def draw_compared(topics: pd.DataFrame, most: int, seed: int) -> list[str]:
+    """Up to ``most`` RNAs with more than one topic, drawn with the seed: those on which the ways
+    to summarise are compared."""
+    several = topics.groupby("rna_id")["topic"].nunique()
+    chosen = several.index[several > 1].to_series()
+    return sorted(chosen.sample(min(most, len(chosen)), random_state=seed))
 
 
 class Subjects:
@@ -167,7 +192,7 @@ def _asked(
     """By a chat model, in waves."""
     settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
     waves = ((wave, settings) for wave in divide_and_conquer.waves(everyone.rna_ids, params.mode))
-    with Client(params) as client:
+    with open_client(params) as client:
 
         def made(missing: Iterable) -> Iterator[Part]:
             for wave, _ in missing:

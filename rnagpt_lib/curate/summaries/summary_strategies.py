@@ -88,13 +88,6 @@ def article_class(counts: pd.Series) -> pd.Series:
     )
 
 
-def sample(topics: pd.DataFrame, most: int, seed: int) -> list[str]:
-    """Up to ``most`` RNAs with more than one topic, drawn with the seed."""
-    several = topics.groupby("rna_id")["topic"].nunique()
-    chosen = several.index[several > 1].to_series()
-    return sorted(chosen.sample(min(most, len(chosen)), random_state=seed))
-
-
 def measured(
     chosen: Sequence[str],
     rnas: pd.DataFrame,
