@@ -161,7 +161,6 @@ def test_it_says_whose_summaries_it_is_evidence_about():
 
 
 def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_journal(monkeypatch):
-    pytest.importorskip("openai")
     monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app = OpenAI(Model(invents=True, heals=True))

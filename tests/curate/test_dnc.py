@@ -16,7 +16,6 @@ from rnagpt_lib.llm_api.cost import estimate
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
 
-pytest.importorskip("openai")
 FACTS = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS", 2: "liver lung brain"}
 VERBS = {0: "is associated with", 1: "targets", 2: "is expressed in"}
 

@@ -13,8 +13,6 @@ from tests.standin.openai_api import OpenAI
 from tests.support import injections
 from tests.support.injections import ATTACKS, data_set, tables
 
-pytest.importorskip("openai")
-
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):

@@ -13,7 +13,6 @@ from rnagpt_lib.llm_api import journal
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model
 
-pytest.importorskip("openai")
 TEXTS = {
     0: "This RNA binds HuR and regulates apoptosis in 12 % of glioma cells.",
     1: "This RNA is not associated with asthma.",

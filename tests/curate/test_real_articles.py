@@ -13,7 +13,6 @@ from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text.names import names_of, pattern
 from rnagpt_lib.runs import notebooks, run
 
-pytest.importorskip("openai")
 STAGES = ("00_filter_rnacentral", "01_explore_topics", "02_summarize", "03_decompose_qa")
 FEW = {"PASSES": 1, "STABILITY_SEEDS": 2, "MAX_TOPICS": 3, "CORPUS_TOPICS": 2, "ARMS_SAMPLE": 4}
 

@@ -120,7 +120,6 @@ def test_a_local_model_has_its_own_name_and_tells_right_from_wrong():
 
 @pytest.fixture
 def server(monkeypatch, pauses):
-    pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     faults = Faults()
     with serve(OpenAI(), faults=faults) as url:

@@ -13,7 +13,6 @@ from tests.standin.openai_api import OpenAI, by_schema, completed
 from tests.support import journal_rows, paid_loop
 from tests.support.journal_rows import rows, spent
 
-pytest.importorskip("openai")
 TEXTS = [f"abstract {n}" for n in range(12)]
 
 

@@ -53,7 +53,6 @@ def test_no_request_has_more_tokens_than_the_bound(text):
 
 @pytest.fixture
 def server(monkeypatch):
-    pytest.importorskip("openai")
     monkeypatch.setenv(openai_transport.KEY, "k")
     monkeypatch.setattr(retries, "pause", lambda seconds: None)
     app = OpenAI()

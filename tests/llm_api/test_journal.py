@@ -15,8 +15,6 @@ from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI
 from tests.support import journal_rows, paid_loop
 
-pytest.importorskip("openai")
-
 
 def asked(key, reserve=100):
     return Asked(key, f"about {key}", "v-1", "m", reserve)

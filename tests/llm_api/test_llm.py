@@ -19,7 +19,6 @@ from tests.standin.openai_api import PRICE, OpenAI, by_schema
 from tests.support.fault_matrix import CASES, error
 from tests.support.journal_rows import rows, spent
 
-pytest.importorskip("openai")
 CANARY = "sk-canary-0123456789abcdef"
 MODEL = "gpt-standin"
 

@@ -206,7 +206,6 @@ CANARY = "sk-canary-of-the-test"
 def test_a_chat_model_writes_annotations_and_pairs(small_path, monkeypatch, tmp_path):
     """Refused first, then stopped by the cap, then whole, then again for nothing; the key shows
     nowhere."""
-    pytest.importorskip("openai")
     small_path.executed("01_explore_topics")
     for stage in ("00_filter_rnacentral", "01_explore_topics"):
         shutil.copytree(small_path.runs / "mini" / stage, tmp_path / "runs" / "mini" / stage)

@@ -2,13 +2,12 @@
 
 import json
 
+import openai
 import pytest
 from pydantic import BaseModel
 
 from tests.standin import serve
 from tests.standin.openai_api import PRICE, OpenAI
-
-openai = pytest.importorskip("openai")
 
 
 class Answer(BaseModel):

@@ -245,7 +245,6 @@ CAP_DOLLARS: float = None  # the most it may cost"""
 def test_a_missing_key_or_price_is_told_before_anything_runs(
     monkeypatch, own_runs, cap, key, words
 ):
-    pytest.importorskip("openai")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     if key:
         monkeypatch.setenv("OPENAI_API_KEY", key)
@@ -273,7 +272,6 @@ def test_an_update_of_no_other_run_is_told_before_anything_runs(own_runs):
 
 
 def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
-    pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     write_notebook(THIRD, more=ASKING, passed="provider=PROVIDER, cap_dollars=CAP_DOLLARS")
     for _ in range(2):
