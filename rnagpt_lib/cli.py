@@ -246,11 +246,10 @@ def doctor(profile: str, run_id: str | None, parameters: dict) -> None:
 
     chosen = params.overridden(params.load(profile), _parse(parameters))
     findings = list(doctor.examine(chosen))
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        mark = "ok     " if finding.good else "MISSING"
-        click.echo(f"{mark}  {finding.what:<{width}}  {finding.said}")
-    if not all(finding.good for finding in findings):
+    width = max(len(what) for what, _, _ in findings)
+    for what, good, says in findings:
+        click.echo(f"{'ok     ' if good else 'MISSING'}  {what:<{width}}  {says}")
+    if not all(good for _, good, _ in findings):
         sys.exit(1)
 
 

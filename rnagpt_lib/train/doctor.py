@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -17,51 +16,43 @@ from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.train import memory
 
-FIRST = "00_filter_rnacentral"
 FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
 STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
 PER_WORD, PER_PAIR, OF_ANSWER = 1.5, 70, 25  # tokens, as in RNA-QA
 LARGE = 4e9  # bytes of weights beyond which a training on a processor has no end
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, whether it will do, and what was found or what to do about it."""
-
-    what: str
-    good: bool
-    said: str
-
-
-def examine(profile: Profile) -> Iterator[Finding]:
-    """Every finding, in the order of the path. A hub id alone lets it ask the network."""
-    yield Finding("software", True, _software())
-    if (params := profile.stage(FIRST)).input != "world":
-        yield _tried(f"{FIRST}: files", lambda: _files(params))
+def examine(profile: Profile) -> Iterator[tuple[str, bool, str]]:
+    """What was looked at, whether it will do, and what was found or what to do about it, in the
+    order of the path. A hub id alone lets it ask the network."""
+    yield "software", True, _software()
+    if (params := profile.stage("00_filter_rnacentral")).input != "world":
+        yield _try("00_filter_rnacentral: files", lambda: _files(params))
     for stage in ("02_summarize", "03_decompose_qa"):
         params = profile.stage(stage)
         if params.provider == "openai":
-            yield _tried(f"{stage}: language model", lambda p=params: _language_model(p))
+            yield _try(f"{stage}: language model", lambda p=params: _language_model(p))
     for stage in (STAGE_1, STAGE_2):
-        yield from _training(profile, stage)
+        params = profile.stage(stage)
+        encoder = _try(f"{stage}: encoder", lambda p=params: _encoder(p))
+        llm = _try(f"{stage}: LLM", lambda p=params: _llm(p))
+        yield from (encoder, llm)
+        if encoder[1] and llm[1]:
+            yield _try(f"{stage}: memory", lambda s=stage: _memory(profile, s))
+        else:
+            yield f"{stage}: memory", False, "not known before encoder and LLM are there"
 
 
-def _training(profile: Profile, stage: str) -> Iterator[Finding]:
-    params = profile.stage(stage)
-    encoder = _tried(f"{stage}: encoder", lambda: _encoder(params))
-    weights = _tried(f"{stage}: LLM", lambda: _llm(params))
-    yield from (encoder, weights)
-    if encoder.good and weights.good:
-        yield _tried(f"{stage}: memory", lambda: _memory(profile, stage))
-    else:
-        yield Finding(f"{stage}: memory", False, "not known before encoder and LLM are there")
-
-
-def _tried(what: str, look: Callable[[], str]) -> Finding:
+def _try(what: str, look: Callable[[], str]) -> tuple[str, bool, str]:
     try:
-        return Finding(what, True, look())
+        return what, True, look()
     except InputError as error:
-        return Finding(what, False, str(error))
+        return what, False, str(error)
+
+
+def _software() -> str:
+    packages = " · ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    return f"Python {platform.python_version()} · {packages} · {_device()[0]}"
 
 
 def _files(params: Filter) -> str:
@@ -73,11 +64,6 @@ def _files(params: Filter) -> str:
         if "://" not in path and not paths.from_root(path).is_file():
             raise InputError(f"{name.upper()} {path} is no file; correct the path")
     return ", ".join(f"{name.upper()} {path}" for name, path in given.items()) or "none are named"
-
-
-def _software() -> str:
-    packages = " · ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    return f"Python {platform.python_version()} · {packages} · {_device()[0]}"
 
 
 def _language_model(params: Calls) -> str:
@@ -101,37 +87,33 @@ def _llm(params: Train) -> str:
 
 
 def _memory(profile: Profile, stage: str) -> str:
-    params = profile.stage(stage)
-    if getattr(params, "train", "") == "qlora" and not _four_bits():
+    """A step's memory against the machine's; what makes it smaller where it is too much."""
+    params, gpu = profile.stage(stage), torch.cuda.is_available()
+    train = getattr(params, "train", "projection")
+    if train == "qlora" and not (gpu and find_spec("bitsandbytes")):
         raise InputError("TRAIN is qlora, which needs a CUDA GPU and bitsandbytes; choose lora")
-    if params.attention == "flex" and not torch.cuda.is_available():
+    if params.attention == "flex" and not gpu:
         raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa")
-    dim = Encoder.load(params.encoder).dim
     shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
-    sizes = (*_pass(profile, stage), shares)
-    need = memory.of_training(weights.llm_folder(params.llm), params, dim, *sizes)
+    folder, dim = weights.llm_folder(params.llm), Encoder.load(params.encoder).dim
+    need = memory.of_training(folder, params, dim, *_tokens(profile, stage), shares)
     name, room = _device()
-    parts = (need.weights, need.trained, need.kept, need.logits)
-    of = zip(parts, ("weights", "what trains", "activations", "logits"), strict=True)
-    told = ", ".join(f"{size / 1e9:.1f} {part}" for size, part in of)
-    told = f"a step takes about {need.total / 1e9:.1f} GB ({told}; computed); {name} has "
-    told += f"{room / 1e9:.1f} GB" + (f" and is one of {shares}" if shares > 1 else "")
-    if not torch.cuda.is_available() and need.weights > LARGE:
-        raise InputError(f"{told}: an LLM of this size wants a CUDA GPU")
+    parts = {"weights": need.weights, "what trains": need.trained, "activations": need.kept,
+             "logits": need.logits}  # fmt: skip
+    of = ", ".join(f"{size / 1e9:.1f} {part}" for part, size in parts.items())
+    says = f"a step takes about {need.total / 1e9:.1f} GB ({of}; computed); {name} has "
+    says += f"{room / 1e9:.1f} GB" + (f" and is one of {shares}" if shares > 1 else "")
+    if not gpu and need.weights > LARGE:
+        raise InputError(f"{says}: an LLM of this size wants a CUDA GPU")
     if need.total > room:
-        raise InputError(f"{told}: {_smaller(params)}")
-    return told
+        ways = ["lower ROW_TOKENS"] if params.recipe == "packed" else []
+        ways += ["take TRAIN qlora"] if hasattr(params, "train") and train != "qlora" else []
+        ways += ["PARALLEL fsdp over several GPUs"] if params.parallel != "fsdp" else ["more GPUs"]
+        raise InputError(f"{says}: {', '.join([*ways, 'or a larger GPU'])}")
+    return says
 
 
-def _smaller(params: Train) -> str:
-    """What makes a step smaller, of what the stage and its recipe have."""
-    ways = ["lower ROW_TOKENS"] if params.recipe == "packed" else []
-    ways += ["take TRAIN qlora"] if getattr(params, "train", "qlora") != "qlora" else []
-    ways += ["PARALLEL fsdp over several GPUs"] if params.parallel != "fsdp" else ["more GPUs"]
-    return ", ".join([*ways, "or a larger GPU"])
-
-
-def _pass(profile: Profile, stage: str) -> tuple[int, int]:
+def _tokens(profile: Profile, stage: str) -> tuple[int, int]:
     """Tokens of the largest pass, and how many of them at most carry loss."""
     params, longest = profile.stage(stage), profile.stage("00_filter_rnacentral").max_length
     if stage == STAGE_1:
@@ -143,10 +125,6 @@ def _pass(profile: Profile, stage: str) -> tuple[int, int]:
     pairs = profile.stage("03_decompose_qa").max_pairs if stage == STAGE_2 else 1
     tokens = max(params.row_tokens, longest + pairs * text)
     return tokens, round(share * tokens)
-
-
-def _four_bits() -> bool:
-    return torch.cuda.is_available() and find_spec("bitsandbytes") is not None
 
 
 def _device() -> tuple[str, int]:
