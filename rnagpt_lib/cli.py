@@ -295,14 +295,14 @@ def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> 
     SLURM and SkyPilot.
     """
     from rnagpt_lib.runs import notebooks, stages
-    from rnagpt_lib.train import distributed
+    from rnagpt_lib.train import headless
 
     run_id, path = run_id or profile, notebooks.find(notebook)
     values = notebooks.checked(path, parameters)
     named = {name.lower(): value for name, value in values.items()}
     seed = named.pop("seed", 0)
     with _interruptible():
-        log = distributed.train_stage(
+        log = headless.train_stage(
             path.stem, run=run_id, profile=profile, seed=seed, overrides=named
         )
     if log is not None:

@@ -31,7 +31,7 @@ from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.report import readme
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.step_log import LOG
-from rnagpt_lib.train.training_examples import Trees, stage1_trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage1_examples, stage2_examples
 from tests.support.tiny_model import config_of, random_embeddings, rna_tables, write_llm
 
 RESULTS = results_of("reliability_training")
@@ -69,7 +69,7 @@ def render() -> str:
     return readme.markdown(rows.astype(str).set_index("name"))
 
 
-def prepared(stage: str, llm: Path) -> tuple[RnaGpt, Trees, Train]:
+def prepared(stage: str, llm: Path) -> tuple[RnaGpt, Examples, Train]:
     """A new model, the trees of all RNAs, and the course of its training."""
     rnas, pairs = rna_tables([12 + 7 * number % 31 for number in range(RNAS)])
     embeddings = random_embeddings(rnas)
@@ -77,9 +77,9 @@ def prepared(stage: str, llm: Path) -> tuple[RnaGpt, Trees, Train]:
         model = RnaGpt.build(config_of(llm))
         model.projection.whiten(embeddings.values())
         texts = pairs.groupby("rna_id")["answer"].agg(" ".join).to_dict()
-        return model, stage1_trees(model, rnas, texts, embeddings), Stage1(**COURSE)
+        return model, stage1_examples(model, rnas, texts, embeddings), Stage1(**COURSE)
     model = RnaGpt.build(config_of(llm, "lora"))
-    trees = stage2_trees(model, rnas, pairs, embeddings)
+    trees = stage2_examples(model, rnas, pairs, embeddings)
     return model, trees, Stage2(**COURSE, pairs_per_visit=2)
 
 

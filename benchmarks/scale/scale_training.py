@@ -38,7 +38,7 @@ from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.report import readme
 from rnagpt_lib.train import memory
 from rnagpt_lib.train.loop import Trainer, train
-from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage2_examples
 from rnagpt_lib.train.visit_order import Step, epoch_steps
 
 RESULTS = results_of("scale_training")
@@ -164,7 +164,7 @@ class Noted:
         self.until, self.clock, self.made = until, clock, 0
         self.tokens, self.found = hashlib.sha256(), {}
 
-    def __call__(self, trainer: Trainer, trees: Trees, step: Step, rate: float) -> dict:
+    def __call__(self, trainer: Trainer, trees: Examples, step: Step, rate: float) -> dict:
         if not self.made:
             list(_batches(trees, step, trainer.params))
             self.found |= self.clock.since("first")
@@ -180,7 +180,7 @@ class Noted:
         return {"loss": 0.0, "grad_norm": 0.0, "tokens": 0, "pairs": pairs}
 
 
-def _batches(trees: Trees, step: Step, params: Stage2):
+def _batches(trees: Examples, step: Step, params: Stage2):
     own = [trees.tree(*visit) for visit in step.visits]
     return (collate(rows, 1) for rows in passes(own, params.row_tokens))
 
@@ -198,7 +198,7 @@ def _child(recipe: str, folder: Path) -> None:
     out.mkdir(exist_ok=True)
     newest = checkpoint.newest(out)
     clock = Clock()
-    trees = stage2_trees(model, rnas, pairs, Zeros())
+    trees = stage2_examples(model, rnas, pairs, Zeros())
     noted = Noted(0 if newest else stop, clock)
     Trainer.update = lambda *arguments: noted(*arguments)
     try:
@@ -219,7 +219,7 @@ def _pairs(path: Path) -> pd.DataFrame:
     return pa.Table.from_batches([batch.cast(columns) for batch in batches]).to_pandas()
 
 
-def _rates(trees: Trees, params: Stage2) -> dict:
+def _rates(trees: Examples, params: Stage2) -> dict:
     """The whole epoch through the sampler, and 1,000 steps of it through the packer."""
     clock, steps, pairs = Clock(), 0, 0
     for step in epoch_steps(trees, params, 0, 1):

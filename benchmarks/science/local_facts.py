@@ -35,7 +35,7 @@ from rnagpt_lib.report import readme
 from rnagpt_lib.runs.stages import PARAMS
 from rnagpt_lib.train.loop import train
 from rnagpt_lib.train.step_log import read_log
-from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage2_examples
 from rnagpt_lib.train.visit_order import steps_per_epoch
 
 RESULTS = results_of("local_facts")
@@ -105,7 +105,7 @@ def rnas_of_types(each: int, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rna_id", "rna_type", "sequence", "entity"])
 
 
-def _trees(model: RnaGpt, rnas: pd.DataFrame) -> Trees:
+def _trees(model: RnaGpt, rnas: pd.DataFrame) -> Examples:
     """One open question about each RNA, in either wording, with the answer of its template."""
     pairs = pd.DataFrame(
         [_pair(row, number) for number, row in enumerate(rnas.itertuples())],
@@ -113,7 +113,7 @@ def _trees(model: RnaGpt, rnas: pd.DataFrame) -> Trees:
     )
     encoder = checkpoint.load_encoder(model)
     vectors = encode_all(encoder, rnas["sequence"].tolist(), Path(), "live")
-    return stage2_trees(model, rnas, pairs, vectors)
+    return stage2_examples(model, rnas, pairs, vectors)
 
 
 def _pair(rna: NamedTuple, number: int) -> tuple[str, str, str, str]:

@@ -36,7 +36,7 @@ from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.train import loop
-from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage2_examples
 from rnagpt_lib.train.visit_order import steps_per_epoch
 
 RESULTS = results_of("nrc_asking")
@@ -254,14 +254,14 @@ def said(name: str) -> str:
     return SAID.get(name, name)
 
 
-def _trees(model: RnaGpt, rnas: pd.DataFrame, vectors: Mapping[str, Tensor]) -> Trees:
+def _trees(model: RnaGpt, rnas: pd.DataFrame, vectors: Mapping[str, Tensor]) -> Examples:
     pairs = pd.DataFrame({
         "rna_id": rnas["rna_id"],
         "kind": TYPE.kind,
         "question": QUESTION,
         "answer": [TYPE.say([said(name)]) for name in rnas["rna_type"]],
     })  # fmt: skip
-    return stage2_trees(model, rnas, pairs, vectors)
+    return stage2_examples(model, rnas, pairs, vectors)
 
 
 def _made_of(rnas: pd.DataFrame, side: pd.Series, seed: int) -> str:

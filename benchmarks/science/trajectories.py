@@ -44,7 +44,7 @@ from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES, stage_folder, stage_hash
 from rnagpt_lib.train import loop
 from rnagpt_lib.train.loop import Trainer
-from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage2_examples
 from rnagpt_lib.train.visit_order import Step, steps_per_epoch
 
 RESULTS = figures.TRAJECTORIES
@@ -60,7 +60,7 @@ SHARED = {"epochs": EPOCHS, "pairs_per_visit": 0, "rnas_per_step": 1, "keep": PO
 class Clocked(Trainer):
     """Notes the processor's time as well: other work on the machine stretches the wall's."""
 
-    def update(self, trees: Trees, step: Step, rate: float) -> dict:
+    def update(self, trees: Examples, step: Step, rate: float) -> dict:
         began = time.process_time()
         row = super().update(trees, step, rate)
         return row | {"cpu_seconds": round(time.process_time() - began, 4)}
@@ -98,7 +98,7 @@ class Ground:
     folder: Path
     params: Stage2
     build: Callable[[], RnaGpt]
-    trees: Mapping[str, Trees]
+    trees: Mapping[str, Examples]
     asked: pd.DataFrame
     pairs: pd.DataFrame
     embeddings: Mapping[str, Tensor]
@@ -163,7 +163,7 @@ def miniature() -> Ground:
 
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
     model = build()
-    trees = {side: stage2_trees(model, own, pairs, embeddings) for side, own in sides.items()}
+    trees = {side: stage2_examples(model, own, pairs, embeddings) for side, own in sides.items()}
     scoring = mini.stage("06_ablations")
     return Ground(
         kept / made_of[:8], params, build, trees, asked[~read], pairs, embeddings, scoring

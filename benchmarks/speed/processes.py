@@ -70,7 +70,7 @@ def measured(processes: int, folder: Path) -> tuple[float, Tensor]:
 
 
 class Synthetic:
-    """In the place of `Trees`: RNAs of random vectors with random pairs."""
+    """In the place of `Examples`: RNAs of random vectors with random pairs."""
 
     def tree(self, number: int, pairs: Sequence[int]) -> Tree:
         torch.manual_seed(number)

@@ -48,7 +48,7 @@ SECONDARY += ("evidence.precision", "evidence.recall", "evidence.unsupported")
 def comparisons() -> list[tuple[str, str, str]]:
     """The primary comparisons, then IT with everything else by the headline metrics, and the
     training without stage 1 with those that have no soft tokens, and so none either."""
-    others = [*MODELS, *ablation_trainings.TAKEN, *floors.FLOORS, *CONTROLS]
+    others = [*MODELS, *ablation_trainings.ABLATED, *floors.FLOORS, *CONTROLS]
     others.remove("IT")
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
     more += [
@@ -87,7 +87,7 @@ def answer_all(
 
 def _of_variants(run: Run, asked: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The answers of each training that `rnagpt train-variants` has finished beside the run."""
-    for training in ablation_trainings.found(run.id):
+    for training in ablation_trainings.list_finished(run.id):
         answers = variant_answers.of(training, run, asked)
         if answers is not None:
             yield frame(run, asked, training.name, answers).assign(seed=training.seed)
@@ -170,7 +170,7 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
     asked, known = probes(minimal), fact_scores.lexicon(pairs)
     ask = answer_log.Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
     told = {("IT", run.seed): ask("minimal pairs", asked.sequence, asked.question)}
-    for training in ablation_trainings.found(run.id):
+    for training in ablation_trainings.list_finished(run.id):
         answers = variant_answers.of(training, run, asked, variant_answers.MINIMAL)
         if answers is not None:
             told[training.name, training.seed] = answers

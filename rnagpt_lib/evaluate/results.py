@@ -18,7 +18,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.evaluate import evidence
 from rnagpt_lib.runs.stages import METRICS, PARAMS, check_run, command, is_fresh, stage_folder
-from rnagpt_lib.train.ablation_trainings import TAKEN as VARIANTS
+from rnagpt_lib.train.ablation_trainings import ABLATED as VARIANTS
 
 STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"

@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.generate import Chat, chat_of
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import replacing
 from rnagpt_lib.evaluate.answer_log import Asking
+from rnagpt_lib.model import checkpoint
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import MANIFEST
-from rnagpt_lib.train import ablation_training_process
 from rnagpt_lib.train.ablation_trainings import Training
 
 FILE, MINIMAL = "answers.parquet", "minimal_pairs.parquet"
@@ -28,7 +29,7 @@ def of(training: Training, run: Run, asked: pd.DataFrame, file: str = FILE) -> l
     run.use(training.folder / MANIFEST)
     kept, most = training.folder / file, run.params.max_new_tokens
     if training.has_weights():
-        ask = Asking(ablation_training_process.load(training, most), run)
+        ask = Asking(load(training, most), run)
         label = training.folder.name if file == FILE else f"{training.folder.name}, {kept.stem}"
         found = ask(label, asked.sequence, asked.question)
         _write(kept, asked, found)
@@ -44,6 +45,13 @@ def of(training: Training, run: Run, asked: pd.DataFrame, file: str = FILE) -> l
     run.use(kept)
     print(f"{name}: {lacks}; its answers are those of {file}")
     return found
+
+
+def load(training: Training, max_new_tokens: int = 256) -> Chat:
+    """A finished training's model, ready to be asked."""
+    best = checkpoint.find(training.folder)
+    # its encoder is where it is now, if the run's folder was moved
+    return chat_of(training.name, best, max_new_tokens, encoder=training.encoder)
 
 
 def _write(path: Path, asked: pd.DataFrame, found: list[Answer]) -> None:

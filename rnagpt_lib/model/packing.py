@@ -86,7 +86,7 @@ class Batch:
 
 
 def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
-    """Trees into rows of at most ``row_tokens``, longest first into the first row with room.
+    """Examples into rows of at most ``row_tokens``, longest first into the first row with room.
 
     A tree longer than the budget has a row of its own.
     """

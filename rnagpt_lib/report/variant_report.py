@@ -8,7 +8,7 @@ import pandas as pd
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.evaluate.results import Results, interval, number
 from rnagpt_lib.report.answer_breakdowns import SAMPLES
-from rnagpt_lib.train.ablation_trainings import NO_MA, TAKEN
+from rnagpt_lib.train.ablation_trainings import ABLATED, NO_MA
 
 METRICS = ("fact.local", "fact.all", "rougeL")
 FLOOR = "floor.nearest"
@@ -25,7 +25,7 @@ TAKES = {
 
 def there(results: Results) -> list[str]:
     """The variants that the run has scores of."""
-    return [name for name in TAKEN if name in set(results.scores.model)]
+    return [name for name in ABLATED if name in set(results.scores.model)]
 
 
 def trainings(results: Results) -> dict[str, int]:
@@ -92,7 +92,7 @@ def minimal(results: Results, draws: int = 1000) -> pd.DataFrame:
     if "model" not in asked or len(asked[["model", "seed"]].drop_duplicates()) < 2:
         return pd.DataFrame()
     groups = dict(list(asked.groupby(["model", "seed"])))
-    order = ["IT", *TAKEN]
+    order = ["IT", *ABLATED]
     rows = {}
     for model, seed in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
         own = groups[model, seed]

@@ -11,30 +11,28 @@ Notebook 06 asks those that it finds finished, and keeps their answers beside th
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT, Popen
-from threading import Lock
+from subprocess import STDOUT, Popen
 
-from rnagpt_lib.core import paths, progress
+import pandas as pd
+
+from rnagpt_lib.core import paths, progress, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
 from rnagpt_lib.runs.stages import MANIFEST, PARAMS, is_fresh, stage_folder, stage_hash
 
-FIRST, SECOND, DATA, TEXTS = (
-    "04_train_stage1",
-    "05_train_stage2",
-    "03_decompose_qa",
-    "02_summarize",
-)
+STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
+DATA = ("02_summarize", "03_decompose_qa")
+LOG = "train.log"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """``reads``: what stands where the RNA is (``model.Config``); ``aligned``: whether stage 1
+    """``reads``: what stands where the RNA is (``rna_gpt.Config``); ``aligned``: whether stage 1
     comes first; ``random_encoder``: RNA-FM's shape with weights that nobody trained."""
 
     reads: Reads = "vectors"
@@ -49,7 +47,7 @@ VARIANTS = {
     "it.text": Variant("letters", aligned=False),
     "it.blind": Variant("nothing", aligned=False),
 }
-TAKEN = tuple(name for name in VARIANTS if name != "IT")  # those with something taken away
+ABLATED = tuple(name for name in VARIANTS if name != "IT")  # those with something taken away
 NO_MA = "it.no_ma"
 # no soft tokens, nothing for stage 1 to align: beside IT these lack two things, beside NO_MA one
 SOFTLESS = tuple(name for name, variant in VARIANTS.items() if variant.reads != "vectors")
@@ -57,40 +55,64 @@ SOFTLESS = tuple(name for name, variant in VARIANTS.items() if variant.reads != 
 
 @dataclass(frozen=True)
 class Training:
-    """One variant of one run with one seed."""
+    """One variant, by name, of the run ``id`` with one seed; `prepare` reads it as a ``Run``."""
 
-    run: str
+    id: str
     name: str
     seed: int
 
     @property
     def folder(self) -> Path:
-        stage_folder(self.run, SECOND)  # refuses a bad run id
-        return paths.runs() / self.run / "variants" / f"{self.name}-seed{self.seed}"
+        stage_folder(self.id, STAGE_2)  # refuses a bad run id
+        return paths.runs() / self.id / "variants" / f"{self.name}-seed{self.seed}"
 
     @property
     def variant(self) -> Variant:
         return VARIANTS[self.name]
 
     @property
-    def is_the_runs_own(self) -> bool:
-        """IT with the run's seed: notebook 05 has trained it."""
-        return self.name == "IT" and self.seed == seed_of(self.run)
+    def has_the_runs_seed(self) -> bool:
+        return self.seed == read_json(stage_folder(self.id, STAGE_2) / PARAMS).get("seed", 0)
 
     @property
     def takes_the_runs_stage1(self) -> bool:
         """Whether it starts from the projection that notebook 04 has trained."""
-        own = self.seed == seed_of(self.run) and not self.variant.random_encoder
+        own = self.has_the_runs_seed and not self.variant.random_encoder
         return self.variant.aligned and own
+
+    @property
+    def stage1(self) -> Stage1:
+        """The settings that the run's 04 was trained with; a variant has one process."""
+        return Stage1.model_validate(self._params(STAGE_1))
+
+    @property
+    def stage2(self) -> Stage2:
+        """Those of the run's 05."""
+        return Stage2.model_validate(self._params(STAGE_2))
+
+    def _params(self, stage: str) -> dict:
+        return read_json(stage_folder(self.id, stage) / PARAMS)["params"] | {"parallel": "ddp"}
+
+    @property
+    def encoder(self) -> str | None:
+        """The folder of its own encoder, for a random one; None where it is the run's."""
+        return str(self.folder / "encoder") if self.variant.random_encoder else None
+
+    def parent(self, stage: str) -> Path:
+        """The folder of a stage before it; of stage 1, its own where it has one."""
+        own = stage == STAGE_1 and not self.takes_the_runs_stage1
+        return self.folder / "stage1" if own else stage_folder(self.id, stage)
+
+    def read(self, stage: str, table: str) -> pd.DataFrame:
+        """A table of the run."""
+        return tables.read(stage_folder(self.id, stage) / f"{table}.parquet", table)
 
     def key(self) -> dict:
         """All that decides what comes out; the settings are those of the run's 04 and 05."""
-        stage1, stage2 = params_of(self.run)
-        parents = {stage: stage_hash(self.run, stage) for stage in (TEXTS, DATA)}
-        if self.takes_the_runs_stage1:
-            parents[FIRST] = stage_hash(self.run, FIRST)
+        before = (*DATA, STAGE_1) if self.takes_the_runs_stage1 else DATA
+        parents = {stage: stage_hash(self.id, stage) for stage in before}
         key = {"seed": self.seed, "variant": asdict(self.variant), "parents": parents}
-        return key | {"stage1": stage1.key(), "stage2": stage2.key()}
+        return key | {"stage1": self.stage1.key(), "stage2": self.stage2.key()}
 
     def is_finished(self) -> bool:
         """Whether it is trained, on what the run holds now."""
@@ -102,29 +124,12 @@ class Training:
         return (self.folder / "checkpoints").is_dir()
 
 
-def seed_of(run: str) -> int:
-    """The seed of a run's own stage 2."""
-    return read_json(stage_folder(run, SECOND) / PARAMS).get("seed", 0)
-
-
-def params_of(run: str) -> tuple[Stage1, Stage2]:
-    """The settings that a run's 04 and 05 were trained with; a variant has one process."""
-    read = [read_json(stage_folder(run, stage) / PARAMS)["params"] for stage in (FIRST, SECOND)]
-    read = [params | {"parallel": "ddp"} for params in read]
-    return Stage1.model_validate(read[0]), Stage2.model_validate(read[1])
-
-
-def found(run: str) -> list[Training]:
+def list_finished(run: str) -> list[Training]:
     """The finished trainings of a run, variant by variant, without its own IT."""
-    folder = paths.runs() / run / "variants"
-    made = (path.name.rpartition("-seed") for path in folder.glob("*-seed*"))
-    there = [
-        Training(run, name, int(seed))
-        for name, _, seed in made
-        if name in VARIANTS and seed.isdecimal()
-    ]
-    order = list(VARIANTS)
-    there.sort(key=lambda training: (order.index(training.name), training.seed))
+    folders = (paths.runs() / run / "variants").glob("*-seed*")
+    parts = (path.name.rpartition("-seed") for path in folders)
+    there = [Training(run, n, int(s)) for n, _, s in parts if n in VARIANTS and s.isdecimal()]
+    there.sort(key=lambda training: (list(VARIANTS).index(training.name), training.seed))
     return [training for training in there if training.is_finished()]
 
 
@@ -136,65 +141,57 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
     trainings end, too. Raises InputError for an unknown name, for a run whose 04 or 05 is not
     finished, and, once the others have ended, where a training failed.
     """
-    for stage in (FIRST, SECOND):
+    for stage in (STAGE_1, STAGE_2):
         if reason := is_fresh(run, stage):
             raise InputError(f"run {run} has no {stage} to train variants beside: {reason}")
-    for name in names:
-        if name not in VARIANTS:
-            raise InputError(f"variant {name!r} is unknown; variants are {', '.join(VARIANTS)}")
+    if unknown := sorted(set(names) - VARIANTS.keys()):
+        raise InputError(f"variant {unknown[0]!r} is unknown; variants are {', '.join(VARIANTS)}")
     asked = [Training(run, name, seed) for seed in seeds for name in names]
-    asked = [training for training in asked if not training.is_the_runs_own]
+    asked = [t for t in asked if not (t.name == "IT" and t.has_the_runs_seed)]  # 05 has trained it
     todo = [t for t in asked if not (t.is_finished() and t.has_weights())]
     print(f"{len(asked) - len(todo)} of {len(asked)} trainings stand already", flush=True)
-    failed = []
-    with _Processes(workers) as processes, progress.bar(total=len(todo), unit="training") as bar:
-        for training, problem in processes.train(todo):
-            bar.update()
-            told = f"{training.name}, seed {training.seed}: {problem or 'trained'}"
-            print(f"{told} ({paths.shown(training.folder)})", flush=True)
-            failed += [told] if problem else []
+    failed = _train_in_processes(todo, workers)
     if failed:
         raise InputError(f"{len(failed)} of {len(todo)} trainings failed; {failed[0]}")
     return asked
 
 
-class _Processes:
-    """Trainings in children, some at a time; none is left when the block ends."""
+def _train_in_processes(todo: Sequence[Training], workers: int) -> list[str]:
+    """What failed and why. No child is left when this ends, however it does."""
+    waiting, children, failed = list(todo), {}, []
+    try:
+        with progress.bar(total=len(todo), unit="training") as bar:
+            while waiting or children:
+                while waiting and len(children) < workers:
+                    training = waiting.pop(0)
+                    children[training] = _start(training)
+                ended = [t for t, child in children.items() if child.poll() is not None]
+                for training in ended:
+                    problem = _problem(training, children.pop(training).returncode)
+                    told = f"{training.name}, seed {training.seed}: {problem or 'trained'}"
+                    print(f"{told} ({paths.shown(training.folder)})", flush=True)
+                    failed += [told] if problem else []
+                    bar.update()
+                if not ended:
+                    time.sleep(0.2)
+    finally:
+        for child in children.values():
+            child.terminate()
+            child.wait()
+    return failed
 
-    def __init__(self, workers: int) -> None:
-        self.pool, self.children = ThreadPoolExecutor(workers), set()
-        self.starting, self.ended = Lock(), False
 
-    def __enter__(self) -> "_Processes":
-        return self
+def _start(training: Training) -> Popen:
+    given = (training.id, training.name, str(training.seed))
+    command = [sys.executable, "-m", "rnagpt_lib.train.headless", *given]
+    training.folder.mkdir(parents=True, exist_ok=True)
+    with (training.folder / LOG).open("a", encoding="utf-8") as log:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return Popen(command, env=environment, stdout=log, stderr=STDOUT)
 
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        with self.starting:  # so that no child is missed, and none begins behind it
-            self.ended = True
-            for child in list(self.children):
-                child.terminate()
-        self.pool.shutdown()
 
-    def train(self, todo: Sequence[Training]) -> Iterator[tuple[Training, str | None]]:
-        """Each training as it ends; None, or the last thing that it said before it failed."""
-        for done in as_completed([self.pool.submit(self._one, training) for training in todo]):
-            yield done.result()
-
-    def _one(self, training: Training) -> tuple[Training, str | None]:
-        given = (training.run, training.name, str(training.seed))
-        command = [sys.executable, "-m", "rnagpt_lib.train.ablation_training_process", *given]
-        environment, last = os.environ | {"OMP_NUM_THREADS": "1"}, ""
-        with self.starting:
-            if self.ended:
-                return training, "it was not begun"
-            training.folder.mkdir(parents=True, exist_ok=True)
-            child = Popen(command, env=environment, stdout=PIPE, stderr=STDOUT, text=True)
-            self.children.add(child)
-        with child, (training.folder / "train.log").open("a", encoding="utf-8") as log:
-            for line in child.stdout:
-                log.write(line)
-                log.flush()
-                last = line.strip() or last
-        self.children.discard(child)
-        return training, None if child.returncode == 0 else last or f"exit code {child.returncode}"
+def _problem(training: Training, code: int) -> str | None:
+    """The last thing that a training said before it failed; None for one that did not."""
+    said = (training.folder / LOG).read_text("utf-8", "replace").split("\n")
+    last = next((line.strip() for line in reversed(said) if line.strip()), "")
+    return None if code == 0 else last or f"exit code {code}"

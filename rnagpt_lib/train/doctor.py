@@ -7,6 +7,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
@@ -14,11 +16,16 @@ from rnagpt_lib.core.params import Calls, Filter, Profile, Train
 from rnagpt_lib.llm_api import client
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.train import memory
 
 FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
 STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
 PER_WORD, PER_PAIR, OF_ANSWER = 1.5, 70, 25  # tokens, as in RNA-QA
+# Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
+# many times the inner width, by precision and by whether adapters (in fp32) train beside.
+KEPT = {(2, False): (16, 6), (2, True): (24, 8), (4, False): (24, 12), (4, True): (32, 16)}
+FOUR_BITS = 0.53  # bytes a weight, with the scales of its blocks
+TRAINED = 16  # bytes a trained parameter: itself, its gradient and AdamW's two moments, in fp32
+RESERVE = 1.1  # buffers and fragments
 LARGE = 4e9  # bytes of weights beyond which a training on a processor has no end
 
 
@@ -96,21 +103,50 @@ def _memory(profile: Profile, stage: str) -> str:
         raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa")
     shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
     folder, dim = weights.llm_folder(params.llm), Encoder.load(params.encoder).dim
-    need = memory.of_training(folder, params, dim, *_tokens(profile, stage), shares)
-    name, room = _device()
-    parts = {"weights": need.weights, "what trains": need.trained, "activations": need.kept,
-             "logits": need.logits}  # fmt: skip
+    parts = estimate_memory(folder, params, dim, *_tokens(profile, stage), shares)
+    need, (name, room) = RESERVE * sum(parts.values()), _device()
     of = ", ".join(f"{size / 1e9:.1f} {part}" for part, size in parts.items())
-    says = f"a step takes about {need.total / 1e9:.1f} GB ({of}; computed); {name} has "
+    says = f"a step takes about {need / 1e9:.1f} GB ({of}; computed); {name} has "
     says += f"{room / 1e9:.1f} GB" + (f" and is one of {shares}" if shares > 1 else "")
-    if not gpu and need.weights > LARGE:
+    if not gpu and parts["weights"] > LARGE:
         raise InputError(f"{says}: an LLM of this size wants a CUDA GPU")
-    if need.total > room:
+    if need > room:
         ways = ["lower ROW_TOKENS"] if params.recipe == "packed" else []
         ways += ["take TRAIN qlora"] if hasattr(params, "train") and train != "qlora" else []
         ways += ["PARALLEL fsdp over several GPUs"] if params.parallel != "fsdp" else ["more GPUs"]
         raise InputError(f"{says}: {', '.join([*ways, 'or a larger GPU'])}")
     return says
+
+
+def estimate_memory(
+    llm: Path, params: Train, dim: int, tokens: int, answers: int, shares: int = 1
+) -> dict[str, int]:
+    """Bytes of one training step by what they hold, told from the shapes in an LLM's folder.
+
+    ``dim``: the encoder's width; ``tokens`` of a pass, ``answers`` of which carry loss; ``shares``:
+    processes over which the weights are cut (FSDP), of which each gathers one unit at a time.
+    """
+    config = AutoConfig.from_pretrained(llm, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    linear = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"]
+    each = language_model.DTYPES[params.precision].itemsize
+    train, inner = getattr(params, "train", "projection"), model.base_model.layers
+    total, layers = (sum(p.numel() for p in m.parameters()) for m in (model, inner))
+    weights, trained = each * total, TRAINED * (dim + 1) * config.hidden_size
+    if train == "qlora":
+        weights -= int((each - FOUR_BITS) * sum(m.weight.numel() for m in linear))
+    if shares > 1:
+        unit = max(layers // config.num_hidden_layers, total - layers)
+        weights = weights // shares + each * unit
+    if train != "projection":  # and a copy of what trains in half precision
+        widths = sum(m.in_features + m.out_features for m in linear)
+        trained += (TRAINED + each % 4) * params.lora_rank * widths
+    by_width, by_inner = KEPT[each, train != "projection"]
+    layer = by_width * config.hidden_size + by_inner * config.intermediate_size
+    kept = tokens * layer * config.num_hidden_layers
+    logits = answers * config.vocab_size * (each + 3 * 4)  # with fp32, softmax and gradient
+    return {"weights": weights, "what trains": trained, "activations": kept, "logits": logits}
 
 
 def _tokens(profile: Profile, stage: str) -> tuple[int, int]:

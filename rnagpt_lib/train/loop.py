@@ -31,7 +31,7 @@ from rnagpt_lib.model import (
 from rnagpt_lib.model.packing import Tree, collate, passes
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.step_log import StepLog, cut, read_log, speed, tracking
-from rnagpt_lib.train.training_examples import Trees
+from rnagpt_lib.train.training_examples import Examples
 from rnagpt_lib.train.visit_order import Step, Visit, epoch_steps, length_of_epoch, steps_per_epoch
 
 TOGETHER = 64  # RNAs of the validation side in memory at a time
@@ -79,7 +79,7 @@ class Trainer:
         half = params.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
 
-    def update(self, trees: Trees, step: Step, rate: float) -> dict:
+    def update(self, trees: Examples, step: Step, rate: float) -> dict:
         """One step at this learning rate: its loss, gradient's norm, tokens and pairs.
 
         Nothing changes where one of them is not finite; whoever calls is to look.
@@ -99,7 +99,7 @@ class Trainer:
         return {"loss": loss, "grad_norm": norm, "tokens": int(tokens), "pairs": pairs}
 
     @torch.no_grad()
-    def validate(self, trees: Trees) -> float | None:
+    def validate(self, trees: Examples) -> float | None:
         """Mean loss over the pairs of ``trees``, rounded to 6 digits; None when there are none."""
         if not len(trees):
             return None
@@ -156,8 +156,8 @@ class Trainer:
 
 def train(
     model: RnaGpt,
-    trees: Trees,
-    validation: Trees,
+    trees: Examples,
+    validation: Examples,
     params: Stage1 | Stage2,
     folder: Path,
     *,
@@ -217,7 +217,7 @@ def train(
     return read_log(folder)
 
 
-def _check(model: RnaGpt, trees: Trees, folder: Path) -> None:
+def _check(model: RnaGpt, trees: Examples, folder: Path) -> None:
     if not len(trees):
         raise InputError(f"{paths.shown(folder)}: no RNA to train on; look at the split in 03")
     most = language_model.reach(model.causal.config)
@@ -240,7 +240,7 @@ def check_share(params: Train, processes: int) -> None:
         )
 
 
-def _look(row: dict, trainer: Trainer, trees: Trees, step: Step, folder: Path) -> None:
+def _look(row: dict, trainer: Trainer, trees: Examples, step: Step, folder: Path) -> None:
     """Whether all is finite: InputError, or in fp16 a note that the step was left out."""
     if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
         return
@@ -251,7 +251,7 @@ def _look(row: dict, trainer: Trainer, trees: Trees, step: Step, folder: Path) -
     raise InputError(_not_finite(row, trees, step, folder))
 
 
-def _not_finite(row: dict, trees: Trees, step: Step, folder: Path) -> str:
+def _not_finite(row: dict, trees: Examples, step: Step, folder: Path) -> str:
     visited = [trees.tree(visit.rna, visit.pairs[:1]) for visit in step.visits]
     broken = [tree.rna_id for tree in visited if not tree.embeddings.isfinite().all()]
     last = checkpoints.newest(folder)
@@ -276,7 +276,7 @@ def _validated(loss: float | None) -> dict:
 
 
 def _remaining(
-    trees: Trees, params: Train, seed: int, done: int, processes: int
+    trees: Examples, params: Train, seed: int, done: int, processes: int
 ) -> Iterator[tuple[int, int, Step]]:
     """(number, epoch, step) of all steps from number ``done`` on."""
     each = steps_per_epoch(trees, params, processes)
@@ -287,7 +287,7 @@ def _remaining(
             yield number, epoch, step
 
 
-def _plan(trees: Trees, params: Train, seed: int, processes: int) -> str:
+def _plan(trees: Examples, params: Train, seed: int, processes: int) -> str:
     """Hash of all that decides the course of a training, apart from the model."""
     shared = processes if params.recipe == "paper" else 1
     return digest([seed, params.model_dump(exclude=set(FREE)), trees.hash(), shared])

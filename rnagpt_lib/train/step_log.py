@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from itertools import islice
@@ -17,7 +19,6 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import writing
 from rnagpt_lib.core.params import Train
 from rnagpt_lib.model import checkpoint
-from rnagpt_lib.train import memory
 
 LOG = "steps.jsonl"
 
@@ -103,8 +104,16 @@ def speed(row: dict, seconds: float, device: torch.device) -> dict:
     return {
         "seconds": round(seconds, 4),
         "tokens_per_second": round(row["tokens"] / seconds, 1),
-        "memory_gb": round(memory.peak(device) / 1e9, 3),
+        "memory_gb": round(peak_memory(device) / 1e9, 3),
     }
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held: of the GPU, or of the computer's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def tracking(params: Train, folder: Path) -> dict:

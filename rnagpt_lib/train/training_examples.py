@@ -1,12 +1,14 @@
-"""The trees of a training: tables → one tree for each RNA, tokenised when it is visited.
+"""The examples of a training: tables → one tree for each RNA, tokenised when it is visited.
 
-The full set has millions of pairs. Their texts stay in the columns of their table (a few bytes
-a letter) and the vectors where the embeddings are kept; ids exist for the RNAs of one step.
+`prepare` makes model and examples of a stage. The full set has millions of pairs: their texts stay
+in the columns of their table (a few bytes a letter) and the vectors where they are cached; ids
+exist for the RNAs of one step.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import overload
 
 import numpy as np
@@ -14,14 +16,72 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
+from rnagpt_lib.core.params import Reads, Stage1, Train
+from rnagpt_lib.core.weights import llm_folder
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
+from rnagpt_lib.model import checkpoint
+from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Branch, Tree
-from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.template import bos_ids, ids
+from rnagpt_lib.model.vector_cache import encode_all
+from rnagpt_lib.runs.run import Run
+from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.train.ablation_trainings import Training
 
+SUMMARIES, QA, STAGE_1 = "02_summarize", "03_decompose_qa", "04_train_stage1"
 TEXTS = ("kind", "question", "answer")
+VECTORS = ".embeddings"  # the vector cache, in a stage's folder
+PATIENCE = timedelta(days=2)  # while one process encodes the RNAs, the others wait
+
+
+def prepare(
+    run: Run | Training, params: Train, *, reads: Reads = "vectors", aligned: bool = True
+) -> tuple[RnaGpt, dict[str, "Examples"]]:
+    """The model of a stage's ``params`` as it is before its first step, and what it trains on
+    (``train``) and is validated on (``val``).
+
+    Tables, seed and the projection that stage 2 starts from are those of ``run``, an open stage or
+    a training beside it. ``reads`` and ``aligned``: as of `ablation_trainings.Variant`. Where
+    several processes train, all of them call, and the first of them encodes the RNAs.
+    """
+    machine = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    rnas, pairs = (run.read(QA, table) for table in ("rnas", "pairs"))
+    encoder = Encoder.load(params.encoder)
+    if isinstance(run, Run) and machine.is_main_process:
+        run.use(params.encoder)
+        run.use(llm_folder(params.llm))
+    in_parts = params.parallel == "fsdp" and machine.num_processes > 1
+    model = RnaGpt.build(
+        replace(Config.of(params, encoder), reads=reads),
+        seed=run.seed,
+        device="cpu" if in_parts else None,  # each part is moved when it is cut out
+        attention=params.attention,
+    )
+    vectors: Mapping[str, Tensor] = {}
+    if reads == "vectors":
+        known = stage_folder(run.id, STAGE_1) / VECTORS
+        sequences = rnas.loc[rnas["split"] != "test", "sequence"].tolist()
+        with machine.main_process_first():
+            vectors = encode_all(
+                model.encoder or encoder, sequences, run.folder / VECTORS, params.cache, known=known
+            )
+    first = isinstance(params, Stage1)
+    if aligned and not first:
+        checkpoint.load_projection(model, run.parent(STAGE_1))
+    elif vectors and (params if first else run.stage1).whiten:
+        train = rnas.loc[rnas["split"] == "train", "sequence"]
+        model.projection.whiten(vectors[sequence] for sequence in train)
+    sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}
+    if not first:
+        return model, {s: stage2_examples(model, r, pairs, vectors) for s, r in sides.items()}
+    annotations = run.read(SUMMARIES, "annotations")
+    own = annotations[annotations["source"] == pairs["source"].iloc[0]]
+    texts = annotation_texts(own, pairs)
+    return model, {s: stage1_examples(model, r, texts, vectors) for s, r in sides.items()}
 
 
 def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, str]:
@@ -37,13 +97,13 @@ def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str
 
 
 @dataclass(frozen=True, eq=False)
-class Trees(Sequence[Tree]):
-    """N RNAs, each with the rows of ``texts`` that are its own; ``trees[i]`` makes a tree.
+class Examples(Sequence[Tree]):
+    """N RNAs, each with the rows of ``texts`` that are its own; ``examples[i]`` makes a tree.
 
     rna_ids, sequences (N,) str · starts (N + 1,): RNA i has rows[starts[i]:starts[i + 1]] of
-    ``texts``, a table of kind, question and answer · rna: a sequence → the ids that stand before
-    the branches, and the vectors (L, D) behind these · chosen: the RNAs of this selection, by
-    number. A slice, and a list of numbers in ``only``, gives a selection.
+    ``texts``, a table of kind, question and answer · vectors: sequence → (L, D) · before: sequence
+    → the ids that stand before its vectors · branch: a row of texts → what follows the RNA ·
+    chosen: the RNAs of this selection, by number. A slice gives a selection.
     """
 
     rna_ids: np.ndarray
@@ -51,9 +111,36 @@ class Trees(Sequence[Tree]):
     starts: np.ndarray
     rows: np.ndarray
     texts: pa.Table
-    rna: Callable[[str], tuple[list[int], Tensor]]
+    vectors: Mapping[str, Tensor]
+    before: Callable[[str], list[int]]
     branch: Callable[[dict[str, str]], Branch]
     chosen: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        rnas: pd.DataFrame,
+        pairs: pd.DataFrame,
+        vectors: Mapping[str, Tensor],
+        before: Callable[[str], list[int]],
+        branch: Callable[[dict[str, str]], Branch],
+    ) -> "Examples":
+        """RNAs in their table's order, without those that have no pair."""
+        asked, known = (pa.array(table["rna_id"], pa.large_string()) for table in (pairs, rnas))
+        place = pc.index_in(asked, known).fill_null(-1).to_numpy()  # −1: of another side
+        counts = np.bincount(place[place >= 0], minlength=len(rnas))
+        with_pairs = rnas[counts > 0]
+        return cls(
+            with_pairs["rna_id"].to_numpy(),
+            with_pairs["sequence"].to_numpy(),
+            np.concatenate([[0], np.cumsum(counts[counts > 0])]),
+            np.argsort(place, kind="stable")[(place < 0).sum() :],
+            pa.table({name: pa.array(pairs[name], pa.large_string()) for name in TEXTS}),
+            vectors,
+            before,
+            branch,
+            np.arange(len(with_pairs)),
+        )
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -61,24 +148,24 @@ class Trees(Sequence[Tree]):
     @overload
     def __getitem__(self, at: int) -> Tree: ...
     @overload
-    def __getitem__(self, at: slice) -> "Trees": ...
+    def __getitem__(self, at: slice) -> "Examples": ...
     def __getitem__(self, at):
         if isinstance(at, slice):
-            return self.only(range(len(self))[at])
+            return replace(self, chosen=self.chosen[at].copy())
         return self.tree(at, range(self.count(at)))
-
-    def only(self, numbers: Sequence[int]) -> "Trees":
-        """The RNAs of these numbers, as a selection of their own."""
-        return replace(self, chosen=self.chosen[list(numbers)])
 
     def tree(self, number: int, pairs: Sequence[int]) -> Tree:
         """RNA ``number`` with some of its pairs, in the order given."""
-        rows = self._rows(number)[list(pairs)].tolist()
         columns = {name: self.texts[name] for name in TEXTS}
         # one by one: of a column in chunks, Arrow's take copies all of it
-        branches = [self.branch({n: c[row].as_py() for n, c in columns.items()}) for row in rows]
+        texts = [
+            {name: column[row].as_py() for name, column in columns.items()}
+            for row in self._rows(number)[list(pairs)].tolist()
+        ]
         place = self.chosen[number]
-        return Tree(self.rna_ids[place], *self.rna(self.sequences[place]), branches)
+        sequence = self.sequences[place]
+        branches = [self.branch(row) for row in texts]
+        return Tree(self.rna_ids[place], self.before(sequence), self.vectors[sequence], branches)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -102,8 +189,7 @@ class Trees(Sequence[Tree]):
     def longest(self) -> np.ndarray:
         """Bytes of each RNA's longest question with answer, (N,): no text has more tokens."""
         sizes = [pc.binary_length(self.texts[name]).to_numpy() for name in ("question", "answer")]
-        most = np.maximum.reduceat(sum(sizes)[self.rows], self.starts[:-1])
-        return most[self.chosen]
+        return np.maximum.reduceat(sum(sizes)[self.rows], self.starts[:-1])[self.chosen]
 
     def hash(self) -> str:
         """Of all ids, sequences and texts, in their order."""
@@ -119,102 +205,44 @@ class Trees(Sequence[Tree]):
         return self.rows[self.starts[place] : self.starts[place + 1]]
 
 
-def stage1_trees(
-    model: RnaGpt, rnas: pd.DataFrame, texts: Mapping[str, str], embeddings: Mapping[str, Tensor]
-) -> Trees:
+def stage1_examples(
+    model: RnaGpt, rnas: pd.DataFrame, texts: Mapping[str, str], vectors: Mapping[str, Tensor]
+) -> Examples:
     """One tree for each RNA that has a text: BOS, soft tokens → the text, EOS.
 
-    ``texts`` maps an rna_id to its ``annotation_texts``, ``embeddings`` a sequence to its
-    (L, D) tensor.
+    ``texts`` maps an rna_id to its ``annotation_texts``, ``vectors`` a sequence to its (L, D)
+    tensor.
     """
-    template, tokenizer = model.template, model.tokenizer
+    tokenizer, before = model.tokenizer, bos_ids(model.tokenizer)
     answers = pd.Series(texts, name="answer", dtype=str).rename_axis("rna_id").reset_index()
-    before = bos_ids(tokenizer)
-    return _trees(
-        rnas,
-        answers.assign(kind="annotation", question=""),
-        lambda sequence: (before, embeddings[sequence]),
-        lambda row: Branch([], template.annotation_ids(tokenizer, row["answer"]), row["kind"]),
-    )
+
+    def branch(row: dict[str, str]) -> Branch:
+        return Branch([], model.template.annotation_ids(tokenizer, row["answer"]), row["kind"])
+
+    pairs = answers.assign(kind="annotation", question="")
+    return Examples.of(rnas, pairs, vectors, lambda sequence: before, branch)
 
 
-def stage2_trees(
-    model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, embeddings: Mapping[str, Tensor]
-) -> Trees:
+def stage2_examples(
+    model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, vectors: Mapping[str, Tensor]
+) -> Examples:
     """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair.
 
     Where the model reads letters, or nothing (``Config.reads``), no vectors are asked for.
     """
-    template, tokenizer = model.template, model.tokenizer
-    before, nothing = template.prefix_ids(tokenizer), torch.zeros(0, model.config.encoder_dim)
+    template, tokenizer, reads = model.template, model.tokenizer, model.config.reads
+    prefix, nothing = template.prefix_ids(tokenizer), torch.zeros(0, model.config.encoder_dim)
+    if reads != "vectors":
+        vectors = dict.fromkeys(rnas["sequence"], nothing)
 
-    def rna(sequence: str) -> tuple[list[int], Tensor]:
-        if model.config.reads == "vectors":
-            return before, embeddings[sequence]
-        letters = ids(tokenizer, sequence) if model.config.reads == "letters" else []
-        return before + letters, nothing
+    def before(sequence: str) -> list[int]:
+        return prefix + ids(tokenizer, sequence) if reads == "letters" else prefix
 
     def branch(row: dict[str, str]) -> Branch:
         prompt = template.question_ids(tokenizer, row["question"])
         return Branch(prompt, template.answer_ids(tokenizer, row["answer"]), row["kind"])
 
-    return _trees(rnas, pairs, rna, branch)
-
-
-def trained_on(rnas: pd.DataFrame) -> list[str]:
-    """The sequences of the training side."""
-    return rnas.loc[rnas["split"] == "train", "sequence"].tolist()
-
-
-def stage1_sides(
-    model: RnaGpt,
-    rnas: pd.DataFrame,
-    pairs: pd.DataFrame,
-    annotations: pd.DataFrame,
-    embeddings: Mapping[str, Tensor],
-) -> dict[str, Trees]:
-    """What stage 1 trains on and what it validates on, out of whole tables; the annotations are
-    those of the pairs' source."""
-    own = annotations[annotations["source"] == pairs["source"].iloc[0]]
-    texts = annotation_texts(own, pairs)
-    return {s: stage1_trees(model, rows, texts, embeddings) for s, rows in _sides(rnas)}
-
-
-def stage2_sides(
-    model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, embeddings: Mapping[str, Tensor]
-) -> dict[str, Trees]:
-    """The same of stage 2."""
-    return {s: stage2_trees(model, rows, pairs, embeddings) for s, rows in _sides(rnas)}
-
-
-def _sides(rnas: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(side, rnas[rnas["split"] == side]) for side in ("train", "val")]
-
-
-def _trees(
-    rnas: pd.DataFrame,
-    pairs: pd.DataFrame,
-    rna: Callable[[str], tuple[list[int], Tensor]],
-    branch: Callable[[dict[str, str]], Branch],
-) -> Trees:
-    """RNAs in their table's order, without those that have no pair."""
-    ids = [pa.array(table["rna_id"], pa.large_string()) for table in (pairs, rnas)]
-    place = pc.index_in(*ids).fill_null(-1).to_numpy()  # −1: of another side
-    counts = np.bincount(place[place >= 0], minlength=len(rnas))
-    rows = np.argsort(place, kind="stable")[(place < 0).sum() :]
-    with_pairs = rnas[counts > 0]
-    starts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
-    columns = {name: pa.array(pairs[name], pa.large_string()) for name in TEXTS}
-    return Trees(
-        with_pairs["rna_id"].to_numpy(),
-        with_pairs["sequence"].to_numpy(),
-        starts,
-        rows,
-        pa.table(columns),
-        rna,
-        branch,
-        np.arange(len(with_pairs)),
-    )
+    return Examples.of(rnas, pairs, vectors, before, branch)
 
 
 def _hash(column: np.ndarray | pa.ChunkedArray) -> str:

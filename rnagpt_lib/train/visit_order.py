@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rnagpt_lib.core.params import Train
-from rnagpt_lib.train.training_examples import Trees
+from rnagpt_lib.train.training_examples import Examples
 
 
 class Visit(NamedTuple):
-    """The number of an RNA in its ``Trees``, and the numbers of the pairs that it brings."""
+    """The number of an RNA in its ``Examples``, and the numbers of the pairs that it brings."""
 
     rna: int
     pairs: Sequence[int]
@@ -32,14 +32,14 @@ class Step(NamedTuple):
     before: int
 
 
-def steps_per_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
+def steps_per_epoch(trees: Examples, params: Train, processes: int = 1) -> int:
     """Optimiser steps in one pass: over pairs in the ``paper`` recipe, over RNAs in ``packed``."""
     if params.recipe == "paper":
         return math.ceil(int(trees.pairs.sum()) / processes)
     return math.ceil(len(trees) / params.rnas_per_step)
 
 
-def length_of_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
+def length_of_epoch(trees: Examples, params: Train, processes: int = 1) -> int:
     """An epoch in the unit of the schedule: steps in the ``paper`` recipe, pairs in ``packed``."""
     if params.recipe == "paper":
         return steps_per_epoch(trees, params, processes)
@@ -47,7 +47,7 @@ def length_of_epoch(trees: Trees, params: Train, processes: int = 1) -> int:
 
 
 def epoch_steps(
-    trees: Trees, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
+    trees: Examples, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
 ) -> Iterator[Step]:
     """The steps of an epoch from number ``skip`` on.
 
@@ -65,7 +65,7 @@ def epoch_steps(
         before += int(brought[step].sum())
 
 
-def _single_pairs(trees: Trees, seed: int, epoch: int, skip: int, processes: int) -> Iterator[Step]:
+def _single_pairs(trees: Examples, seed: int, epoch: int, skip: int, processes: int) -> Iterator[Step]:
     starts = np.concatenate([[0], np.cumsum(trees.pairs)])
     order = np.random.default_rng([seed, epoch]).permutation(starts[-1])
     per_epoch = math.ceil(len(order) / processes)
@@ -76,7 +76,7 @@ def _single_pairs(trees: Trees, seed: int, epoch: int, skip: int, processes: int
         yield Step(visits, epoch * per_epoch + number)
 
 
-def _brought(trees: Trees, params: Train) -> np.ndarray:
+def _brought(trees: Examples, params: Train) -> np.ndarray:
     """Pairs that each RNA brings to a visit, (N,)."""
     wanted, pairs = getattr(params, "pairs_per_visit", 0), trees.pairs
     if not wanted:
@@ -85,7 +85,7 @@ def _brought(trees: Trees, params: Train) -> np.ndarray:
     return np.where(wanted < pairs - fixed, fixed + wanted, pairs)
 
 
-def _visit(trees: Trees, number: int, params: Train, key: str) -> Visit:
+def _visit(trees: Examples, number: int, params: Train, key: str) -> Visit:
     """The RNA with the pairs of one visit: some drawn, and those that are never left out."""
     wanted, always = getattr(params, "pairs_per_visit", 0), getattr(params, "always", ())
     everything = range(trees.count(number))

@@ -12,9 +12,9 @@ from rnagpt_lib.core.params import Ablations, Stage2
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer
-from rnagpt_lib.train.training_examples import stage2_trees
+from rnagpt_lib.train.training_examples import stage2_examples
 from rnagpt_lib.train.visit_order import epoch_steps
-from tests.support.tiny_model import config_of, double, make_trees, random_embeddings, write_llm
+from tests.support.tiny_model import config_of, double, make_examples, random_embeddings, write_llm
 
 PARAMS = Stage2(
     epochs=1, learning_rate=1e-2, warmup_steps=4, rnas_per_step=1, row_tokens=512, keep=2
@@ -56,7 +56,7 @@ def ground(llm, tmp_path):
         folder=tmp_path / "trainings",
         params=PARAMS,
         build=build,
-        trees={side: stage2_trees(model, own, pairs, embeddings) for side, own in sides.items()},
+        trees={side: stage2_examples(model, own, pairs, embeddings) for side, own in sides.items()},
         asked=questions.questions(rnas, pairs),
         pairs=pairs,
         embeddings=embeddings,
@@ -73,7 +73,7 @@ def test_accumulation_goes_the_way_of_packed(llm, tmp_path):
     params, made, passes = PARAMS.model_copy(update={"rnas_per_step": 2}), [], []
     for trainer_of in (campaign.Clocked, campaign.Accumulating):
         model = double(RnaGpt.build(config_of(llm, "lora")))
-        start, trees = trained(model), make_trees(model, [12, 15, 20, 17, 30])
+        start, trees = trained(model), make_examples(model, [12, 15, 20, 17, 30])
         model.register_forward_hook(lambda *_, of=trainer_of: passes.append(of))
         trainer = trainer_of(model, params, tmp_path)
         for step in epoch_steps(trees, params, 0, 0):

@@ -12,7 +12,7 @@ from rnagpt_lib.chat.generate import Chat, read_sequence
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.train.training_examples import stage1_trees
+from rnagpt_lib.train.training_examples import stage1_examples
 
 DIM = 6
 TEXTS = ["###Human: <RNA></RNA> What type of RNA is the RNA? ###Assistant: The RNA is a tRNA."]
@@ -122,7 +122,7 @@ def test_annotations_are_the_naive_ones_behind_the_prompt_of_stage_1(tiny, batch
     sequences = ["ACGUACGU", "GG" * 16, "CCAACC", "ACGUUGCAACGU", "GGGG"]
     rnas = pd.DataFrame({"rna_id": [f"R{i}" for i in range(5)], "sequence": sequences})
     vectors = dict(zip(sequences, Letters().encode(sequences), strict=True))
-    trees = stage1_trees(tiny, rnas, dict.fromkeys(rnas.rna_id, "Any."), vectors)
+    trees = stage1_examples(tiny, rnas, dict.fromkeys(rnas.rna_id, "Any."), vectors)
     expected = []
     with torch.inference_mode():
         for tree in trees:

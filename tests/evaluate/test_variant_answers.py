@@ -33,11 +33,11 @@ def opened(most: int) -> Run:
 
 
 def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
-    [training] = ablation_trainings.found(RUN)
+    [training] = ablation_trainings.list_finished(RUN)
     given = variant_answers.of(training, opened(4), asked)
     assert [a.n_tokens <= 4 for a in given] == [True] * 12
     shutil.rmtree(training.folder / "checkpoints")
-    assert ablation_trainings.found(RUN) == [training]
+    assert ablation_trainings.list_finished(RUN) == [training]
 
     run = opened(4)
     assert variant_answers.of(training, run, asked) == given
@@ -52,7 +52,7 @@ def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
 
 
 def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
-    [training] = ablation_trainings.found(RUN)
+    [training] = ablation_trainings.list_finished(RUN)
     probes = ablation.probes(world_probes.minimal_pairs(2, seed=0))
     given = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
     assert len(given) == 6 and not (training.folder / variant_answers.FILE).exists()
@@ -64,7 +64,7 @@ def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
 
 
 def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
-    [training] = ablation_trainings.found(RUN)
+    [training] = ablation_trainings.list_finished(RUN)
     variant_answers.of(training, opened(4), asked.head(6))
     shutil.rmtree(training.folder / "checkpoints")
     assert variant_answers.of(training, opened(4), asked) is None

@@ -7,7 +7,7 @@ from rnagpt_lib.model import attention
 from rnagpt_lib.model.attention import BLOCKWISE, FLEX, block_mask, blocks_of, prefix_mask
 from rnagpt_lib.model.packing import Batch, collate, fill
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from tests.support.tiny_model import config_of, double, make_trees, write_llm
+from tests.support.tiny_model import config_of, double, make_examples, write_llm
 
 
 def places_of(*rows: list[list[int]], pads: int = 0) -> torch.Tensor:
@@ -97,7 +97,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(model) -> Batch:
-    trees = make_trees(model, [12, 5, 20, 7])
+    trees = make_examples(model, [12, 5, 20, 7])
     made = collate(fill(trees, 100), 8)
     assert made.ids.shape[0] > 1 and (made.places == -1).any()
     return made.to(model.device)

@@ -19,7 +19,7 @@ from rnagpt_lib.model import language_model
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import ids
-from rnagpt_lib.train.training_examples import stage1_trees, stage2_trees
+from rnagpt_lib.train.training_examples import stage1_examples, stage2_examples
 from tests.standin import serve
 from tests.standin.hub import Hub
 from tests.support import llama3
@@ -43,7 +43,7 @@ def trees(model):
     pairs = pd.DataFrame({"rna_id": "R1", "question": [QUESTION, ""], "kind": "literature",
                           "answer": ["A tRNA.", f"Say {llama3.TURN} or {llama3.BOS}."]})  # fmt: skip
     embeddings = {"ACGU" * 5: torch.randn(20, DIM, generator=torch.Generator().manual_seed(0))}
-    return stage2_trees(model, rnas, pairs, embeddings)
+    return stage2_examples(model, rnas, pairs, embeddings)
 
 
 def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
@@ -109,7 +109,7 @@ def test_the_ends_come_from_tokenizer_config_and_generation_config(model):
 def test_stage_1_of_it_is_bos_soft_tokens_annotation_eos(model):
     rnas = pd.DataFrame({"rna_id": ["R1"], "sequence": ["ACGU" * 5]})
     embeddings = {"ACGU" * 5: torch.zeros(20, DIM)}
-    [tree] = stage1_trees(model, rnas, {"R1": "This RNA is a tRNA."}, embeddings)
+    [tree] = stage1_examples(model, rnas, {"R1": "This RNA is a tRNA."}, embeddings)
     assert tree.before == [model.tokenizer.bos_token_id]
     assert tree.branches[0].answer[-1] == model.tokenizer.eos_token_id
 

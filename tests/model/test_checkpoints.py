@@ -15,7 +15,7 @@ from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import Template
-from tests.support.tiny_model import config_of, make_trees, write_llm
+from tests.support.tiny_model import config_of, make_examples, write_llm
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_layout(model, tmp_path):
 def test_loaded_model_gives_the_same_loss(model, tmp_path):
     save(model, tmp_path, 1)
     loaded = checkpoint.load(tmp_path)
-    batch = collate([make_trees(model, [9, 14])], 3).to(model.device)
+    batch = collate([make_examples(model, [9, 14])], 3).to(model.device)
     assert same(loaded, model) and torch.equal(loaded(batch), model(batch))
 
 

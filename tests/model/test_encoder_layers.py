@@ -19,7 +19,7 @@ from tests.support.tiny_model import (
     config_of,
     double,
     interrupted_after,
-    make_trees,
+    make_examples,
     with_encoder,
     write_llm,
 )
@@ -65,7 +65,7 @@ def naive(model: RnaGpt, trees: list[Tree], sequences: list[str], *, learns: boo
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_gradient_is_that_of_the_naive_loop(config, layers):
     model = double(RnaGpt.build(replace(config, encoder_layers=layers)))
-    trees = make_trees(model, LENGTHS)
+    trees = make_examples(model, LENGTHS)
     some = [trees[i] for i in range(len(trees))]
     pairs = sum(len(tree.branches) for tree in some)
     for rows in ([some[:3]], [some[3:]]):
@@ -95,7 +95,7 @@ def test_the_last_layers_and_their_norm_train_and_no_other(config):
 def test_a_training_changes_them_and_its_checkpoint_reads_as_it_did(config, tmp_path):
     model = RnaGpt.build(config)
     before = {n: w.clone() for n, w in model.encoder.model.state_dict().items()}
-    trees = make_trees(model, LENGTHS)
+    trees = make_examples(model, LENGTHS)
     log = train(model, trees[:4], trees[4:], PARAMS, tmp_path)
     assert log["loss"].iloc[-1] < log["loss"].iloc[0]
     after = model.encoder.model.state_dict()
@@ -116,7 +116,7 @@ def test_a_resume_equals_the_uninterrupted_training(config, tmp_path, stop):
     def start(name: str) -> tuple[RnaGpt, pd.DataFrame]:
         (tmp_path / name).mkdir(exist_ok=True)
         model = RnaGpt.build(config)
-        trees = make_trees(model, LENGTHS)
+        trees = make_examples(model, LENGTHS)
         return model, train(model, trees[:4], trees[4:], PARAMS, tmp_path / name)
 
     whole, wanted = start("whole")
@@ -137,7 +137,7 @@ def test_a_validation_keeps_no_way_back(config, tmp_path, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(Encoder, "read", watched)
-    trainer.validate(make_trees(model, LENGTHS))
+    trainer.validate(make_examples(model, LENGTHS))
     assert seen and not any(vectors.requires_grad for vectors in seen)
 
 

@@ -10,7 +10,7 @@ from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash, trainable
 from rnagpt_lib.model.template import Template, bos_ids, ids
-from tests.support.tiny_model import config_of, make_trees, rna_tables, write_llm
+from tests.support.tiny_model import config_of, make_examples, rna_tables, write_llm
 
 QUESTION = "What type of RNA is the RNA?"
 
@@ -43,7 +43,7 @@ def test_vanilla_reads_letters_where_soft_tokens_stand(model):
 
 def test_inference_prompt_is_the_training_prompt(model):
     """Whatever answer follows, the tokens before it are those that inference feeds."""
-    for tree in make_trees(model, [12, 5, 20]):
+    for tree in make_examples(model, [12, 5, 20]):
         _, pairs = rna_tables([12, 5, 20])
         asked = pairs[pairs["rna_id"] == tree.rna_id]["question"]
         for branch, question in zip(tree.branches, asked, strict=True):
@@ -75,7 +75,7 @@ def test_tokenizer_without_bos(model):
 
 def test_spliced_rows_are_what_forward_feeds(model):
     """The batch's soft tokens lie where splice puts them."""
-    tree = make_trees(model, [9])[0]
+    tree = make_examples(model, [9])[0]
     batch = collate([[tree]], 1).to(model.device)
     packed = model.embed(batch.ids).masked_scatter(
         batch.soft[..., None], model.soft(batch.embeddings)
@@ -97,7 +97,7 @@ def test_only_projection_and_adapters_train(llm, model):
 
 def test_new_adapters_change_nothing(llm, model):
     plain = RnaGpt.build(config_of(llm))
-    batch = collate([make_trees(model, [9, 14])], 3).to(model.device)
+    batch = collate([make_examples(model, [9, 14])], 3).to(model.device)
     assert torch.equal(model(batch), plain(batch))
 
 
@@ -142,7 +142,7 @@ def test_bf16_llm_keeps_an_fp32_projection(llm):
     half = RnaGpt.build(replace(config_of(llm), precision="bf16"))
     assert half.projection.weight.dtype == torch.float32
     assert half.causal.lm_head.weight.dtype == torch.bfloat16
-    tree = make_trees(half, [9])[0]
+    tree = make_examples(half, [9])[0]
     loss = half(collate([[tree]], 1).to(half.device))
     loss.backward()
     assert loss.dtype == torch.float32 and half.projection.weight.grad.isfinite().all()

@@ -9,7 +9,7 @@ from rnagpt_lib.model import attention
 from rnagpt_lib.model.attention import BLOCKWISE, prefix_mask
 from rnagpt_lib.model.packing import Batch, Branch, Tree, collate, fill, passes
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from tests.support.tiny_model import config_of, double, make_trees, write_llm
+from tests.support.tiny_model import config_of, double, make_examples, write_llm
 
 LENGTHS = [12, 5, 20, 7]
 
@@ -22,7 +22,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trees(model):
-    return make_trees(model, LENGTHS)
+    return make_examples(model, LENGTHS)
 
 
 def gradient(model: RnaGpt, batches: list[Batch]) -> tuple[float, torch.Tensor]:

@@ -13,7 +13,7 @@ from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.step_log import LOG
-from tests.support.tiny_model import config_of, make_trees, write_llm
+from tests.support.tiny_model import config_of, make_examples, write_llm
 
 PARAMS = Stage2(
     precision="fp16", epochs=2, learning_rate=1e-3, final_rate=5e-4, warmup_steps=4, row_tokens=128
@@ -45,7 +45,7 @@ def test_gradients_are_in_fp32_and_near_those_of_fp32(llm, precision, near):
     assert {p.dtype for p in half.parameters() if not p.requires_grad} == {
         {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     }
-    trees = list(make_trees(whole, [12, 5, 20]))
+    trees = list(make_examples(whole, [12, 5, 20]))
     for model in (whole, half):
         loss = model(collate([trees], 6).to(model.device))
         assert loss.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_gradients_are_in_fp32_and_near_those_of_fp32(llm, precision, near):
 def test_adapters_keep_no_copy_of_their_input(llm):
     """peft hands an fp32 adapter an fp32 copy of a half-precision input; not here."""
     model = build(llm, "bf16")
-    tree = make_trees(model, [12])[0]
+    tree = make_examples(model, [12])[0]
     wide = []
 
     def note(tensor):
@@ -74,7 +74,7 @@ def test_adapters_keep_no_copy_of_their_input(llm):
 
 def test_an_overflow_leaves_the_step_out_and_halves_the_scale(llm, tmp_path, monkeypatch):
     model = build(llm, "fp16")
-    trees = make_trees(model, [12, 5, 20])
+    trees = make_examples(model, [12, 5, 20])
     real = torch.amp.GradScaler
     huge = {"init_scale": 2.0**101, "backoff_factor": 2.0**-90}
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: real(*a, **k, **huge))
@@ -102,7 +102,7 @@ def test_an_overflow_leaves_the_step_out_and_halves_the_scale(llm, tmp_path, mon
 
 def test_an_overflow_at_every_scale_ends_with_advice(llm, tmp_path, monkeypatch):
     model = build(llm, "fp16")
-    trees = make_trees(model, [12, 5, 20])
+    trees = make_examples(model, [12, 5, 20])
     grown = torch.nn.utils.get_total_norm
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda g: grown(g) * torch.inf)
     real = torch.amp.GradScaler

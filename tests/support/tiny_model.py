@@ -18,7 +18,7 @@ from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.train.loop import Trainer
-from rnagpt_lib.train.training_examples import Trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, stage2_examples
 
 DIM = 8
 TINY = {
@@ -120,13 +120,13 @@ def random_embeddings(rnas: pd.DataFrame) -> dict[str, torch.Tensor]:
     return {s: torch.randn(len(s), DIM, generator=generator) for s in rnas["sequence"]}
 
 
-def make_trees(model: RnaGpt, lengths: list[int]) -> Trees:
+def make_examples(model: RnaGpt, lengths: list[int]) -> Examples:
     """Random vectors, or those of the model's own encoder, where it has one."""
     rnas, pairs = rna_tables(lengths)
     if model.encoder is None:
-        return stage2_trees(model, rnas, pairs, random_embeddings(rnas))
+        return stage2_examples(model, rnas, pairs, random_embeddings(rnas))
     live = encode_all(model.encoder, rnas["sequence"].tolist(), Path(), "live")
-    return stage2_trees(model, rnas, pairs, live)
+    return stage2_examples(model, rnas, pairs, live)
 
 
 def broken(tree: Tree) -> Tree:

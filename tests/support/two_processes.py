@@ -17,7 +17,7 @@ from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.visit_order import epoch_steps
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tests.support.tiny_model import config_of, double, make_trees, with_encoder  # noqa: E402
+from tests.support.tiny_model import config_of, double, make_examples, with_encoder  # noqa: E402
 
 LENGTHS = [12, 15, 20, 17, 30, 11, 25, 14, 40]
 
@@ -28,7 +28,7 @@ def main(llm: Path, out: Path, recipe: str, parallel: str, layers: int) -> None:
     if layers:
         config = with_encoder(config, out / f"encoder-of-{os.environ.get('RANK', 0)}", layers)
     model = double(RnaGpt.build(config))
-    trees = make_trees(model, LENGTHS)
+    trees = make_examples(model, LENGTHS)
     trainer = Trainer(model, params, out)
     trainer.optimiser.step = lambda: None
     gradients, losses = [], []
@@ -36,7 +36,7 @@ def main(llm: Path, out: Path, recipe: str, parallel: str, layers: int) -> None:
     for step in epoch_steps(trees, params, 0, 0, processes=trainer.machine.num_processes):
         losses.append(trainer.update(trees, step, 1.0)["loss"])
     fresh = RnaGpt.build(config)
-    trees = make_trees(fresh, LENGTHS)
+    trees = make_examples(fresh, LENGTHS)
     log = train(fresh, trees[:7], trees[7:], params, out)
     weights = [whole(p.detach()) for p in fresh.parameters() if p.requires_grad]
     if trainer.machine.is_main_process:

@@ -18,7 +18,7 @@ from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, train
-from tests.support.tiny_model import config_of, make_trees, write_llm
+from tests.support.tiny_model import config_of, make_examples, write_llm
 
 LENGTHS = [12, 15, 20, 17, 30]
 PARAMS = Stage2(epochs=2, learning_rate=1e-2, rnas_per_step=2, row_tokens=128, validate_every=2)
@@ -29,7 +29,7 @@ GOES_ON = "; make room, .* it goes on from its newest whole checkpoint"
 def start(tmp_path_factory) -> Callable[..., list[torch.Tensor]]:
     """Trains in a folder, or goes on there, under a fault; gives the weights that come out."""
     llm = write_llm(tmp_path_factory.mktemp("llm"))
-    trees = make_trees(RnaGpt.build(config_of(llm)), LENGTHS)
+    trees = make_examples(RnaGpt.build(config_of(llm)), LENGTHS)
 
     def trained(folder: Path, fault: AbstractContextManager | None = None) -> list[torch.Tensor]:
         model = RnaGpt.build(config_of(llm, "lora"))

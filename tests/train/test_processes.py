@@ -14,7 +14,7 @@ from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, check_share, train
 from tests.support import two_processes
-from tests.support.tiny_model import config_of, make_trees, write_llm
+from tests.support.tiny_model import config_of, make_examples, write_llm
 
 
 def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp", layers: int = 0) -> dict:
@@ -56,7 +56,7 @@ def test_two_processes_are_one_and_one_goes_on_for_two(tmp_path, llm, one, paral
 
     shutil.rmtree(checkpoint.find(tmp_path / "run", "last"))
     alone = RnaGpt.build(config_of(llm, "lora"))
-    trees = make_trees(alone, two_processes.LENGTHS)
+    trees = make_examples(alone, two_processes.LENGTHS)
     log = train(alone, trees[:7], trees[7:], two_processes.params_of("packed"), tmp_path / "run")
     assert log["loss"].tolist() == pytest.approx(one["log"]["loss"], abs=1e-5)
     trained = [p.detach() for p in alone.parameters() if p.requires_grad]
@@ -87,7 +87,7 @@ def test_the_papers_batch_is_one_pair_for_each_process(tmp_path, llm):
 def reads_it(folder, llm, params, log) -> None:
     """One process, such as the notebook's, finds the training finished, and reads it."""
     alone = RnaGpt.build(config_of(llm, "lora"))
-    trees = make_trees(alone, two_processes.LENGTHS)
+    trees = make_examples(alone, two_processes.LENGTHS)
     wanted = checkpoint.load(folder, "last")
     read = train(alone, trees[:7], trees[7:], params, folder)
     assert read["loss"].tolist() == log["loss"] and len(read) == len(log["loss"])

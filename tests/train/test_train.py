@@ -15,12 +15,12 @@ from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash
 from rnagpt_lib.train import loop
 from rnagpt_lib.train.loop import Trainer, lr_at, optimiser_of, read_log, train
-from rnagpt_lib.train.training_examples import Trees, annotation_texts, stage1_trees, stage2_trees
+from rnagpt_lib.train.training_examples import Examples, annotation_texts, stage1_examples, stage2_examples
 from rnagpt_lib.train.visit_order import Visit, epoch_steps, length_of_epoch, steps_per_epoch
 from tests.support.tiny_model import (
     config_of,
     interrupted_after,
-    make_trees,
+    make_examples,
     random_embeddings,
     rna_tables,
     write_llm,
@@ -45,7 +45,7 @@ def build(llm):
 
 @pytest.fixture
 def trees(build):
-    return make_trees(build(), LENGTHS)
+    return make_examples(build(), LENGTHS)
 
 
 def trained(model: RnaGpt) -> list[torch.Tensor]:
@@ -100,7 +100,7 @@ def test_decay_spares_biases(build):
     assert [id(p) for p in spared["params"]] == [id(model.projection.bias)]
 
 
-def visits_of(trees: Trees, params: Stage2, epoch: int = 0, **options) -> list[list[Visit]]:
+def visits_of(trees: Examples, params: Stage2, epoch: int = 0, **options) -> list[list[Visit]]:
     return [step.visits for step in epoch_steps(trees, params, 0, epoch, **options)]
 
 
@@ -159,7 +159,7 @@ def test_no_visit_leaves_out_what_always_comes(build):
     kinds = ["local", "family", "family", "rna_type", "local", "species"]
     rnas = pd.DataFrame({"rna_id": ["R0"], "sequence": ["ACGUACGUACGU"]})
     pairs = pd.DataFrame({"rna_id": "R0", "kind": kinds, "question": kinds, "answer": "Yes."})
-    trees = stage2_trees(build(), rnas, pairs, random_embeddings(rnas))
+    trees = stage2_examples(build(), rnas, pairs, random_embeddings(rnas))
     params = PARAMS.model_copy(update={"pairs_per_visit": 2, "always": ("local",)})
     assert length_of_epoch(trees, params) == 4
     drawn = set()
@@ -180,7 +180,7 @@ def test_texts_in_pieces_are_the_same_texts_and_none_is_copied(build):
     arrow = pa.Table.from_pandas(pairs, preserve_index=False)
     parts = pa.concat_tables([arrow.slice(start, 3) for start in range(0, len(arrow), 3)])
     whole, cut = (
-        stage2_trees(model, rnas, frame, random_embeddings(rnas))
+        stage2_examples(model, rnas, frame, random_embeddings(rnas))
         for frame in (pairs, parts.to_pandas())
     )
     assert cut.texts["question"].num_chunks == 5
@@ -383,7 +383,7 @@ def test_stage_one_reads_sentences_in_order_and_fields_without_literature(build)
         }
     )
     texts = annotation_texts(annotations, pairs)
-    trees = stage1_trees(model, rnas, texts, random_embeddings(rnas))
+    trees = stage1_examples(model, rnas, texts, random_embeddings(rnas))
     assert [tree.rna_id for tree in trees] == ["R0", "R2"]
     assert trees[0].before == [model.tokenizer.bos_token_id]
     assert trees[0].branches[0].prompt == []

@@ -25,9 +25,9 @@ from rnagpt_lib.train import (
     ablation_training_process,
     ablation_trainings,
 )
-from rnagpt_lib.train.ablation_trainings import TAKEN, Training
-from rnagpt_lib.train.training_examples import stage2_trees
-from tests.support.tiny_model import TINY, config_of, make_trees, rna_tables, write_llm
+from rnagpt_lib.train.ablation_trainings import ABLATED, Training
+from rnagpt_lib.train.training_examples import stage2_examples
+from tests.support.tiny_model import TINY, config_of, make_examples, rna_tables, write_llm
 
 COURSE = {"epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2, "rnas_per_step": 2}
 RUN = "tiny"
@@ -128,7 +128,7 @@ def test_a_training_reads_what_is_read_when_it_is_asked(reading, reads):
     """The ids of a tree are the prompt's, and no vector is asked for."""
     model = reading[reads]
     rnas, pairs = rna_tables([9, 14])
-    for tree in stage2_trees(model, rnas, pairs, {}):
+    for tree in stage2_examples(model, rnas, pairs, {}):
         sequence = rnas.set_index("rna_id").sequence[tree.rna_id]
         asked = pairs[pairs.rna_id == tree.rna_id].question
         assert len(tree.embeddings) == 0
@@ -139,7 +139,7 @@ def test_a_training_reads_what_is_read_when_it_is_asked(reading, reads):
 
 
 def test_vectors_are_read_as_before(reading):
-    [tree] = make_trees(reading["vectors"], [9])
+    [tree] = make_examples(reading["vectors"], [9])
     assert tree.before == reading["vectors"].template.prefix_ids(reading["vectors"].tokenizer)
     assert len(tree.embeddings) == 9
 
@@ -215,7 +215,7 @@ def test_all_are_trained_each_in_a_process_and_found_in_order(run, capsys):
     asked = ablation_trainings.train_all(run, ["it.blind", "IT"], range(2), workers=2)
     assert [(t.name, t.seed) for t in asked] == [("it.blind", 0), ("it.blind", 1), ("IT", 1)]
     assert "0 of 3 trainings stand already" in capsys.readouterr().out
-    assert [(t.name, t.seed) for t in ablation_trainings.found(run)] == [
+    assert [(t.name, t.seed) for t in ablation_trainings.list_finished(run)] == [
         ("IT", 1), ("it.blind", 0), ("it.blind", 1)
     ]  # fmt: skip
     assert same(weights(asked[0]), trained("it.blind", 0))
@@ -227,15 +227,15 @@ def test_all_are_trained_each_in_a_process_and_found_in_order(run, capsys):
 
 def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
     trained("it.blind")
-    assert len(ablation_trainings.found(run)) == 1
+    assert len(ablation_trainings.list_finished(run)) == 1
     pairs = stage_folder(run, "03_decompose_qa") / "pairs.parquet"
     frame = tables.read(pairs, "pairs")
     tables.write(pairs, "pairs", frame.assign(answer="Nobody knows."))
     _finish("03_decompose_qa", {})
-    assert ablation_trainings.found(run) == []
+    assert ablation_trainings.list_finished(run) == []
     trained("it.blind")
     assert "earlier files moved to" in capsys.readouterr().out
-    assert len(ablation_trainings.found(run)) == 1
+    assert len(ablation_trainings.list_finished(run)) == 1
     assert len(list((stage_folder(run, "03_decompose_qa").parent / ".previous").iterdir())) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_published_training_without_its_weights_is_made_again(run, capsys):
     ablation_trainings.train_all(run, ["it.blind"], [0], 1)
     assert "0 of 1 trainings stand already" in capsys.readouterr().out
     assert same(weights(Training(run, "it.blind", 0)), whole)
-    assert len(ablation_trainings.found(run)) == 1
+    assert len(ablation_trainings.list_finished(run)) == 1
 
 
 def test_other_folders_are_no_trainings(run):
@@ -257,7 +257,7 @@ def test_other_folders_are_no_trainings(run):
     folder = Training(run, "it.blind", 0).folder
     shutil.copytree(folder, folder.with_name("it.blind-seed0-old"))
     shutil.copytree(folder, folder.with_name("it.other-seed0"))
-    assert [t.folder for t in ablation_trainings.found(run)] == [folder]
+    assert [t.folder for t in ablation_trainings.list_finished(run)] == [folder]
 
 
 @pytest.mark.slow
