@@ -36,8 +36,8 @@ from rnagpt_lib.model import checkpoint, language_model
 from rnagpt_lib.model.packing import collate, passes
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.report import readme
-from rnagpt_lib.train import memory
 from rnagpt_lib.train.loop import Trainer, train
+from rnagpt_lib.train.step_log import peak_memory
 from rnagpt_lib.train.training_examples import Examples, stage2_examples
 from rnagpt_lib.train.visit_order import Step, epoch_steps
 
@@ -207,7 +207,7 @@ def _child(recipe: str, folder: Path) -> None:
         found |= noted.found | {"done": stop if newest else 0}
     if newest:
         found |= _rates(trees, params)
-    peak = memory.peak(torch.device("cpu"))
+    peak = peak_memory(torch.device("cpu"))
     print(json.dumps(found | {"peak_mb": peak // 10**6}), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -65,7 +65,9 @@ def epoch_steps(
         before += int(brought[step].sum())
 
 
-def _single_pairs(trees: Examples, seed: int, epoch: int, skip: int, processes: int) -> Iterator[Step]:
+def _single_pairs(
+    trees: Examples, seed: int, epoch: int, skip: int, processes: int
+) -> Iterator[Step]:
     starts = np.concatenate([[0], np.cumsum(trees.pairs)])
     order = np.random.default_rng([seed, epoch]).permutation(starts[-1])
     per_epoch = math.ceil(len(order) / processes)

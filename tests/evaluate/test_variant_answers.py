@@ -8,11 +8,9 @@ from rnagpt_lib.chat.decoding_batch import Answer
 from rnagpt_lib.evaluate import ablation, questions, variant_answers
 from rnagpt_lib.miniature import probes as world_probes
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.train import (
-    ablation_training_process,
-    ablation_trainings,
-)
+from rnagpt_lib.train import ablation_trainings
 from rnagpt_lib.train.ablation_trainings import Training
+from rnagpt_lib.train.headless import train_variant
 from tests.support import finished
 
 RUN = "tiny"
@@ -23,7 +21,7 @@ def asked(own_runs, tmp_path):
     """Questions of a finished run with one finished training, ``it.blind`` of seed 1."""
     finished.made(RUN)
     finished.trained(RUN, tmp_path / "models", epochs=1, pairs_per_visit=1)
-    ablation_training_process.train(Training(RUN, "it.blind", 1))
+    train_variant(Training(RUN, "it.blind", 1))
     rnas, pairs = (opened(4).read("03_decompose_qa", name) for name in ("rnas", "pairs"))
     return questions.questions(rnas, pairs).head(12).reset_index(drop=True)
 

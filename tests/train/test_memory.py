@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rnagpt_lib.core.params import Stage1, Stage2
 from rnagpt_lib.model import language_model
-from rnagpt_lib.train import memory
+from rnagpt_lib.train import doctor
+from rnagpt_lib.train.doctor import estimate_memory
 
 SHAPE = {"vocab_size": 300, "hidden_size": 256, "intermediate_size": 896, "num_attention_heads": 8,
          "num_key_value_heads": 2, "num_hidden_layers": 3}  # fmt: skip
@@ -49,34 +50,35 @@ def test_what_the_way_back_keeps(tmp_path, train, precision):
     llm = LlamaForCausalLM(LlamaConfig(**SHAPE)).to(language_model.DTYPES[precision])
     llm.save_pretrained(tmp_path)
     params = Stage2(precision=precision, train=train)
-    need = memory.of_training(tmp_path, params, 8, 96, 10)
-    assert need.weights == sum(p.numel() * p.element_size() for p in llm.parameters())
+    need = estimate_memory(tmp_path, params, 8, 96, 10)
+    assert need["weights"] == sum(p.numel() * p.element_size() for p in llm.parameters())
     llm.requires_grad_(False)
     if train == "lora":
         options = {"r": 16, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
         llm = get_peft_model(llm, LoraConfig(**options))
     adapters = sum(p.numel() for p in llm.parameters() if p.requires_grad)
     copies = adapters * 2 if precision == "bf16" else 0  # what autocast multiplies with
-    assert need.trained == memory.TRAINED * (adapters + 9 * 256) + copies
-    assert need.kept == pytest.approx(really_kept(llm, 96) - copies, rel=0.1)
+    assert need["what trains"] == doctor.TRAINED * (adapters + 9 * 256) + copies
+    assert need["activations"] == pytest.approx(really_kept(llm, 96) - copies, rel=0.1)
 
 
 def test_llama_3_8b_has_its_size(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B), "utf-8")
-    whole = memory.of_training(tmp_path, Stage1(precision="bf16"), 640, 2048, 512)
-    assert whole.weights == 2 * 8_030_261_248  # as its publisher counts
-    small = memory.of_training(tmp_path, Stage2(precision="bf16", train="qlora"), 640, 2048, 512)
-    assert 5e9 < small.weights < 7e9 and small.kept > whole.kept
-    assert 1.05 * whole.weights < whole.total < 40e9
+    whole = estimate_memory(tmp_path, Stage1(precision="bf16"), 640, 2048, 512)
+    assert whole["weights"] == 2 * 8_030_261_248  # as its publisher counts
+    small = estimate_memory(tmp_path, Stage2(precision="bf16", train="qlora"), 640, 2048, 512)
+    assert 5e9 < small["weights"] < 7e9 and small["activations"] > whole["activations"]
+    assert 1.05 * whole["weights"] < sum(whole.values()) < 40e9
 
 
 def test_parts_of_an_llm_over_several_gpus(tmp_path):
     """Each holds its share of the weights, and one unit whole."""
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B), "utf-8")
     params = Stage1(precision="bf16")
-    whole, eighth = (
-        memory.of_training(tmp_path, params, 640, 2048, 512, shares) for shares in (1, 8)
-    )
+    whole, eighth = (estimate_memory(tmp_path, params, 640, 2048, 512, shares) for shares in (1, 8))
     rest = 2 * 2 * 128_256 * 4096  # the embeddings, in and out
-    assert eighth.weights == pytest.approx(whole.weights / 8 + rest, rel=0.01)
-    assert (eighth.kept, eighth.trained) == (whole.kept, whole.trained)
+    assert eighth["weights"] == pytest.approx(whole["weights"] / 8 + rest, rel=0.01)
+    assert (eighth["activations"], eighth["what trains"]) == (
+        whole["activations"],
+        whole["what trains"],
+    )

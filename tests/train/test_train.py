@@ -15,7 +15,12 @@ from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash
 from rnagpt_lib.train import loop
 from rnagpt_lib.train.loop import Trainer, lr_at, optimiser_of, read_log, train
-from rnagpt_lib.train.training_examples import Examples, annotation_texts, stage1_examples, stage2_examples
+from rnagpt_lib.train.training_examples import (
+    Examples,
+    annotation_texts,
+    stage1_examples,
+    stage2_examples,
+)
 from rnagpt_lib.train.visit_order import Visit, epoch_steps, length_of_epoch, steps_per_epoch
 from tests.support.tiny_model import (
     config_of,

@@ -17,16 +17,15 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage1, Stage2
+from rnagpt_lib.evaluate.variant_answers import load
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs.stages import outputs, stage_folder
-from rnagpt_lib.train import (
-    ablation_training_process,
-    ablation_trainings,
-)
+from rnagpt_lib.train import ablation_trainings, loop
 from rnagpt_lib.train.ablation_trainings import ABLATED, Training
-from rnagpt_lib.train.training_examples import stage2_examples
+from rnagpt_lib.train.headless import train_variant
+from rnagpt_lib.train.training_examples import prepare, stage2_examples
 from tests.support.tiny_model import TINY, config_of, make_examples, rna_tables, write_llm
 
 COURSE = {"epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2, "rnas_per_step": 2}
@@ -93,15 +92,16 @@ def _make(tmp_path):
 
 def _stage1_of_its_own() -> None:
     """Another seed's stage 1, put in the place of the run's."""
-    work = ablation_training_process._Work(Training(RUN, "IT", 1))
-    work.folder.mkdir(parents=True)
-    os.rename(work._stage1() / "checkpoints", stage_folder(RUN, "04_train_stage1") / "checkpoints")
-    shutil.rmtree(work.folder)
+    training, folder = Training(RUN, "IT", 1), stage_folder(RUN, "04_train_stage1")
+    model, examples = prepare(training, training.stage1)
+    loop.train(model, examples["train"], examples["val"], training.stage1, folder, seed=1)
+    (folder / "steps.jsonl").unlink()
+    shutil.rmtree(training.folder)
 
 
 def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     training = Training(RUN, name, seed)
-    ablation_training_process.train(training)
+    train_variant(training)
     return weights(training)
 
 
@@ -148,7 +148,7 @@ def test_vectors_are_read_as_before(reading):
 def test_the_answer_is_that_of_what_was_trained(run, name):
     """A blind model gives every RNA one answer, one on letters that of its letters' prompt."""
     trained(name)
-    chat = ablation_training_process.load(Training(run, name, 0), max_new_tokens=6)
+    chat = load(Training(run, name, 0), max_new_tokens=6)
     rnas = tables.read(stage_folder(run, "03_decompose_qa") / "rnas.parquet", "rnas")
     question = "What type of RNA is the RNA?"
     found = chat.answers(list(rnas.sequence), [question] * len(rnas))
@@ -164,7 +164,7 @@ def test_only_what_is_taken_away_differs(run):
     )
     it, no_ma = Training(run, "IT", 0), Training(run, "it.no_ma", 0)
     for training in (it, no_ma):
-        ablation_training_process.train(training)
+        train_variant(training)
     ends = [load_file(checkpoint.find(t.folder, "last") / checkpoint.PROJECTION)
             for t in (it, no_ma)]  # fmt: skip
     assert torch.equal(ends[0]["whitener"], projection["whitener"])
@@ -180,9 +180,9 @@ def test_only_what_is_taken_away_differs(run):
 
 def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     training = Training(run, "it.random_encoder", 1)
-    ablation_training_process.train(training)
+    train_variant(training)
     fresh = Encoder.fresh(TINY, seed=1)
-    chat = ablation_training_process.load(training, max_new_tokens=4)
+    chat = load(training, max_new_tokens=4)
     for name, weight in fresh.model.named_parameters():
         assert torch.equal(weight, dict(chat.encoder.model.named_parameters())[name])
     assert (training.folder / "stage1" / "checkpoints").is_dir()
@@ -203,7 +203,7 @@ def test_stopped_it_goes_on_to_the_same_weights(run, name, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
-        ablation_training_process.train(Training(run, name, 1))
+        train_variant(Training(run, name, 1))
     assert not Training(run, name, 1).is_finished()
     monkeypatch.setattr(checkpoint, "save", save)
     assert same(trained(name, 1), whole)
@@ -266,7 +266,7 @@ def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_r
     told = 'print("begun", flush=True); [*sys.stdin]'  # what the child does instead of training
     program = (
         "import os, sys\n"
-        "from rnagpt_lib import variants\n"
+        "from rnagpt_lib.train import ablation_trainings as variants\n"
         "real = variants.Popen\n"
         "def child(command, **named):\n"
         f"    made = real([command[0], '-c', {('import sys; ' + told)!r}], stdin=-1, **named)\n"
@@ -295,7 +295,7 @@ def test_bad_input_is_named(run):
     with pytest.raises(InputError, match="variant 'it.deaf' is unknown; variants are IT, it.no_ma"):
         ablation_trainings.train_all(run, ["it.deaf"], [0], 1)
     with pytest.raises(InputError, match="run nowhere has no 04_train_stage1 .* not been run yet"):
-        ablation_trainings.train_all("nowhere", TAKEN, [0], 1)
+        ablation_trainings.train_all("nowhere", ABLATED, [0], 1)
 
 
 @pytest.mark.slow
@@ -309,7 +309,7 @@ def test_a_failed_training_is_told_and_the_others_are_made(run, capsys):
 
 def test_two_do_not_train_the_same(run):
     program = (
-        "import sys; from rnagpt_lib import locks\n"
+        "import sys; from rnagpt_lib.runs import locks\n"
         "from rnagpt_lib.train.ablation_trainings import Training\n"
         "t = Training('tiny', 'it.blind', 0)\n"
         "locks.acquire(t.folder.parents[1] / '.locks' / t.folder.name, 'x')\n"
@@ -319,5 +319,5 @@ def test_two_do_not_train_the_same(run):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="it.blind of run tiny, seed 0 is in use by process"):
-            ablation_training_process.train(Training(run, "it.blind", 0))
+            train_variant(Training(run, "it.blind", 0))
         one.send_signal(signal.SIGKILL)
