@@ -28,7 +28,7 @@ from benchmarks._page import page_of, publish, results_of
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Summarize, Topics
-from rnagpt_lib.curate.sources.filter import sieve
+from rnagpt_lib.curate.filter import apply_rules
 from rnagpt_lib.curate.splits import relatives, split
 from rnagpt_lib.curate.summaries import divide_and_conquer, summarize
 from rnagpt_lib.curate.summaries.extract import Subject
@@ -131,7 +131,7 @@ def filter_and_join(folder: Path, tell: Tell) -> int:
     """Rows that were written; whole tables or none, so a killed filter begins anew."""
     tell(0, 2)
     tell(1, 2)  # killed here: nothing is kept of it, so a later moment would tell the same
-    return sum(sieve(folder, folder / "kept", 10, 1024).values())
+    return sum(apply_rules(folder, folder / "kept", 10, 1024).values())
 
 
 def unit_split(folder: Path, tell: Tell) -> int:

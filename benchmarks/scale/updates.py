@@ -17,7 +17,7 @@ from rnagpt_lib.core.files import write_json
 from rnagpt_lib.core.params import Decompose, Summarize, Topics
 from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.summaries import summarize
-from rnagpt_lib.curate.topics import topic_updates
+from rnagpt_lib.curate.topics.topics import find
 from rnagpt_lib.miniature import world
 from rnagpt_lib.report import readme
 from tests.standin.answers import Model, talking
@@ -61,13 +61,13 @@ def drawn(data: world.World, draw: int) -> Iterator[dict]:
     new = set(np.random.default_rng(draw).choice(ids, round(NEW * len(ids)), replace=False))
     articles = data.articles[~data.articles.article_id.isin(new)]
     links = data.links[~data.links.article_id.isin(new)]
-    before = topic_updates.topics(data.rnas, articles, links, PARAMS, 0)
+    before = find(data.rnas, articles, links, PARAMS, 0)
     for name, earlier in (("groups kept", before), ("groups found anew", None)):
         app = OpenAI(answer=Model())
         with own_runs(), talking(app) as settings:
             _asked(data.rnas, articles, links, before, settings)
             calls = app.completions
-            topics = topic_updates.topics(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
+            topics = find(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
             _asked(data.rnas, data.articles, data.links, topics, settings)
         touched = data.links[data.links.article_id.isin(new)].rna_id.nunique()
         repeated = app.completions - calls

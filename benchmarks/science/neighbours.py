@@ -27,7 +27,7 @@ from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.progress import bar
 from rnagpt_lib.core.sequences import kmer_profile
-from rnagpt_lib.curate import dataset
+from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.evaluate import questions
@@ -70,7 +70,7 @@ def rnacentral(encoder: Encoder) -> tuple[Nearest, pd.DataFrame]:
     if not fasta.is_file():
         raise InputError(f"the real data are missing: {fasta}")
     with tempfile.TemporaryDirectory() as folder:
-        dataset.curate(Filter(input="files", fasta=str(fasta)), 0, Path(folder))
+        filter.write_tables(Filter(input="files", fasta=str(fasta)), 0, Path(folder))
         rnas = tables.read(Path(folder) / "rnas.parquet", "rnas")
         rnas["unit"] = units.units(rnas, tables.frame("links", []))
         rnas["split"] = units.split(rnas)

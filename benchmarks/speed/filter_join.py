@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import _synthetic as synthetic
 from benchmarks.speed import _peers
-from rnagpt_lib.curate.sources.filter import sieve
+from rnagpt_lib.curate.filter import apply_rules
 
 TABLES = ("rnas", "links", "articles")
 MIN_LENGTH, MAX_LENGTH = 10, 1024
@@ -57,7 +57,7 @@ def _run(side: str, folder: Path) -> dict:
 def _child(side: str, folder: Path) -> None:
     start = time.perf_counter()
     if side == "ours":
-        sieve(folder, folder / side, MIN_LENGTH, MAX_LENGTH)
+        apply_rules(folder, folder / side, MIN_LENGTH, MAX_LENGTH)
     else:
         by_pandas(folder, folder / side)
     seconds = time.perf_counter() - start

@@ -21,7 +21,6 @@ Engine = Literal["pool", "ray"]
 WAITING = 16  # tasks for each worker that are under way or done and not yet asked for
 SLICE = 2048  # tasks of one Ray data set: what is in memory at a time
 BATCH = 16  # tasks that one Ray worker gets at a time
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def mapped(
@@ -47,8 +46,8 @@ def _by_pool(function: Callable, tasks: Iterable, workers: int) -> Iterator:
     if workers == 1:
         yield from map(function, tasks)
         return
-    tasks, running = iter(tasks), deque()
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+    running = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _take_one_thread) as pool:
         try:
             for task in tasks:
                 running.append(pool.submit(function, task))
@@ -60,21 +59,22 @@ def _by_pool(function: Callable, tasks: Iterable, workers: int) -> Iterator:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+def _take_one_thread() -> None:
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
 
 
 def _by_ray(function: Callable, tasks: Iterable) -> Iterator:
     """The tasks by slices, each a Ray data set of numbered rows, put in order again at its end."""
-    ray = _connected()
+    ray = _connect()
     tasks = iter(tasks)
     while part := list(islice(tasks, SLICE)):
         rows = [{"number": number, "task": _Whole(task)} for number, task in enumerate(part)]
-        done = ray.data.from_items(
-            rows, override_num_blocks=max(1, len(rows) // BATCH)
-        ).map_batches(_batch, fn_kwargs={"function": function}, batch_size=BATCH)
-        results = {row["number"]: row["result"] for row in done.iter_rows()}
-        yield from (results[number].value for number in range(len(part)))
+        blocks = max(1, len(rows) // BATCH)
+        data = ray.data.from_items(rows, override_num_blocks=blocks)
+        done = data.map_batches(_batch, fn_kwargs={"function": function}, batch_size=BATCH)
+        results = {row["number"]: row["result"].value for row in done.iter_rows()}
+        yield from map(results.get, range(len(part)))
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,21 @@ def _batch(batch: dict, function: Callable) -> dict:
     return {"number": batch["number"], "result": results}
 
 
-def _connected():
+def _connect():
     """Ray, connected to the cluster at $RAY_ADDRESS or the one running on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data
+
+        if not ray.is_initialized():
+            ray.init(address="auto", log_to_driver=False, configure_logging=False)
     except ImportError:
         raise InputError('ENGINE is ray, which is not installed: pip install -e ".[ray]"') from None
-    if not ray.is_initialized():
-        try:
-            ray.init(address="auto", log_to_driver=False, configure_logging=False)
-        except ConnectionError:
-            raise InputError(
-                "ENGINE is ray, but no Ray cluster is running; start one with `ray start --head`, "
-                "or name one in RAY_ADDRESS, or set ENGINE to pool"
-            ) from None
+    except ConnectionError:
+        raise InputError(
+            "ENGINE is ray, but no Ray cluster is running: `ray start --head`, or ENGINE pool"
+        ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans; the bar is ours
     return ray

@@ -6,18 +6,24 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from urllib.request import urlopen
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core import tables
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Filter
-from rnagpt_lib.curate.sources import harvest, litscan, litsumm
+from rnagpt_lib.curate.sources import harvest, literature
+from rnagpt_lib.curate.sources.ebi_search import Entry
+from rnagpt_lib.curate.sources.harvest import Articles
+from rnagpt_lib.curate.sources.literature import Job, Record
 from rnagpt_lib.curate.sources.rnacentral import PAGE
 from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.runs.resume_store import Store
 from tests.standin import Faults, faults, serve
 from tests.standin.ebi import Ebi, addresses, anywhere, has_html, pmcid, pmid
 from tests.support.curated import curated, tables_of
@@ -26,6 +32,7 @@ TABLES = ("rnas", "articles", "links", "dropped")
 
 
 SIZE = 30
+FTP = "/ebi/ftp/current_release"
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +164,10 @@ def test_a_harvest_that_stops_leaves_its_pages_alone(load, queue, tmp_path):
     assert {path.name for path in (tmp_path / "one").iterdir()} == {".spool.sqlite"}
 
 
-@pytest.mark.parametrize("how", ["export", "fasta", "remote fasta"])
+@pytest.mark.parametrize("how", ["fasta", "remote fasta"])
 def test_sequences_are_the_same_by_every_way(load, whole, url, queue, tmp_path, how):
-    given = {"sequences": "export"}
-    remote = f"{url}/ebi/ftp/current_release/sequences/rnacentral_species_specific_ids.fasta.gz"
-    if how != "export":
-        given = {"fasta": remote}
+    remote = f"{url}{FTP}/sequences/rnacentral_species_specific_ids.fasta.gz"
+    given = {"fasta": remote}
     if how == "fasta":
         (tmp_path / "all.fasta.gz").write_bytes(urlopen(remote).read())
         given = {"fasta": str(tmp_path / "all.fasta.gz")}
@@ -174,7 +179,7 @@ def test_sequences_are_the_same_by_every_way(load, whole, url, queue, tmp_path, 
 
 
 def test_gene_names_of_id_mapping_join_the_description(load, whole, url, ebi, monkeypatch):
-    where = f"{url}/ebi/ftp/current_release/id_mapping/id_mapping.tsv.gz"
+    where = f"{url}{FTP}/id_mapping/id_mapping.tsv.gz"
     same(whole, load("one", id_mapping=where))  # the world's descriptions have them all
     monkeypatch.setattr(ebi, "rnas", [e | {"gene": ["newgene1"]} for e in ebi.rnas])
     data = load("other", id_mapping=where)
@@ -199,11 +204,12 @@ def test_a_second_time_only_the_releases_are_asked(load, queue):
     assert [r.query for r in queue.seen] == [{"format": "json"}] * 2
 
 
-def test_a_new_release_is_fetched_anew(load, queue, ebi, monkeypatch, capsys):
-    first = load(sequences="export")
+def test_a_new_release_is_fetched_anew(load, url, queue, ebi, monkeypatch, capsys):
+    given = {"fasta": f"{url}{FTP}/sequences/rnacentral_species_specific_ids.fasta.gz"}
+    first = load(**given)
     asked = len(queue.seen)
     monkeypatch.setattr(ebi, "release", "27")
-    same(first, load(sequences="export"))
+    same(first, load(**given))
     assert (
         len(queue.seen) == 2 * asked
         and "(26 → 27): everything is fetched anew" in capsys.readouterr().out
@@ -253,17 +259,17 @@ def test_faults_that_pass_change_nothing(load, whole, queue, seed):
     rng = random.Random(seed)
     for _ in range(60):
         queue.add(rng.choice(PASSING) if rng.random() < 0.3 else lambda app: app)
-    same(whole, load(sequences=("api", "export")[seed % 2]))
+    same(whole, load())
     assert queue.left < 40
 
 
 HARVEST = """
 import json, sys
 from pathlib import Path
-from rnagpt_lib import dataset
+from rnagpt_lib.curate import filter
 from rnagpt_lib.core.params import Filter
 folder = Path(sys.argv[1])
-dataset.curate(Filter(**json.loads(sys.argv[2])), 0, folder)
+filter.write_tables(Filter(**json.loads(sys.argv[2])), 0, folder)
 """
 
 
@@ -307,7 +313,7 @@ def test_the_key_leaves_out_where_and_how_fast():
         ({"blocked": "no/such/file"}, "BLOCKED. is missing"),
         ({"fasta": "no/such/file"}, "there is no such file"),
         ({"id_mapping": "no/such/file.tsv"}, "is missing or damaged"),
-        ({"export": "http://127.0.0.1:9", "sequences": "export"}, "127.0.0.1:9: the connection"),
+        ({"europepmc": "http://127.0.0.1:9"}, "127.0.0.1:9: the connection"),
         ({"ebi_search": "www.ebi.ac.uk"}, "write https"),
         ({"articles": "mine"}, "ARTICLES is mine but INPUT is 'rnacentral'"),
     ],
@@ -317,40 +323,88 @@ def test_bad_input_is_named(load, given, words):
         load("one", **given)
 
 
-def test_an_export_that_fails_is_told_and_made_anew(load, ebi, monkeypatch, queue):
-    monkeypatch.setattr(ebi, "fails", True)
-    with pytest.raises(InputError, match="could not make the export .FAILURE."):
-        load("one", sequences="export")
-    monkeypatch.setattr(ebi, "fails", False)
-    assert len(load("one", sequences="export").rnas) > 25
-    assert len(queue.asked("/submit")) == 2
-
-
-def test_an_export_job_that_was_lost_is_submitted_again(load, ebi, queue):
-    queue.add(faults.status(404), where="/status/")
-    assert len(load("one", sequences="export").rnas) > 25
-    assert len(queue.asked("/submit")) == 2
-
-
 def test_a_users_words_are_blocked_too(load, ebi, tmp_path):
     name = ebi.names["MINI-R000001"]
     (tmp_path / "words.txt").write_text(f"\n{name.upper()} \n")
     data = load("one", blocked=str(tmp_path / "words.txt"))
-    assert name.lower() in litscan.words(str(tmp_path / "words.txt"))
+    assert name.lower() in literature.words(str(tmp_path / "words.txt"))
     assert name in set(data.dropped["record"])
 
 
-def test_a_list_of_summaries_that_became_shorter_keeps_what_came(tmp_path):
-    row = {"primary_id": "URS0000000001_9606", "summary": "It binds HuR."}
+# The articles that it gathers.
 
-    class Shrunk:
-        base = "stub"
 
-        def get(self, path, shape, *, page, **_):
-            if page != "1":
-                raise NotThere("Invalid page")
-            return shape.model_validate({"next": "https://x/?page=2", "results": [row]})
+def row(pmcid="PMC1", pmid="", abstract="Text.", **more):
+    fields = {"pmcid": pmcid, "pmid": pmid, "abstract": abstract, "title": "T", "year": "2020"}
+    return Entry(id="x", fields={name: [value] for name, value in (fields | more).items()})
 
-    with Store(tmp_path) as spool:
-        found = list(litsumm.summaries(Shrunk(), spool))
-    assert [one.primary_id for one in found] == ["URS0000000001_9606"]
+
+def table_of(folder):
+    return tables.read(folder / "articles.parquet", "articles")
+
+
+def linked(found, rna_ids):
+    batches = found.link_batches(found.links(), rna_ids)
+    return [list(link.values()) for batch in batches for link in batch.to_pylist()]
+
+
+def test_an_article_of_many_ids_is_one(tmp_path):
+    with Articles(tmp_path) as found:
+        found.add(row(abstract=""), Job("a1", [0, 2]))
+        assert found.without_text() == ["PMC1"] and not len(found.links())
+        found.add(row(pmid="7"), Job("b1", [2, 5]))
+        found.add(row(pmid="7", pmcid=""), Job("c1", [0]))
+    assert found.without_text() == [] and found.links().tolist() == [[0, 0], [2, 0], [5, 0]]
+    assert table_of(tmp_path).values.tolist() == [["PMC1", "T", "Text.", 2020]]
+    assert linked(found, [f"R{n}" for n in range(6)]) == [
+        ["R0", "PMC1"],
+        ["R2", "PMC1"],
+        ["R5", "PMC1"],
+    ]
+    assert found.ids_of(["7", "PMC1", "PMC2"]) == ["PMC1", "PMC1"]
+
+
+def test_missing_texts_come_from_the_records_and_nothing_is_overwritten(tmp_path):
+    records = [
+        Record(pmid="1", abstractText="One."), Record(pmid="2", abstractText="Other."),
+        Record(pmcid="PMC3", abstractText="Three.", pubYear="soon"), Record(pmid="99"),
+        Record(pmid="4", abstractText=""),
+    ]  # fmt: skip
+    with Articles(tmp_path) as found:
+        for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
+            found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
+        assert found.without_text() == ["1", "3", "4"]
+        found.fill(records)
+        assert found.without_text() == ["4"]
+    table = table_of(tmp_path).set_index("article_id")
+    assert table["abstract"].to_dict() == {"2": "Whole.", "1": "One.", "3": "Three."}
+    assert table["year"].to_dict() == {"2": 2020, "1": 0, "3": 0}
+
+
+def test_an_empty_literature_has_empty_tables(tmp_path):
+    with Articles(tmp_path) as found:
+        found.add(row("", ""), Job("a1", [0]))
+    assert found.nameless == 1 and found.links().shape == (0, 2)
+    assert table_of(tmp_path).empty and linked(found, ["R0"]) == []
+    assert found.links().dtype == np.int32
+
+
+def test_a_million_articles_fit(tmp_path, monkeypatch):
+    """Half a kilobyte an article is held, whatever its text: 1,044,729 need about 0.6 GB."""
+    monkeypatch.setattr(harvest, "BATCH", 100)
+    count, texts, before = 4_000, "word " * 300, pa.total_allocated_bytes()
+    with Articles(tmp_path) as found:
+        tracemalloc.start()
+        for n in range(1, count + 1):
+            found.add(row(f"PMC{n}", f"{n + 10**7}", texts), Job("a1", [n, n + 1]))
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 600 * count + 100 * 3000  # and a batch of texts on its way to the file
+        assert pa.total_allocated_bytes() - before < 200 * count
+    table = table_of(tmp_path)
+    assert len(table) == count and set(table["abstract"]) == {texts.strip()}
+    assert len(found.links()) == 2 * count
+    monkeypatch.setattr(harvest, "BATCH", 7)
+    ids = [f"R{n}" for n in range(count + 2)]
+    expected = [[ids[r], f"{a + 1 + 10**7}"] for r, a in found.links().tolist()]
+    assert linked(found, ids) == expected

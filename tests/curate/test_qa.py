@@ -316,7 +316,7 @@ def small():
 
 
 def test_agrees_with_the_worlds_truth(small):
-    from rnagpt_lib.curate.dataset import agreement
+    from rnagpt_lib.curate.filter import agreement
 
     data, (pairs, _) = small
     made = pairs[(pairs["form"] == "open") & pairs["kind"].isin(["literature", "local"])]

@@ -8,8 +8,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
-import requests
 import torch
 
 from examples.serve_vllm import serving
@@ -85,7 +85,7 @@ def prompt(remote, rna, question=QUESTIONS[0]):
 
 
 def completion(url, request, **changes):
-    answer = requests.post(f"{url}/completions", json=request | changes)
+    answer = httpx2.post(f"{url}/completions", json=request | changes)
     return answer.json()["choices"][0]["text"]
 
 

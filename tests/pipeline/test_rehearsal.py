@@ -16,7 +16,7 @@ from tests.support.rna_fm import FULL
 
 SMALL = FULL | {"layers": 2, "embed_dim": 64, "ffn_embed_dim": 128, "attention_heads": 4}
 DIFFER = {
-    "00_filter_rnacentral": {"ebi_search", "export", "europepmc", "rnacentral_api", "limit"},
+    "00_filter_rnacentral": {"ebi_search", "europepmc", "rnacentral_api", "limit"},
     "02_summarize": {"base_url"},
     "03_decompose_qa": {"base_url"},
     "04_train_stage1": {"encoder", "llm"},

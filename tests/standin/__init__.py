@@ -3,7 +3,7 @@
 An app is a WSGI callable with a ``prefix`` (``/ebi``); `serve` mounts any number of them:
 
 >>> with serve(Ebi(), faults=faults) as url:   # doctest: +SKIP
-...     requests.get(f"{url}/ebi/ebisearch/ws/rest/rnacentral")
+...     httpx2.get(f"{url}/ebi/ebisearch/ws/rest/rnacentral")
 
 ``python -m tests.standin`` serves all of them for rehearsals.
 """

@@ -1,4 +1,4 @@
-"""EBI's services over the miniature world: EBI Search, LitScan, export, Europe PMC, LitSumm, FTP.
+"""EBI's services over the miniature world: EBI Search, LitScan, Europe PMC, LitSumm, FTP.
 
 The world's entries get ids as RNAcentral, PubMed and PMC write them, and the irregularities of
 the real sources: articles without a PMID, abstracts that are missing or hold HTML, ids that are
@@ -11,7 +11,6 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from urllib.parse import parse_qs, urlsplit
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException, NotFound
@@ -26,9 +25,6 @@ IMAGE = "found in an image, table or supplementary material"
 ROUTES = {
     "/ebisearch/ws/rest/<domain>": "search",
     "/ebisearch/ws/rest/<domain>/entry/<ids>": "entry",
-    "/export/submit/": "submit",
-    "/export/status/<task>": "status",
-    "/export/download/<task>/<kind>": "download",
     "/europepmc/webservices/rest/search": "europepmc",
     "/europepmc/webservices/rest/searchPOST": "europepmc",
     "/api/v1/rna/<urs>": "rna",
@@ -43,7 +39,6 @@ def addresses(base: str) -> dict[str, str]:
     """The parameters of notebook 00 that make ``base`` (see `serve`) its world."""
     return {
         "ebi_search": f"{base}/ebi/ebisearch/ws/rest",
-        "export": f"{base}/ebi/export",
         "europepmc": f"{base}/ebi/europepmc/webservices/rest",
         "rnacentral_api": f"{base}/ebi/api/v1",
     }
@@ -88,10 +83,8 @@ class Ebi:
     terms: int = 1000
     echo: bool = False  # Europe PMC: the last page repeats its cursor instead of leaving it out
     release: str = "26"
-    fails: bool = False  # export jobs end in FAILURE
     prefix: str = "/ebi"
     answers: dict[tuple, list[dict]] = field(default_factory=dict)
-    tasks: dict[str, list] = field(default_factory=dict)  # id → [records, times asked]
 
     @cached_property
     def world(self) -> world.World:
@@ -227,45 +220,6 @@ class Ebi:
         }
         rows = [{"name": name, "value": value} for name, value in infos.items()]
         return {"domains": [{"id": domain, "name": domain, "indexInfos": rows, "fieldInfos": []}]}
-
-    # Export.
-
-    def _submit(self, request: Request):
-        asked = request.get_json()
-        query = parse_qs(urlsplit(asked["api_url"]).query)["query"][0]
-        task = hashlib.sha256(f"{len(self.tasks)} {query}".encode()).hexdigest()[:32]
-        self.tasks[task] = [_matching(self.rnas, query), 0]
-        return {"task_id": task, "data_type": asked["data_type"]}
-
-    def _status(self, request: Request, task: str):
-        if task not in self.tasks:
-            raise NotFound()
-        entries, asked = self.tasks[task]
-        self.tasks[task][1] += 1
-        end = "FAILURE" if self.fails else "SUCCESS"
-        state = ["SUBMITTED", "RUNNING", end][min(asked, 2)]
-        return {
-            "task_id": task,
-            "state": state,
-            "hit_count": len(entries),
-            "progress_ids": 100 if asked else 0,
-            "progress_db_data": 100 if state == "SUCCESS" else 0,
-        }
-
-    def _download(self, request: Request, task: str, kind: str):
-        if task not in self.tasks:
-            raise NotFound()
-        entries, asked = self.tasks[task]
-        if asked < 3:
-            return {"state": "RUNNING", "hit_count": len(entries), "progress_ids": 50}
-        data = {
-            "job": task,
-            "rnacentral_version": self.release,
-            "licenses": ["CC0"],
-            "download_date": "2026-11-20",
-            "results": [_exported(entry) for entry in entries],
-        }
-        return _gzip(json.dumps(data))
 
     # Europe PMC.
 
@@ -423,20 +377,6 @@ def _marked_up(article: dict) -> str:
         return article["abstract"]
     first, _, rest = article["abstract"].partition(" ")
     return f"<h4>Background</h4><i>{first}</i> {rest}"
-
-
-def _exported(entry: dict) -> dict:
-    own, _, taxid = entry["id"][0].partition("_")
-    return {
-        "rnacentral_id": own,
-        "taxid": int(taxid),
-        "description": entry["description"][0],
-        "rna_type": (entry["rna_type"] or [None])[0],
-        "so_rna_type": None,
-        "databases": entry["expert_db"],
-        "secondary_structure": None,
-        "sequence": _dna(entry),
-    }
 
 
 def _record(entry: dict, request: Request, species: bool) -> dict:

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.params import Filter
-from rnagpt_lib.curate import dataset
+from rnagpt_lib.curate import filter
 
 
 def curated(params: Filter, seed: int, folder: Path) -> SimpleNamespace:
     """Every table that is there afterwards, by name, its contract checked."""
     folder.mkdir(exist_ok=True)
-    dataset.curate(params, seed, folder)
+    filter.write_tables(params, seed, folder)
     return tables_of(folder)
 
 

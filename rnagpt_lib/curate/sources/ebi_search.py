@@ -10,22 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest
-from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.curate.sources.http import Reply, Site
 from rnagpt_lib.llm_api.retries import Again, persistently
 from rnagpt_lib.runs.resume_store import Store
 
 SIZE = 1000  # entries asked for at once; the server may send fewer
 
 
-class Entry(BaseModel):
+class Entry(Reply):
     """One entry: its id and its fields, every one a list of texts."""
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     id: str
     fields: dict[str, list[str | None]] = {}
@@ -39,23 +37,18 @@ class Entry(BaseModel):
         return [value for value in self.fields.get(field, ()) if value]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
+class _Answer(Reply):
     hitCount: int
     entries: list[Entry]
     searchPosition: str | None = None
 
 
-class _Info(BaseModel):
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
+class _Info(Reply):
     name: str
     value: str | None = None
 
 
 class _Domain(BaseModel):
-    id: str
     indexInfos: list[_Info] = []
 
 
@@ -73,11 +66,11 @@ def about(site: Site, domain: str) -> dict[str, str]:
 class Sweep:
     """All entries that match the ``queries``; ``said`` and ``came`` count once it has ended.
 
-    Pages come from the ``spool`` first. An id that stands on two pages is given twice.
+    Pages come from the ``store`` first. An id that stands on two pages is given twice.
     """
 
     site: Site
-    spool: Store
+    store: Store
     domain: str
     queries: Sequence[str]
     fields: str
@@ -85,40 +78,31 @@ class Sweep:
     came: int = 0  # different ids that it sent
     short: int = 0  # hits of single queries that did not come (an entry may be a hit of several)
     _rows: Counter = field(default_factory=Counter)  # of each query, so far
-    _hits: Counter = field(default_factory=Counter)
-
-    @property
-    def name(self) -> str:
-        """What its pages are called in the spool."""
-        what = digest([self.site.base, list(self.queries), self.fields])
-        return f"{self.domain} {what}"
 
     def __iter__(self) -> Iterator[list[Entry]]:
-        seen, begins = array("q"), []
+        ids, begins = array("q"), []
         one = len(self.queries) == 1
         unit, total = (" entries", 1) if one else (" queries", len(self.queries))
+        name = f"{self.domain} {digest([self.site.base, list(self.queries), self.fields])}"
         with progress.bar(total=total, desc=self.domain, unit=unit) as bar:
             start = "0 0" if self.queries else None
-            for number, said, rows in self.spool.pages(self.name, self._fetch, start):
-                entries = [Entry(id=row[0], fields=row[1]) for row in rows]
+            for number, said, rows in self.store.pages(name, self._fetch, start):
                 if not self._rows[number]:
-                    begins.append(len(seen))
-                seen.extend(hash(entry.id) for entry in entries)
+                    begins.append(len(ids))
+                ids.extend(hash(row[0]) for row in rows)
                 self.said += said
-                self._hits[number] += said
                 self._rows[number] += len(rows)
                 bar.total = self.said if one else bar.total
-                bar.update(len(entries) if one else number + 1 - bar.n)
-                if len(seen) > 2 * self.said + 10 * SIZE:
+                bar.update(len(rows) if one else number + 1 - bar.n)
+                if len(ids) > 2 * self.said + 10 * SIZE:
                     raise InputError(
                         f"{self.site.host} sends the same entries of {self.domain} again and "
-                        f"again: {len(seen):,} for {self.said:,} hits; run it again later"
+                        f"again: {len(ids):,} for {self.said:,} hits; run it again later"
                     )
-                yield entries
-        ids = np.frombuffer(seen, np.int64)
-        self.came = len(np.unique(ids))
-        distinct = [len(np.unique(part)) for part in np.split(ids, begins)[1:]]
-        self.short = sum(self._hits.values()) - sum(distinct)
+                yield [Entry(id=row[0], fields=row[1]) for row in rows]
+        parts = np.split(np.frombuffer(ids, np.int64), begins)[1:]  # the ids of each query
+        self.came = len(np.unique(np.concatenate(parts))) if parts else 0
+        self.short = self.said - sum(len(np.unique(part)) for part in parts)
 
     def _fetch(self, cursor: str) -> tuple[tuple, str | None]:
         """The page at ``cursor`` ("number of the query, position") as number, hits, rows."""
@@ -136,19 +120,12 @@ class Sweep:
     def _page(self, number: int, position: str) -> _Answer:
         """One page; an empty one before the end is asked for again. Where it stays empty, a few
         hits that the index counts and does not have are let go, and a whole page is a fault."""
+        asked = {"query": self.queries[number], "fields": self.fields, "size": SIZE}
+        asked |= {"sort": "id", "searchposition": position, "format": "json"}
         found: list[_Answer] = []
 
         def ask() -> _Answer:
-            answer = self.site.get(
-                f"/{self.domain}",
-                _Answer,
-                query=self.queries[number],
-                fields=self.fields,
-                size=SIZE,
-                sort="id",
-                searchposition=position,
-                format="json",
-            )
+            answer = self.site.get(f"/{self.domain}", _Answer, **asked)
             found.append(answer)
             if not answer.entries and (missing := answer.hitCount - self._rows[number]) > 0:
                 raise Again(f"an empty page of {self.domain}, {missing:,} hits before the end")
@@ -163,16 +140,14 @@ class Sweep:
 
 
 def any_of(field: str, values: Sequence[str], size: int) -> Iterator[str]:
-    """Clauses of at most ``size`` values each.
+    """Clauses of at most ``size`` values each; no value ends the quotes that it stands in.
 
     >>> list(any_of("job_id", ["a", "b", "c"], 2))
     ['(job_id:"a" OR job_id:"b")', '(job_id:"c")']
     """
-    for start in range(0, len(values), size):
-        part = values[start : start + size]
-        yield "(" + " OR ".join(f'{field}:"{quoted(value)}"' for value in part) + ")"
+    quoted = [f'{field}:"{value.translate(_QUOTES)}"' for value in values]
+    for start in range(0, len(quoted), size):
+        yield "(" + " OR ".join(quoted[start : start + size]) + ")"
 
 
-def quoted(value: str) -> str:
-    """A value as it may stand between double quotes in a query."""
-    return value.replace("\\", " ").replace('"', " ")
+_QUOTES = str.maketrans('\\"', "  ")

@@ -1,7 +1,4 @@
-"""RNAcentral: entries of its index, sequences of its API, gene names of its FTP site.
-
-Channels differ in their alphabet: the API writes U; the export service and FASTA write T.
-"""
+"""RNAcentral: entries of its index, sequences of its API (in U), gene names of its FTP site."""
 
 import gzip
 import hashlib
@@ -48,25 +45,18 @@ def entries(sweep: Sweep, limit: int) -> list[Entry]:
     Which ones is decided by a hash of the id: a larger limit keeps all of a smaller one's.
     """
     found = {}
-    for page in sweep:
-        for entry in page:
-            if _ID.fullmatch(entry.id):
-                length = entry.first("length")
-                found[entry.id] = Entry(
-                    entry.id,
-                    sys.intern(entry.first("rna_type").replace(" ", "_")),
-                    sys.intern(entry.first("species")),
-                    _described(
-                        entry.first("description"), entry.all("gene") + entry.all("gene_synonym")
-                    ),
-                    int(length) if length.isdigit() else 0,
-                )
-    drawn = heapq.nsmallest(limit, found, key=_lot) if limit else found
+    for entry in (entry for page in sweep for entry in page if _ID.fullmatch(entry.id)):
+        length, genes = entry.first("length"), entry.all("gene") + entry.all("gene_synonym")
+        found[entry.id] = Entry(
+            entry.id,
+            sys.intern(entry.first("rna_type").replace(" ", "_")),
+            sys.intern(entry.first("species")),
+            _described(entry.first("description"), genes),
+            int(length) if length.isdigit() else 0,
+        )
+    lot = {rna_id: hashlib.sha256(rna_id.encode()).digest() for rna_id in found if limit}
+    drawn = heapq.nsmallest(limit, lot, key=lot.get) if limit else found
     return [found[rna_id] for rna_id in sorted(drawn)]
-
-
-def _lot(rna_id: str) -> bytes:
-    return hashlib.sha256(rna_id.encode()).digest()
 
 
 def _described(description: str, genes: Sequence[str]) -> str:
@@ -80,7 +70,7 @@ class _Record(BaseModel):
     sequence: str
 
 
-def by_api(site: Site, spool: Store, rna_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+def sequences(site: Site, store: Store, rna_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(rna_id, sequence), with one request for each URS; "" where the API knows none."""
     of: dict[str, list[str]] = {}
     for rna_id in rna_ids:
@@ -101,7 +91,7 @@ def by_api(site: Site, spool: Store, rna_ids: Sequence[str]) -> Iterator[tuple[s
 
     name = f"sequences {digest([site.base, urs])}"
     with progress.bar(total=len(urs), desc="sequences", unit=" RNAs") as bar:
-        for page in spool.pages(name, fetch, "0") if urs else ():
+        for page in store.pages(name, fetch, "0") if urs else ():
             bar.update(len(page))
             for known, sequence in page:
                 yield from ((rna_id, sequence) for rna_id in of[known])

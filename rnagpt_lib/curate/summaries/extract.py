@@ -14,8 +14,7 @@ from functools import lru_cache
 import pandas as pd
 
 from rnagpt_lib.curate.text.names import names_of
-from rnagpt_lib.curate.text.sentences import Sentence, about
-from rnagpt_lib.curate.text.stop_words import STOP_WORDS
+from rnagpt_lib.curate.text.sentences import STOP_WORDS, Sentence, about
 
 SAME = 0.8  # share of a claim's content words, by weight, that a sentence must hold to say it
 NEW = 0.5  # share of a sentence's content words, by weight, that must be new

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 THIS = "this RNA"
+FIELDS = ("rna_id", "description", "species", "family", "taxid")  # of an entry, that name it
 
 # Words of descriptions that carry a digit or capitals and are still nobody's name.
 _GENERIC = re.compile(
@@ -34,9 +35,7 @@ _OTHERS = re.compile(
 )
 _BACTERIAL = re.compile(r"[A-Z][a-z]{1,3}[A-Z]\d?")  # RyhB, MicF, a small RNA of bacteria
 _BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")
-
-
-FIELDS = ("rna_id", "description", "species", "family", "taxid")  # of an entry, that name it
+_KINDS = r"(?:(?:the|a|an) )?(?:human |mature |precursor )*(?:\w*RNA|riboswitch|ribozyme)"
 
 
 def names_of(row: Mapping[str, object]) -> list[str]:
@@ -50,53 +49,45 @@ def names_of(row: Mapping[str, object]) -> list[str]:
     found = [rna_id, urs[1] if urs else ""]
     text = description.replace(species, " ") if species else description
     text = _OTHERS.sub(" ", text)
-    found += [symbol for symbol in _BRACKETED.findall(text) if symbol != taxid and _mixed(symbol)]
+    found += [word for word in _BRACKETED.findall(text) if word != taxid and _is_symbol(word)]
     for candidate in [rna_id, *_WORD.findall(text), family]:
-        found += _forms(candidate) if candidate != taxid else []
+        found += _spellings(candidate) if candidate != taxid else []
     for match in _TRNA.finditer(description):
-        found += _trna_forms(match)
+        found += _trna_spellings(match)
     return list(dict.fromkeys(name for name in found if name))
 
 
-def _forms(word: str) -> list[str]:
+def _spellings(word: str) -> list[str]:
     """The spellings of one name-like word; none when the word is not a name."""
-    mirna = _MIRNA.fullmatch(word)
-    if mirna:
-        return _mirna_forms(mirna)
+    if mirna := _MIRNA.fullmatch(word):
+        return _mirna_spellings(mirna)
     has_digit = any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
-    is_symbol = word.isupper() and len(word) >= 4
-    if (
-        not (has_digit or is_symbol or _BACTERIAL.fullmatch(word))
-        or _GENERIC.fullmatch(word)
-        or _TRNA.match(word)
-    ):
-        return []
-    return [word]
+    capitals = word.isupper() and len(word) >= 4
+    like_a_name = has_digit or capitals or _BACTERIAL.fullmatch(word)
+    return [word] if like_a_name and not _GENERIC.fullmatch(word) and not _TRNA.match(word) else []
 
 
-def _mixed(word: str) -> bool:
+def _is_symbol(word: str) -> bool:
     """Whether a word in brackets is a symbol, as Xist, ryhB, and not what a species is called.
 
-    >>> _mixed("Xist"), _mixed("ryhB"), _mixed("human"), _mixed("lncRNA")
+    >>> _is_symbol("Xist"), _is_symbol("ryhB"), _is_symbol("human"), _is_symbol("lncRNA")
     (True, True, False, False)
     """
     return not word.islower() and len(word) >= 3 and not _GENERIC.fullmatch(word)
 
 
-def _mirna_forms(match: re.Match) -> list[str]:
+def _mirna_spellings(match: re.Match) -> list[str]:
     """hsa-mir-29b-1 → hsa-mir-29b-1, mir-29b-1, mir-29b, mir-29b-3p, …, microRNA-29b."""
     stem, number, copy = match["stem"].lower(), match["number"].lower(), match["copy"] or ""
     stems = [stem] if stem == "let" else [stem, "miRNA", "microRNA", "micro RNA", "miRs"]
-    forms = [match[0]]
-    for name in stems:
-        base = f"{name}-{number}"
-        forms += [base + end for end in dict.fromkeys([copy, "", "-3p", "-5p", "*"])]
+    ends = dict.fromkeys([copy, "", "-3p", "-5p", "*"])
+    forms = [match[0], *(f"{name}-{number}{end}" for name in stems for end in ends)]
     if match["species"]:
         forms += [f"{match['species'].lower()}-{form}" for form in forms[1:]]
     return forms
 
 
-def _trna_forms(match: re.Match) -> list[str]:
+def _trna_spellings(match: re.Match) -> list[str]:
     acid = match["acid"]
     forms = [match[0].strip(" ("), f"tRNA-{acid}", f"tRNA({acid})", f"tRNA{acid}"]
     rest = (match["rest"] or "").strip("-()")
@@ -113,6 +104,16 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
     return _pattern(tuple(sorted(set(names), key=lambda name: (-len(name), name))))
 
 
+@lru_cache(maxsize=4096)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    parts = []
+    for name in names:
+        escaped = re.escape(name).replace(r"\-", "[-\u2010-\u2014 ]?")
+        parts.append(f"(?i:{escaped})" if len(name) >= 4 else escaped)
+    found = "|".join(parts) or r"(?!)"
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{found})(?![A-Za-z0-9])(?!-\d)")
+
+
 def may_hold(text: str, names: Iterable[str]) -> bool:
     """Whether `pattern` of the names may find one in the text; False is certain, and cheap.
 
@@ -124,21 +125,8 @@ def may_hold(text: str, names: Iterable[str]) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without case and without what `_loose` lets go."""
+    """Without case and without the separators that `pattern` lets go."""
     return text.translate(_BARE).casefold()
-
-
-@lru_cache(maxsize=4096)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    if not names:
-        return re.compile(r"(?!)")
-    parts = "|".join(_loose(name) for name in names)
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{parts})(?![A-Za-z0-9])(?!-\d)")
-
-
-def _loose(name: str) -> str:
-    escaped = re.escape(name).replace(r"\-", "[-\u2010-\u2014 ]?" if "-" in name else r"\-")
-    return f"(?i:{escaped})" if len(name) >= 4 else escaped
 
 
 def mask_names(text: str, names: Iterable[str], by: str = THIS) -> str:
@@ -154,12 +142,8 @@ def mask_names(text: str, names: Iterable[str], by: str = THIS) -> str:
 def tidy(text: str, by: str = THIS) -> str:
     """Join what masking left doubled ("the microRNA this RNA (this RNA)"); capital at the start."""
     mask = re.escape(by)
-    text = re.sub(
-        rf"{mask}((?:,? (?:also )?(?:known as|called|named) |/|, | )?[(\[]?{mask}[)\]]?)+", by, text
-    )
-    kinds = r"(?:(?:the|a|an) )?(?:human |mature |precursor )*(?:\w*RNA|riboswitch|ribozyme)"
-    text = re.sub(rf"(?i)\b(?:{kinds}|the) {mask}\b", by, text)
+    joint = r"(?:,? (?:also )?(?:known as|called|named) |/|, | )?"
+    text = re.sub(rf"{mask}({joint}[(\[]?{mask}[)\]]?)+", by, text)
+    text = re.sub(rf"(?i)\b(?:{_KINDS}|the) {mask}\b", by, text)
     text = re.sub(rf"\b{mask} (?:mi|micro|t|lnc|sno)RNA\b", by, text)
-    if text.startswith(by):
-        text = by[:1].upper() + text[1:]
-    return text
+    return by[:1].upper() + text[1:] if text.startswith(by) else text

@@ -6,7 +6,24 @@ Only general cues of scientific English; no vocabulary of any one data set.
 import re
 from dataclasses import dataclass
 
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
 from rnagpt_lib.curate.text.names import THIS, mask_names, pattern
+
+# Words that tell nothing about what a text is about: of any English, and of any abstract.
+STOP_WORDS = ENGLISH_STOP_WORDS | frozenset(
+    "abstract aim aimed analysed analyses analysis analyzed approach assay assays assessed "
+    "background based collectively compared conclusion conclusions confirmed data demonstrate "
+    "demonstrated design detected determine determined different evaluate evaluated evidence "
+    "examined experiments finding findings furthermore group groups identified identify important "
+    "including indicate indicated indicates introduction investigate investigated method methods "
+    "moreover new novel objective observed obtained paper performed play plays possible "
+    "potential present previous previously provide provides purpose recent recently report "
+    "reported respectively result results reveal revealed reveals review role roles sample samples "
+    "show showed shown shows significant significantly similar studied studies study suggest "
+    "suggested suggesting suggests total used using various vs work "
+    "rna rnas microrna micrornas mirna mirnas mir mirs mrna ncrna ncrnas".split()
+)
 
 _ABBREVIATION = re.compile(
     r"(?i)(?:\b(?:et al|e\.g|i\.e|vs|cf|ca|approx|resp|figs?|refs?|no|nos|dr|st|sp|spp|subsp|var|"

@@ -1,4 +1,4 @@
-"""Topics of one RNA's abstracts (LDA per RNA) and of a whole corpus.
+"""Topics of the abstracts of each RNA: by LDA, or kept from an earlier run where they still stand.
 
 Divide and conquer (paper, section 3.2) groups the abstracts of an RNA by topic before they are
 summarised. Most RNAs have few abstracts, and LDA finds as many topics as it is asked for, real
@@ -12,18 +12,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from gensim.corpora import Dictionary
 from gensim.models import LdaModel
 from gensim.models.coherencemodel import CoherenceModel
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import normalize
 
+from rnagpt_lib.core.params import Topics
 from rnagpt_lib.core.tables import Texts
 from rnagpt_lib.curate.text.names import FIELDS, mask_names, names_of
-from rnagpt_lib.curate.text.stop_words import STOP_WORDS
+from rnagpt_lib.curate.text.sentences import STOP_WORDS
 from rnagpt_lib.curate.workers import mapped
 from rnagpt_lib.runs.resume_store import Store
 
@@ -32,7 +34,7 @@ logging.getLogger("gensim").setLevel(logging.ERROR)
 
 MATTERS = {"max_topics", "passes", "stability_seeds", "stable"}  # for what an RNA's topics are
 ABSTRACTS_PER_TOPIC = 1.5  # on average at least: limits the number of topics that is tried
-
+MOST_GROWTH = 0.25  # new abstracts to old ones; beyond it the groups are found anew
 _TOKEN = re.compile(r"[A-Za-z][\w-]*")
 
 
@@ -45,16 +47,13 @@ def preprocess(texts: Sequence[str], names: Sequence[str] = ()) -> list[list[str
     >>> preprocess(["MiR-21 controls the growth of 12 gliomas."], ["mir-21"])
     [['controls', 'growth', 'gliomas']]
     """
-    return [_tokens(mask_names(text, names, by=" ")) for text in texts]
 
+    def counts(word: str) -> bool:
+        return len(word) > 2 and word not in STOP_WORDS and not any(c.isdigit() for c in word)
 
-def _tokens(text: str) -> list[str]:
-    words = (word.strip("-_").lower() for word in _TOKEN.findall(text))
-    return [
-        word
-        for word in words
-        if len(word) > 2 and word not in STOP_WORDS and not any(c.isdigit() for c in word)
-    ]
+    masked = (mask_names(text, names, by=" ") for text in texts)
+    words = ((word.strip("-_").lower() for word in _TOKEN.findall(text)) for text in masked)
+    return [list(filter(counts, some)) for some in words]
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,42 @@ class Task:
     seed: int
 
 
+def find(
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    params: Topics,
+    seed: int,
+    earlier: pd.DataFrame | None = None,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """Table ``topics`` of all RNAs: those of ``earlier`` where they still stand, else by LDA.
+
+    ``store`` keeps what LDA found, as in `rna_topics`.
+    """
+    if earlier is None:
+        return rna_topics(rnas, articles, links, params, seed, store)
+    kept = carry_over(earlier, rnas, articles, links, params.min_articles)
+    rest = links[~links.rna_id.isin(kept.rna_id)]
+    stand, anew = kept.rna_id.nunique(), rest.rna_id.nunique()
+    print(f"{stand:,} RNAs keep the groups of the earlier run, {anew:,} are grouped anew")
+    found = rna_topics(rnas, articles, rest, params, seed, store)
+    return pd.concat([kept, found], ignore_index=True)
+
+
 def rna_topics(
     rnas: pd.DataFrame,
     articles: pd.DataFrame,
     links: pd.DataFrame,
-    params: Any,
+    params: Topics,
     seed: int,
-    spool: Store | None = None,
+    store: Store | None = None,
 ) -> pd.DataFrame:
     """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
 
     Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
     under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
-    computed once. The table does not depend on the engine or the number of workers. ``spool``
+    computed once. The table does not depend on the engine or the number of workers. ``store``
     keeps each set's topics as they come, so that a call that was killed goes on.
     """
     shared = _Shared(rnas, links, params.min_articles)
@@ -98,7 +120,7 @@ def rna_topics(
         return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
 
     wanted = (_Wanted(shared.ids(key), settings, key) for key in queue)
-    done = spool.results(wanted, groups) if spool else groups(wanted)
+    done = store.results(wanted, groups) if store else groups(wanted)
     topic, weight = np.zeros(len(links), int), np.ones(len(links))
     for key, found in zip(queue, done, strict=True):
         for place in shared.places[key]:
@@ -108,7 +130,7 @@ def rna_topics(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a spool knows a set of articles by; ``key`` as in `_Shared`."""
+    """What a store knows a set of articles by; ``key`` as in `_Shared`."""
 
     ids: tuple[str, ...]
     settings: dict
@@ -158,7 +180,7 @@ class _Shared:
 def group(task: Task) -> list[tuple[int, float]]:
     """(topic, weight) of each abstract of one RNA: the most coherent of the stable numbers.
 
-    One topic where no larger number is stable over the seeds.
+    One topic where no larger number is stable over the seeds. Topics are numbered by size.
     """
     tokens = preprocess(task.texts, task.names)
     dictionary, counts = bag_of_words(tokens)
@@ -169,7 +191,13 @@ def group(task: Task) -> list[tuple[int, float]]:
         coherence = u_mass(fit[0], counts, dictionary) if fit else -np.inf
         if coherence > best_coherence:
             best, best_coherence = fit[1], coherence
-    return _ranked(best) if best is not None else [(0, 1.0)] * len(tokens)
+    if best is None:
+        return [(0, 1.0)] * len(tokens)
+    chosen = best.argmax(1)
+    sizes = pd.Series(chosen).value_counts(sort=False).sort_index()
+    order = sizes.sort_values(ascending=False, kind="stable").index
+    rank = {topic: number for number, topic in enumerate(order)}
+    return [(rank[t], float(best[i, t])) for i, t in enumerate(chosen)]
 
 
 def stable_fit(
@@ -186,8 +214,8 @@ def stable_fit(
         chosen.append(fits[-1][1].argmax(1))
         if number == 1 and stability(chosen)[0] < task.stable / 2:
             return None  # two that hardly agree: further seeds would only cost time
-    agreement, middle = stability(chosen)
-    return fits[middle] if agreement >= task.stable and len(set(chosen[middle])) > 1 else None
+    agree, middle = stability(chosen)
+    return fits[middle] if agree >= task.stable and len(set(chosen[middle])) > 1 else None
 
 
 def bag_of_words(tokens: list[list[str]], most: float = 0.7) -> tuple[Dictionary, list]:
@@ -202,20 +230,9 @@ def lda(counts: list, dictionary: Dictionary, k: int, passes: int, seed: int) ->
 
     Priors are sparse (few topics in a text), since an abstract is about one or two things.
     """
-    return LdaModel(
-        counts,
-        num_topics=k,
-        id2word=dictionary,
-        passes=passes,
-        iterations=15,
-        gamma_threshold=0.01,
-        chunksize=64,
-        alpha=[0.1] * k,
-        eta=0.3,
-        eval_every=None,
-        random_state=seed,
-        dtype=np.float64,
-    )
+    settings = {"iterations": 15, "gamma_threshold": 0.01, "chunksize": 64, "eval_every": None}
+    settings |= {"alpha": [0.1] * k, "eta": 0.3, "passes": passes, "dtype": np.float64}
+    return LdaModel(counts, num_topics=k, id2word=dictionary, random_state=seed, **settings)
 
 
 def topic_shares(model: LdaModel, counts: list) -> np.ndarray:
@@ -239,10 +256,8 @@ def stability(assignments: Sequence[np.ndarray]) -> tuple[float, int]:
 
 def u_mass(model: LdaModel, counts: list, dictionary: Dictionary) -> float:
     """Mean u_mass coherence of the topics' ten top words (0 at best)."""
-    scorer = CoherenceModel(
-        model=model, corpus=counts, dictionary=dictionary, coherence="u_mass", topn=10, processes=1
-    )
-    return float(scorer.get_coherence())
+    texts = {"corpus": counts, "dictionary": dictionary, "processes": 1}
+    return float(CoherenceModel(model, coherence="u_mass", topn=10, **texts).get_coherence())
 
 
 def agreement(table: pd.DataFrame, truth: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
@@ -252,25 +267,66 @@ def agreement(table: pd.DataFrame, truth: pd.DataFrame, edges: Sequence[int]) ->
     classes 1-3 and 4-7. Columns: RNAs, mean adjusted Rand index, mean numbers of topics.
     """
     both = table.merge(truth, on=["rna_id", "article_id"], suffixes=("", "_planted"))
-    rows = [
-        {
-            "abstracts": len(one),
-            "adjusted Rand index": adjusted_rand_score(one["topic_planted"], one["topic"]),
-            "topics found": one["topic"].nunique(),
-            "topics planted": one["topic_planted"].nunique(),
-        }
-        for _, one in both.groupby("rna_id")
-    ]
-    rows = pd.DataFrame(rows)
+    of_rna = both.groupby("rna_id")
+    rows = of_rna[["topic", "topic_planted"]].nunique().set_axis(["found", "planted"], axis=1)
+    rows = rows.add_prefix("topics ")
+    ari = [adjusted_rand_score(one["topic_planted"], one["topic"]) for _, one in of_rna]
+    rows.insert(0, "adjusted Rand index", ari)
     labels = [f"{low + 1}-{high}" for low, high in pairwise(edges)]
-    classes = rows.groupby(pd.cut(rows.pop("abstracts"), edges, labels=labels), observed=True)
+    size = pd.cut(of_rna.size().rename("abstracts"), edges, labels=labels)
+    classes = rows.groupby(size, observed=True)
     return classes.mean().round(3).assign(RNAs=classes.size())
 
 
-def _ranked(shares: np.ndarray) -> list[tuple[int, float]]:
-    """Topics renumbered by size, the largest 0."""
-    chosen = shares.argmax(1)
-    sizes = pd.Series(chosen).value_counts(sort=False).sort_index()
-    order = sizes.sort_values(ascending=False, kind="stable").index
-    rank = {topic: number for number, topic in enumerate(order)}
-    return [(rank[t], float(shares[i, t])) for i, t in enumerate(chosen)]
+# An earlier run's groups. Fitted again, LDA would deal the old abstracts anew, and every summary
+# of the RNA would be paid for once more.
+
+
+def carry_over(
+    earlier: pd.DataFrame,
+    rnas: pd.DataFrame,
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    min_articles: int,
+) -> pd.DataFrame:
+    """Rows of ``topics`` for the RNAs whose ``earlier`` topics (same columns) still stand.
+
+    That is where at most `MOST_GROWTH` of abstracts came in, and where the RNA was not, or
+    already was, large enough for LDA (``min_articles``). Abstracts that are linked no more are
+    left out. A new one joins the group that it is most like; its weight is its likeness (cosine
+    of tf-idf) to that group among all groups.
+    """
+    texts = Texts(articles)
+    names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
+    old = {rna_id: rows for rna_id, rows in earlier.groupby("rna_id", sort=False)}
+    kept = []
+    for rna_id, ids in links.groupby("rna_id").article_id:
+        before = old.get(rna_id, earlier[:0])
+        rows = before[before.article_id.isin(ids)]
+        new = sorted(set(ids) - set(rows.article_id))
+        was_large, is_large = (len(set(some)) >= min_articles for some in (before.article_id, ids))
+        grown = is_large and len(new) > MOST_GROWTH * rows.article_id.nunique()
+        if len(rows) and was_large == is_large and not grown:
+            kept.append(rows)
+            if new:
+                kept.append(_placed(rna_id, rows, new, texts, names.get(rna_id, [])))
+    return pd.concat([earlier[:0], *kept], ignore_index=True)
+
+
+def _placed(
+    rna_id: str, rows: pd.DataFrame, new: list[str], texts: Texts, names: list[str]
+) -> pd.DataFrame:
+    """Rows of the new abstracts, each in the group that it is most like."""
+    order = sorted(set(rows.topic))
+    shares = np.ones((len(new), 1))
+    if len(order) > 1:
+        words = preprocess(["\n".join(texts[i]) for i in [*rows.article_id, *new]], names)
+        vectors = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit_transform(words).toarray()
+        known = vectors[: len(rows)]
+        centres = [known[(rows.topic == topic).to_numpy()].mean(axis=0) for topic in order]
+        # a text with no known word is like none
+        likeness = vectors[len(rows) :] @ normalize(np.stack(centres)).T + 1e-9
+        shares = likeness / likeness.sum(axis=1, keepdims=True)
+    best = shares.argmax(axis=1)
+    found = {"rna_id": rna_id, "article_id": new, "topic": [order[i] for i in best]}
+    return pd.DataFrame(found | {"weight": shares[np.arange(len(new)), best]})

@@ -2,6 +2,8 @@
 
 import doctest
 import gzip
+import json
+import re
 import threading
 
 import pytest
@@ -9,8 +11,8 @@ from pydantic import BaseModel
 from werkzeug import Request, Response
 
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.curate.sources import http, markup
-from rnagpt_lib.curate.sources.http import Site
+from rnagpt_lib.curate.sources import http
+from rnagpt_lib.curate.sources.http import Site, is_plain, plain
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.retries import Pace
 from tests.standin import Faults, faults, serve
@@ -61,7 +63,7 @@ def test_it_says_who_it_is_and_reads_json(site):
     got = site.get("/text", Echo, page=3)
     assert (got.said, got.page) == ("GET", "3") and got.agent.startswith("rnagpt-lib/")
     assert site.post("/text", Echo, form={"said": "a form"}).said == "a form"
-    assert site.post("/text", Echo, json={"a": 1}).said == '{"a": 1}'
+    assert site.post("/text", Echo, json={"a": 1}).said == '{"a":1}'
 
 
 PASSING = {
@@ -81,28 +83,27 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_a_fault_that_passes_is_asked_again(site, queue, pauses, name):
-    queue.add(PASSING[name], times=2)
-    assert site.get("/text", Echo).said == "GET"
-    assert len(queue.seen) == 3 and len(pauses) >= 2
-    assert ("wish" in name) == (7 in pauses)
+def test_a_fault_that_passes_is_asked_again_and_one_that_stays_is_told(site, queue, pauses):
+    for name, fault in PASSING.items():
+        pauses.clear(), queue.clear()
+        queue.add(fault, times=2)
+        assert site.get("/text", Echo).said == "GET", name
+        assert len(queue.seen) == 3 and len(pauses) >= 2, name
+        assert ("wish" in name) == (7 in pauses), name
+        queue.clear()
+        queue.add(fault, times=retries.ATTEMPTS)
+        with pytest.raises(InputError, match=r"^127.0.0.1:\d+: .*run it again later") as error:
+            site.get("/text", Echo)
+        assert "\n" not in str(error.value) and len(queue.seen) == retries.ATTEMPTS, name
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_a_fault_that_stays_is_told_with_the_host(site, queue, name):
-    queue.add(PASSING[name], times=retries.ATTEMPTS)
-    with pytest.raises(InputError, match=r"^127.0.0.1:\d+: .*run it again later") as error:
-        site.get("/text", Echo)
-    assert "\n" not in str(error.value) and len(queue.seen) == retries.ATTEMPTS
-
-
-@pytest.mark.parametrize("code", [400, 401, 403, 405, 414])
-def test_a_refusal_is_not_repeated(site, queue, pauses, code):
-    queue.add(faults.status(code, body={"error": "no\x1b[31m good\nat all"}))
-    with pytest.raises(Refused, match=rf"refuses /host/text with status {code} .*no") as error:
-        site.get("/text", Echo)
-    assert str(error.value).isprintable() and len(queue.seen) == 1 and not pauses
+def test_a_refusal_is_not_repeated(site, queue, pauses):
+    for code in (400, 401, 403, 405, 414):
+        queue.clear()
+        queue.add(faults.status(code, body={"error": "no\x1b[31m good\nat all"}))
+        with pytest.raises(Refused, match=rf"refuses /host/text with status {code} .*no") as error:
+            site.get("/text", Echo)
+        assert str(error.value).isprintable() and len(queue.seen) == 1 and not pauses
 
 
 def test_what_is_not_there_is_named(site, queue):
@@ -165,10 +166,33 @@ def test_a_host_that_is_not_there(pauses):
         Site("http://127.0.0.1:9", Pace(1e9)).get("/", Echo)
 
 
-@pytest.mark.parametrize("address", ["", "ftp://host/x", "host/path", "file:///etc/passwd"])
-def test_only_http_is_an_address(address):
-    with pytest.raises(InputError, match="write https://"):
-        Site(address, Pace(1))
+def test_only_http_is_an_address():
+    for address in (
+        "",
+        "ftp://host/x",
+        "host/path",
+        "file:///etc/passwd",
+        "http://[::1",
+        "http://",
+    ):
+        with pytest.raises(InputError, match="write https://"):
+            Site(address, Pace(1))
+
+
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
+    with pytest.raises(InputError, match="127.0.0.1:9 cannot be asked from here: .*gopher"):
+        Site("http://127.0.0.1:9", Pace(1))
+
+
+def test_a_key_goes_with_every_request_and_netrc_does_not_replace_it(
+    queue, pauses, tmp_path, monkeypatch
+):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with serve(Host(), faults=queue) as url:
+        Site(f"{url}/host", Pace(1e9), key="mine").get("/text", Echo)
+    assert queue.seen[0].headers["authorization"] == "Bearer mine"
 
 
 def test_the_pace_holds_whoever_asks(monkeypatch):
@@ -200,7 +224,41 @@ def test_examples_in_docstrings():
     assert result.attempted and not result.failed
 
 
-def test_text_in_angle_brackets_stays_and_foreign_tags_are_told():
-    assert markup.plain("When a<b and c>d the RNA folds") == "When a<b and c>d the RNA folds"
-    assert markup.plain('H<sub class="x">2</sub>S in <i>E. coli</i>') == "H2S in E. coli"
-    assert not markup.is_plain(markup.plain("A <jats:p>x</jats:p>"))
+TEXTS = {
+    "A <b>bold</b> claim": "A bold claim",
+    "H<sub>2</sub>O, CO<SUB>2</SUB>": "H2O, CO2",
+    "<h4>Aim</h4>To see.<h4>Results.</h4>Seen.": "Aim: To see. Results. Seen.",
+    "p < .05 and n <1 or x<\u2009.001": "p < .05 and n <1 or x< .001",
+    "we saw a <cat and dog> here": "we saw a <cat and dog> here",
+    "&lt;i&gt;Mus&lt;/i&gt; &amp;amp; R &gt; S": "Mus & R > S",
+    "one<br/>two<p>three</p>four": "one two three four",
+    "no\n markup\tat  all": "no markup at all",
+    "<!-- hidden -->seen": "seen",
+    "When a<b and c>d the RNA folds": "When a<b and c>d the RNA folds",
+    'H<sub class="x">2</sub>S in <i>E. coli</i>': "H2S in E. coli",
+    "seen where p<.05 <i": "seen where p<.05 <i",
+    "no entity: AT&T, &nosuch; &#x3b1;": "no entity: AT&T, &nosuch; α",
+    "": "",
+}
+
+
+def test_markup_leaves_and_signs_stay():
+    assert {text: plain(text) for text in TEXTS} == TEXTS
+    assert not is_plain(plain("A <jats:p>x</jats:p>"))
+
+
+def test_a_script_is_no_markup_that_vanishes():
+    for text in ("a <script>alert(1)</script> b", "a <script>alert(1) <b>b</b>", "a <style>b</i>"):
+        assert plain(text)[-1] == "b" and not is_plain(plain(text))
+    assert plain("a <script>alert(1)</script> b") == "a <script>alert(1)</script> b"
+
+
+def test_real_abstracts_hold_no_markup_afterwards(shared):
+    data = json.loads((shared / "europepmc" / "search_cancer_core.json").read_text())
+    texts = [r["abstractText"] for r in data["resultList"]["result"] if "abstractText" in r]
+    marked = [text for text in texts if not is_plain(text)]
+    assert len(texts) == 21 and len(marked) == 16
+    for text in texts:
+        words = re.findall(r"\w+", re.sub("</?(h4|i|b|sub|sup)>", " ", text))
+        assert is_plain(plain(text)) and "  " not in plain(text)
+        assert "".join(re.findall(r"\w+", plain(text))) == "".join(words)

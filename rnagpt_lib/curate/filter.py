@@ -1,0 +1,217 @@
+"""Stage 00: RNAs with their literature, out of the miniature world, a user's files or the live
+sources, by the rules of the paper's section 3.1. And what is said of the set in the end.
+
+The rules: lengths within limits, the links of those RNAs, and the articles that these cite; what
+is left out gets a row in ``dropped``. Ids and lengths alone decide which rows stay, a bit for each
+row; then batches of rows are read, filtered and written one after the other. So memory holds
+columns of ids and one row group of abstracts, however many there are.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.markdown import table
+from rnagpt_lib.core.params import Decompose, Filter
+from rnagpt_lib.core.tables import frame, in_batches, schema, write, write_batches
+from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, entities, relation_of
+from rnagpt_lib.curate.sources import harvest, user_files
+from rnagpt_lib.curate.sources.user_files import drop
+from rnagpt_lib.curate.splits import split
+from rnagpt_lib.miniature import world
+
+RAW = ".raw"  # hidden: the tables as they came, while they are filtered
+BATCH = 4096  # rows read at a time
+READ = {"world": (), "files": ("fasta", "table", "articles", "links"), "rnacentral": ("fasta",)}
+
+
+def write_tables(params: Filter, seed: int, folder: Path) -> dict[str, int]:
+    """Read the RNAs of ``params.input`` with their literature, filter them, write the tables.
+
+    ``folder`` gets ``rnas``, ``links``, ``articles`` and ``dropped``, for the world also ``truth``
+    and ``topics_truth``, for live sources what `harvest` keeps; returns the rows of the first
+    four. Raises InputError, and writes no table, for files that break their format or that the
+    source would ignore, for sources that stay away, and when nothing is left.
+    """
+    for name in READ["files"]:
+        if (given := getattr(params, name)) and name not in READ[params.input]:
+            raise InputError(
+                f"{name.upper()} is {given} but INPUT is {params.input!r}, which does not read "
+                "it; set INPUT to files, or take the profile local"
+            )
+    with _hidden(folder / RAW) as raw:
+        truths = _gather(params, seed, folder, raw)
+        kept = raw / "kept"
+        kept.mkdir()
+        counts = apply_rules(raw, kept, params.min_length, params.max_length)
+        if not counts["rnas"]:
+            raise InputError(_nothing_left(params, kept))
+        known = pd.read_parquet(kept / "rnas.parquet", columns=["rna_id"])["rna_id"]
+        for name, truth in truths.items():
+            write(kept / f"{name}.parquet", name, truth[truth["rna_id"].isin(known)])
+        for file in kept.iterdir():
+            os.replace(file, folder / file.name)
+    return counts
+
+
+@contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards, even if an earlier attempt was killed in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _gather(params: Filter, seed: int, folder: Path, raw: Path) -> dict[str, pd.DataFrame]:
+    """Write the tables that are to be filtered into ``raw``; returns the world's truths."""
+    truths = {}
+    if params.input == "rnacentral":
+        harvest.write(params, folder, raw)
+        return truths
+    if params.input == "files":
+        found = user_files.read(params)
+    else:
+        made = world.make(params.world_size, seed)
+        found = {"rnas": made.rnas, "links": made.links, "articles": made.articles}
+        found["dropped"] = frame("dropped", [])
+        truths = {"truth": made.truth, "topics_truth": made.topics_truth}
+    for name, data in found.items():
+        write(raw / f"{name}.parquet", name, data)
+    return truths
+
+
+def _nothing_left(params: Filter, kept: Path) -> str:
+    dropped = pq.read_table(kept / "dropped.parquet").slice(0, 1).to_pylist()
+    first = "".join(f"; the first: {row['record']}, {row['reason']}" for row in dropped)
+    return (
+        f"{params.fasta or params.input}: no RNA is left after the rules ({params.min_length} to "
+        f"{params.max_length} nt, RNA letters){first}; change MIN_LENGTH and MAX_LENGTH, or the RNAs"
+    )
+
+
+def apply_rules(source: Path, target: Path, min_length: int, max_length: int) -> dict[str, int]:
+    """Filter ``rnas``, ``links`` and ``articles`` of the folder ``source`` into ``target``.
+
+    ``dropped`` of ``source`` goes on with what is left out here. All four tables keep their
+    order; each is written whole or not at all. Returns their rows; no RNA may be among them.
+    """
+    lengths = _column(source, "rnas", "length")
+    fits = pc.and_(pc.greater_equal(lengths, min_length), pc.less_equal(lengths, max_length))
+    known = _column(source, "rnas", "rna_id").filter(fits)
+    linked = pc.is_in(_column(source, "links", "rna_id"), value_set=known)
+    read = _column(source, "links", "article_id").filter(linked).unique()
+    cited = pc.is_in(_column(source, "articles", "article_id"), value_set=read)
+    stay = {"rnas": fits, "links": linked, "articles": cited}
+    tables = {name: _rows(source, name, which) for name, which in stay.items()}
+    tables["dropped"] = _dropped(source, pc.invert(fits), pc.invert(cited), min_length, max_length)
+    return {name: write_batches(target / f"{name}.parquet", name, tables[name]) for name in tables}
+
+
+def _column(folder: Path, name: str, column: str) -> pa.Array:
+    """A whole column; ids in Arrow's memory are far smaller than as Python's texts."""
+    with in_batches(folder / f"{name}.parquet") as file:
+        found = file.read([column]).column(0)
+    return found.cast(schema(name).field(column).type).combine_chunks()
+
+
+def _rows(folder: Path, name: str, which: pa.Array, *columns: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a table for which ``which``, a flag for each row, is true."""
+    first = 0
+    with in_batches(folder / f"{name}.parquet") as file:
+        for batch in file.iter_batches(BATCH, columns=list(columns) or None):
+            yield batch.filter(which.slice(first, len(batch)))
+            first += len(batch)
+
+
+def _dropped(
+    folder: Path, unfit: pa.Array, uncited: pa.Array, least: int, most: int
+) -> Iterator[pa.RecordBatch]:
+    """What was dropped before, the RNAs of other lengths, the articles that are not cited."""
+    with in_batches(folder / "dropped.parquet") as file:
+        yield from file.iter_batches(BATCH)
+    for batch in _rows(folder, "rnas", unfit, "rna_id", "length"):
+        lost = [
+            drop(rna_id, f"{fault} nt ({length:,} nt)")
+            for rna_id, length in zip(*batch.to_pydict().values(), strict=True)
+            for fault in [f"shorter than {least}" if length < least else f"longer than {most}"]
+        ]
+        yield pa.RecordBatch.from_pylist(lost, schema("dropped"))
+    for batch in _rows(folder, "articles", uncited, "article_id"):
+        lost = [drop(i, "article linked with no RNA that is kept") for i in batch[0].to_pylist()]
+        yield pa.RecordBatch.from_pylist(lost, schema("dropped"))
+
+
+def data_card(
+    rnas: pd.DataFrame,
+    pairs: pd.DataFrame,
+    dropped: pd.DataFrame,
+    params: Decompose,
+    seed: int,
+    origin: str,
+    preset: pd.Series | None = None,
+) -> str:
+    """The data set's card in markdown; ``origin`` says in a sentence where the RNAs are from.
+
+    ``preset``: the sides that stage 00 had fixed, to tell which RNAs followed them by unit.
+    """
+    sides = pairs.merge(rnas[["rna_id", "split"]], on="rna_id")
+    counts = sides.groupby(["kind", "form", "split"]).size().unstack(fill_value=0)
+    per_rna = pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0)
+    by_side = rnas.groupby("split").agg(RNAs=("rna_id", "size"), units=("unit", "nunique"))
+    by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
+    reasons = dropped.groupby(["stage", "reason"]).size().rename("records").reset_index()
+    followed = 0 if preset is None else len(split.swallowed(rnas.assign(split=preset)))
+    versions = ", ".join(sorted(set(pairs["prompt_version"]))) or "none"
+    return f"""# RNA-QA data card
+
+- **Origin**: {origin}
+- **Annotation source**: `{params.source}`; pairs by `{versions}`; seed {seed}.
+- **Pairs**: {len(pairs):,} for {len(rnas):,} RNAs, {per_rna.mean():.1f} an RNA \
+({per_rna.min()} to {per_rna.max()}); {int((per_rna < params.min_pairs).sum()):,} RNAs have fewer \
+than {params.min_pairs}, as their texts carry no more.
+- **Kinds**: {", ".join(CATEGORICAL)} from the entry's fields; literature and local from the \
+annotation, each with the ids of the articles behind it.
+- **Licences**: RNAcentral's data are CC0; a generated world's texts are the project's; abstracts \
+of PubMed belong to their publishers and are not part of the pairs.
+
+## Split
+
+By `{params.split}`. Units on more than one side: {len(split.straddling(rnas))}. RNAs that \
+followed a preset member of their unit: {followed}.
+
+{table(by_side.reset_index())}
+
+## Pairs by kind, form and side
+
+{table(counts.reset_index())}
+
+## Dropped
+
+{table(reasons)}
+"""
+
+
+def agreement(pairs: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """Open literature and local pairs against the world's truth: precision and recall of facts.
+
+    A fact is (RNA, relation, entity); a list in an answer counts as its items.
+    """
+    found = {
+        (row.rna_id, relation_of(row.question), entity)
+        for row in pairs.itertuples()
+        for entity in entities(row.question, row.answer)
+    }
+    known = set(zip(truth["rna_id"], truth["relation"], truth["entity"], strict=True))
+    right = len(found & known)
+    return {"precision": right / max(1, len(found)), "recall": right / max(1, len(known))}
