@@ -37,7 +37,7 @@ LATENCY = 0.02  # seconds of one answer
 CAP = 2500  # micro-dollars: the worst cases of those in flight and of one crash, and the answers
 STEPS = [  # of a batch, and how often each is taken
     *((f"rnagpt_lib.llm_api.batch.BatchClient.{name}", 1)
-      for name in ("_record", "_upload", "_create", "_submit", "_first_to_end")),
+      for name in ("_plan", "_adopt_or_make", "_submit", "_first_to_end")),
     ("rnagpt_lib.llm_api.batch.BatchClient._take", len(TEXTS)),
     ("rnagpt_lib.llm_api.journal.Journal.finish", len(TEXTS)),
 ]  # fmt: skip

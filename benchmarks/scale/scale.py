@@ -212,15 +212,13 @@ def _journalled(wave: Iterator[Subject], journal: Journal) -> int:
     """All calls of a wave; those that the journal has are not made again."""
     settings = Summarize(model="synthetic")
     plans = [
-        plan for subject in wave for plan in divide_and_conquer.plans(subject, summarize.SOURCES, 0)
+        plan for subject in wave for plan in divide_and_conquer.plan(subject, summarize.SOURCES, 0)
     ]
     with Reader() as empty:
         requests = [
             request
             for plan in plans
-            for request in divide_and_conquer.foreseen(
-                plan, settings.words, Replay(settings, empty)
-            )
+            for request in divide_and_conquer.foresee(plan, settings.words, Replay(settings, empty))
         ]
     keyed = {request.key(settings): request for request in requests}
     for key in keyed.keys() - journal.ended(list(keyed)).keys():

@@ -6,15 +6,15 @@ found and used: a part never becomes two batches. What a batch does not answer g
 part.
 """
 
+import io
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -33,9 +33,8 @@ POLL = 30.0  # seconds between looks at the batches
 LONG = 3600.0  # seconds for a file to go up or come down
 ROUNDS = 6  # batches of one run that a request may be in
 GONE, GONE_AFTER = "gone", timedelta(days=2)  # forgotten by the server; a batch ends within one day
-OURS = "rnagpt"  # the name of our key in a batch's metadata
 ENDS = ("completed", "expired", "cancelled", "failed", GONE)
-SLACK = timedelta(days=1)  # between our clock and the server's
+OURS = "rnagpt"  # the name of our key in a batch's metadata
 PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 
 
@@ -53,7 +52,6 @@ class Item(BaseModel):
     """What we read of a batch object, or of a file object."""
 
     id: str
-    created_at: int
     status: str = ""
     filename: str = ""
     metadata: dict[str, Any] | None = None
@@ -63,7 +61,7 @@ class Item(BaseModel):
 
 
 class Page(BaseModel):
-    """Some of a listing of them, newest first."""
+    """Some of a listing of them."""
 
     data: list[Item]
     has_more: bool = False
@@ -83,17 +81,13 @@ class BatchClient(Client):
         Raises InputError for a part or a line that the server refuses, a batch that somebody
         cancelled, and requests without an answer after `ROUNDS` parts; else as `Client`.
         """
-        todo, rounds = dict.fromkeys(missing), Counter()
-        print(
-            f"{len(todo)} requests go by batch, within a day; stopped and run again, this goes on"
-        )
+        todo, rounds = dict(missing), Counter()
+        print(f"{len(todo)} requests go by batch, within a day; run again, this goes on")
         while todo:
             parts = self._open_parts(todo)
             # the limit of the queue holds for all parts together
-            while not (self.settings.batch_tokens and parts) and (
-                part := self._plan(todo, missing, parts)
-            ):
-                parts.append(part)
+            while not (self.settings.batch_tokens and parts) and self._plan(todo, parts):
+                parts = self._open_parts(todo)
             for part in parts:
                 if not part.id:
                     self._submit(part, missing)
@@ -103,42 +97,34 @@ class BatchClient(Client):
             hopeless = self._harvest(part, batch)
             for key in [key for key in part.waiting if key in todo]:
                 rounds[key] += 1
-                if not isinstance(step := self.step(key, missing[key]), dict):
+                if not isinstance(step := self.step(key, todo[key]), dict):
                     del todo[key]
                     end(key, step)
                 elif rounds[key] == ROUNDS:
-                    what = self.transport.what(missing[key].about)
+                    what = self.transport.what(todo[key].about)
                     raise InputError(f"{what}: no answer in {ROUNDS} batches; run it again later")
             if hopeless:
                 raise InputError(f"{self.transport.what(f'batch {batch.id}')} {hopeless}")
 
-    def _open_parts(self, keys: Mapping[str, Any]) -> list[Part]:
+    def _open_parts(self, keys: Mapping[str, Request]) -> list[Part]:
         """The parts, sent or only planned, that hold any of ``keys``."""
         parts = []
-        for key, id, made in self.journal.rows(
-            "SELECT key, id, made FROM batches WHERE state = 'open'"
-        ):
+        batches = self.journal.rows("SELECT key, id, made FROM batches WHERE state = 'open'")
+        for key, id, made in batches:
             sql = "SELECT key, id FROM attempts WHERE batch = ? AND state = 'intent' ORDER BY id"
             waiting = dict(self.journal.rows(sql, key))
             if not keys.keys().isdisjoint(waiting):
                 parts.append(Part(key, id, datetime.fromisoformat(made), waiting))
         return parts
 
-    def _plan(
-        self, todo: Iterable[str], requests: Mapping[str, Request], parts: list[Part]
-    ) -> Part | None:
-        """A new part, in the journal with its reservations: of the requests that are in none yet,
-        as many as the limits and the cap allow.
-
-        None when there are none, or while ``parts`` have taken all the money. Raises CapReached.
-        """
+    def _plan(self, todo: Mapping[str, Request], parts: list[Part]) -> bool:
+        """Whether there is a new part, in the journal with its reservations: of the requests that
+        are in none of ``parts``, as many as the limits and the cap allow. Raises CapReached."""
         taken = {key for part in parts for key in part.waiting}
         asked, left, size, tokens = [], self.journal.left, 0, 0
-        for key in todo:
-            if key in taken:
-                continue
-            body = self.step(key, requests[key])
-            call = self.asked(key, requests[key], body, batch=True)
+        for key in (key for key in todo if key not in taken):
+            body = self.step(key, todo[key])
+            call = self.asked(key, todo[key], body, batch=True)
             left, size = left - call.reserve, size + len(_line(key, body))
             tokens += cost.likely_tokens_in(body)
             queued = tokens <= (self.settings.batch_tokens or tokens)
@@ -147,26 +133,20 @@ class BatchClient(Client):
                 asked = asked or ([] if parts else [call])
                 break
             asked.append(call)
-        return self._record(asked) if asked else None
-
-    def _record(self, asked: list) -> Part:
-        keys, now = [call.key for call in asked], datetime.now(UTC)
-        sql = "SELECT count(*) FROM attempts WHERE key = ?"
-        tries = max(self.journal.rows(sql, key)[0][0] for key in keys)
-        part = digest([sorted(keys), tries])
-        with self.journal.together() as db:
-            ids = self.journal.reserve(asked, part)
-            row = (part, now.isoformat(timespec="seconds"))
-            db.execute("INSERT INTO batches (key, state, made) VALUES (?, 'open', ?)", row)
-        return Part(part, None, now, dict(zip(keys, ids, strict=True)))
+        if asked:
+            sql = "SELECT count(*) FROM attempts WHERE key = ?"
+            tries = max(self.journal.rows(sql, call.key)[0][0] for call in asked)
+            part, now = digest([sorted(call.key for call in asked), tries]), datetime.now(UTC)
+            with self.journal.together() as db:
+                self.journal.reserve(asked, part)
+                sql = "INSERT INTO batches (key, state, made) VALUES (?, 'open', ?)"
+                db.execute(sql, (part, now.isoformat(timespec="seconds")))
+        return bool(asked)
 
     def _submit(self, part: Part, requests: Mapping[str, Request]) -> None:
-        """Find or make the part's batch, and note its id."""
+        """Find the part's batch at the server, or make it, and note its id."""
         what = self.transport.what("a batch")
-        batch = persistently(lambda: self._find(part), what)
-        if not batch and requests.keys() >= part.waiting.keys():
-            source = persistently(lambda: self._upload(part, requests), what)
-            batch = persistently(lambda: self._create(part, source), what)
+        batch = persistently(partial(self._adopt_or_make, part, requests), what)
         with self.journal.together() as db:
             if batch:
                 db.execute("UPDATE batches SET id = ? WHERE key = ?", (batch.id, part.key))
@@ -174,48 +154,33 @@ class BatchClient(Client):
                 self.journal.fail(list(part.waiting.values()), billed=False)
                 db.execute("UPDATE batches SET state = 'dropped' WHERE key = ?", (part.key,))
 
-    def _find(self, part: Part) -> Item | None:
-        """The part's batch at the server."""
-        batches = self._list("/batches", part)
-        return next((one for one in batches if (one.metadata or {}).get(OURS) == part.key), None)
-
-    def _create(self, part: Part, source: str) -> Item:
-        if found := self._find(part):  # an attempt whose answer got lost made it
-            return found
-        body = {
-            "input_file_id": source,
-            "endpoint": ENDPOINT,
-            "completion_window": "24h",
-            "metadata": {OURS: part.key},
-        }
+    def _adopt_or_make(self, part: Part, requests: Mapping[str, Request]) -> Item | None:
+        """Each step only where the server shows nothing of it: an answer may have got lost."""
+        for batch in self._list("/batches"):
+            if (batch.metadata or {}).get(OURS) == part.key:
+                return batch
+        if not requests.keys() >= part.waiting.keys():
+            return None
+        name = f"{OURS}-{part.key}.jsonl"
+        for file in self._list("/files", purpose="batch", order="desc"):
+            if file.filename == name:
+                break
+        else:
+            lines = b"".join(_line(key, self.step(key, requests[key])) for key in part.waiting)
+            sent = {"body": {"purpose": "batch"}, "files": [("file", (name, lines))]}
+            form = {"headers": {"Content-Type": "multipart/form-data"}, "timeout": LONG}
+            file = self.transport.call(Item, "post", "/files", options=form, **sent)
+        body = {"input_file_id": file.id, "endpoint": ENDPOINT, "metadata": {OURS: part.key}}
+        body |= {"completion_window": "24h"}
         return self.transport.call(Item, "post", "/batches", body=body)
 
-    def _upload(self, part: Part, requests: Mapping[str, Request]) -> str:
-        """The id of the part's file at the server, sent when it is not there yet."""
-        name = f"{OURS}-{part.key}.jsonl"
-        for found in self._list("/files", part, purpose="batch", order="desc"):
-            if found.filename == name:
-                return found.id
-        with tempfile.TemporaryFile() as file:
-            for key in part.waiting:
-                file.write(_line(key, self.step(key, requests[key])))
-            file.seek(0)
-            sent = {"body": {"purpose": "batch"}, "files": [("file", (name, file))]}
-            form = {"headers": {"Content-Type": "multipart/form-data"}, "timeout": LONG}
-            return self.transport.call(Item, "post", "/files", options=form, **sent).id
-
-    def _list(self, path: str, part: Part, **query: Any) -> Iterator[Item]:
-        """The items of a listing, newest first, that are no older than the part."""
-        query |= {"limit": 100}
-        while True:
+    def _list(self, path: str, **query: Any) -> Iterator[Item]:
+        """The items of a listing, newest first."""
+        query, page = query | {"limit": 100}, None
+        while page is None or (page.has_more and page.data):
+            query |= {"after": page.data[-1].id} if page else {}
             page = self.transport.call(Page, "get", path, options={"params": query})
-            for item in page.data:
-                if item.created_at < (part.made - SLACK).timestamp():
-                    return
-                yield item
-            if not page.has_more or not page.data:
-                return
-            query["after"] = page.data[-1].id
+            yield from page.data
 
     def _first_to_end(self, parts: list[Part]) -> tuple[Part, Item]:
         """Look at the batches, again and again, until one has ended or is `GONE` for good."""
@@ -227,10 +192,9 @@ class BatchClient(Client):
                 except NotThere as error:
                     if datetime.now(UTC) - part.made <= GONE_AFTER:
                         raise InputError(
-                            f"{error}; is this the account, and the BASE_URL, that made batch "
-                            f"{part.id}?"
+                            f"{error}; is this the account, and the BASE_URL, of batch {part.id}?"
                         ) from None
-                    batch = Item(id=part.id, status=GONE, created_at=0)
+                    batch = Item(id=part.id, status=GONE)
                 if batch.status in ENDS:
                     return part, batch
             retries.pause(POLL)
@@ -244,12 +208,11 @@ class BatchClient(Client):
         """
         left, counts, refused = dict(part.waiting), Counter(), []
         for source in filter(None, (batch.output_file_id, batch.error_file_id)):
-            with tempfile.TemporaryFile() as file:
-                what = self.transport.what(f"file {source}")
-                persistently(partial(self._download, source, file), what)
-                while lines := list(islice(file, TOGETHER)):
-                    with self.journal.together():
-                        counts.update(self._take(line, left, refused) for line in lines)
+            what = self.transport.what(f"file {source}")
+            lines = io.BytesIO(persistently(partial(self._results, source), what))
+            while some := list(islice(lines, TOGETHER)):
+                with self.journal.together():
+                    counts.update(self._take(line, left, refused) for line in some)
         with self.journal.together() as db:
             self.journal.fail(list(left.values()), billed=batch.status in ("completed", GONE))
             db.execute("UPDATE batches SET state = ? WHERE key = ?", (batch.status, part.key))
@@ -259,19 +222,12 @@ class BatchClient(Client):
             print(f"batch {batch.id} is {batch.status}; its lines: {words}")
         return _hopeless(batch, refused)
 
-    def _download(self, source: str, file: IO[bytes]) -> None:
-        """The file's bytes. Raises Again where they are no results."""
-        file.seek(0)
-        file.truncate()
-        with self.transport.faults():
-            streaming = self.transport.sdk.files.with_streaming_response
-            with streaming.content(source, timeout=LONG) as response:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-        file.seek(0)
-        if file.read(1) and not any(b'"custom_id"' in line for line in file):
+    def _results(self, source: str) -> bytes:
+        """A file of results. Raises Again where it is none."""
+        content = self.transport.get(f"/files/{source}/content", LONG)
+        if content and b'"custom_id"' not in content:
             raise Again("it sent something else than a batch's results")
-        file.seek(0)
+        return content
 
     def _take(self, line: bytes, left: dict[str, int], refused: list[str]) -> str:
         """Record one line, and say what it was; ``refused`` gets what will never be answered."""
@@ -304,13 +260,7 @@ def _hopeless(batch: Item, refused: list[str]) -> str:
         return f"holds {len(refused)} requests that the server refuses ({refused[0]})"
     if batch.status == "cancelled":
         return "was cancelled; what it answered is kept; run it again to go on"
-    if batch.status != "failed":
-        return ""
-    try:
-        fault = batch.errors["data"][0]
-        code, line, words = fault["code"], fault.get("line"), str(fault.get("message"))
-    except (KeyError, IndexError, TypeError, AttributeError):
-        code, line, words = None, None, str(batch.errors)
-    limit = code == "token_limit_exceeded"
-    remedy = "; set BATCH_TOKENS to the account's limit of enqueued tokens" if limit else ""
-    return f"was refused whole: {code}, {' '.join(words.split())[:200]} (line {line}){remedy}"
+    if batch.status == "failed":
+        words = json.dumps(batch.errors)[:300]
+        return f"was refused whole: {words}; set BATCH_TOKENS where it speaks of enqueued tokens"
+    return ""

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,7 +24,8 @@ from rnagpt_lib.llm_api.messages import Read, Reply, Request
 from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
-TEXTS, BYTES = 64, 200_000  # in one request for embeddings
+CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
+TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
 
 def check(settings: Calls) -> None:
@@ -44,7 +44,6 @@ class Client:
 
     def __init__(self, settings: Calls):
         self.settings = settings
-        self.price = cost.price_of(settings, settings.model)
         self._stopped, self._flying = False, 0
         self._changed = threading.Condition()  # guards the two above
         limits = settings.requests_per_minute, settings.tokens_per_minute
@@ -52,15 +51,17 @@ class Client:
 
     def __enter__(self) -> "Client":
         """Raises InputError as `check` does, and while another process has the journal."""
-        chosen, prices = self.settings, self.settings.prices
+        chosen, cap = self.settings, self.settings.cap_dollars
         check(chosen)
-        cap = None if chosen.cap_dollars is None else math.floor(chosen.cap_dollars * 1_000_000)
+        self.price = cost.price_of(chosen, chosen.model)
+        cap = None if cap is None else math.floor(cap * 1_000_000)
         with ExitStack() as stack:
-            wire = Transport(chosen.base_url, chosen.model, chosen.deadline, chosen.width)
-            self.transport = stack.enter_context(wire)
+            server = chosen.base_url, chosen.model, chosen.deadline, chosen.width
+            self.transport = Transport(*server)
+            stack.callback(self.transport.sdk.close)
             self.journal = stack.enter_context(Journal(journal.path(), cap))
             if cap is not None:
-                self.journal.price(lambda m, *used: cost.microdollars(prices.get(m), *used))
+                self.journal.price(lambda m, *used: cost.microdollars(chosen.prices.get(m), *used))
             self._close = stack.pop_all().close
         return self
 
@@ -73,9 +74,8 @@ class Client:
         wanted: dict[str, Request] = {}
         for key, request in zip(keys, requests, strict=True):
             wanted.setdefault(key, request)
-        known = self.journal.ended(list(wanted))
-        for key in self.journal.answered([key for key in wanted if key not in known]):
-            self.step(key, wanted[key])  # a killed process kept the body and never read it
+        for key in self.journal.unread(list(wanted)):
+            self.step(key, wanted[key])
         replies = self.journal.replies(wanted)
         missing = {key: request for key, request in wanted.items() if key not in replies}
         with self.bar(desc, len(missing)) as step:
@@ -101,15 +101,12 @@ class Client:
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
 
-        def attempt() -> None:
-            asked = [self.asked(key, request, body)]
-            tokens = cost.likely_tokens_in(body) + request.max_tokens
-            with self.sending("/chat/completions", body, asked, tokens) as (ids, number):
-                if self._settle(Answered(ids[0], number, 0, None), request).state is None:
-                    raise Again("it sent something else than an answer")
+        def settle(attempts: list[int], body: int) -> bool:
+            return self._settle(Answered(attempts[0], body, None), request).state is not None
 
         while not isinstance(body := self.step(key, request), Reply):
-            persistently(attempt, self.transport.what(request.about))
+            asked = [self.asked(key, request, body)]
+            self.post(CHAT, body, asked, request.max_tokens, settle, request.about)
         return body
 
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
@@ -142,43 +139,50 @@ class Client:
             self.journal.settle(answer.id, *(used or (0, 0)), real)
         return found
 
-    @contextmanager
-    def sending(
-        self, path: str, body: dict, asked: Sequence[Asked], tokens: int
-    ) -> Iterator[tuple[list[int], int]]:
-        """One attempt: wait for the turn of ``tokens``, reserve, send, keep; the block, which gets
-        the attempts and the number of their body, records what it cost. Raises Again where it may
-        be repeated."""
-        self._requests.take(1)
-        self._tokens.take(tokens)
-        attempts = self._reserve(asked)
-        try:
+    def post(
+        self,
+        path: str,
+        body: dict,
+        asked: Sequence[Asked],
+        tokens_out: int,
+        settle: Callable[[list[int], int], bool],
+        about: str,
+    ) -> None:
+        """Wait for the turn, reserve, send, keep, settle: until an answer came, which ``settle``
+        says of the attempts and the number of their body, after it recorded what that cost."""
+
+        def attempt() -> None:
+            self._requests.take(1)
+            self._tokens.take(cost.likely_tokens_in(body) + tokens_out)
+            attempts = self._reserve(asked)
             try:
-                raw = self.transport.post(path, body)
-            except (Again, InputError) as fault:
-                self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
-                raise
-            yield attempts, self.journal.keep(attempts, raw)
-        finally:
-            with self._changed:
-                self._flying -= 1
-                self._changed.notify_all()
+                try:
+                    raw = self.transport.post(path, body)
+                except (Again, InputError) as fault:
+                    self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
+                    raise
+                if not settle(attempts, self.journal.keep(attempts, raw)):
+                    raise Again("it sent something else than an answer")
+            finally:
+                with self._changed:
+                    self._flying -= 1
+                    self._changed.notify_all()
+
+        persistently(attempt, self.transport.what(about))
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
         """Attempts in flight; where the cap leaves no room, those before them may make some."""
         with self._changed:
-            while True:
-                if self._stopped:
-                    raise _Stopped
+            while not self._stopped:
                 try:
                     attempts = self.journal.reserve(asked)
-                    break
+                    self._flying += 1
+                    return attempts
                 except CapReached:
                     if not self._flying:
                         raise
                     self._changed.wait()
-            self._flying += 1
-            return attempts
+            raise _Stopped
 
     def concurrently(
         self, ask: Callable, missing: Mapping[Any, Any], end: Callable[[Any, Any], None]
@@ -212,8 +216,7 @@ class Client:
         with progress.bar(total=total, desc=desc, unit="call", disable=not total) as bar:
 
             def step() -> None:
-                spent = self.journal.spent - before
-                bar.set_postfix_str(f"${spent / 1e6:.4f} with {self._flying} in flight", False)
+                bar.set_postfix_str(f"${(self.journal.spent - before) / 1e6:.4f}", False)
                 bar.update()
 
             yield step
@@ -234,23 +237,43 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
     kept, price = client.journal, cost.price_of(client.settings, model)
     keys = [_text_key(model, text) for text in texts]
     wanted = dict(zip(keys, texts, strict=True))
-    known = kept.ended(list(wanted))
-    unread = kept.answered([key for key in wanted if key not in known])
-    for body in {answers[-1].body for answers in unread.values()}:  # by a killed process
-        _settle_vectors(kept, price, kept.sharing(body), body)
-    known = kept.ended(list(wanted))
-    groups = _groups({key: text for key, text in wanted.items() if key not in known})
+
+    def settle(attempts: list[int], body: int) -> bool:
+        """Whether the body holds a vector for each attempt; the first carries the whole cost."""
+        raw = kept.body(body)
+        if len(messages.vectors(raw) or ()) != len(attempts):
+            kept.fail(attempts, billed=True)
+            return False
+        used = messages.usage(raw)
+        with kept.together():
+            for attempt in attempts:
+                kept.settle(attempt, *(used or (0, 0)), cost.real(price, used))
+                kept.finish(attempt, "ok")
+                used = used and (0, 0)
+        return True
+
+    def ask(keys: tuple[str, ...], texts: list[str]) -> None:
+        both = zip(keys, texts, strict=True)
+        asked = [Asked(key, "embedding", "", model, _most(price, text)) for key, text in both]
+        body = {"model": model, "input": texts, "encoding_format": "float"}
+        client.post(EMBEDDINGS, body, asked, 0, settle, f"{len(texts)} embeddings")
+
+    for body in {answers[-1].body for answers in kept.unread(list(wanted)).values()}:
+        settle(kept.sharing(body), body)
+    ended = kept.ended(list(wanted))
+    missing = [key for key in wanted if key not in ended]
+    groups = [tuple(missing[at : at + TEXTS]) for at in range(0, len(missing), TEXTS)]
+    texts_of = {keys: [wanted[key] for key in keys] for keys in groups}
     with client.bar("embeddings", len(groups)) as step:
-        ask = partial(_ask_vectors, client, price, model)
-        client.concurrently(ask, groups, lambda *_: step())
+        client.concurrently(ask, texts_of, lambda *_: step())
     ended = kept.ended(list(wanted))
     bodies = {end.body for end in ended.values()}
     read = {n: np.array(messages.vectors(kept.body(n)), np.float32) for n in bodies}
-    lengths = sorted({rows.shape[1] for rows in read.values()})
-    if len(lengths) > 1:
+    lengths = " and ".join(map(str, sorted({rows.shape[1] for rows in read.values()})))
+    if " " in lengths:
         raise InputError(
-            f"{paths.shown(kept.path)} holds embeddings by {model!r} of {' and '.join(map(str, lengths))} "
-            "numbers, so by several models of that name; set RNAGPT_RUNS to another folder"
+            f"{paths.shown(kept.path)} holds embeddings by {model!r} of {lengths} numbers, so by "
+            "several models of that name; set RNAGPT_RUNS to another folder"
         )
     return np.array([read[ended[key].body][ended[key].position] for key in keys], np.float32)
 
@@ -265,14 +288,14 @@ def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
         known = look.ended(list(wanted))
     missing = [text for key, text in wanted.items() if key not in known]
     tokens = sum(len(text) // cost.CHARACTERS + 1 for text in missing)
-    line = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; "
-    line += f"to embed the others takes about {tokens:,} tokens"
-    price = settings.prices.get(settings.model)
-    if price is None:
+    line = (
+        f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; to embed the "
+        f"others takes about {tokens:,} tokens"
+    )
+    if not (price := settings.prices.get(settings.model)):
         return f"{line} (the profile has no price of {settings.model!r})"
-    likely = cost.microdollars(price, tokens, 0)
     most = sum(_most(price, text) for text in missing)
-    return f"{line}, ${likely / 1e6:.4f}, at most ${most / 1e6:.4f}"
+    return f"{line}, ${cost.microdollars(price, tokens, 0) / 1e6:.4f}, at most ${most / 1e6:.4f}"
 
 
 def _text_key(model: str, text: str) -> str:
@@ -281,48 +304,3 @@ def _text_key(model: str, text: str) -> str:
 
 def _most(price: Price | None, text: str) -> int:
     return cost.microdollars(price, len(text.encode()) + cost.OVERHEAD, 0)
-
-
-def _groups(texts: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
-    """Keys → texts, at most `TEXTS` texts and `BYTES` bytes together (or one longer text)."""
-    groups, size = [[]], 0
-    for key, text in texts.items():
-        more = len(text.encode())
-        if groups[-1] and (len(groups[-1]) == TEXTS or size + more > BYTES):
-            groups.append([])
-            size = 0
-        groups[-1].append(key)
-        size += more
-    return {tuple(keys): [texts[key] for key in keys] for keys in groups if keys}
-
-
-def _ask_vectors(
-    client: Client, price: Price | None, model: str, keys: Sequence[str], texts: list[str]
-) -> None:
-    both = zip(keys, texts, strict=True)
-    asked = [Asked(key, "embedding", "", model, _most(price, text)) for key, text in both]
-    body = {"model": model, "input": texts, "encoding_format": "float"}
-
-    def attempt() -> None:
-        tokens = cost.likely_tokens_in(body)
-        with client.sending("/embeddings", body, asked, tokens) as (ids, number):
-            if not _settle_vectors(client.journal, price, ids, number):
-                raise Again("it sent something else than an answer")
-
-    persistently(attempt, client.transport.what(f"{len(texts)} embeddings"))
-
-
-def _settle_vectors(kept: Journal, price: Price | None, attempts: list[int], body: int) -> bool:
-    """Whether the body holds a vector for each attempt; the first one carries the whole cost."""
-    raw = kept.body(body)
-    found = messages.vectors(raw)
-    if found is None or len(found) != len(attempts):
-        kept.fail(attempts, billed=True)
-        return False
-    used = messages.usage(raw)
-    with kept.together():
-        for position, attempt in enumerate(attempts):
-            tokens = (used if position == 0 else (0, 0)) if used else None
-            kept.settle(attempt, *(tokens or (0, 0)), cost.real(price, tokens))
-            kept.finish(attempt, "ok")
-    return True

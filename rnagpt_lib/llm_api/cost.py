@@ -113,28 +113,24 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
 
 def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str, Request]]:
     """The distinct requests by key, a few at a time."""
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     stream = iter(requests)
     while part := list(islice(stream, CHUNK)):
         chunk = {request.key(settings): request for request in part}
-        fresh = {key: r for key, r in chunk.items() if bytes.fromhex(key)[:16] not in seen}
-        seen.update(bytes.fromhex(key)[:16] for key in fresh)
-        yield fresh
+        yield {key: request for key, request in chunk.items() if key not in seen}
+        seen.update(chunk)
 
 
 def _row(count: Counter, settings: Calls, batch: bool) -> dict:
     price = settings.prices.get(settings.model)
-
-    def dollars(tokens_in: int, tokens_out: int) -> float:
-        return microdollars(price, tokens_in, tokens_out, batch) / 1e6 if price else math.nan
-
     batched = ["in an open batch"] if count["in an open batch"] else []
     names = ["requests", "in the journal", "to ask", *batched, "tokens in", "tokens out"]
-    return {name: count[name] for name in names} | {
-        "dollars": dollars(count["tokens in"], count["tokens out"]),
-        "dollars at most": dollars(count["bound"], count["most"]),
-        "hours": _hours(count, settings, batch),
-    }
+    row = {name: count[name] for name in names}
+    tokens = {"dollars": ("tokens in", "tokens out"), "dollars at most": ("bound", "most")}
+    for name, (read, written) in tokens.items():
+        paid = microdollars(price, count[read], count[written], batch) / 1e6
+        row[name] = paid if price else math.nan
+    return row | {"hours": _hours(count, settings, batch)}
 
 
 def _hours(count: Counter, settings: Calls, batch: bool) -> float:
@@ -158,16 +154,15 @@ def describe(table: pd.DataFrame, settings: Calls) -> str:
     for name in ("dollars", "dollars at most"):
         known = (f"{dollars:,.4f}" for dollars in table[name])
         shown.loc[name] = list(known) if settings.model in settings.prices else "not known"
-    lines = [shown.to_string()]
+    text = shown.to_string()
     if settings.model not in settings.prices:
-        lines.append(f"The profile (prices: in its file) has no price of {settings.model!r}.")
+        text += f"\nThe profile (prices: in its file) has no price of {settings.model!r}."
     if isinstance(settings, Summarize):
-        lines.append("Repairs of answers that are still to come are not among them.")
-    lines.append(
-        f"Input at {CHARACTERS} characters a token; output as in the journal so far, or its "
+        text += "\nRepairs of answers that are still to come are not among them."
+    return (
+        f"{text}\nInput at {CHARACTERS} characters a token; output as in the journal so far, or its "
         f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
     )
-    return "\n".join(lines)
 
 
 def sum_usage(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:

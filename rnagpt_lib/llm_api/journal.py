@@ -79,7 +79,6 @@ class Answered:
 
     id: int
     body: int
-    position: int
     batch: str | None
 
 
@@ -128,12 +127,17 @@ class Reader:
     def answered(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
         """The kept bodies of calls, in the order in which they were asked for."""
         sql = """
-            SELECT key, id, body, position, batch FROM attempts
-            WHERE state = 'answered' AND key IN"""
+            SELECT key, id, body, batch FROM attempts WHERE state = 'answered' AND key IN"""
         found: dict[str, list[Answered]] = {}
         for key, *row in sorted(self._among(sql, keys), key=lambda row: row[1]):
             found.setdefault(key, []).append(Answered(*row))
         return found
+
+    def unread(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
+        """The kept bodies of calls that have not ended: a killed process did not come to read
+        them."""
+        ended = self.ended(keys)
+        return self.answered([key for key in keys if key not in ended])
 
     def in_batches(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that a batch under way holds."""

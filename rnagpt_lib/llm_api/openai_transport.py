@@ -41,7 +41,7 @@ def key() -> SecretStr:
 
 
 class Transport:
-    """The connection to a server; a context manager.
+    """The connection to a server.
 
     ``deadline``: seconds until the last byte of an answer. Raises InputError without a key.
     """
@@ -64,12 +64,6 @@ class Transport:
             http_client=http,
         )
 
-    def __enter__(self) -> "Transport":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sdk.close()
-
     def what(self, about: str) -> str:
         """How messages begin."""
         return f"{self._where}, {about}" if about else self._where
@@ -84,6 +78,12 @@ class Transport:
                     raise
                 found = error.response  # it is about this request alone
             return found.content.decode("utf-8", "replace")
+
+    def get(self, path: str, seconds: float) -> bytes:
+        """The bytes at ``path``, within so many seconds. Raises as `post`."""
+        with self.faults():
+            options = {"timeout": seconds}
+            return self.sdk.get(path, cast_to=httpx2.Response, options=options).content
 
     def call(self, kind: type[_Kind], verb: str, path: str, **options: Any) -> _Kind:
         """The answer of another endpoint as a ``kind``; ``options`` as the SDK's own verbs have

@@ -183,7 +183,7 @@ def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
 
     made = tables()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(divide_and_conquer, "merge_ask", stop)
+        patch.setattr(divide_and_conquer, "merge_question", stop)
         world.summarize(made)
     foreseen = requests(*made, Summarize(**world.settings))
     (merge,) = (one for one in foreseen if one.version == divide_and_conquer.prompts.MERGE_VERSION)
@@ -292,28 +292,28 @@ def subject(sizes=(3, 5, 2)):
 @pytest.mark.parametrize("arm", divide_and_conquer.ARMS)
 def test_arms_divide_the_same_abstracts(arm):
     one = subject()
-    groups = divide_and_conquer.groups(one, arm, 0)
+    groups = divide_and_conquer.divide(one, arm, 0)
     assert sorted(a.article_id for g in groups for a in g) == sorted(
         a.article_id for a in one.abstracts
     )
     assert [len(g) for g in groups] == ([10] if arm == "single_pass" else [3, 5, 2])
-    assert divide_and_conquer.groups(one, arm, 0) == groups
+    assert divide_and_conquer.divide(one, arm, 0) == groups
 
 
 def test_random_groups_follow_the_seed_and_chronological_ones_the_years():
     one = subject((10, 12, 9))
-    assert divide_and_conquer.groups(one, "dnc.random_groups", 0) != divide_and_conquer.groups(
+    assert divide_and_conquer.divide(one, "dnc.random_groups", 0) != divide_and_conquer.divide(
         one, "dnc.random_groups", 1
     )
     years = [
-        [a.year for a in group] for group in divide_and_conquer.groups(one, "dnc.chronological", 0)
+        [a.year for a in group] for group in divide_and_conquer.divide(one, "dnc.chronological", 0)
     ]
     assert all(max(early) <= min(late) for early, late in zip(years, years[1:], strict=False))
 
 
 def test_equal_ways_to_divide_are_one_plan():
     assert [
-        p.sources for p in divide_and_conquer.plans(subject((4,)), divide_and_conquer.ARMS, 0)
+        p.sources for p in divide_and_conquer.plan(subject((4,)), divide_and_conquer.ARMS, 0)
     ] == [divide_and_conquer.ARMS]
-    assert len(divide_and_conquer.plans(subject(), divide_and_conquer.ARMS, 0)) == 4
-    assert divide_and_conquer.plans(Subject("R1", (), ()), divide_and_conquer.ARMS, 0) == []
+    assert len(divide_and_conquer.plan(subject(), divide_and_conquer.ARMS, 0)) == 4
+    assert divide_and_conquer.plan(Subject("R1", (), ()), divide_and_conquer.ARMS, 0) == []

@@ -243,7 +243,9 @@ def test_litsumm_comes_with_the_articles_it_cites(first):
     assert {i for row in rows for i in row["article_ids"]} <= known
     assert sum(len(row["article_ids"]) for row in rows) > len(rows) / 2
     assert {row["rna_id"] for row in rows} <= set(data.rnas["rna_id"])
-    annotations, _ = summarize.given(first[0] / "litsumm.jsonl", data.rnas)  # notebook 02's GIVEN
+    annotations, _ = summarize.read_given(
+        first[0] / "litsumm.jsonl", data.rnas
+    )  # notebook 02's GIVEN
     assert [row["article_ids"] for row in annotations] == [row["article_ids"] for row in rows]
 
 

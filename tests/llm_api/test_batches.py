@@ -167,7 +167,7 @@ def test_a_cancelled_batch_keeps_what_it_finished_and_stops(world):
 def test_a_batch_refused_as_a_whole_costs_nothing_and_says_why(world, monkeypatch):
     line = batch._line
     monkeypatch.setattr(batch, "_line", lambda *a: line(*a).replace(b"/v1/chat", b"/v1/cat"))
-    with pytest.raises(InputError, match=r"refused whole: .*\(line 1\)"):
+    with pytest.raises(InputError, match='refused whole: .*mismatched_endpoint.*"line": 1'):
         world.ask()
     assert spent() == 0
 
@@ -245,7 +245,7 @@ def test_a_batch_that_is_gone_is_asked_again_only_when_it_cannot_come_back(
 
 PLACES = [
     *((f"rnagpt_lib.llm_api.batch.BatchClient.{name}", when, 1)
-      for name in ("_record", "_upload", "_create", "_submit") for when in ("before", "after")),
+      for name in ("_plan", "_adopt_or_make", "_submit") for when in ("before", "after")),
     ("rnagpt_lib.llm_api.batch.BatchClient._first_to_end", "after", 1),
     ("rnagpt_lib.llm_api.batch.BatchClient._take", "after", 5),
     ("rnagpt_lib.llm_api.batch._hopeless", "before", 1),
@@ -270,7 +270,7 @@ def test_a_killed_process_makes_no_second_batch(world, own_runs, place, monkeypa
 
 
 def test_a_part_that_was_planned_with_other_requests_and_never_sent_is_dropped(world, own_runs):
-    place = ("rnagpt_lib.llm_api.batch.BatchClient._record", "after", 1)
+    place = ("rnagpt_lib.llm_api.batch.BatchClient._plan", "after", 1)
     killed(paid_loop.start(own_runs, TEXTS, world.url, place, mode="batch"))
     assert good(world.ask(TEXTS[:3]), TEXTS[:3])
     assert rows("SELECT state FROM batches ORDER BY state") == [("completed",), ("dropped",)]

@@ -105,8 +105,9 @@ def test_one_body_for_many_calls(path):
         ids = kept.reserve([asked(key) for key in "abc"])
         body = kept.keep(ids, "[1, 2, 3]")
         assert kept.sharing(body) == ids
-        found = kept.answered(["c", "a"])
-        assert [found[key][0].position for key in "ac"] == [0, 2]
+        kept.finish(ids[2], "ok")
+        assert set(kept.unread([*"abc"])) == {"a", "b"}
+        assert kept.ended(["c"])["c"].position == 2 and kept.ended(["c"])["c"].body == body
 
 
 def test_many_threads_and_many_keys(path):

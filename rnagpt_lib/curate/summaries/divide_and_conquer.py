@@ -41,8 +41,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Made:
-    """An annotation: its sentences, why others or all of it are missing, what it took.
+class Annotation:
+    """The sentences of an annotation, why others or all of it are missing, what it took.
 
     ``usage`` has the counts `USAGE`: ``first`` are the sentences of the first answers, ``valid``
     those without fault; ``parts`` are the articles that the groups' summaries cite, ``survived``
@@ -57,7 +57,7 @@ class Made:
     usage: dict[str, int] = field(default_factory=dict)
 
 
-def groups(subject: Subject, arm: str, seed: int) -> Groups:
+def divide(subject: Subject, arm: str, seed: int) -> Groups:
     """The abstracts as an arm divides them: by topic, at random, by year, or not at all.
 
     The arms ``dnc.random_groups`` and ``dnc.chronological`` have as many groups as ``dnc``, of
@@ -78,25 +78,23 @@ def groups(subject: Subject, arm: str, seed: int) -> Groups:
     return tuple(tuple(next(rest) for _ in group) for group in by_topic)
 
 
-def plans(subject: Subject, arms: Sequence[str], seed: int) -> list[Plan]:
+def plan(subject: Subject, arms: Sequence[str], seed: int) -> list[Plan]:
     """One plan for each way in which the arms divide the abstracts; none without abstracts."""
     ways: dict[frozenset, list[str]] = {}
     divided = {}
     for arm in arms if subject.abstracts else ():
-        divided[arm] = groups(subject, arm, seed)
+        divided[arm] = divide(subject, arm, seed)
         way = frozenset(frozenset(a.article_id for a in group) for group in divided[arm])
         ways.setdefault(way, []).append(arm)
     return [Plan(subject, tuple(same), divided[same[0]]) for same in ways.values()]
 
 
-# Questions to the model.
+@dataclass
+class Question:
+    """A question, what its answer is checked against, and the model's answers so far.
 
-
-@dataclass(frozen=True)
-class Ask:
-    """A request, and what its answer is checked against.
-
-    ``texts``: given id → the text behind it; ``articles``: given id → article id.
+    ``texts``: given id → the text behind it; ``articles``: given id → article id; ``summary``: the
+    last answer that is one, with the faults of ``each`` sentence and of the ``whole``.
     """
 
     messages: prompts.Messages
@@ -106,31 +104,59 @@ class Ask:
     words: int
     texts: dict[str, str]
     articles: dict[str, str]
+    replies: list[Reply] = field(default_factory=list)
+    summary: citations.Summary | None = None
+    each: list[str] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)  # ``each`` of the first answer
 
-    def request(self, messages: prompts.Messages | None = None) -> Request:
-        """The question, or the conversation that goes on from it."""
+    def request(self) -> Request | None:
+        """What to ask: at first the question, then what is to be repaired; None when all is well,
+        or nothing was said."""
+        messages = self.messages
+        if self.replies:
+            if not (self.whole or any(self.each)):
+                return None
+            faults = [f"Sentence {n} {fault}." for n, fault in enumerate(self.each, 1) if fault]
+            faults += [f"On the whole, {fault}." for fault in self.whole]
+            faults += [f"The only ids are {', '.join(self.texts)}."]
+            messages = prompts.repair(messages, self.summary.model_dump_json(), faults)
         most = 300 + 4 * self.words + 8 * len(self.texts)  # ids and braces count too
-        asked = messages or self.messages
-        return Request(asked, citations.Summary, self.version, most, self.about)
+        return Request(messages, citations.Summary, self.version, most, self.about)
+
+    def take(self, reply: Reply) -> None:
+        """Another answer to the question: it counts when it is one."""
+        if reply.state == "ok":
+            self.summary = reply.value
+            checked = citations.faults(reply.value, self.texts, self.names, self.words)
+            self.each, self.whole = checked
+        if not self.replies:
+            self.first = self.each
+        self.replies.append(reply)
+
+    def lines(self) -> tuple[list[Line], list[str]]:
+        """The sentences that stand, and the reasons why others, or all, do not."""
+        if self.summary is None:
+            return [], [f"the model's answer is missing (state {self.replies[0].state})"]
+        kept, lost = citations.lines(self.summary, self.each, self.names, self.words, self.articles)
+        return kept, [f"a sentence {fault}" for fault in lost]
 
 
-def part_asks(plan: Plan, words: int) -> list[Ask]:
+def part_questions(plan: Plan, words: int) -> list[Question]:
     """A question for each group; together the answers have the word budget."""
-    share = max(SHORTEST_SHARE, words // len(plan.groups))
-    return [_part_ask(plan, number, share) for number in range(len(plan.groups))]
+    share, names = max(SHORTEST_SHARE, words // len(plan.groups)), plan.subject.names
+    questions = []
+    for number, group in enumerate(plan.groups):
+        whole = [f"{a.title}\n{a.text}" for a in group]
+        texts = {str(i): text for i, text in enumerate(whole[: prompts.fitting(whole)], 1)}
+        articles = {i: a.article_id for i, a in zip(texts, group, strict=False)}
+        about = f"{plan.subject.rna_id} {plan.sources[0]} group {number}"
+        asked = prompts.summary(names, texts, share), prompts.SUMMARY_VERSION, about
+        questions.append(Question(*asked, names, share, texts, articles))
+    return questions
 
 
-def _part_ask(plan: Plan, number: int, words: int) -> Ask:
-    names, group = plan.subject.names, plan.groups[number]
-    whole = [f"{a.title}\n{a.text}" for a in group]
-    texts = {str(i): text for i, text in enumerate(whole[: prompts.fitting(whole)], 1)}
-    articles = {str(i): a.article_id for i, a in enumerate(group, 1) if str(i) in texts}
-    about = f"{plan.subject.rna_id} {plan.sources[0]} group {number}"
-    messages = prompts.summary(names, texts, words)
-    return Ask(messages, prompts.SUMMARY_VERSION, about, names, words, texts, articles)
-
-
-def merge_ask(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Ask:
+def merge_question(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Question:
     """The question to merge the groups' summaries, whose articles get new short ids."""
     given: dict[str, str] = {}
     texts: dict[str, str] = {}
@@ -141,12 +167,11 @@ def merge_ask(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Ask:
     shown = [[(line.text, [given[i] for i in line.article_ids]) for line in p] for p in parts]
     about = f"{plan.subject.rna_id} {plan.sources[0]} merge"
     articles = {short: article_id for article_id, short in given.items()}
-    messages = prompts.merge(shown, words)
-    names = plan.subject.names
-    return Ask(messages, prompts.MERGE_VERSION, about, names, words, texts, articles)
+    asked = prompts.merge(shown, words), prompts.MERGE_VERSION, about
+    return Question(*asked, plan.subject.names, words, texts, articles)
 
 
-def foreseen(plan: Plan, words: int, replay: Replay) -> Iterator[Request]:
+def foresee(plan: Plan, words: int, replay: Replay) -> Iterator[Request]:
     """The requests of a plan before any is sent, as far as the journal's answers lead.
 
     A merge of summaries that are still to come has a text of its greatest length; repairs of
@@ -156,129 +181,72 @@ def foreseen(plan: Plan, words: int, replay: Replay) -> Iterator[Request]:
         list(annotate([plan], words, replay))
     except Unanswered:
         if replay.asked[-1].version == prompts.SUMMARY_VERSION and len(plan.groups) > 1:
-            yield _longest_merge(plan, words)
+            # no two are equal
+            said = f"{plan.subject.rna_id} {plan.sources[0]} " + "word " * words
+            parts = [
+                [Line(said[: 5 * one.words], tuple(one.articles.values()))]
+                for one in part_questions(plan, words)
+            ]
+            yield merge_question(plan, parts, words).request()
     yield from replay.asked
 
 
-def _longest_merge(plan: Plan, words: int) -> Request:
-    asks = part_asks(plan, words)
-    said = f"{plan.subject.rna_id} {plan.sources[0]} " + "word " * words  # no two are equal
-    parts = [[Line(said[: 5 * ask.words], tuple(ask.articles.values()))] for ask in asks]
-    return merge_ask(plan, parts, words).request()
-
-
-# Answers and their repair.
-
-
-class Answer:
-    """The model's answers to one question, the last good one in use."""
-
-    def __init__(self, ask: Ask, reply: Reply):
-        self.ask, self.replies = ask, [reply]
-        self.summary: citations.Summary | None = None
-        self.each: list[str] = []
-        self.whole: list[str] = []
-        self._check(reply)
-        self.first = len(self.each)
-        self.valid = self.first - sum(map(bool, self.each))
-
-    def _check(self, reply: Reply) -> None:
-        if reply.state == "ok":
-            ask, self.summary = self.ask, reply.value
-            found = citations.faults(reply.value, ask.texts, ask.names, ask.words)
-            self.each, self.whole = found
-
-    def take(self, reply: Reply) -> None:
-        """Another answer to the question: it counts when it is one."""
-        self.replies.append(reply)
-        self._check(reply)
-
-    def repair(self) -> Request | None:
-        """The request that names what is wrong; None where nothing is, or nothing was said."""
-        if not (self.whole or any(self.each)):
-            return None
-        said = [f"Sentence {n} {fault}." for n, fault in enumerate(self.each, 1) if fault]
-        known = f"The only ids are {', '.join(self.ask.texts)}."
-        listed = [*said, *(f"On the whole, {fault}." for fault in self.whole), known]
-        answer = self.summary.model_dump_json()
-        return self.ask.request(prompts.repair(self.ask.messages, answer, listed))
-
-    def lines(self) -> tuple[list[Line], list[str]]:
-        """The sentences that stand, and the reasons why others, or all, do not."""
-        ask = self.ask
-        if self.summary is None:
-            return [], [f"the model's answer is missing (state {self.replies[0].state})"]
-        kept, lost = citations.lines(self.summary, self.each, ask.names, ask.words, ask.articles)
-        return kept, [f"a sentence {fault}" for fault in lost]
-
-
-def answers(asks: Sequence[Ask], client: Client | Replay, desc: str) -> list[Answer]:
-    """The answers to all questions, faulty ones asked for again up to `REPAIRS` times."""
-    replies = client.ask([ask.request() for ask in asks], desc)
-    made = [Answer(ask, reply) for ask, reply in zip(asks, replies, strict=True)]
-    for number in range(1, REPAIRS + 1):
-        wrong = [(answer, again) for answer in made if (again := answer.repair())]
-        if not wrong:
+def ask(questions: Sequence[Question], client: Client | Replay, desc: str) -> None:
+    """Get the answers to all questions, faulty ones asked for again up to `REPAIRS` times."""
+    for number in range(1 + REPAIRS):
+        asked = [(one, request) for one in questions if (request := one.request())]
+        if not asked:
             break
-        replies = client.ask([again for _, again in wrong], f"{desc}, repair {number}")
-        for (answer, _), reply in zip(wrong, replies, strict=True):
-            answer.take(reply)
-    return made
+        repair = f", repair {number}" if number else ""
+        replies = client.ask([request for _, request in asked], desc + repair)
+        for (question, _), reply in zip(asked, replies, strict=True):
+            question.take(reply)
 
 
-def annotate(wave: Sequence[Plan], words: int, client: Client | Replay) -> Iterator[Made]:
+def annotate(wave: Sequence[Plan], words: int, client: Client | Replay) -> Iterator[Annotation]:
     """The annotations of one wave, for every source of every plan."""
-    asks = [part_asks(plan, words) for plan in wave]
-    flat = iter(answers([ask for own in asks for ask in own], client, "summaries"))
-    parts = [[next(flat) for _ in own] for own in asks]
+    parts = [part_questions(plan, words) for plan in wave]
+    ask([question for own in parts for question in own], client, "summaries")
     kept = [[lines for part in own if (lines := part.lines()[0])] for own in parts]
-    several = [n for n, lines in enumerate(kept) if len(lines) > 1]
-    merges = answers([merge_ask(wave[n], kept[n], words) for n in several], client, "merges")
-    merged = dict(zip(several, merges, strict=True))
+    merges = {
+        n: merge_question(wave[n], lines, words) for n, lines in enumerate(kept) if len(lines) > 1
+    }
+    ask(list(merges.values()), client, "merges")
     for number, plan in enumerate(wave):
-        yield from _made(plan, parts[number], kept[number], merged.get(number), words)
+        yield from _annotations(plan, parts[number], kept[number], merges.get(number), words)
 
 
-def _made(
-    plan: Plan, parts: list[Answer], kept: list[list[Line]], merged: Answer | None, words: int
-) -> Iterator[Made]:
-    every = [*parts, merged] if merged else parts
-    reasons = [reason for answer in every for reason in answer.lines()[1]]
-    lines = merged.lines()[0] if merged else _within(words, kept)
-    if merged and not lines:
-        lines = _within(words, kept)
+def _annotations(
+    plan: Plan, parts: list[Question], kept: list[list[Line]], merge: Question | None, words: int
+) -> Iterator[Annotation]:
+    every = [*parts, merge] if merge else parts
+    reasons = [reason for question in every for reason in question.lines()[1]]
+    lines = merge.lines()[0] if merge else []
+    if merge and not lines:
         reasons.append("the groups' summaries stand unmerged")
-    left_out = sum(map(len, plan.groups)) - sum(len(part.ask.texts) for part in parts)
+    if not lines:
+        # of all parts, those sentences first that are first in theirs, up to the budget
+        for line in (line for same in zip_longest(*kept) for line in same if line):
+            if length([*lines, line]) <= words:
+                lines.append(line)
+    left_out = sum(map(len, plan.groups)) - sum(len(part.texts) for part in parts)
     if left_out:
         reasons.append(f"{left_out} abstracts are beyond what a prompt holds")
     if not (lines or reasons):
         reasons.append("the model found nothing to say")
-    usage = _usage(every, kept, lines)
-    for number, source in enumerate(plan.sources):
-        own = usage | {"shared": int(number > 0)}
-        yield Made(plan.subject.rna_id, source, lines, reasons, own)
-
-
-def _within(words: int, parts: list[list[Line]]) -> list[Line]:
-    """The sentences of all parts, those first that are first in theirs, up to a number of words."""
-    ranked = [line for same in zip_longest(*parts) for line in same if line]
-    kept: list[Line] = []
-    for line in ranked:
-        if length([*kept, line]) <= words:
-            kept.append(line)
-    return kept
-
-
-def _usage(every: list[Answer], kept: list[list[Line]], lines: list[Line]) -> dict[str, int]:
-    replies = [reply for answer in every for reply in answer.replies]
+    replies = [reply for question in every for reply in question.replies]
     cited = {i for part in kept for line in part for i in line.article_ids}
-    return {
+    first = [fault for question in every for fault in question.first]
+    usage = {
         "calls": len(replies),
         "tokens_in": sum(reply.tokens_in for reply in replies),
         "tokens_out": sum(reply.tokens_out for reply in replies),
         "microdollars": sum(reply.microdollars for reply in replies),
-        "first": sum(answer.first for answer in every),
-        "valid": sum(answer.valid for answer in every),
+        "first": len(first),
+        "valid": first.count(""),
         "parts": len(cited),
         "survived": len(cited & {i for line in lines for i in line.article_ids}),
     }
+    for number, source in enumerate(plan.sources):
+        own = usage | {"shared": int(number > 0)}
+        yield Annotation(plan.subject.rna_id, source, lines, reasons, own)

@@ -86,15 +86,15 @@ def sentences_of(subject: Subject, others: frozenset[str] = frozenset()) -> list
     ]
 
 
-def extracted(
-    pool: Sequence[Sentence], source: str, budget: int, weights: Mapping[str, float]
+def extract_summary(
+    pool: Sequence[Sentence], budget: int, weights: Mapping[str, float]
 ) -> list[Line]:
     """The annotation of one RNA out of the sentences about it, at most ``budget`` words."""
     good = [s for s in pool if s.worth >= MIN_WORTH]
     good = good or [s for s in sorted(pool, key=lambda s: -s.worth)[:1] if s.worth >= LAST_RESORT]
     groups = defaultdict(list)
     for sentence in good:
-        groups[sentence.topic if source == "dnc" else 0].append(sentence)
+        groups[sentence.topic].append(sentence)
     chosen: list[Sentence] = []
     allowed = 0
     for topic, words in shares(groups, budget).items():

@@ -6,25 +6,27 @@ user's own texts. The provider ``offline`` is extractive, the provider ``openai`
 (`dnc`). Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core import progress, tables, text_guard
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.paths import from_root, shown
 from rnagpt_lib.curate.summaries import divide_and_conquer
+from rnagpt_lib.curate.summaries.divide_and_conquer import Annotation
 from rnagpt_lib.curate.summaries.extract import (
     Abstract,
     Line,
     Subject,
-    extracted,
+    extract_summary,
     known_names,
     sentences_of,
     word_weights,
@@ -32,7 +34,6 @@ from rnagpt_lib.curate.summaries.extract import (
 from rnagpt_lib.curate.text.names import mask_names, names_of
 from rnagpt_lib.curate.text.sentences import capital, split_sentences
 from rnagpt_lib.llm_api.batch import open_client
-from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.cost import Replay
 from rnagpt_lib.llm_api.journal import Reader
 from rnagpt_lib.llm_api.messages import Request
@@ -40,13 +41,20 @@ from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 
 Part = Sequence[list[dict]]
-STAGE = "02_summarize"
 MATTERS = {"model", "temperature", "words"}  # the parameters that decide what a model's texts are
 SOURCES = ("dnc", "single_pass")
 
 
+class Given(BaseModel):
+    """A line of a user's own texts."""
+
+    rna_id: str
+    text: str
+    article_ids: list | None = None
+
+
 class Summaries(NamedTuple):
-    """Tables ``annotations`` and ``dropped``, and what each annotation took (`dnc.Made`)."""
+    """Tables ``annotations`` and ``dropped``, and what each annotation took (`Annotation`)."""
 
     annotations: pd.DataFrame
     dropped: pd.DataFrame
@@ -74,16 +82,16 @@ def summarize(
     if params.provider == "offline":
         bar = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
         weights, others = word_weights(articles), known_names(rnas)
-        parts = [_part(_extracted(bar, params.words, weights, others, arms, seed))]
+        parts = [_part(_extract(bar, params.words, weights, others, arms, seed))]
     else:
-        parts = _asked(everyone, params, arms, seed, spool)
+        parts = _ask(everyone, params, arms, seed, spool)
     rows, dropped, usage = [], [], []
     for part in parts:
         rows += part[0]
         dropped += part[1]
         usage += part[2]
     if params.given:
-        texts, lost = given(from_root(params.given), rnas)
+        texts, lost = read_given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
     return Summaries(
         tables.frame("annotations", rows),
@@ -109,8 +117,8 @@ def requests(
     with Reader() as journal:
         for subject in Subjects(rnas, articles, links, topics):
             ways = divide_and_conquer.ARMS if subject.rna_id in compared else SOURCES
-            for plan in divide_and_conquer.plans(subject, ways, seed):
-                yield from divide_and_conquer.foreseen(plan, params.words, Replay(params, journal))
+            for plan in divide_and_conquer.plan(subject, ways, seed):
+                yield from divide_and_conquer.foresee(plan, params.words, Replay(params, journal))
 
 
 def planned_requests(run: str, params: Summarize, seed: int = 0) -> Iterator[Request]:
@@ -168,57 +176,46 @@ class Subjects:
         return Abstract(article, *self._texts[article], topic, self._texts.year(article))
 
 
-def _extracted(
+def _extract(
     everyone: Iterable[Subject], words: int, weights: dict, others: frozenset, arms, seed: int
-) -> Iterator[divide_and_conquer.Made]:
+) -> Iterator[Annotation]:
     """By rule: the same choice of sentences for each way to divide the abstracts."""
     for subject in everyone:
         pool = [s for s in sentences_of(subject, others) if not text_guard.fault(s.text)]
         for arm in arms:
-            groups = divide_and_conquer.groups(subject, arm, seed)
+            groups = divide_and_conquer.divide(subject, arm, seed)
             group = {a.article_id: n for n, own in enumerate(groups) for a in own}
             divided = [replace(s, topic=group[s.article_id]) for s in pool]
-            lines = extracted(divided, "dnc", words, weights)
-            yield divide_and_conquer.Made(subject.rna_id, arm, lines, _nothing(subject, lines))
+            lines = extract_summary(divided, words, weights)
+            yield Annotation(subject.rna_id, arm, lines, [] if lines else [_nothing(subject)])
 
 
-def _asked(
-    everyone: Subjects,
-    params: Summarize,
-    arms: Sequence[str],
-    seed: int,
-    spool: Store | None,
+def _ask(
+    everyone: Subjects, params: Summarize, arms: Sequence[str], seed: int, spool: Store | None
 ) -> Iterator[Part]:
     """By a chat model, in waves."""
     settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
     waves = ((wave, settings) for wave in divide_and_conquer.waves(everyone.rna_ids, params.mode))
     with open_client(params) as client:
 
-        def made(missing: Iterable) -> Iterator[Part]:
+        def parts(missing: Iterable) -> Iterator[Part]:
             for wave, _ in missing:
                 own = list(everyone.of(wave))
-                yield _part(_wave(own, params.words, arms, seed, client))
+                plans = [plan for one in own for plan in divide_and_conquer.plan(one, arms, seed)]
+                bare = (
+                    Annotation(one.rna_id, arm, [], [_nothing(one)])
+                    for one in own if not one.abstracts for arm in arms
+                )  # fmt: skip
+                made = divide_and_conquer.annotate(plans, params.words, client)
+                yield _part(chain(made, bare))
 
-        yield from spool.results(waves, made) if spool else made(waves)
-
-
-def _wave(
-    wave: Sequence[Subject], words: int, arms: Sequence[str], seed: int, client: Client
-) -> Iterator[divide_and_conquer.Made]:
-    plans = [plan for subject in wave for plan in divide_and_conquer.plans(subject, arms, seed)]
-    yield from divide_and_conquer.annotate(plans, words, client)
-    for subject in wave:
-        if not subject.abstracts:
-            yield from (
-                divide_and_conquer.Made(subject.rna_id, arm, [], _nothing(subject, []))
-                for arm in arms
-            )
+        yield from spool.results(waves, parts) if spool else parts(waves)
 
 
-def _part(made: Iterable[divide_and_conquer.Made]) -> Part:
+def _part(annotations: Iterable[Annotation]) -> Part:
     """Rows of annotations, of dropped and of usage."""
     rows, dropped, usage = [], [], []
-    for one in made:
+    for one in annotations:
         rows += _rows(one.rna_id, one.source, one.lines)
         dropped += [_drop(one.rna_id, f"{one.source}: {reason}") for reason in one.reasons]
         if one.usage:
@@ -226,37 +223,20 @@ def _part(made: Iterable[divide_and_conquer.Made]) -> Part:
     return rows, dropped, usage
 
 
-def _nothing(subject: Subject, lines: Sequence[Line]) -> list[str]:
-    if lines:
-        return []
+def _nothing(subject: Subject) -> str:
     number = len(subject.abstracts)
-    return [f"no usable sentence in its {number} abstracts" if number else
-            "no abstract is linked to it"]  # fmt: skip
+    return f"no usable sentence in its {number} abstracts" if number else (
+        "no abstract is linked to it"
+    )  # fmt: skip
 
 
-# Texts of the user.
-
-
-def given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
+def read_given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
     """Rows of annotations and of dropped from a JSONL file of rna_id, text[, article_ids].
 
     Raises InputError for a missing file or a line that is no such object.
     """
     names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
     lines, dropped = defaultdict(list), []
-    for number, entry in _entries(path):
-        rna_id = entry["rna_id"]
-        if rna_id not in names:
-            dropped.append(_drop(rna_id, f"given: line {number}: not among the run's RNAs"))
-            continue
-        ids = tuple(map(str, entry.get("article_ids") or ()))
-        for sentence in split_sentences(entry["text"]):
-            lines[rna_id].append(Line(capital(mask_names(sentence, names[rna_id])), ids))
-    dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines.get(rna_id)]
-    return [row for rna_id in names for row in _rows(rna_id, "given", lines[rna_id])], dropped
-
-
-def _entries(path: Path) -> Iterable[tuple[int, dict]]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -265,17 +245,22 @@ def _entries(path: Path) -> Iterable[tuple[int, dict]]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-            good = isinstance(entry["rna_id"], str) and isinstance(entry["text"], str)
-            good = good and isinstance(entry.get("article_ids") or [], list)
-        except (json.JSONDecodeError, TypeError, KeyError):
-            good = False
-        if not good:
+            entry = Given.model_validate_json(line, strict=True)
+        except ValidationError:
             raise InputError(
-                f"{shown(path)}, line {number}: not a JSON object with rna_id and text "
-                "(strings) and, if at all, article_ids (a list)"
-            )
-        yield number, entry
+                f"{shown(path)}, line {number}: not a JSON object with rna_id and text (strings) "
+                "and, if at all, article_ids (a list)"
+            ) from None
+        if entry.rna_id not in names:
+            reason = f"given: line {number}: not among the run's RNAs"
+            dropped.append(_drop(entry.rna_id, reason))
+            continue
+        ids = tuple(map(str, entry.article_ids or ()))
+        for sentence in split_sentences(entry.text):
+            masked = capital(mask_names(sentence, names[entry.rna_id]))
+            lines[entry.rna_id].append(Line(masked, ids))
+    dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines.get(rna_id)]
+    return [row for rna_id in names for row in _rows(rna_id, "given", lines[rna_id])], dropped
 
 
 def _rows(rna_id: str, source: str, lines: Sequence[Line]) -> list[dict]:
@@ -287,4 +272,4 @@ def _rows(rna_id: str, source: str, lines: Sequence[Line]) -> list[dict]:
 
 
 def _drop(record: str, reason: str) -> dict:
-    return {"stage": STAGE, "record": record, "reason": reason}
+    return {"stage": STAGES[2], "record": record, "reason": reason}
