@@ -45,7 +45,7 @@ def measured(params=None, chosen=None, **others):
     chosen = draw_compared(topics, 99, 0) if chosen is None else chosen
     given = {"truth": truth} | others
     params = params or Summarize()
-    return summary_strategies.measured(chosen, rnas, articles, links, topics, params, 0, **given)[0]
+    return summary_strategies.measure(chosen, rnas, articles, links, topics, params, 0, **given)[0]
 
 
 def test_only_rnas_with_several_topics_are_compared():
@@ -57,7 +57,7 @@ def test_only_rnas_with_several_topics_are_compared():
 
 def test_where_there_is_something_to_divide():
     _, articles, _, topics, _ = tables()
-    table = summary_strategies.divided(articles, topics)
+    table = summary_strategies.describe_division(articles, topics)
     assert table["RNAs"].to_dict() == {"1-3": 1, "4-7": 6, "all": 7}
     assert table["RNAs divided"].round(3)["all"] == round(6 / 7, 3)
     assert table["RNAs divided"]["1-3"] == 0 and table["words divided"]["4-7"] == 1
@@ -66,7 +66,7 @@ def test_where_there_is_something_to_divide():
 def test_without_abstracts_nothing_is_divided(tmp_path):
     for name in ("articles", "topics"):
         write(tmp_path / name, name, frame(name, []))
-    assert summary_strategies.divided(
+    assert summary_strategies.describe_division(
         *(read(tmp_path / name, name) for name in ("articles", "topics"))
     ).empty
 
@@ -74,7 +74,7 @@ def test_without_abstracts_nothing_is_divided(tmp_path):
 def test_with_room_every_way_keeps_every_fact_and_covers_every_topic():
     table = measured()
     assert set(table["arm"]) == set(ARMS) and len(table) == 24
-    means = summary_strategies.by_arm(table)
+    means = summary_strategies.average(table)
     assert (means["facts kept"] == 1).all() and (means["topics covered"] == 1).all()
     assert (means["citations valid"] == 1).all() and "tokens" not in means
     assert (abs(table["facts per 100 words"] - 600 / table["words"]) < 1e-9).all()
@@ -102,7 +102,7 @@ def test_given_texts_stand_as_litsumm(tmp_path):
 def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
     path = tmp_path / "given.jsonl"
     path.write_text('{"rna_id": "RX-1", "text": "RX-1 targets PTEN1."}')
-    means = summary_strategies.by_arm(measured(Summarize(given=str(path))))
+    means = summary_strategies.average(measured(Summarize(given=str(path))))
     assert np.isnan(means["citations valid"]["litsumm"])
     said = summary_strategies.as_metrics(means)
     assert "citations valid" not in said["litsumm"] and said["dnc"]["citations valid"] == 1
@@ -120,10 +120,10 @@ def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
 
 def test_without_truth_or_rnas_there_is_still_a_table():
     table = measured(truth=None)
-    assert "facts kept" not in table and "topics covered" in summary_strategies.by_arm(table)
+    assert "facts kept" not in table and "topics covered" in summary_strategies.average(table)
     nothing = measured(chosen=[])
     assert (
-        summary_strategies.by_arm(nothing).empty and summary_strategies.differences(nothing).empty
+        summary_strategies.average(nothing).empty and summary_strategies.differences(nothing).empty
     )
 
 
@@ -150,13 +150,13 @@ def test_sources_are_compared_by_size_articles_and_facts():
 
 
 def test_it_says_whose_summaries_it_is_evidence_about():
-    assert "no evidence about summaries by language models" in summary_strategies.evidence(
+    assert "no evidence about summaries by language models" in summary_strategies.describe_evidence(
         Summarize()
     )
     stand_in = Summarize(provider="openai", model="stand-in")
-    assert "'stand-in' is a stand-in" in summary_strategies.evidence(stand_in)
-    assert "no evidence" in summary_strategies.evidence(stand_in)
-    real = summary_strategies.evidence(Summarize(provider="openai", model="gpt-4o-mini"))
+    assert "'stand-in' is a stand-in" in summary_strategies.describe_evidence(stand_in)
+    assert "no evidence" in summary_strategies.describe_evidence(stand_in)
+    real = summary_strategies.describe_evidence(Summarize(provider="openai", model="gpt-4o-mini"))
     assert "'gpt-4o-mini'" in real and "no evidence" not in real
 
 
@@ -170,7 +170,7 @@ def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_jou
         usage = summarize(rnas, articles, links, topics, params).usage
         before = app.completions
         chosen = draw_compared(topics, 99, 0)
-        table, extra = summary_strategies.measured(
+        table, extra = summary_strategies.measure(
             chosen, rnas, articles, links, topics, params, 0, truth
         )
         # two more arms: two groups and a merge, each repaired once
@@ -178,7 +178,7 @@ def test_a_model_is_measured_with_its_tokens_and_the_sources_come_out_of_the_jou
         paid = cost.sum_usage(pd.concat([usage, extra]), params)
         assert paid["calls"] == app.completions
         assert paid["dollars"] == spent() / 1e6
-    means = summary_strategies.by_arm(table)
+    means = summary_strategies.average(table)
     assert (means["tokens"] > 0).all() and (means["micro-dollars"] > 0).all()
     assert (means["citations valid"] < 1).all() and (means["facts kept"] == 1).all()
     assert means["tokens"]["single_pass"] < means["tokens"]["dnc"]

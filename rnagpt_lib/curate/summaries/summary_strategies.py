@@ -32,25 +32,23 @@ def compare(
     """
     rows = {}
     for source, lines in annotations.groupby("source"):
-        words = int(lines["text"].str.split().str.len().sum())
-        cited_ids = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
-        near = links["rna_id"].isin(lines["rna_id"]).sum()
+        words, number = lines["text"].str.split().str.len().sum(), lines["rna_id"].nunique()
+        cited = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
+        linked = links["rna_id"].isin(lines["rna_id"]).sum()
         rows[source] = {
-            "RNAs": lines["rna_id"].nunique(),
-            "sentences per RNA": len(lines) / lines["rna_id"].nunique(),
-            "words per RNA": words / lines["rna_id"].nunique(),
-            "articles cited": len(cited_ids.drop_duplicates()) / max(near, 1),
+            "RNAs": number,
+            "sentences per RNA": len(lines) / number,
+            "words per RNA": words / number,
+            "articles cited": len(cited.drop_duplicates()) / max(linked, 1),
         }
         if truth is not None:
-            kept = facts_kept(lines, truth)["kept"]
-            rows[source] |= {
-                "facts kept": kept.mean(),
-                "facts per 100 words": 100 * kept.sum() / words,
-            }
+            kept = find_facts(lines, truth)["kept"]
+            facts = kept.mean(), 100 * kept.sum() / words
+            rows[source] |= dict(zip(FACTS, facts, strict=True))
     return pd.DataFrame.from_dict(rows, orient="index").astype(float).round(3)
 
 
-def facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def find_facts(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """[rna_id, kept]: for each named entity of the annotated RNAs, whether the text holds it."""
     texts = lines.groupby("rna_id")["text"].agg(" ".join).str.lower()
     named = truth[~truth["entity"].isin(["unknown", "none"]) & truth["rna_id"].isin(texts.index)]
@@ -59,36 +57,32 @@ def facts_kept(lines: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"rna_id": named["rna_id"].to_numpy(), "kept": held}).astype({"kept": bool})
 
 
-def divided(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
+def describe_division(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
     """Where there is something to divide: by number of articles (and in all) the RNAs, the share
     of them with more than one topic, and the share of the abstracts' words that these hold. Empty
     without abstracts."""
     words = articles.set_index("article_id")["abstract"].str.split().str.len()
     of_each = topics["article_id"].map(words).astype(float)  # without abstracts it is one of texts
-    per_rna = topics.assign(words=of_each).groupby("rna_id").agg(
+    table = topics.assign(words=of_each).groupby("rna_id").agg(
         articles=("article_id", "size"), topics=("topic", "nunique"), words=("words", "sum")
     )  # fmt: skip
-    several = per_rna["topics"] > 1
-    table = per_rna.assign(
-        RNAs=1,
-        divided=several,
-        kept=per_rna["words"] * several,
-        where=article_class(per_rna.articles),
-    )
-    sums = table.groupby("where", observed=True)[["RNAs", "divided", "words", "kept"]].sum()
+    several = table["topics"] > 1
+    table = table.assign(RNAs=1, divided=several, kept=table["words"] * several)
+    by_class = table.groupby(classify(table["articles"]), observed=True)
+    sums = by_class[["RNAs", "divided", "words", "kept"]].sum()
     sums.loc["all"] = sums.sum()
     shares = {"RNAs divided": sums.divided / sums.RNAs, "words divided": sums.kept / sums.words}
     return sums[["RNAs"]].assign(**shares).rename_axis("articles")[sums["RNAs"] > 0]
 
 
-def article_class(counts: pd.Series) -> pd.Series:
+def classify(counts: pd.Series) -> pd.Series:
     """The class of `CLASSES` that a number of articles is in."""
     return pd.cut(counts, [0, *CLASSES.values()], labels=list(CLASSES)).astype(
         pd.CategoricalDtype([*CLASSES, "all"], ordered=True)
     )
 
 
-def measured(
+def measure(
     chosen: Sequence[str],
     rnas: pd.DataFrame,
     articles: pd.DataFrame,
@@ -109,16 +103,16 @@ def measured(
     made = summarize(rnas, articles, links, topics, params, ARMS, seed)
     texts = made.annotations.replace({"source": {"given": "litsumm"}})
     arms = [*ARMS, "litsumm"] if params.given else ARMS
-    rows = [_of_arm(texts[texts["source"] == arm], links, topics, truth) for arm in arms]
+    rows = [_measure_arm(texts[texts["source"] == arm], links, topics, truth) for arm in arms]
     table = pd.concat(rows, keys=arms, names=["arm", "rna_id"]).reset_index()
     if len(made.usage):
-        table = _with_usage(table, made.usage)
+        table = _add_usage(table, made.usage)
     counts = links.groupby("rna_id").size()
-    table = table.assign(articles=article_class(table["rna_id"].map(counts)))
+    table = table.assign(articles=classify(table["rna_id"].map(counts)))
     return table, made.usage[~made.usage["source"].isin(SOURCES)]
 
 
-def _of_arm(
+def _measure_arm(
     lines: pd.DataFrame, links: pd.DataFrame, topics: pd.DataFrame, truth: pd.DataFrame | None
 ) -> pd.DataFrame:
     """One arm's measures by RNA; an RNA without an annotation has no words and keeps nothing."""
@@ -137,13 +131,13 @@ def _of_arm(
     if truth is not None:
         known = truth[truth["rna_id"].isin(everyone.index)]
         total = known[~known["entity"].isin(["unknown", "none"])].groupby("rna_id").size()
-        kept = facts_kept(lines, truth).groupby("rna_id")["kept"].sum().reindex(total.index)
+        kept = find_facts(lines, truth).groupby("rna_id")["kept"].sum().reindex(total.index)
         table["facts kept"] = kept.fillna(0) / total
         table["facts per 100 words"] = 100 * kept.fillna(0) / table["words"].clip(lower=1)
     return table
 
 
-def _with_usage(table: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
+def _add_usage(table: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
     """With tokens, money and the share of a model's first sentences without a fault."""
     used = usage.rename(columns={"source": "arm"}).assign(
         tokens=usage["tokens_in"] + usage["tokens_out"],
@@ -156,7 +150,7 @@ def _with_usage(table: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"microdollars": "micro-dollars"})
 
 
-def by_arm(table: pd.DataFrame) -> pd.DataFrame:
+def average(table: pd.DataFrame) -> pd.DataFrame:
     """The mean of every measure over RNAs, one row for each arm."""
     there = [name for name in MEASURES if name in table]
     return table.groupby("arm", sort=False)[there].mean()
@@ -189,7 +183,7 @@ def differences(table: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Dat
     return pd.DataFrame(rows, columns=columns)
 
 
-def evidence(params: Summarize) -> str:
+def describe_evidence(params: Summarize) -> str:
     """What the comparison is evidence about: who wrote the summaries."""
     if params.provider == "offline":
         return "Sentences were extracted: this is no evidence about summaries by language models."
