@@ -157,7 +157,8 @@ def unit_split(folder: Path, tell: Tell) -> int:
     rnas = pd.read_parquet(folder / "kept" / "rnas.parquet")
     links = pd.read_parquet(folder / "kept" / "links.parquet")
     relatives.progress.bar = Bar
-    rnas["unit"] = split.units(rnas, links, folder / "relatives.npz")
+    with Store(folder / "relatives.sqlite") as store:
+        rnas["unit"] = split.units(rnas, links, store)
     return len(split.split(rnas))
 
 

@@ -1,29 +1,39 @@
 """Relatives by sequence: when two RNAs are similar, and single-linkage clusters of many.
 
-All pairs of 400,000 RNAs are too many to align: `seeds` tells which are worth it, block by block,
-and a pair that is in one cluster already is not aligned again.
+All pairs of 400,000 RNAs are too many to align. Relatives share words, the letters at the places of
+a spaced seed: an inverted index tells, block by block, which pairs share enough of them to be worth
+an alignment, and a pair that is in one cluster already is not aligned again.
 """
 
 import hashlib
-import zipfile
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import edlib
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from rnagpt_lib.core import progress
-from rnagpt_lib.core.files import replacing
-from rnagpt_lib.curate.splits import spaced_seed_index
-from rnagpt_lib.curate.splits.spaced_seed_index import CHANCE, Near, chance_score
+from rnagpt_lib.runs.resume_store import Store
 
 IDENTITY = 0.8
 COVERAGE = 0.8
+CHANCE = 1e-3  # alignments as good as this that two random RNAs may have
 CHANCE_PER_RNA = 0.5  # the same for one RNA with all the others of a data set
-KEEP = 20  # blocks after which the links so far are kept
+KEEP = 20  # blocks after which the clusters so far are kept
+CHUNK = 4_000_000  # letters of the index that are in memory at a time
+BLOCK = 512  # RNAs that are looked up at a time
+TABLE = 2**18  # words of a seed that an index tells apart at least
+WHOLE = 2**31  # more letters than any RNA has
+ALL_PAIRS = 1_000_000  # so many pairs with an RNA under 55 letters are simply all aligned
+_CODES = bytes.maketrans(b"ACGU", b"\0\1\2\3")
+_DIGITS, _BLANK_MARKS = b"0123456789", str.maketrans("=XID", "    ")
+
+
+# Two RNAs
 
 
 def similar(a: str, b: str, chance: float = CHANCE) -> bool:
@@ -31,102 +41,246 @@ def similar(a: str, b: str, chance: float = CHANCE) -> bool:
 
     Identity is matches over alignment columns, gaps included. The shorter sequence is fitted
     into the longer one by edit distance (edlib, "HW"); then the best stretch of that alignment
-    is looked for. A stretch of this quality leaves at most `_bound` edits in the whole.
-    Under about 35 letters such a stretch turns up by chance in a long sequence, and single
-    linkage would chain a whole data set together: matches less errors must also reach what two
-    random RNAs of these lengths reach ``chance`` times (`chance_score`).
+    is looked for. Under about 35 letters such a stretch turns up by chance in a long sequence, and
+    single linkage would chain a whole data set together: matches less errors must also reach what
+    two random RNAs of these lengths reach ``chance`` times (`_chance_score`).
 
     >>> similar("ACGUACGGACUUGACAUGCAUG", "GGACGUACGACUUGACAUGCAUGUU")
     True
     """
     short, long = sorted((a, b), key=len)
-    enough = chance_score(len(short), np.array([len(long)]), chance)
-    return bool(_similar(short, [long], enough)[0])
+    return _fits(short, long, _chance_score(len(short), len(long), chance))
 
 
-def _similar(short: str, longer: Sequence[str], enough: np.ndarray) -> np.ndarray:
-    """`similar` of an RNA and each of several places, by the ``enough`` of each; shape (n,)."""
-    found, paths = np.zeros(len(longer), dtype=bool), {}
-    certain = np.minimum((1 - IDENTITY) * len(short), (len(short) - enough) / 2)
-    for number, (long, most) in enumerate(zip(longer, _bound(len(short), enough), strict=True)):
-        distance = edlib.align(short, long, mode="HW", k=most)["editDistance"] if most >= 0 else -1
-        if 0 <= distance <= certain[number]:
-            found[number] = True
-        elif distance >= 0:
-            paths[number] = edlib.align(short, long, mode="HW", task="path", k=distance)["cigar"]
-    if paths:
-        found[list(paths)] = _have_stretch(len(short), [*paths.values()], enough[list(paths)])
-    return found
+def _chance_score(short: int | np.ndarray, long: int | np.ndarray, chance: float):
+    """Matches less errors that two random RNAs of these lengths reach ``chance`` times.
 
-
-def _bound(length: int, enough: np.ndarray) -> list[int]:
-    """The most edits that an alignment with such a stretch can have.
-
-    Its letters outside of the stretch may all be edits, and so may a fifth of its columns; or
-    as many letters as are not needed to reach ``enough``.
+    Karlin and Altschul's E = m·n·exp(-λS); λ = ln 3 for +1/-1 and four equal letters.
     """
-    most = int(length * (1 - COVERAGE + COVERAGE * (1 / IDENTITY - 1)) + 1e-9)
-    return np.minimum(most, np.floor(length - enough)).astype(int).tolist()
+    return np.log(short * long / chance) / math.log(3)
 
 
-def _have_stretch(length: int, cigars: Sequence[str], enough: Sequence[float]) -> np.ndarray:
-    """Does each alignment have a run of columns over `COVERAGE` of the shorter RNA's ``length``
-    letters with `IDENTITY` matches, and matches less errors of ``enough``? Shape (n,).
+def _fits(short: str, long: str, enough: float) -> bool:
+    """`similar`, by the matches less errors that are ``enough``."""
+    # letters outside of the stretch may all be edits, and so may a fifth of its columns; or as many
+    # letters as are not needed to reach ``enough``
+    n = len(short)
+    most = int(n * (1 - COVERAGE + COVERAGE * (1 / IDENTITY - 1)) + 1e-9)
+    most = min(most, math.floor(n - enough))
+    edits = edlib.align(short, long, mode="HW", k=most)["editDistance"] if most >= 0 else -1
+    if edits < 0 or edits <= min((1 - IDENTITY) * n, (n - enough) / 2):
+        return edits >= 0
+    cigar = edlib.align(short, long, mode="HW", task="path", k=edits)["cigar"]
+    return _has_stretch(n, cigar, enough)
+
+
+def _has_stretch(length: int, cigar: str, enough: float) -> bool:
+    """Has an alignment a run of columns over `COVERAGE` of the shorter RNA's ``length`` letters
+    with `IDENTITY` matches, and matches less errors of ``enough``?"""
+    counts = np.fromstring(cigar.translate(_BLANK_MARKS), dtype=int, sep=" ")
+    columns = np.repeat(np.frombuffer(cigar.encode().translate(None, _DIGITS), np.uint8), counts)
+    # before each place, the one behind the last column included: letters, matches above IDENTITY
+    letters, surplus = np.zeros(len(columns) + 1, dtype=int), np.zeros(len(columns) + 1)
+    np.cumsum(columns != ord("D"), out=letters[1:])
+    np.cumsum((columns == ord("=")) - IDENTITY, out=surplus[1:])
+    lowest = (surplus == np.minimum.accumulate(surplus)).nonzero()[0]
+    over = letters - COVERAGE * length + 1e-9
+    end = np.arange(over.searchsorted(0), len(over))
+    last = letters.searchsorted(over[end], "right") - 1
+    start = lowest[lowest.searchsorted(last, "right") - 1]
+    gain = surplus[end] - surplus[start]
+    score = 2 * gain + (2 * IDENTITY - 1) * (end - start)  # matches less errors
+    return bool(((gain >= -1e-9) & (score >= enough)).any())
+
+
+# Who is worth an alignment
+
+
+class Scheme(NamedTuple):
+    """How RNAs of a class of lengths are looked up among longer ones.
+
+    ``seeds``: spaced words, 1 for a letter that counts. ``least``: shared words that make a pair
+    worth aligning, by length: as many as 96 in 100 random pairs share that lie exactly at 80 %
+    identity and 80 % coverage, and about 90 of 28 to 32 letters, since fewer words would tell
+    nothing (tests/curate/test_relatives.py measures it).
+    ``window``: longer RNAs are cut into pieces of so many letters, half overlapping, since in
+    a long one words meet by chance; 0 leaves them whole.
     """
-    columns = _columns(cigars)  # (n, width)
-    spans = _before(columns != ord("D"), int)  # letters of the shorter RNA so far
-    surplus = _before((columns == ord("=")) - IDENTITY, float)
-    n, width = surplus.shape
-    place = np.arange(width)
-    lowest = np.minimum.accumulate(surplus, axis=1)
-    lowest_at = np.maximum.accumulate(np.where(surplus == lowest, place, 0), axis=1)
-    apart = (np.arange(n) * (2 * length + 1))[:, None]  # so that one sorted array holds all rows
-    wanted = (spans + apart - COVERAGE * length + 1e-9).ravel()
-    last = np.searchsorted((spans + apart).ravel(), wanted, "right").reshape(n, width) - 1
-    last -= (np.arange(n) * width)[:, None]
-    start = np.take_along_axis(lowest_at, np.maximum(last, 0), axis=1)
-    gain = surplus - np.take_along_axis(surplus, start, axis=1)
-    score = 2 * gain + (2 * IDENTITY - 1) * (place - start)  # matches less errors
-    good = (last >= 0) & (gain >= -1e-9) & (score >= np.array(enough)[:, None])
-    return good.any(axis=1)
+
+    shortest: int
+    seeds: tuple[str, ...]
+    least: dict[int, int]
+    window: int
 
 
-def _before(values: np.ndarray, kind: type) -> np.ndarray:
-    """Sums of the columns before each place, the one behind the last column included."""
-    sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=kind)
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    return sums
+SCHEMES = (
+    Scheme(
+        1,
+        ("11-111111", "111111-1-1", "111--11111", "1-111111-1", "1111---11-11",
+         "11--1--1111--1", "11111111", "1111-11-11"),
+        {18: 4, 30: 4, 34: 5, 42: 7, 50: 8, 54: 13},
+        128,
+    ),
+    Scheme(
+        55,
+        ("11-1-1111-111", "1111-11--1111", "111-1--1111-11", "1-1111-11-111", "11111-11111",
+         "111--11-1-1111", "1111111111", "11-111-1--1111"),
+        {55: 2, 60: 3, 66: 5, 76: 6, 90: 10, 106: 13},
+        192,
+    ),
+    Scheme(
+        110,
+        ("11-1-1111-1111", "111111111-11", "11111--1-11-1-11", "111-111-11-111",
+         "1111-1-1-11--111", "11111111111", "11-1--1-1111--111", "111111-111-11"),
+        {110: 5, 120: 7, 140: 10, 160: 13, 200: 17, 300: 42, 500: 95, 1000: 260},
+        0,
+    ),
+)  # fmt: skip
+# The same by how many letters of the shorter one are not needed to pass for no chance relative:
+# 22 letters of which 18 must match less errors can have two errors, and share 9 words.
+SPARE = {1: 40, 2: 20, 3: 12, 4: 9, 6: 7, 8.5: 5, 11: 4, 12: 0}
 
 
-def _columns(cigars: Sequence[str]) -> np.ndarray:
-    """The operation of every column, a row for each: ``3=1X`` is ``===X``, filled up with D."""
-    text = np.frombuffer("".join(cigars).encode(), dtype=np.uint8)
-    marks = np.flatnonzero(text > ord("9"))
-    before = np.concatenate([[-1], marks[:-1]])
-    digits, counts = text.astype(int) - ord("0"), np.zeros(len(marks), dtype=int)
-    for power in range(4):  # no RNA has 10,000 letters
-        place = marks - 1 - power
-        counts += np.where(place > before, digits[place] * 10**power, 0)
-    row = np.searchsorted(np.cumsum([len(cigar) for cigar in cigars]), marks, "right")
-    widths = np.bincount(row, counts).astype(int)
-    columns = np.full((len(cigars), widths.max()), ord("D"), dtype=np.uint8)
-    columns[np.arange(widths.max()) < widths[:, None]] = np.repeat(text[marks], counts)
-    return columns
+class Candidates(NamedTuple):
+    """A row, and places in later rows that are worth an alignment, most promising first.
+
+    Place i is in row others[i], ``width`` letters from starts[i] on.
+    """
+
+    row: int
+    others: np.ndarray
+    starts: np.ndarray
+    width: int
 
 
-def clusters(sequences: Sequence[str], kept: Path | None = None) -> np.ndarray:
+class Block(NamedTuple):
+    """Rows that are looked up at a time, and the rows among which; by words, or all with all."""
+
+    scheme: Scheme | None
+    rows: range
+    among: range
+
+
+def blocks(lengths: np.ndarray) -> list[Block]:
+    """All blocks for distinct sequences of these sorted lengths, in their order.
+
+    Blocks that look among the same rows stand together, since those make one index.
+    """
+    made, n = [], len(lengths)
+    starts = np.searchsorted(lengths, [scheme.shortest for scheme in SCHEMES] + [math.inf])
+    for scheme, (first, end) in zip(SCHEMES, pairwise(starts.tolist()), strict=True):
+        pairs = (end - first) * n - (end - first) * (end - first + 1) // 2
+        few = scheme is SCHEMES[0] and pairs <= ALL_PAIRS
+        chunk = lengths[first:].cumsum() // CHUNK * (not few)
+        edges = first + np.searchsorted(chunk, np.arange(chunk.max(initial=-1) + 2))
+        for among in (range(a, b) for a, b in pairwise(edges) if a < b):
+            stop = min(end, among.stop)
+            made += [
+                Block(None if few else scheme, range(start, min(start + BLOCK, stop)), among)
+                for start in range(first, stop, BLOCK)
+            ]
+    return made
+
+
+def candidates(
+    ordered: list[str], todo: Sequence[Block], chance: float = CHANCE
+) -> Iterator[Iterable[Candidates]]:
+    """For each block its rows' candidates; ``ordered``: distinct sequences by length.
+
+    A row can come in several blocks, each time with other candidates.
+    """
+    for (scheme, among), part in groupby(todo, key=lambda block: (block.scheme, block.among)):
+        if scheme:
+            yield from _by_words(ordered, scheme, among, [block.rows for block in part], chance)
+            continue
+        later = np.arange(len(ordered))
+        for block in part:
+            yield (Candidates(i, later[i + 1 :], 0 * later[i + 1 :], WHOLE) for i in block.rows)
+
+
+def _by_words(
+    ordered: list[str], scheme: Scheme, among: range, blocks_rows: list[range], chance: float
+) -> Iterator[list[Candidates]]:
+    """For each block the rows of ``among`` that share enough words with its own."""
+    lengths = np.array([len(sequence) for sequence in ordered], dtype=int)
+    window, step = scheme.window, scheme.window // 2
+    places = [
+        (row, start)
+        for row in among
+        for start in range(0, max(1, len(ordered[row]) - step), step or WHOLE)
+    ]
+    pieces = [ordered[row][start : start + (window or WHOLE)] for row, start in places]
+    owner, start = np.array(places).T
+    margin = window // 8  # a stretch of an alignment can be longer than half a window
+    start, width = np.maximum(start - margin, 0), window + 2 * margin or WHOLE
+    # a small set needs no table of millions; too few words make every pair look related
+    n_words = max(TABLE, 16 * int(lengths[among.start : among.stop].sum()))
+    n_words = min(4 ** scheme.seeds[0].count("1"), n_words)
+    of_seeds = [_presence(pieces, [seed], n_words).T.tocsr() for seed in scheme.seeds]
+    index = sparse.vstack(of_seeds, format="csr")
+    for rows in map(np.array, blocks_rows):
+        words = _presence([ordered[row] for row in rows], scheme.seeds, n_words)
+        shared = words @ index
+        # fewer words are asked of a repetitive RNA, which has few
+        most = sum(np.maximum(1, lengths[rows] - len(seed) + 1) for seed in scheme.seeds)
+        least = np.interp(lengths[rows], list(scheme.least), list(scheme.least.values()))
+        least = np.maximum(1, np.floor(least * words.sum(axis=1) / most))
+        entry = np.flatnonzero(shared.data >= least.min())
+        at = np.searchsorted(shared.indptr, entry, "right") - 1
+        at, entry = at[enough := shared.data[entry] >= least[at]], entry[enough]
+        row, piece, n = rows[at], shared.indices[entry], shared.data[entry].astype(int)
+        spare = lengths[row] - _chance_score(lengths[row], lengths[owner[piece]], chance)
+        worth = (owner[piece] > row) & (n >= np.interp(spare, list(SPARE), list(SPARE.values())))
+        order = np.flatnonzero(worth)
+        order = order[np.lexsort((piece[order], -n[order], row[order]))]
+        row, piece = row[order], piece[order]
+        edges = np.flatnonzero(np.diff(row, prepend=-1, append=-1))
+        yield [
+            Candidates(int(row[a]), owner[piece[a:b]], start[piece[a:b]], width)
+            for a, b in pairwise(edges)
+        ]
+
+
+def _presence(sequences: list[str], seeds: Sequence[str], n_words: int) -> sparse.csr_array:
+    """(n, seeds · words) matrix of 0 and 1: which words of plain letters a sequence holds.
+
+    Where ``n_words`` are fewer than there can be, several words share a number.
+    """
+    shape = (len(sequences), len(seeds) * n_words)
+    codes = np.frombuffer("".join(sequences).encode().translate(_CODES), dtype=np.uint8)
+    owner = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
+    odd = np.concatenate([[0], (codes > 3).cumsum()])
+    keys = []
+    for number, seed in enumerate(seeds):
+        n = max(0, len(codes) - len(seed) + 1)
+        word = np.zeros(n, dtype=np.int64)
+        for place in (i for i, mark in enumerate(seed) if mark == "1"):
+            word = 4 * word + codes[place : place + n]
+        whole = owner[:n] == owner[len(codes) - n :]
+        whole &= odd[len(seed) : len(seed) + n] == odd[:n]
+        keys.append(owner[:n][whole] * shape[1] + number * n_words + word[whole] % n_words)
+    keys = np.sort(np.concatenate(keys))
+    row, column = np.divmod(keys[np.diff(keys, prepend=-1) > 0], shape[1])
+    ends = np.append(0, np.bincount(row, minlength=shape[0]).cumsum()).astype(np.int32)
+    ones = np.ones(len(column), dtype=np.int16)
+    return sparse.csr_array((ones, column.astype(np.int32), ends), shape=shape)
+
+
+# Clusters
+
+
+def clusters(sequences: Sequence[str], store: Store | None = None) -> np.ndarray:
     """Single-linkage cluster number of every sequence (0, 1, … by first appearance).
 
     Two sequences are linked when `similar`. In a large data set chance has many tries: one RNA
     may have `CHANCE_PER_RNA` chance relatives among all the others, so links get stricter with
-    their number (this tells on RNAs under about 45 letters alone).
-    ``kept``: a file in which the links so far are kept, since hundreds of thousands of RNAs take
-    an hour; a call that was killed goes on from there.
+    their number (this tells on RNAs under about 45 letters alone). ``store`` keeps the clusters so
+    far, since hundreds of thousands of RNAs take an hour; a call that was killed goes on from there.
     """
-    links = _Links(sorted(set(sequences), key=lambda sequence: (len(sequence), sequence)))
-    _search(links, kept)
-    of = dict(zip(links.distinct, links.label.tolist(), strict=True))
-    return pd.factorize(np.array([of[sequence] for sequence in sequences], dtype=int))[0]
+    number, distinct = pd.factorize(np.array(sequences, dtype=object))
+    return _search(distinct.tolist(), np.zeros((len(distinct), 0), dtype=bool), store).cluster[
+        number
+    ]
 
 
 class Kin(NamedTuple):
@@ -147,59 +301,66 @@ def kin(distinct: Sequence[str], on: np.ndarray) -> Kin:
     >>> kin([one, other, "G" * 30], np.array([[1, 0], [0, 1], [0, 1]], bool)).partner.tolist()
     [[-1, 1], [0, -1], [-1, -1]]
     """
+    return _search(distinct, on)
+
+
+def _search(distinct: Sequence[str], on: np.ndarray, store: Store | None = None) -> Kin:
+    """Look all candidates through, shorter RNAs first."""
     order = sorted(range(len(distinct)), key=lambda i: (len(distinct[i]), distinct[i]))
     links = _Links([distinct[i] for i in order], on[order])
-    _search(links)
-    place = np.array([*order, -1])  # -1 stays -1
-    cluster, partner = np.empty_like(links.label), np.empty_like(links.partner)
-    cluster[order], partner[order] = links.label, place[links.partner]
-    return Kin(pd.factorize(cluster)[0], partner)
-
-
-def _search(links: "_Links", kept: Path | None = None) -> None:
-    """Look all candidates through."""
-    todo = spaced_seed_index.blocks(links.lengths)
-    done = links.resumed(kept) if kept else 0
+    todo = blocks(links.lengths)
+    about = repr((links.chance, SCHEMES, SPARE, BLOCK, links.distinct))
+    key = f"relatives {hashlib.sha256(about.encode()).hexdigest()}"
+    done = 0
+    if store and (kept := store.get(key)):
+        done, *label = np.frombuffer(kept, dtype=int).tolist()
+        links.begin(label)
     with progress.bar(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
-        found = spaced_seed_index.candidates(links.distinct, todo[done:], links.chance)
-        for number, block in enumerate(found, done + 1):
-            for near in block:
-                links.add(near)
-            if kept and (number % KEEP == 0 or number == len(todo)):
-                links.keep(kept, number)
+        for number, block in enumerate(
+            candidates(links.distinct, todo[done:], links.chance), done + 1
+        ):
+            for found in block:
+                links.add(found)
+            if store and (number % KEEP == 0 or number == len(todo)):
+                store.put(key, np.append(number, links.label).tobytes())
             bar.update()
+    cluster, partner = np.empty_like(links.label), np.empty_like(links.partner)
+    cluster[order], partner[order] = links.label, np.array([*order, -1])[links.partner]
+    return Kin(pd.factorize(cluster)[0], partner)
 
 
 class _Links:
     """Clusters so far of distinct sequences: the number of each one's cluster in ``label``.
 
-    With ``on``, (n, sides), the sides on which each stands, ``partner`` is a relative of each on
+    ``on``, (n, sides), tells the sides on which each stands; ``partner`` is a relative of each on
     every side so far, or -1.
     """
 
-    def __init__(self, distinct: list[str], on: np.ndarray | None = None):
-        self.distinct = distinct
+    def __init__(self, distinct: list[str], on: np.ndarray):
+        self.distinct, self.on = distinct, on
         self.chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(distinct)))
-        self.on = np.zeros((len(distinct), 0), dtype=bool) if on is None else on
-        self.partner = np.full(self.on.shape, -1)
+        self.partner = np.full(on.shape, -1)
         self.lengths = np.array([len(sequence) for sequence in distinct], dtype=int)
-        self.label = np.arange(len(distinct))
-        self.members = {i: [i] for i in range(len(distinct))}
+        self.begin(list(range(len(distinct))))
 
-    def add(self, near: Near) -> None:
+    def begin(self, label: list[int]) -> None:
+        """Take over clusters."""
+        self.label = np.array(label, dtype=int)
+        self.members: dict[int, list[int]] = {}
+        for row, number in enumerate(label):
+            self.members.setdefault(number, []).append(row)
+
+    def add(self, found: Candidates) -> None:
         """Link a row with those of its candidates that are its relatives."""
-        row, width = self.distinct[near.row], 1
-        enough = chance_score(len(row), self.lengths[near.others], self.chance)
-        left = np.arange(len(near.others))
-        while len(left := left[self._tells(near.row, near.others[left])]):
-            batch, left = left[:width], left[width:]
-            places = zip(near.others[batch].tolist(), near.starts[batch].tolist(), strict=True)
-            longer = [self.distinct[other][start : start + near.width] for other, start in places]
-            for other in near.others[batch[_similar(row, longer, enough[batch])]]:
-                self._unite(int(self.label[near.row]), int(self.label[other]))
-                for one, two in ((near.row, other), (other, near.row)):
-                    self.partner[one, self.on[two] & (self.partner[one] < 0)] = two
-            width = min(16 * width, 256)
+        row, others = found.row, found.others
+        enough = _chance_score(self.lengths[row], self.lengths[others], self.chance).tolist()
+        left = np.flatnonzero(self._tells(row, others))
+        while len(left):
+            i, left = left[0], left[1:]
+            place = slice(found.starts[i], found.starts[i] + found.width)
+            if _fits(self.distinct[row], self.distinct[others[i]][place], enough[i]):
+                self._unite(row, int(others[i]))
+                left = left[self._tells(row, others[left])]
 
     def _tells(self, row: int, others: np.ndarray) -> np.ndarray:
         """Which of the others would bring something new, were they relatives; shape (n,)."""
@@ -209,48 +370,13 @@ class _Links:
             new |= (self.on[row] & (self.partner[others] < 0)).any(axis=1)
         return new
 
-    def _unite(self, one: int, other: int) -> None:
-        """Give the smaller cluster's members the larger one's label."""
-        small, large = sorted((one, other), key=lambda number: len(self.members[number]))
+    def _unite(self, row: int, other: int) -> None:
+        """Give the smaller cluster's members the larger one's label; note two partners."""
+        for one, two in ((row, other), (other, row)):
+            self.partner[one, self.on[two] & (self.partner[one] < 0)] = two
+        labels = self.label[[row, other]].tolist()
+        small, large = sorted(labels, key=lambda number: len(self.members[number]))
         if small != large:
             moved = self.members.pop(small)
             self.label[moved] = large
             self.members[large] += moved
-
-    def keep(self, path: Path, done: int) -> None:
-        """Write the clusters after so many blocks."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, of=self._of, label=self.label, done=done)
-
-    def resumed(self, path: Path) -> int:
-        """Take over what is kept of the same sequences; how many blocks are done."""
-        try:
-            with np.load(path) as file:
-                of, label, done = file["of"], file["label"], int(file["done"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return 0
-        if not np.array_equal(of, self._of):
-            return 0
-        self.label = label
-        self.members = {}
-        for row, number in enumerate(label.tolist()):
-            self.members.setdefault(number, []).append(row)
-        return done
-
-    @cached_property
-    def _of(self) -> np.ndarray:
-        """A hash of what the clusters depend on."""
-        text = "\n".join(
-            [
-                repr(
-                    (
-                        self.chance,
-                        spaced_seed_index.SCHEMES,
-                        spaced_seed_index.SPARE,
-                        spaced_seed_index.BLOCK,
-                    )
-                ),
-                *self.distinct,
-            ]
-        )
-        return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)

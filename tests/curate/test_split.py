@@ -1,9 +1,13 @@
 """Units by sequence and literature, and splits that never part them."""
 
 import random
+from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.splits import split
@@ -65,16 +69,15 @@ def made():
     return rnas.assign(unit=split.units(rnas, data.links))
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("how", ["cluster", "family"])
-def test_no_unit_on_two_sides(made, how, seed):
-    rnas = made.assign(split=split.split(made, how, seed=seed))
-    assert split.straddling(rnas) == []
-    assert set(rnas["split"]) == {"train", "val", "test"}
-    if how == "family":
-        known = rnas[rnas["family"] != ""]
-        assert (known.groupby("family")["split"].nunique() == 1).all()
-    assert 0.1 < (rnas["split"] == "test").mean() < 0.35
+def test_no_unit_on_two_sides(made):
+    for how, seed in product(("cluster", "family"), range(3)):
+        rnas = made.assign(split=split.split(made, how, seed=seed))
+        assert split.straddling(rnas) == []
+        assert set(rnas["split"]) == {"train", "val", "test"}
+        if how == "family":
+            known = rnas[rnas["family"] != ""]
+            assert (known.groupby("family")["split"].nunique() == 1).all()
+        assert 0.1 < (rnas["split"] == "test").mean() < 0.35
 
 
 def test_random_split_parts_units(made):
@@ -120,3 +123,56 @@ def test_nearest_identity():
     assert found.tolist() == [1.0, 1.0]  # AAAA lies in the first, GGGG in the second target
     assert split.nearest_identity(["AAAACCCC"], ["AAAACCCU"])[0] == 1 - 1 / 8
     assert split.nearest_identity(["ACGU"], [])[0] == 0
+
+
+# Close sets: exactly what comparing all sets gives, and no more pairs
+
+
+def parts(n, pairs):
+    one, other = np.array(sorted(pairs), dtype=int).reshape(-1, 2).T
+    graph = sparse.coo_array((np.ones(len(one)), (one, other)), shape=(n, n))
+    return connected_components(graph, directed=False)[1].tolist()
+
+
+@pytest.mark.parametrize("jaccard", [0.3, 0.5, 0.8])
+def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
+    monkeypatch.setattr(split, "PAIRS", 17)
+    monkeypatch.setattr(split, "ITEMS", 50)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n, size = int(rng.integers(1, 30)), int(rng.integers(1, 200))
+        sets, items = rng.integers(0, n, size), np.minimum(rng.zipf(1.5, size), 25)
+        held = [set(items[sets == number].tolist()) for number in range(n)]
+        true = {
+            (a, b)
+            for b in range(n)
+            for a in range(b)
+            if held[a] and held[b] and len(held[a] & held[b]) >= jaccard * len(held[a] | held[b])
+        }
+        found = {
+            tuple(sorted(pair))
+            for pair in zip(*split.close_sets(sets, items, jaccard), strict=True)
+        }
+        assert found <= true
+        assert parts(n, found) == parts(n, true)
+
+
+def test_an_item_in_all_sets_makes_few_pairs(monkeypatch):
+    """20,000 sets {0, own}: only the set {0} is close to each; no two of them are compared."""
+    n, compared = 20_000, []
+    real = split._meeting
+    monkeypatch.setattr(
+        split, "_meeting", lambda *given: [(compared.append(len(a)), (a, b))[1] for a, b in real(*given)]
+    )  # fmt: skip
+    sets = np.concatenate([np.arange(n), np.arange(n), [n]])
+    items = np.concatenate([np.zeros(n, int), np.arange(1, n + 1), [0]])
+    one, other = split.close_sets(sets, items, 0.5)
+    assert len(one) == n and set(np.concatenate([one, other])) == set(range(n + 1))
+    assert sum(compared) == n
+
+
+def test_no_sets():
+    assert [len(side) for side in split.close_sets(np.array([], int), np.array([], int), 0.5)] == [
+        0,
+        0,
+    ]
