@@ -7,8 +7,8 @@
 A folder appears under its name only when all its files are on the disk, and counts only while
 every file has the hash that its manifest records, and the manifest its own; ``state/`` may be left
 out of a published one, which answers but cannot be trained on. Adapter and layers of the encoder
-are there where they train. Nothing is loaded that could run
-code.
+are there where they train. Nothing is loaded that could run code. Of a model in parts over several
+processes (FSDP) whole tensors are saved, so that another number of processes may go on.
 """
 
 import io
@@ -25,12 +25,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256, write_json, writing
+from rnagpt_lib.core.paths import shown
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.fsdp import whole
-from rnagpt_lib.model.rna_gpt import Config, RnaGpt, encoder_of
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt, load_encoder_of
 from rnagpt_lib.model.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
@@ -61,7 +60,7 @@ def save(
     InputError when the disk takes no more; the earlier checkpoints stay as they are.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
-    weights = _weights(model)
+    weights = _gather_weights(model)
     if not writes:
         return final
     draft = final.with_name(f".{final.name}")
@@ -82,16 +81,16 @@ def save(
 def tidy(folder: Path, keep: int) -> None:
     """``best.json`` and ``last.json`` out of the manifests at hand; then older checkpoints go."""
     checkpoints = folder / "checkpoints"
-    made = {path: read_json(path / MANIFEST) for path in _all(checkpoints) if is_valid(path)}
-    last = list(made)[-1]
-    scored = [path for path in made if made[path]["val_loss"] is not None]
-    best = min(scored, key=lambda path: made[path]["val_loss"], default=last)
+    whole = {path: read_json(path / MANIFEST) for path in _list(checkpoints) if is_valid(path)}
+    last = list(whole)[-1]
+    scored = [path for path in whole if whole[path]["val_loss"] is not None]
+    best = min(scored, key=lambda path: whole[path]["val_loss"], default=last)
     with writing(checkpoints, REMEDY):
         for name, path in (("best", best), ("last", last)):
-            facts = {key: made[path][key] for key in ("step", "val_loss")}
+            facts = {key: whole[path][key] for key in ("step", "val_loss")}
             write_json(checkpoints / f"{name}.json", {"folder": path.name} | facts)
-        for path in _all(checkpoints):  # damaged ones go, too
-            if path not in (best, *list(made)[-keep:]):
+        for path in _list(checkpoints):  # damaged ones go, too
+            if path not in (best, *list(whole)[-keep:]):
                 shutil.rmtree(path)
 
 
@@ -102,19 +101,19 @@ def is_valid(checkpoint: Path) -> bool:
         recorded, own = manifest["files"], manifest.pop("hash", None)  # older ones have none
     except (OSError, ValueError, KeyError):
         return False
-    whole = own in (None, digest(manifest))
-    return whole and recorded == {STATE: recorded.get(STATE)} | _hashes(checkpoint)
+    state = {STATE: recorded.get(STATE)}
+    return own in (None, digest(manifest)) and recorded == state | _hash_files(checkpoint)
 
 
 def identity(checkpoint: Path) -> str:
     """A hash of what a checkpoint's answers depend on: weights, template, and the config, which
     has the hashes of the frozen models; not of the state that training goes on from."""
-    return digest({name: found for name, found in _hashes(checkpoint).items() if name != STATE})
+    return digest({name: h for name, h in _hash_files(checkpoint).items() if name != STATE})
 
 
 def newest(folder: Path) -> Path | None:
     """The last checkpoint of a stage's folder to go on from; None when there is none."""
-    whole = filter(is_valid, reversed(_all(folder / "checkpoints")))
+    whole = filter(is_valid, reversed(_list(folder / "checkpoints")))
     return next((checkpoint for checkpoint in whole if (checkpoint / STATE).is_file()), None)
 
 
@@ -123,13 +122,13 @@ def find(folder: Path, which: str = "best") -> Path:
 
     Raises InputError when the stage has none, or when its files are damaged.
     """
-    named = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
-    if named is None:
-        raise InputError(f"{paths.shown(folder)}: no {which} checkpoint there; train this stage")
-    checkpoint = folder / "checkpoints" / named
+    name = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
+    if name is None:
+        raise InputError(f"{shown(folder)}: no {which} checkpoint there; train this stage")
+    checkpoint = folder / "checkpoints" / name
     if not is_valid(checkpoint):
         raise InputError(
-            f"{paths.shown(checkpoint)}: files are missing or damaged; train the stage again"
+            f"{shown(checkpoint)}: files are missing or damaged; train the stage again"
         )
     return checkpoint
 
@@ -156,7 +155,7 @@ def assemble(
     config = Config(**read_json(checkpoint / "config.json"))
     config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
     model = RnaGpt.build(config, template=template, prompts_only=prompts_only)
-    _read_weights(model, checkpoint)
+    _load_weights(model, checkpoint)
     return model
 
 
@@ -164,7 +163,7 @@ def load_encoder(model: RnaGpt) -> Encoder:
     """The encoder that a model was trained on, or its own, of which layers have trained.
 
     Raises InputError when its folder holds another."""
-    return model.encoder or encoder_of(model.config, str(model.device))
+    return model.encoder or load_encoder_of(model.config, str(model.device))
 
 
 def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
@@ -188,11 +187,16 @@ def restore(model: RnaGpt, checkpoint: Path) -> dict:
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
-            f"{paths.shown(checkpoint / STATE)} holds more than tensors and plain values (it may "
-            "run code); it was not opened; remove this checkpoint to go on from the one before"
+            f"{shown(checkpoint / STATE)} holds more than tensors and plain values (it may run "
+            "code); it was not opened; remove this checkpoint to go on from the one before"
         ) from None
-    _read_weights(model, checkpoint)
+    _load_weights(model, checkpoint)
     return state
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """All of a tensor of which this process may hold a part; every process is to ask for it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
@@ -202,20 +206,20 @@ def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> 
     for name in (*names, "template"):
         if saved[name] != own[name]:
             raise InputError(
-                f"{paths.shown(checkpoint)}: made with another {name.removesuffix('_hash')} "
+                f"{shown(checkpoint)}: made with another {name.removesuffix('_hash')} "
                 f"({saved[name]}, here {own[name]}); use that one, or train in a new run"
             )
 
 
-def _weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
-    """What is saved of each part that trains, whole and on the CPU."""
+def _gather_weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
+    """What is saved of each part that trains, by file, whole and on the CPU."""
     parts = {PROJECTION: model.projection.state_dict()}
     if isinstance(model.llm, PeftModel):
         parts[WEIGHTS] = get_peft_model_state_dict(model.llm)
     if model.encoder:
         parts[ENCODER] = model.encoder_layers.state_dict()
     return {
-        file: {name: whole(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
+        file: {name: gather(tensor).detach().cpu().contiguous() for name, tensor in part.items()}
         for file, part in parts.items()
     }
 
@@ -225,43 +229,38 @@ def _write(
 ) -> None:
     """All files of a checkpoint, forced onto the disk; the manifest comes last."""
     (draft / "state").mkdir(parents=True)
-    _write_weights(model, weights, draft)
+    for file, tensors in weights.items():
+        (draft / file).parent.mkdir(exist_ok=True)
+        (draft / file).write_bytes(to_bytes(tensors))
+    if WEIGHTS in weights:
+        config = model.llm.peft_config["default"]
+        targets = sorted(config.target_modules)  # a set has another order in every process
+        config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
+        config.save_pretrained(draft / ADAPTER)
     write_json(draft / "template.json", asdict(model.template))
     write_json(draft / "config.json", asdict(model.config))
     buffer = io.BytesIO()  # torch's own writer does not say why a disk refuses
     torch.save(state, buffer)
     (draft / STATE).write_bytes(buffer.getbuffer())
-    manifest = facts | {"files": _hashes(draft)}
+    manifest = facts | {"files": _hash_files(draft)}
     write_json(draft / MANIFEST, manifest | {"hash": digest(manifest)})
     for path in (*draft.rglob("*"), draft):
         _sync(path)
 
 
-def _write_weights(model: RnaGpt, weights: dict[str, dict[str, Tensor]], folder: Path) -> None:
-    for file, tensors in weights.items():
-        (folder / file).parent.mkdir(exist_ok=True)
-        (folder / file).write_bytes(to_bytes(tensors))
-    if WEIGHTS in weights:
-        config = model.llm.peft_config["default"]
-        targets = sorted(config.target_modules)  # a set has another order in every process
-        config = replace(config, base_model_name_or_path=model.config.llm, target_modules=targets)
-        config.save_pretrained(folder / ADAPTER)
-
-
-def _read_weights(model: RnaGpt, checkpoint: Path) -> None:
+def _load_weights(model: RnaGpt, checkpoint: Path) -> None:
     model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
     if isinstance(model.llm, PeftModel):
-        weights = load_file(checkpoint / WEIGHTS)
-        set_peft_model_state_dict(model.llm, weights)
+        set_peft_model_state_dict(model.llm, load_file(checkpoint / WEIGHTS))
     if model.encoder:
         model.encoder_layers.load_state_dict(load_file(checkpoint / ENCODER))
 
 
-def _all(folder: Path) -> list[Path]:
+def _list(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def _hashes(checkpoint: Path) -> dict[str, str]:
+def _hash_files(checkpoint: Path) -> dict[str, str]:
     files = {p.relative_to(checkpoint).as_posix(): p for p in checkpoint.rglob("*") if p.is_file()}
     return {name: sha256(path) for name, path in sorted(files.items()) if name != MANIFEST}
 

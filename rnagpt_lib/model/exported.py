@@ -1,4 +1,4 @@
-"""An exported model's folder, as ``export_model`` writes it, checked before anything loads it.
+"""An exported model's folder, as `share.model` writes it, checked before anything loads it.
 
     projection.safetensors   adapter/ or llm/   template.json   config.json
     rnagpt_export.json   SHA256SUMS   README.md   scores.csv   definitions.json
@@ -15,11 +15,10 @@ from safetensors import SafetensorError, safe_open
 from rnagpt_lib import __version__
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, sha256, visible
+from rnagpt_lib.core.files import MARKER, SUMS, read_json, read_marker, read_sums, sha256, visible
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
-from rnagpt_lib.share import folder as export_place
 
 MADE_BY = "rnagpt export-model"
 NAMES = ("MA", "IT")
@@ -38,15 +37,29 @@ def check(folder: Path) -> str:
     """The name of the model in ``folder``, MA or IT, once every file is as it was written.
 
     Raises InputError for a folder that holds no exported model, for files that are missing,
-    damaged or no part of it, and for parts that this version does not know.
+    damaged or no part of it, for weights that are no safetensors, and for parts that this version
+    does not know.
     """
-    about = export_place.about(folder)
+    about = read_marker(folder)
     if about.get("made_by") != MADE_BY or about.get("model") not in NAMES:
         raise InputError(
-            f"{shown(folder)} holds no exported model (its {export_place.MARKER} is missing or "
-            f"another's); {MADE_BY} RUN OUT makes one"
+            f"{shown(folder)} holds no exported model (its {MARKER} is missing or another's); "
+            f"{MADE_BY} RUN OUT makes one"
         )
-    _check_files(folder)
+    recorded = {name: h for name, h in read_sums(folder).items() if not is_owners(name)}
+    there = {name: p for name, p in visible(folder).items() if not is_owners(name) and name != SUMS}
+    for name in sorted(recorded.keys() | there.keys()):
+        where = shown(folder / name)
+        if name not in recorded:
+            raise InputError(f"{where} is no part of the exported model; remove it")
+        if name not in there or sha256(there[name]) != recorded[name]:
+            raise InputError(f"{where} is missing or damaged; export the model again, or fetch it")
+        if name.endswith(".safetensors"):
+            try:
+                with safe_open(there[name], framework="pt"):
+                    pass
+            except SafetensorError as error:
+                raise InputError(f"{where} is no safetensors file: {error}; fetch it") from None
     for name, kind in (("config.json", Config), ("template.json", Template)):
         unknown = read_json(folder / name).keys() - {field.name for field in fields(kind)}
         if unknown:
@@ -57,30 +70,11 @@ def check(folder: Path) -> str:
     return about["model"]
 
 
-def _check_files(folder: Path) -> None:
-    """InputError unless every file has its recorded hash, and weights are safetensors."""
-    recorded = {n: h for n, h in export_place.sums(folder).items() if not owners(n)}
-    found = {n: p for n, p in visible(folder).items() if not owners(n)}
-    found.pop(export_place.SUMS, None)
-    for name in sorted(recorded.keys() | found.keys()):
-        where = shown(folder / name)
-        if name not in recorded:
-            raise InputError(f"{where} is no part of the exported model; remove it")
-        if name not in found or sha256(found[name]) != recorded[name]:
-            raise InputError(f"{where} is missing or damaged; export the model again, or fetch it")
-        if name.endswith(".safetensors"):
-            try:
-                with safe_open(found[name], framework="pt"):
-                    pass
-            except SafetensorError as error:
-                raise InputError(f"{where} is no safetensors file: {error}; fetch it") from None
-
-
 def llm_of(folder: Path) -> str | None:
     """The merged LLM of an exported model; None where adapters go on top of another."""
     return str(folder / LLM) if (folder / LLM).is_dir() else None
 
 
-def owners(name: str) -> bool:
+def is_owners(name: str) -> bool:
     """Whether a file is for people alone, and may be written anew by who shares the model."""
     return Path(name).name.split(".")[0] in OWN_WORDS and "/" not in name

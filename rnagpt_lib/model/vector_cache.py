@@ -1,51 +1,88 @@
 """The vectors of all RNAs: the frozen encoder reads each sequence once, the disk remembers.
 
-A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards (``vector_shards``), keyed by the
-SHA-256 of the sequences. The encoder's dimensions times 4 or 2 bytes for each nucleotide are much:
-``encode_all`` counts them before it begins, and ``live`` keeps nothing at all.
+A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards. A shard is a safetensors file
+with one tensor (L, dim) for each sequence, under the SHA-256 of its letters; its own name is the
+SHA-256 of its bytes, so a damaged one is known by its name. Shards are written whole or not at all,
+and read through memory maps. The encoder's width times 4 or 2 bytes for each nucleotide are much:
+`encode_all` counts them before it begins, and ``live`` keeps nothing at all.
 """
 
+import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import replacing, sha256
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.model import vector_shards
+from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.model.encoder import Encoder, checked
-from rnagpt_lib.model.vector_shards import KEY_BYTES, Kept, Shard, key_of
 
 Cache = Literal["fp32", "fp16", "live"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 SHARD_BYTES = 128_000_000  # a shard is closed once it holds as many; four times that in memory
+ENTRY_BYTES = 150  # of a sequence in a shard's header
 
 
-class OnTheFly:
+def key_of(sequence: str) -> str:
+    """What a sequence is found by, however it is spelled."""
+    return hashlib.sha256(normalise(sequence).encode()).hexdigest()
+
+
+class CachedVectors(Mapping[str, Tensor]):
+    """Read-only map from a sequence to its (L, dim) fp32 tensor, read from the disk when asked."""
+
+    def __init__(self, shards: Iterable[Path]) -> None:
+        files = [safe_open(path, framework="pt") for path in shards]
+        self._files = {bytes.fromhex(key): file for file in files for key in file.keys()}
+
+    def __getitem__(self, sequence: str) -> Tensor:
+        if sequence not in self:
+            raise KeyError(f"no vectors of {sequence[:20]}…")
+        key = key_of(sequence)
+        # a copy, as what is kept or sent on would else carry the whole shard along
+        return self._files[bytes.fromhex(key)].get_tensor(key).to(torch.float32, copy=True)
+
+    def __contains__(self, sequence: object) -> bool:
+        return isinstance(sequence, str) and bytes.fromhex(key_of(sequence)) in self._files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("the cache knows its sequences by hashes alone")
+
+
+class LiveVectors(Mapping[str, Tensor]):
     """The same map with nothing kept: a sequence is encoded whenever it is asked for, and its
     vectors lead back to the layers of the encoder that train, where any do."""
 
-    def __init__(self, encoder: Encoder, keys: Iterable[bytes]) -> None:
-        self._encoder, self._keys = encoder, frozenset(keys)
+    def __init__(self, encoder: Encoder, sequences: Iterable[str]) -> None:
+        self._encoder, self._sequences = encoder, dict.fromkeys(map(normalise, sequences))
 
     def __getitem__(self, sequence: str) -> Tensor:
         if sequence not in self:
             raise KeyError(f"no vectors of {sequence[:20]}…")
         return self._encoder.read(sequence)
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def __contains__(self, sequence: object) -> bool:
-        return isinstance(sequence, str) and key_of(sequence) in self._keys
+        return isinstance(sequence, str) and normalise(sequence) in self._sequences
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sequences)
 
 
 def encode_all(
@@ -55,15 +92,15 @@ def encode_all(
     cache: Cache = "fp32",
     *,
     known: Path | None = None,
-) -> Kept | OnTheFly:
+) -> CachedVectors | LiveVectors:
     """The map of all ``sequences`` to their vectors; a printed line says what it took.
 
     What neither ``folder`` nor ``known`` (another such folder, only read) holds is computed, each
     distinct sequence once, the shortest first, and written shard by shard. A process that is
     killed loses the shard it was at; started again with the same sequences, it ends with the same
     bits as one that was not (to rounding, where the windows of one sequence straddle batches).
-    Damaged shards and those of another encoder are made anew. ``fp16`` takes half of the disk (see
-    ``half_error``), ``live`` nothing of it.
+    Damaged shards are made anew. ``fp16`` takes half of the disk (see `half_error`), ``live``
+    nothing of it.
 
     Raises InputError for a sequence that the encoder cannot read, for vectors that are not finite
     or beyond half precision, before anything is computed where the disk has too little room, and
@@ -74,35 +111,45 @@ def encode_all(
     if cache != "live" and not encoder.is_frozen:
         raise InputError("vectors of an encoder that trains cannot be kept; set CACHE to live")
     wanted = {key_of(sequence): sequence for sequence in map(checked, sequences)}
-    size = size_told(cache_bytes(map(len, wanted.values()), encoder.dim, cache))
     if cache == "live":
         print(f"{len(wanted):,} distinct sequences, each encoded whenever it is asked for")
-        return OnTheFly(encoder, wanted)
-    shards = _there(encoder, folder, cache, known)
-    index = Kept(shards)
-    missing = [wanted[key] for key in sorted(wanted) if not index.has(key)]
-    began = time.perf_counter()
-    shards += _computed(encoder, missing, folder, cache) if missing else []
+        return LiveVectors(encoder, wanted.values())
+    size, began = cache_bytes(map(len, wanted.values()), encoder.dim, cache), time.perf_counter()
+    name = f"{encoder.hash[:16]}-{cache}"
+    with _disk_faults(folder):
+        shards = _read_shards(folder / name, encoder, mend=True)
+        shards += _read_shards(known / name, encoder) if known and known != folder else []
+        there = CachedVectors(shards)
+        missing = [wanted[key] for key in sorted(wanted) if wanted[key] not in there]
+        if missing:
+            _check_room(missing, encoder.dim, folder, cache)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder / name):  # before hours are spent
+                pass
+            for tensors in _compute(encoder, missing, DTYPES[cache]):
+                shards.append(_write_shard(folder / name, encoder, tensors))
+        vectors = CachedVectors(shards)
     nucleotides, seconds = sum(map(len, missing)), time.perf_counter() - began
     pace = f" in {seconds:.1f} s, {nucleotides / seconds:,.0f} nt a second" if missing else ""
     print(
-        f"{len(wanted):,} distinct sequences, {size} in {cache}; {len(missing):,} encoded now{pace}"
+        f"{len(wanted):,} distinct sequences, {format_bytes(size)} in {cache}; "
+        f"{len(missing):,} encoded now{pace}"
     )
-    return Kept(shards)
+    return vectors
 
 
 def cache_bytes(lengths: Iterable[int], dim: int, cache: Cache) -> int:
-    """What the cache of distinct sequences of these lengths takes on the disk.
+    """What the cache of distinct sequences of these lengths takes on the disk, about.
 
     >>> cache_bytes([200] * 407_616, 640, "fp16")  # RNAcentral's RNAs with literature, if of 200 nt
-    104366000640
+    104410838400
     """
     if cache == "live":
         return 0
-    return sum(length * dim * DTYPES[cache].itemsize + KEY_BYTES for length in lengths)
+    return sum(length * dim * DTYPES[cache].itemsize + ENTRY_BYTES for length in lengths)
 
 
-def size_told(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Bytes as people read them: ``104366000640`` → ``104.4 GB``."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
@@ -111,109 +158,86 @@ def half_error(encoder: Encoder, sequences: Sequence[str], sample: int = 16) -> 
     """What half precision does to the vectors of a sample of the sequences, of all lengths.
 
     ``largest``: the largest error of a component; ``relative``: that of a nucleotide's vector, as a
-    share of its length; ``whitened``: the same after ``model.Projection.whiten`` fitted on the
-    sample, which makes quiet directions, and so their errors, as loud as the others.
+    share of its length.
     """
-    from rnagpt_lib.model.rna_gpt import Projection  # slow to import, and only needed here
-
     by_length = sorted(set(map(checked, sequences)), key=lambda s: (len(s), s))
     chosen = by_length[:: max(1, len(by_length) // sample)]
     exact = encoder.encode(chosen)
-    half = [_narrowed(x, torch.float16, s).float() for x, s in zip(exact, chosen, strict=True)]
-    projection = Projection(encoder.dim, encoder.dim)
-    projection.whiten(exact)
-    exact, error = torch.cat(exact), torch.cat(half) - torch.cat(exact)
-    white = (exact - projection.centre) @ projection.whitener
-    return {
-        "largest": error.abs().max().item(),
-        "relative": (error.norm(dim=1) / exact.norm(dim=1)).max().item(),
-        "whitened": ((error @ projection.whitener).norm(dim=1) / white.norm(dim=1)).max().item(),
-    }
+    half = [_narrow(x, torch.float16, s).float() for x, s in zip(exact, chosen, strict=True)]
+    error, lengths = torch.cat(half) - torch.cat(exact), torch.cat(exact).norm(dim=1)
+    relative = (error.norm(dim=1) / lengths).max().item()
+    return {"largest": error.abs().max().item(), "relative": relative}
 
 
-def _there(encoder: Encoder, folder: Path, cache: Cache, known: Path | None) -> list[Shard]:
-    """The good shards of both folders; the others are removed from ``folder``."""
-    name, facts = _name(encoder, cache), (encoder.hash, encoder.dim, DTYPES[cache])
-    with _told(folder):
-        shards, faults = vector_shards.read_all(folder / name, *facts)
-        for path, fault in faults.items():
-            print(f"{shown(path)} is damaged ({fault}): its vectors are computed again")
+def _read_shards(folder: Path, encoder: Encoder, mend: bool = False) -> list[Path]:
+    """The good shards of a folder: each is read once for its hash, at about the disk's speed.
+
+    ``mend``: the others are removed, and a line says so."""
+    good = []
+    for path in sorted(folder.glob("[!.]*.safetensors")):
+        is_whole = path.stem == sha256(path)[: len(path.stem)]
+        if is_whole and safe_open(path, "pt").metadata() == {"encoder": encoder.hash}:
+            good.append(path)
+        elif mend:
+            print(f"{shown(path)} is damaged or of an earlier version: its vectors are made anew")
             path.unlink(missing_ok=True)
-        return shards + (vector_shards.read_all(known / name, *facts)[0] if known else [])
+    return good
 
 
-def _computed(encoder: Encoder, missing: list[str], folder: Path, cache: Cache) -> list[Shard]:
-    """The shards of the missing sequences, made and written."""
-    _check_room(missing, encoder.dim, folder, cache)
-    made, place = [], folder / _name(encoder, cache)
-    with _told(folder):
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):  # before hours are spent
-            pass
-        for shard in _shardfuls(encoder, missing, DTYPES[cache]):
-            keys = [key_of(sequence) for sequence in shard]
-            made.append(vector_shards.write(place, encoder.hash, keys, list(shard.values())))
-    return made
+def _write_shard(folder: Path, encoder: Encoder, tensors: dict[str, Tensor]) -> Path:
+    data = save(tensors, {"encoder": encoder.hash})  # save_file leaves a file of its own if killed
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return path
 
 
-def _shardfuls(
+def _compute(
     encoder: Encoder, sequences: list[str], dtype: torch.dtype
 ) -> Iterator[dict[str, Tensor]]:
-    """Sequences with their vectors, in lots of about ``SHARD_BYTES``.
+    """Vectors by key, in lots of about ``SHARD_BYTES``.
 
     A lot ends where a batch of the encoder ends, so what is left to do after any of them falls
     into the same batches, and so gets the same bits, as if it were done at once.
     """
-    shard: dict[str, Tensor] = {}
-    size, total = 0, sum(map(len, sequences))
+    lot: dict[str, Tensor] = {}
+    total = sum(map(len, sequences))
     with progress.bar(total=total, desc="encoding", unit="nt", unit_scale=True) as bar:
         for done in encoder.in_batches(sequences):
-            batch = {sequences[i]: _narrowed(x, dtype, sequences[i]) for i, x in done}
-            bar.update(sum(map(len, batch)))
-            shard |= batch
-            size += sum(x.nbytes for x in batch.values())
-            if size >= SHARD_BYTES:
-                yield shard
-                shard, size = {}, 0
-    if shard:
-        yield shard
+            lot |= {key_of(sequences[i]): _narrow(x, dtype, sequences[i]) for i, x in done}
+            bar.update(sum(len(x) for _, x in done))
+            if sum(x.nbytes for x in lot.values()) >= SHARD_BYTES:
+                yield lot
+                lot = {}
+    if lot:
+        yield lot
 
 
-def _narrowed(vectors: Tensor, dtype: torch.dtype, sequence: str) -> Tensor:
+def _narrow(vectors: Tensor, dtype: torch.dtype, sequence: str) -> Tensor:
     narrow = vectors.to(dtype)
     if narrow.isfinite().all():
         return narrow
+    what = f"the vectors of {sequence[:20]}… ({len(sequence)} nt)"
     if vectors.isfinite().all():
-        raise InputError(
-            f"the vectors of {sequence[:20]}… ({len(sequence)} nt) reach "
-            f"{vectors.abs().max():,.0f}, and half precision ends at 65,504; set CACHE to fp32"
-        )
-    raise InputError(
-        f"the vectors of {sequence[:20]}… ({len(sequence)} nt) are not finite: the encoder's "
-        "weights are broken; restore them"
-    )
+        most = f"{vectors.abs().max():,.0f}"
+        raise InputError(f"{what} reach {most}, half precision ends at 65,504; set CACHE to fp32")
+    raise InputError(f"{what} are not finite: the encoder's weights are broken; restore them")
 
 
 def _check_room(missing: list[str], dim: int, folder: Path, cache: Cache) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     need, free = cache_bytes(map(len, missing), dim, cache), shutil.disk_usage(existing).free
-    if need <= free:
-        return
     half = cache_bytes(map(len, missing), dim, "fp16")
-    choice = f"fp16 ({size_told(half)}) or " if cache == "fp32" and half <= free else ""
-    raise InputError(
-        f"the vectors of {len(missing):,} sequences ({sum(map(len, missing)):,} nt) take "
-        f"{size_told(need)} in {cache}, and {shown(folder)} has {size_told(free)} free; set CACHE "
-        f"to {choice}live (each is then encoded whenever it is asked for), or free the room"
-    )
-
-
-def _name(encoder: Encoder, cache: Cache) -> str:
-    return f"{encoder.hash[:16]}-{cache}"
+    if need > free:
+        choice = f"fp16 ({format_bytes(half)}) or " if cache == "fp32" and half <= free else ""
+        raise InputError(
+            f"the vectors of {len(missing):,} sequences take {format_bytes(need)} in {cache}, and "
+            f"{shown(folder)} has {format_bytes(free)} free; make room, or set CACHE to {choice}live"
+        )
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _disk_faults(folder: Path) -> Iterator[None]:
     """Faults of the disk in a sentence."""
     try:
         yield
