@@ -93,7 +93,7 @@ def render() -> str:
 
 def _words() -> list[str]:
     """Words that are one token of the LLM each, so that texts have as many tokens as real ones."""
-    vocabulary = language_model.tokenizer_of(LLM).get_vocab()
+    vocabulary = language_model.load_tokenizer(LLM).get_vocab()
     return sorted(word[1:] for word in vocabulary if word[0] == "Ġ" and word[1:].isalpha())
 
 

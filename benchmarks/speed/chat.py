@@ -62,7 +62,7 @@ class Vectors:
 def endless() -> Chat:
     """A chat over random weights, every token of which shows in the text and none ends it."""
     torch.manual_seed(0)
-    words = language_model.tokenizer_of("models/mini-llm")
+    words = language_model.load_tokenizer("models/mini-llm")
     words.add_tokens([f" ~{i}" for i in range(CONFIG.vocab_size - len(words))])
     config = Config("none", "none", DIM, "none", "none")
     model = RnaGpt(LlamaForCausalLM(CONFIG), words, config).eval()

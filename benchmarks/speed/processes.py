@@ -81,7 +81,7 @@ def _model() -> RnaGpt:
     torch.manual_seed(0)
     config = Config("none", "", steps.WIDTH, "none", "", train="lora")
     llm = AutoModelForCausalLM.from_config(CONFIG, attn_implementation=BLOCKWISE)
-    model = RnaGpt(llm, language_model.tokenizer_of(TOKENIZER), config).eval()
+    model = RnaGpt(llm, language_model.load_tokenizer(TOKENIZER), config).eval()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
             torch.nn.init.normal_(parameter, std=0.02)

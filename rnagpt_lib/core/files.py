@@ -13,6 +13,8 @@ from pathlib import Path
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import shown
 
+MARKER, SUMS = "rnagpt_export.json", "SHA256SUMS"  # of an exported folder
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -90,6 +92,22 @@ def visible(folder: Path) -> dict[str, Path]:
     """All files below ``folder`` by relative name, sorted, without hidden ones."""
     below = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
     return {name.as_posix(): below[name] for name in sorted(below) if not _hidden(name)}
+
+
+def read_marker(folder: Path) -> dict:
+    """What made the export in a folder; empty when it holds none."""
+    try:
+        about = json.loads((folder / MARKER).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """File → recorded hash, out of an export's ``SHA256SUMS``; empty without it."""
+    file = folder / SUMS
+    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return {line[66:]: line[:64] for line in lines}
 
 
 def digest(data: object) -> str:

@@ -1,9 +1,9 @@
 """Who attends to whom in packed rows, and three ways of computing it.
 
-``sdpa``: PyTorch's, over all pairs of tokens with a dense mask · ``blockwise``: on the CPU the same
-by blocks of queries, each with the keys that it needs · ``flex_attention``: FlexAttention, whose
-backward pass needs CUDA. These are names of transformers' ``attn_implementation``; outside of
-long packed rows on the CPU, ``blockwise`` is ``sdpa``.
+``sdpa``: PyTorch's, over all pairs of tokens with a dense mask · ``blockwise``: the same by blocks
+of queries, each with the keys that it needs, for long packed rows on the CPU (else it is ``sdpa``)
+· ``flex_attention``: FlexAttention, whose backward pass needs CUDA. These are names of
+transformers' ``attn_implementation``.
 """
 
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def block_mask(places: Tensor) -> BlockMask:
     return create(may_attend(places), rows, None, tokens, tokens, device=places.device)
 
 
-def packed(causal: nn.Module, places: Tensor, dtype: torch.dtype) -> dict:
+def arguments(causal: nn.Module, places: Tensor, dtype: torch.dtype) -> dict:
     """The arguments with which a causal LM computes packed rows by its own attention; ``dtype`` is
     that of its hidden states."""
     kind = causal.config._attn_implementation

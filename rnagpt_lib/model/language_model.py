@@ -1,10 +1,8 @@
-"""The frozen LLM that a model stands on: loading, its tokenizer, its stops.
+"""The frozen LLM that a model stands on: loading, its tokenizer, its ends.
 
 ``core.weights`` says where its files are.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,13 +12,14 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.weights import llm_folder
 from rnagpt_lib.model.attention import BLOCKWISE, FLEX
 
@@ -28,13 +27,8 @@ logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ATTENTION = {"sdpa": BLOCKWISE, "flex": FLEX}  # transformers' names
-SCALED = (
-    "logits_scaling",
-    "logit_scale",
-    "final_logit_softcapping",
-    "attn_logit_softcapping",
-    "lm_head_multiplier",
-)
+SCALED = ("logits_scaling", "logit_scale", "final_logit_softcapping", "attn_logit_softcapping",
+          "lm_head_multiplier")  # fmt: skip
 
 
 def load(
@@ -47,24 +41,30 @@ def load(
 ) -> nn.Module:
     """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
 
-    ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see ``attention``), or FlexAttention
+    ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see `attention`), or FlexAttention
     (``flex``), whose way back needs CUDA. ``prompts_only``: without its layers, which are all but
     2 GB of 8 billion parameters' 16; its input embeddings, of which prompts are made, are there.
     Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be,
     where no safetensors are there, and for an LLM that scales or caps its logits.
     """
-    if attention == "flex" and not torch.cuda.is_available():
+    gpu, options = torch.cuda.is_available(), {"dtype": DTYPES[precision]}
+    if attention == "flex" and not gpu:
         raise InputError("ATTENTION is flex, which needs a CUDA GPU; choose sdpa here")
-    options = {"dtype": DTYPES[precision]}
+    if four_bits and not (gpu and find_spec("bitsandbytes")):
+        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
     if four_bits:
-        options |= _four_bits(precision)
+        options |= {"quantization_config": _four_bits(precision)}
+        options |= {"device_map": {"": torch.cuda.current_device()}}
     if prompts_only:
-        options["num_hidden_layers"] = 0
+        options |= {"num_hidden_layers": 0}
     folder = llm_folder(llm)
     if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{paths.shown(folder)} holds no safetensors; other weights are not read")
+        raise InputError(f"{shown(folder)} holds no safetensors; other weights are not read")
     _refuse_scaled(folder)
-    with _report(wanted=not prompts_only):
+    before = logging.get_verbosity()
+    if prompts_only:  # transformers would tell of every weight that it did not need
+        logging.set_verbosity_error()
+    try:
         return AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
@@ -72,6 +72,28 @@ def load(
             attn_implementation=ATTENTION[attention],
             **options,
         )
+    finally:
+        logging.set_verbosity(before)
+
+
+def load_tokenizer(llm: str | Path) -> PreTrainedTokenizerBase:
+    """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
+    folder = llm_folder(llm)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{shown(folder)}: its tokenizer has no end-of-sequence token, so no answer could be "
+            "taught to end; set eos_token in tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def end_tokens(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids with which an answer may end: the tokenizer's EOS, which training teaches, and those
+    that the LLM was made with (Llama 3 Instruct: ``<|eot_id|>`` and ``<|end_of_text|>``)."""
+    own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
+    listed = [ids if isinstance(ids, list) else [ids] for ids in own]
+    return frozenset(i for ids in listed for i in ids if i is not None)
 
 
 def reach(config: PretrainedConfig) -> int:
@@ -85,57 +107,20 @@ def reach(config: PretrainedConfig) -> int:
 
 def _refuse_scaled(folder: Path) -> None:
     """An LLM that does more to its logits than its output embedding would be trained as another
-    one than answers (``packing`` makes logits where there is loss alone)."""
+    one than answers (`packing` makes logits where there is loss alone)."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     for name in SCALED:
-        if getattr(config, name, None) not in (None, 1):
+        if (value := getattr(config, name, None)) not in (None, 1):
             raise InputError(
-                f"{paths.shown(folder)}: its logits are scaled or capped ({name} is "
-                f"{getattr(config, name)}), which training here leaves out; choose another LLM"
+                f"{shown(folder)}: its logits are scaled or capped ({name} is {value}), which "
+                "training here leaves out; choose another LLM"
             )
 
 
-@contextmanager
-def _report(wanted: bool) -> Iterator[None]:
-    """What transformers says of weights that it did not need inside the block, where wanted."""
-    before = logging.get_verbosity()
-    if not wanted:
-        logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def tokenizer_of(llm: str | Path) -> PreTrainedTokenizerBase:
-    """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
-    folder = llm_folder(llm)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"{paths.shown(folder)}: its tokenizer has no end-of-sequence token, so no answer "
-            "could be taught to end; set eos_token in tokenizer_config.json"
-        )
-    return tokenizer
-
-
-def ends_of(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids with which an answer may end: the tokenizer's EOS, which training teaches, and those
-    that the LLM was made with (Llama 3 Instruct: ``<|eot_id|>`` and ``<|end_of_text|>``)."""
-    own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
-    listed = [ids if isinstance(ids, list) else [ids] for ids in own]
-    return frozenset(i for ids in listed for i in ids if i is not None)
-
-
-def _four_bits(precision: str) -> dict:
-    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
-        raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
-    from transformers import BitsAndBytesConfig
-
-    bits = BitsAndBytesConfig(
+def _four_bits(precision: str) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=DTYPES[precision],
     )
-    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}

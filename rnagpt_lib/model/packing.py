@@ -122,26 +122,38 @@ def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
     1/(pairs · |answer i|), so that the sum over the step's batches is the mean over its pairs.
     """
     length = max(sum(map(len, row)) for row in rows)
-    ids, soft, positions, places = [], [], [], []
-    predictors, targets, weights = [], [], []
-    for number, row in enumerate(rows):
-        tokens = _Row(offset=number * length)
-        for tree in row:
-            tokens.add(tree, pairs)
-        pads = length - len(tokens.ids)
-        ids.append(tokens.ids + [0] * pads)
-        soft.append(tokens.soft + [False] * pads)
-        positions.append(tokens.positions + [0] * pads)
-        places.append(tokens.places + [(-1, -1)] * pads)
-        predictors += tokens.predictors
-        targets += tokens.targets
-        weights += tokens.weights
+    ids, soft, positions, places = [], [], [], []  # one item a token, row after row
+    predictors, targets, weights = [], [], []  # one item a token that carries loss
+    for number, row in enumerate(rows, start=1):
+        for place, tree in enumerate(row):
+            prefix = len(tree.before) + len(tree.embeddings)
+            ids += tree.before + [0] * len(tree.embeddings)
+            soft += [False] * len(tree.before) + [True] * len(tree.embeddings)
+            positions += range(prefix)
+            places += [(place, 0)] * prefix
+            last = len(ids) - 1  # predicts the first token of a branch without a prompt
+            for branch_number, branch in enumerate(tree.branches, start=1):
+                first, answer = len(ids) + len(branch.prompt), len(branch.answer)
+                predictors += [first - 1 if branch.prompt else last]
+                predictors += range(first, first + answer - 1)
+                targets += branch.answer
+                weights += [1 / (pairs * answer)] * answer
+                ids += branch.prompt + branch.answer
+                soft += [False] * len(branch)
+                positions += range(prefix, prefix + len(branch))
+                places += [(place, branch_number)] * len(branch)
+        pads = number * length - len(ids)
+        ids += [0] * pads
+        soft += [False] * pads
+        positions += [0] * pads
+        places += [(-1, -1)] * pads
+    shape = (len(rows), length)
     return Batch(
-        ids=torch.tensor(ids),
-        soft=torch.tensor(soft),
+        ids=torch.tensor(ids).view(shape),
+        soft=torch.tensor(soft).view(shape),
         embeddings=torch.cat([tree.embeddings for row in rows for tree in row]),
-        positions=torch.tensor(positions),
-        places=torch.tensor(places, dtype=torch.int32),
+        positions=torch.tensor(positions).view(shape),
+        places=torch.tensor(places, dtype=torch.int32).view(*shape, 2),
         predictors=torch.tensor(predictors),
         targets=torch.tensor(targets),
         weights=torch.tensor(weights, dtype=torch.float64),
@@ -158,41 +170,10 @@ def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
         inputs_embeds=inputs,
         position_ids=batch.positions,
         use_cache=False,
-        **attention.packed(causal, batch.places, inputs.dtype),
+        **attention.arguments(causal, batch.places, inputs.dtype),
     ).last_hidden_state  # (B, T, H)
     chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
     logits = causal.get_output_embeddings()(chosen)  # (A, V)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     losses = functional.cross_entropy(logits, batch.targets, reduction="none")
     return (losses * batch.weights.to(losses.dtype)).sum()
-
-
-class _Row:
-    """The lists of one row under construction; ``offset`` is its place in the flattened batch."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset, self.trees = offset, 0
-        self.ids, self.soft, self.positions, self.places = [], [], [], []
-        self.predictors, self.targets, self.weights = [], [], []
-
-    def add(self, tree: Tree, pairs: int) -> None:
-        nucleotides = len(tree.embeddings)
-        prefix = len(tree.before) + nucleotides
-        self.soft += [False] * len(tree.before) + [True] * nucleotides
-        self._extend(tree.before + [0] * nucleotides, start=0, branch=0)
-        last = self.offset + len(self.ids) - 1
-        for number, branch in enumerate(tree.branches, start=1):
-            first = self.offset + len(self.ids) + len(branch.prompt)
-            answer = len(branch.answer)
-            self.predictors += [first - 1 if branch.prompt else last]
-            self.predictors += range(first, first + answer - 1)
-            self.targets += branch.answer
-            self.weights += [1 / (pairs * answer)] * answer
-            self.soft += [False] * len(branch)
-            self._extend(branch.prompt + branch.answer, start=prefix, branch=number)
-        self.trees += 1
-
-    def _extend(self, ids: list[int], start: int, branch: int) -> None:
-        self.ids += ids
-        self.positions += range(start, start + len(ids))
-        self.places += [(self.trees, branch)] * len(ids)

@@ -35,7 +35,7 @@ class Config:
     ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
     besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only); ``encoder_layers``, how
     many of the encoder's last layers besides. ``reads``: what stands where the RNA is; letters or
-    nothing for those that were trained so to be compared with (`variants`).
+    nothing for those that were trained so to be compared with (`ablation_trainings`).
     """
 
     encoder: str
@@ -113,7 +113,7 @@ class RnaGpt(nn.Module):
         super().__init__()
         self.llm = llm.requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
-        self.ends = language_model.ends_of(llm, tokenizer)
+        self.ends = language_model.end_tokens(llm, tokenizer)
         self.template = template or Template()
         self.projection = Projection(config.encoder_dim, llm.config.hidden_size)
         self.encoder = encoder
@@ -138,20 +138,20 @@ class RnaGpt(nn.Module):
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
 
         ``device``: where to; by default the GPU where there is one. ``attention`` and
-        ``prompts_only`` (it writes prompts then, and cannot answer them): as in ``base_llm.load``.
+        ``prompts_only`` (it writes prompts then, and cannot answer them): as in ``language_model.load``.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
-        4 bits are asked for without CUDA and bitsandbytes; as ``encoder_of`` where layers of the
+        4 bits are asked for without CUDA and bitsandbytes; as `load_encoder_of` where layers of the
         encoder train.
         """
         if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = encoder_of(config, device) if config.encoder_layers else None
+        encoder = load_encoder_of(config, device) if config.encoder_layers else None
         four_bits = config.train == "qlora"
         options = {"attention": attention, "prompts_only": prompts_only}
         llm = language_model.load(config.llm, config.precision, four_bits=four_bits, **options)
-        tokenizer = language_model.tokenizer_of(config.llm)
+        tokenizer = language_model.load_tokenizer(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = cls(llm, tokenizer, config, template, encoder)
@@ -207,7 +207,7 @@ class RnaGpt(nn.Module):
             yield
 
 
-def encoder_of(config: Config, device: str) -> Encoder:
+def load_encoder_of(config: Config, device: str) -> Encoder:
     """The encoder that a model is made over. Raises InputError when its folder holds another."""
     encoder = Encoder.load(config.encoder, device=device)
     if encoder.hash != config.encoder_hash:

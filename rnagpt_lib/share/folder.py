@@ -4,7 +4,6 @@ Besides what is exported it holds ``README.md`` (the card), ``rnagpt_export.json
 and ``SHA256SUMS``. Nothing but an earlier export of the same kind is ever replaced.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import sha256, visible, write_json
+from rnagpt_lib.core.files import MARKER, SUMS, read_marker, read_sums, sha256, visible, write_json
 from rnagpt_lib.runs import locks, stages
 
-MARKER, SUMS, CARD = "rnagpt_export.json", "SHA256SUMS", "README.md"
+CARD = "README.md"
 
 
 def finished(run_id: str, path: Sequence[str]) -> str:
@@ -47,7 +46,7 @@ def check(out: Path, made_by: str, force: bool) -> None:
         )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    earlier = about(out)
+    earlier = read_marker(out)
     if earlier.get("made_by") != made_by:
         raise InputError(
             f"{out} exists and is no earlier export; choose another folder, or remove it yourself"
@@ -105,27 +104,11 @@ def seal(folder: Path, what: dict) -> None:
     (folder / SUMS).write_text(lines, "utf-8")
 
 
-def about(out: Path) -> dict:
-    """What made the export in ``out``; empty when it holds none."""
-    try:
-        found = json.loads((out / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def sums(out: Path) -> dict[str, str]:
-    """File → recorded hash; empty without ``SHA256SUMS``."""
-    file = out / SUMS
-    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
-    return {line[66:]: line[:64] for line in lines}
-
-
 def _foreign(out: Path) -> list[str]:
     """Files in ``out`` that the checksums do not name."""
     files = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
     named = {file.relative_to(out).as_posix() for file in files}
-    return sorted(named - {SUMS, MARKER, CARD, *sums(out)})
+    return sorted(named - {SUMS, MARKER, CARD, *read_sums(out)})
 
 
 def _restore(out: Path, aside: Path) -> None:

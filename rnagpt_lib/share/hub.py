@@ -44,7 +44,7 @@ def push(folder: Path, name: str) -> str:
     be reached.
     """
     check(name)
-    about = export_place.about(folder)
+    about = export_place.read_marker(folder)
     api = HfApi(token=os.environ[TOKEN])
     try:
         address = api.create_repo(name, private=True, exist_ok=True)
@@ -67,7 +67,7 @@ def push(folder: Path, name: str) -> str:
 def _earlier(api: HfApi, name: str) -> list[str]:
     """Files of the export that the repository holds. InputError where it holds something else."""
     there = [file for file in api.list_repo_files(name) if file != ".gitattributes"]
-    own = [file for file in there if not exported.owners(file)]
+    own = [file for file in there if not exported.is_owners(file)]
     if own and export_place.MARKER not in own:
         raise InputError(
             f"{name} on the hub holds files and no exported model, such as {own[0]}; name another "

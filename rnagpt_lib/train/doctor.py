@@ -88,7 +88,7 @@ def _encoder(params: Train) -> str:
 
 def _llm(params: Train) -> str:
     folder = weights.llm_folder(params.llm)
-    language_model.tokenizer_of(params.llm)
+    language_model.load_tokenizer(params.llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors")
     return f"{params.llm}: weights and tokenizer in {paths.shown(folder)}"

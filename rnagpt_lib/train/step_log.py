@@ -32,7 +32,7 @@ def read_log(folder: Path) -> pd.DataFrame:
 
 def cut(folder: Path, done: int) -> None:
     """Leave the first ``done`` lines of a log: what a killed process wrote beyond them goes."""
-    os.truncate(folder / LOG, _kept(folder / LOG, done)[1])
+    os.truncate(folder / LOG, _read_first(folder / LOG, done)[1])
 
 
 class StepLog:
@@ -45,7 +45,7 @@ class StepLog:
         self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
     ) -> None:
         self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
-        self.losses, size = _kept(self.path, done)
+        self.losses, size = _read_first(self.path, done)
         machine.wait_for_everyone()
         if self.writes:
             with writing(self.path, checkpoint.REMEDY):
@@ -53,14 +53,8 @@ class StepLog:
                 os.truncate(self.path, size)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
         # plain text, which stays: an executed notebook shows how long it took
-        self.bar = tqdm(
-            total=total,
-            initial=done,
-            unit="step",
-            mininterval=5,
-            desc="training",
-            disable=not (self.writes and progress.seen()),
-        )
+        options = {"disable": not (self.writes and progress.seen()), "mininterval": 5}
+        self.bar = tqdm(total=total, initial=done, unit="step", desc="training", **options)
 
     def __enter__(self) -> "StepLog":
         return self
@@ -78,9 +72,11 @@ class StepLog:
         self.bar.update()
         self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
         if self.writes:
-            with writing(self.path, checkpoint.REMEDY):
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+            with (
+                writing(self.path, checkpoint.REMEDY),
+                self.path.open("a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps(row) + "\n")
 
     def is_over(self, patience: int) -> bool:
         """Whether the last ``patience`` validations have brought no new best loss."""
@@ -88,7 +84,7 @@ class StepLog:
         return bool(patience and best is not None and best not in self.losses[-patience:])
 
 
-def _kept(log: Path, done: int) -> tuple[list[float], int]:
+def _read_first(log: Path, done: int) -> tuple[list[float], int]:
     """Validation losses in the first ``done`` lines of a log, and the bytes of these lines."""
     losses, size = [], 0
     with log.open("rb") if log.exists() else nullcontext(()) as lines:
@@ -99,7 +95,7 @@ def _kept(log: Path, done: int) -> tuple[list[float], int]:
     return [loss for loss in losses if loss is not None], size
 
 
-def speed(row: dict, seconds: float, device: torch.device) -> dict:
+def measure_speed(row: dict, seconds: float, device: torch.device) -> dict:
     """What a step of ``row["tokens"]`` took: seconds, tokens a second, and memory at its most."""
     return {
         "seconds": round(seconds, 4),
@@ -121,7 +117,5 @@ def tracking(params: Train, folder: Path) -> dict:
     if params.track == "jsonl":
         return {}
     if find_spec(params.track) is None:
-        raise InputError(
-            f"TRACK is {params.track}, which is not installed: pip install {params.track}"
-        )
+        raise InputError(f"TRACK is {params.track}, which is missing: pip install {params.track}")
     return {"log_with": params.track, "project_dir": str(folder)}

@@ -1,10 +1,10 @@
 """What a training visits, and when.
 
 A *visit* is one RNA with the pairs that it brings, a *step* of the optimiser is ``rnas_per_step``
-visits. In the ``packed`` recipe a visit brings all pairs of its RNA behind one shared prefix; in
-the ``paper`` recipe every step is one pair for each process. The order of an epoch is drawn from
-(seed, epoch) and the pairs of a visit from (seed, epoch, RNA), so a place in a training is known
-by the number of the step alone.
+visits. In the ``packed`` recipe a visit brings all pairs of its RNA, or some that are drawn, behind
+one shared prefix; in the ``paper`` recipe every step is one pair for each process. The order of an
+epoch is drawn from (seed, epoch) and the pairs of a visit from (seed, epoch, RNA), so a place in a
+training is known by the number of the step alone.
 """
 
 import math
@@ -32,43 +32,55 @@ class Step(NamedTuple):
     before: int
 
 
-def steps_per_epoch(trees: Examples, params: Train, processes: int = 1) -> int:
+def steps_per_epoch(examples: Examples, params: Train, processes: int = 1) -> int:
     """Optimiser steps in one pass: over pairs in the ``paper`` recipe, over RNAs in ``packed``."""
     if params.recipe == "paper":
-        return math.ceil(int(trees.pairs.sum()) / processes)
-    return math.ceil(len(trees) / params.rnas_per_step)
+        return math.ceil(int(examples.pairs.sum()) / processes)
+    return math.ceil(len(examples) / params.rnas_per_step)
 
 
-def length_of_epoch(trees: Examples, params: Train, processes: int = 1) -> int:
+def epoch_length(examples: Examples, params: Train, processes: int = 1) -> int:
     """An epoch in the unit of the schedule: steps in the ``paper`` recipe, pairs in ``packed``."""
     if params.recipe == "paper":
-        return steps_per_epoch(trees, params, processes)
-    return int(_brought(trees, params).sum())
+        return steps_per_epoch(examples, params, processes)
+    return int(_pairs_brought(examples, params).sum())
+
+
+def remaining_steps(
+    examples: Examples, params: Train, seed: int, done: int, processes: int
+) -> Iterator[tuple[int, int, Step]]:
+    """(number, epoch, step) of all steps of a training from number ``done`` on."""
+    each = steps_per_epoch(examples, params, processes)
+    for epoch in range(done // each, params.epochs):
+        skip = max(0, done - epoch * each)
+        steps = epoch_steps(examples, params, seed, epoch, skip=skip, processes=processes)
+        for number, step in enumerate(steps, start=epoch * each + skip):
+            yield number, epoch, step
 
 
 def epoch_steps(
-    trees: Examples, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
+    examples: Examples, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
 ) -> Iterator[Step]:
     """The steps of an epoch from number ``skip`` on.
 
     RNAs are shuffled singly, so that families mix within a step.
     """
     if params.recipe == "paper":
-        yield from _single_pairs(trees, seed, epoch, skip, processes)
+        yield from _single_pairs(examples, seed, epoch, skip, processes)
         return
-    numbers = random.Random(f"{seed}/{epoch}").sample(range(len(trees)), len(trees))
-    brought, each = _brought(trees, params), params.rnas_per_step
+    numbers = random.Random(f"{seed}/{epoch}").sample(range(len(examples)), len(examples))
+    brought, each = _pairs_brought(examples, params), params.rnas_per_step
     before = epoch * int(brought.sum()) + int(brought[numbers[: skip * each]].sum())
     for start in range(skip * each, len(numbers), each):
         step = numbers[start : start + each]
-        yield Step([_visit(trees, n, params, f"{seed}/{epoch}") for n in step], before)
+        yield Step([_visit(examples, n, params, f"{seed}/{epoch}") for n in step], before)
         before += int(brought[step].sum())
 
 
 def _single_pairs(
-    trees: Examples, seed: int, epoch: int, skip: int, processes: int
+    examples: Examples, seed: int, epoch: int, skip: int, processes: int
 ) -> Iterator[Step]:
-    starts = np.concatenate([[0], np.cumsum(trees.pairs)])
+    starts = np.concatenate([[0], np.cumsum(examples.pairs)])
     order = np.random.default_rng([seed, epoch]).permutation(starts[-1])
     per_epoch = math.ceil(len(order) / processes)
     for number in range(skip, per_epoch):
@@ -78,25 +90,24 @@ def _single_pairs(
         yield Step(visits, epoch * per_epoch + number)
 
 
-def _brought(trees: Examples, params: Train) -> np.ndarray:
+def _pairs_brought(examples: Examples, params: Train) -> np.ndarray:
     """Pairs that each RNA brings to a visit, (N,)."""
-    wanted, pairs = getattr(params, "pairs_per_visit", 0), trees.pairs
+    wanted, pairs = getattr(params, "pairs_per_visit", 0), examples.pairs
     if not wanted:
         return pairs
-    fixed = trees.of_kinds(params.always)
+    fixed = examples.of_kinds(params.always)
     return np.where(wanted < pairs - fixed, fixed + wanted, pairs)
 
 
-def _visit(trees: Examples, number: int, params: Train, key: str) -> Visit:
+def _visit(examples: Examples, number: int, params: Train, key: str) -> Visit:
     """The RNA with the pairs of one visit: some drawn, and those that are never left out."""
-    wanted, always = getattr(params, "pairs_per_visit", 0), getattr(params, "always", ())
-    everything = range(trees.count(number))
+    everything, wanted = range(examples.count(number)), getattr(params, "pairs_per_visit", 0)
     if not wanted:
         return Visit(number, everything)
-    kinds = trees.kinds(number)
-    fixed = [i for i in everything if kinds[i] in always]
-    others = [i for i in everything if kinds[i] not in always]
+    kinds = examples.kinds(number)
+    others = [i for i in everything if kinds[i] not in params.always]
     if wanted >= len(others):
         return Visit(number, everything)
-    draw = random.Random(f"{key}/{trees.rna_ids[trees.chosen[number]]}")
+    fixed = [i for i in everything if kinds[i] in params.always]
+    draw = random.Random(f"{key}/{examples.rna_ids[examples.chosen[number]]}")
     return Visit(number, sorted(fixed + draw.sample(others, wanted)))

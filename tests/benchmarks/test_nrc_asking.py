@@ -63,7 +63,7 @@ def test_an_answer_counts_where_it_names_one_class():
 def test_answers_are_spelt_with_tokens_that_the_llm_has_read():
     """The others' embeddings are one heap, in which each has hundreds of near neighbours."""
     llm = nrc_asking.PARAMS.llm
-    tokenizer = language_model.tokenizer_of(llm)
+    tokenizer = language_model.load_tokenizer(llm)
     vectors = language_model.load(llm, "fp32").get_input_embeddings().weight.detach()
     vectors = torch.nn.functional.normalize(vectors, dim=1)
 

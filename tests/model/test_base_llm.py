@@ -127,7 +127,7 @@ def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
     del settings["eos_token"]
     (other / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(InputError, match="eos_token in tokenizer_config"):
-        language_model.tokenizer_of(other)
+        language_model.load_tokenizer(other)
 
 
 # The hub.

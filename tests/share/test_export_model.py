@@ -272,7 +272,7 @@ def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
 
 def test_every_file_has_its_hash_and_nothing_else_is_there(shipped):
     for kind, folder in shipped.items():
-        sums = export_place.sums(folder)
+        sums = export_place.read_sums(folder)
         files = set(snapshot(folder)) - {"SHA256SUMS"}
         assert set(sums) == files and all(sha256(folder / n) == h for n, h in sums.items())
         assert not any("state" in name or name.endswith((".pt", ".bin")) for name in files)
@@ -387,7 +387,7 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
     params[stages.STAGES[0]] |= {"input": "rnacentral", "limit": 3}
     source = provenance.Source(name=hostile, licence=hostile, query=hostile)
     run = replace(run, params=params, manifests=manifests, sources=(source,))
-    about = export_place.about(shipped["plain"])
+    about = export_place.read_marker(shipped["plain"])
     about |= {"llm": {"name": f"hf:{hostile}", "hash": hostile}}
     said = model_card.render(run, about, shipped["plain"], None)
     (tmp_path / "README.md").write_text(said)
@@ -403,7 +403,7 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
 
 def test_every_file_that_is_damaged_missing_or_foreign_is_named(copy):
     assert exported.check(copy) == "IT"
-    for name in [*export_place.sums(copy), "SHA256SUMS"]:
+    for name in [*export_place.read_sums(copy), "SHA256SUMS"]:
         if name == "README.md":
             continue
         whole = (copy / name).read_bytes()
@@ -444,7 +444,7 @@ class Danger:
 def test_a_pickle_is_never_opened(copy, capsys, name):
     """Not even one that the sums agree with."""
     (copy / name).write_bytes(pickle.dumps(Danger()))
-    export_place.seal(copy, export_place.about(copy))
+    export_place.seal(copy, export_place.read_marker(copy))
     with pytest.raises(InputError, match="is no safetensors file"):
         load_model(model=str(copy))
     assert "code ran" not in capsys.readouterr().out
@@ -456,7 +456,7 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
     with pytest.raises(InputError, match="pytorch_model.bin is no part"):
         load_model(model=str(copy))
     (copy / "llm/model.safetensors").unlink()
-    export_place.seal(copy, export_place.about(copy))
+    export_place.seal(copy, export_place.read_marker(copy))
     with pytest.raises(InputError, match="not the LLM|no safetensors"):
         load_model(model=str(copy))
     assert "code ran" not in capsys.readouterr().out
@@ -465,7 +465,7 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["config.json", "template.json"])
 def test_parts_of_another_version_are_refused_by_name(copy, name):
     (copy / name).write_text(json.dumps(read_json(copy / name) | {"novelty": 1}))
-    export_place.seal(copy, export_place.about(copy) | {"version": "9.9"})
+    export_place.seal(copy, export_place.read_marker(copy) | {"version": "9.9"})
     with pytest.raises(InputError, match=f"{name} says novelty, .* was made by 9.9"):
         load_model(model=str(copy))
 

@@ -122,4 +122,4 @@ def test_the_command_uploads_what_it_wrote(there, rnagpt, monkeypatch, tmp_path)
     code, said, _ = rnagpt("export-model", "reference", out, "--model", "MA", "--push", "me/x")
     assert code == 0 and "/me/x (private, if it is new)" in said
     assert snapshot(there.root / "me/x") == snapshot(out)
-    assert export_place.about(there.root / "me/x")["model"] == "MA"
+    assert export_place.read_marker(there.root / "me/x")["model"] == "MA"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rnagpt_lib.core.params import Stage2
-from rnagpt_lib.model.fsdp import whole
+from rnagpt_lib.model.checkpoint import gather
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, train
 from rnagpt_lib.train.visit_order import epoch_steps
@@ -38,7 +38,7 @@ def main(llm: Path, out: Path, recipe: str, parallel: str, layers: int) -> None:
     fresh = RnaGpt.build(config)
     trees = make_examples(fresh, LENGTHS)
     log = train(fresh, trees[:7], trees[7:], params, out)
-    weights = [whole(p.detach()) for p in fresh.parameters() if p.requires_grad]
+    weights = [gather(p.detach()) for p in fresh.parameters() if p.requires_grad]
     if trainer.machine.is_main_process:
         found = {"gradients": gradients, "losses": losses, "weights": weights}
         torch.save(found | {"log": log.to_dict("list")}, out / "found.pt")
@@ -61,7 +61,7 @@ def params_of(recipe: str, parallel: str = "ddp") -> Stage2:
 def taken(model: RnaGpt) -> torch.Tensor:
     """The gradient as one vector; the parameters have none afterwards."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    gradient = torch.cat([whole(p.grad).flatten() for p in trained])
+    gradient = torch.cat([gather(p.grad).flatten() for p in trained])
     for parameter in trained:
         parameter.grad = None
     return gradient

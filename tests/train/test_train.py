@@ -14,14 +14,14 @@ from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash
 from rnagpt_lib.train import loop
-from rnagpt_lib.train.loop import Trainer, lr_at, optimiser_of, read_log, train
+from rnagpt_lib.train.loop import Trainer, build_optimiser, lr_at, read_log, train
 from rnagpt_lib.train.training_examples import (
     Examples,
     annotation_texts,
     stage1_examples,
     stage2_examples,
 )
-from rnagpt_lib.train.visit_order import Visit, epoch_steps, length_of_epoch, steps_per_epoch
+from rnagpt_lib.train.visit_order import Visit, epoch_length, epoch_steps, steps_per_epoch
 from tests.support.tiny_model import (
     config_of,
     interrupted_after,
@@ -99,7 +99,7 @@ def test_every_rate_is_the_closed_form(build, trees, tmp_path, monkeypatch, reci
 
 def test_decay_spares_biases(build):
     model = build()
-    decays, spared = optimiser_of(model, PARAMS).param_groups
+    decays, spared = build_optimiser(model, PARAMS).param_groups
     assert (decays["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     assert decays["betas"] == (0.9, 0.98)
     assert [id(p) for p in spared["params"]] == [id(model.projection.bias)]
@@ -140,7 +140,7 @@ def test_skipped_steps_leave_the_rest_as_it_is(trees, recipe, wanted):
     whole = list(epoch_steps(trees, params, 3, 1))
     for skip in range(len(whole) + 1):
         assert list(epoch_steps(trees, params, 3, 1, skip=skip)) == whole[skip:]
-    length = length_of_epoch(trees, params)
+    length = epoch_length(trees, params)
     brought = [1 if recipe == "paper" else sum(len(v.pairs) for v in s.visits) for s in whole]
     assert [step.before for step in whole] == [
         length + sum(brought[:number]) for number in range(len(whole))
@@ -166,7 +166,7 @@ def test_no_visit_leaves_out_what_always_comes(build):
     pairs = pd.DataFrame({"rna_id": "R0", "kind": kinds, "question": kinds, "answer": "Yes."})
     trees = stage2_examples(build(), rnas, pairs, random_embeddings(rnas))
     params = PARAMS.model_copy(update={"pairs_per_visit": 2, "always": ("local",)})
-    assert length_of_epoch(trees, params) == 4
+    assert epoch_length(trees, params) == 4
     drawn = set()
     for epoch in range(20):
         [[visit]] = visits_of(trees, params, epoch)
