@@ -654,9 +654,9 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     downloaded.
     """
     from rnagpt_lib.core.files import sha256
-    from rnagpt_lib.model import rnafm_weights
+    from rnagpt_lib.model.encoder import convert
 
-    encoder = rnafm_weights.convert(source, out, expected)
+    encoder = convert(source, out, expected)
     layers, dim, longest = encoder.config["layers"], encoder.dim, encoder.max_length
     click.echo(f"{source}: sha256 {sha256(source)}")
     click.echo(

@@ -1,10 +1,14 @@
-"""RNA-FM, the encoder: one vector per nucleotide (``vector_cache`` keeps them).
+"""RNA-FM, the encoder: one vector per nucleotide (`vector_cache` keeps them).
 
 The model is the ``fm`` package's own class, so the miniature encoder in ``models/`` and the
-published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles. All of
-them are frozen, until ``unfreeze`` lets the last layers train.
+published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles: `convert`
+makes such a folder of the published ``.pth``. All of them are frozen, until ``unfreeze`` lets the
+last layers train.
 """
 
+import os
+import pickle
+import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rnagpt_lib.core.errors import InputError
@@ -24,6 +29,8 @@ from rnagpt_lib.core.weights import CONFIG, MANIFEST, WEIGHTS, check_layers, enc
 # which 4,096 tokens of RNA-FM's width do not: those are slower there than one by one
 GPU_TOKENS, CPU_TOKENS = 8192, 1024
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once
+SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "max_positions")
+UNUSED = ("contact_head.regression.weight", "contact_head.regression.bias")  # not in a .pth
 
 
 class Encoder:
@@ -63,8 +70,7 @@ class Encoder:
 
         Raises InputError when a file is missing or another."""
         folder = encoder_folder(folder)
-        digest = sha256(folder / WEIGHTS)
-        recorded = read_json(folder / MANIFEST)["files"][WEIGHTS]
+        digest, recorded = sha256(folder / WEIGHTS), read_json(folder / MANIFEST)["files"][WEIGHTS]
         if digest != recorded:
             raise InputError(
                 f"{shown(folder / WEIGHTS)} has sha256 {digest[:12]}…, its manifest says "
@@ -101,27 +107,22 @@ class Encoder:
         """Whether none of its layers trains."""
         return not any(parameter.requires_grad for parameter in self.model.parameters())
 
-    def unfreeze(self, layers: int) -> torch.nn.ModuleDict:
+    def unfreeze(self, layers: int) -> nn.ModuleDict:
         """Let the last ``layers`` layers train, with the norm behind them; these modules, under
-        the names that they have in the weights' file.
-
-        Raises InputError for more layers than there are.
+        the names that they have in the weights' file. Raises InputError for more than there are.
         """
         check_layers(self.config, layers)
-        total = self.config["layers"]
-        chosen = {str(n): self.model.layers[n] for n in range(total - layers, total)}
-        norm = self.model.emb_layer_norm_after
-        last = {"layers": torch.nn.ModuleDict(chosen), "emb_layer_norm_after": norm}
-        return torch.nn.ModuleDict(last).requires_grad_(True)
+        total, norm = self.config["layers"], self.model.emb_layer_norm_after
+        chosen = nn.ModuleDict({str(n): self.model.layers[n] for n in range(total - layers, total)})
+        last = nn.ModuleDict({"layers": chosen, "emb_layer_norm_after": norm})
+        return last.requires_grad_(True)
 
-    def tokens(self, sequences: Sequence[str]) -> torch.Tensor:
+    def tokens(self, sequences: Sequence[str]) -> Tensor:
         """Token ids (B, longest + 2) of normalised sequences: <cls> … <eos> <pad>."""
         return self.alphabet.get_batch_converter()([("", s) for s in sequences])[2]
 
     @torch.no_grad()
-    def encode(
-        self, sequences: Sequence[str], batch_tokens: int | None = None
-    ) -> list[torch.Tensor]:
+    def encode(self, sequences: Sequence[str], batch_tokens: int | None = None) -> list[Tensor]:
         """One (L, dim) fp32 tensor per sequence, in order, whatever else is in the batch.
 
         Sequences are normalised; longer ones than a window are read in overlapping windows and
@@ -131,24 +132,24 @@ class Encoder:
         found = {i: x for done in self.in_batches(sequences, batch_tokens) for i, x in done}
         return [found[i] for i in range(len(sequences))]
 
-    def read(self, sequence: str) -> torch.Tensor:
+    def read(self, sequence: str) -> Tensor:
         """The same for one sequence, with the gradient of the layers that train."""
         [vectors] = [x for done in self.in_batches([sequence]) for _, x in done]
         return vectors
 
     def in_batches(
         self, sequences: Sequence[str], batch_tokens: int | None = None
-    ) -> Iterator[list[tuple[int, torch.Tensor]]]:
+    ) -> Iterator[list[tuple[int, Tensor]]]:
         """What ``encode`` gives, as it is made, the shortest first: for each forward pass the
         sequences that it completes, as (place in ``sequences``, (L, dim) tensor)."""
-        batch_tokens = batch_tokens or (CPU_TOKENS if self._device.type == "cpu" else GPU_TOKENS)
+        on_cpu = next(self.model.parameters()).device.type == "cpu"
         sequences = [checked(sequence) for sequence in sequences]
         pieces = [
             (i, start, stop)
             for i, s in enumerate(sequences)
             for start, stop in windows(len(s), self.max_length)
         ]
-        for batch in batches(pieces, batch_tokens):
+        for batch in batches(pieces, batch_tokens or (CPU_TOKENS if on_cpu else GPU_TOKENS)):
             vectors = self._forward([sequences[i][start:stop] for i, start, stop in batch])
             done = []
             for (i, start, stop), x in zip(batch, vectors, strict=True):
@@ -161,25 +162,22 @@ class Encoder:
                     done.append((i, total / count))
             yield done
 
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-    def _forward(self, sequences: list[str]) -> torch.Tensor:
+    def _forward(self, sequences: list[str]) -> Tensor:
         """Last layer's vectors (B, longest + 2, dim) on the CPU."""
-        tokens, last = self.tokens(sequences).to(self._device), self.config["layers"]
+        device, last = next(self.model.parameters()).device, self.config["layers"]
+        tokens = self.tokens(sequences).to(device)
         nowhere = torch.zeros_like(tokens, dtype=torch.bool)  # no letters are to be predicted
         out = self.model(tokens, repr_layers=[last], masked_tokens=nowhere)
         return out["representations"][last].cpu()
 
 
 def _fused(
-    layer: torch.nn.Module,
-    x: torch.Tensor,
+    layer: nn.Module,
+    x: Tensor,
     self_attn_mask: None = None,
-    self_attn_padding_mask: torch.Tensor | None = None,
+    self_attn_padding_mask: Tensor | None = None,
     need_head_weights: bool = False,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[Tensor, None]:
     """A layer of ``fm``, (T, B, dim) to the same, without the weights of the attention: nobody
     reads them, and one kernel computes the attention then, as one does GELU."""
     read = layer.self_attn_layer_norm(x)
@@ -210,3 +208,76 @@ def checked(sequence: str) -> str:
             f"sequence {sequence!r} has {len(sequence)} nt; the encoder needs at least {MIN_LENGTH}"
         )
     return sequence
+
+
+def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
+    """Make ``folder``, whole or not at all, of RNA-FM's checkpoint ``source``; gives the encoder.
+
+    The file (``RNA-FM_pretrained.pth`` of its authors, github.com/ml4bio/RNA-FM, MIT) is a pickle
+    of ``{"args": Namespace, "model": {name: tensor}}`` as fairseq writes it. It is opened once,
+    with no class allowed but that Namespace; nothing is downloaded. ``expected``: the SHA-256 (hex)
+    that it must have. Raises InputError for a file that is missing, another one, no RNA-FM, or a
+    pickle that holds more than tensors and options; and for a folder that exists.
+    """
+    if not source.is_file():
+        raise InputError(f"{shown(source)} does not exist; RNA-FM's weights are never downloaded")
+    if folder.exists():
+        raise InputError(f"{shown(folder)} exists already; remove it or name another folder")
+    found = sha256(source)
+    if expected and found != expected.lower():
+        raise InputError(f"{shown(source)} has sha256 {found}, not {expected}; fetch it again")
+    encoder = _from_fairseq(shown(source), _open_pickle(source))
+    facts = {"about": "RNA-FM, converted", "source": source.name, "source_sha256": found}
+    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
+    try:
+        encoder.save(temporary, facts)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return encoder
+
+
+def _open_pickle(source: Path) -> object:
+    try:
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        reason = "holds more than tensors and options (it may run code) or is no PyTorch file"
+    except Exception as error:  # bytes that are no pickle end in any error at all
+        reason = f"is damaged or no PyTorch file: {_first_line(error)}"
+    raise InputError(f"{shown(source)} {reason}") from None
+
+
+def _from_fairseq(name: str, data: object) -> Encoder:
+    """The model that the options describe, with the weights under the names that it uses."""
+    args, weights = (data.get(k) if isinstance(data, dict) else None for k in ("args", "model"))
+    if not (isinstance(args, Namespace) and isinstance(weights, dict)):
+        raise InputError(f"{name} is no RNA-FM checkpoint: it has no args and model")
+    options = {option.removeprefix("encoder_"): value for option, value in vars(args).items()}
+    missing = [size for size in SIZES if not isinstance(options.get(size), int)]
+    if options.get("arch") != "roberta_large" or missing:
+        raise InputError(
+            f"{name} is no RNA-FM checkpoint: its options have arch {options.get('arch')!r} "
+            f"and lack {', '.join(missing) or 'nothing'}"
+        )
+    state = {  # encoder.sentence_encoder.layers.0… → layers.0…
+        key.removeprefix("encoder.").removeprefix("sentence_encoder."): tensor
+        for key, tensor in weights.items()
+    }
+    config = {size: options[size] for size in SIZES} | {
+        "token_dropout": bool(options.get("token_dropout")),
+        "emb_layer_norm_before": any(key.startswith("emb_layer_norm_before") for key in state),
+    }
+    encoder = Encoder(config, hash="")
+    wanted = encoder.model.state_dict()
+    state = {key: torch.zeros_like(wanted[key]) for key in UNUSED} | state
+    try:
+        encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{name} is no RNA-FM checkpoint: {_first_line(error)}") from None
+    encoder.model.embed_tokens.weight[encoder.alphabet.mask_idx] = 0  # as fm does on loading
+    return encoder
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

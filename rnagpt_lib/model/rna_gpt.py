@@ -120,9 +120,11 @@ class RnaGpt(nn.Module):
         if encoder is not None:
             self.encoder_layers = encoder.unfreeze(config.encoder_layers)
         if config.train != "projection":
+            ranks = {"r": config.lora_rank, "lora_alpha": config.lora_alpha, "lora_dropout": 0.0}
+            lora = LoraConfig(**ranks, target_modules="all-linear", task_type="CAUSAL_LM")
             with warnings.catch_warnings():  # peft 0.21 asks for a name that transformers 5 renamed
                 warnings.simplefilter("ignore", FutureWarning)
-                self.llm = get_peft_model(llm, _lora(config))
+                self.llm = get_peft_model(llm, lora)
 
     @classmethod
     def build(
@@ -138,19 +140,20 @@ class RnaGpt(nn.Module):
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
 
         ``device``: where to; by default the GPU where there is one. ``attention`` and
-        ``prompts_only`` (it writes prompts then, and cannot answer them): as in ``language_model.load``.
+        ``prompts_only`` (it writes prompts then, and cannot answer them): as in
+        ``language_model.load``.
 
         Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
-        4 bits are asked for without CUDA and bitsandbytes; as `load_encoder_of` where layers of the
-        encoder train.
+        4 bits are asked for without CUDA and bitsandbytes; as `load_encoder_of` where layers of
+        the encoder train.
         """
         if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         encoder = load_encoder_of(config, device) if config.encoder_layers else None
-        four_bits = config.train == "qlora"
         options = {"attention": attention, "prompts_only": prompts_only}
-        llm = language_model.load(config.llm, config.precision, four_bits=four_bits, **options)
+        options["four_bits"] = config.train == "qlora"
+        llm = language_model.load(config.llm, config.precision, **options)
         tokenizer = language_model.load_tokenizer(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -174,9 +177,8 @@ class RnaGpt(nn.Module):
 
     def embed(self, token_ids: list[int] | Tensor) -> Tensor:
         """Token ids (…) → the LLM's input embeddings (…, H)."""
-        return self.causal.get_input_embeddings()(
-            torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
-        )
+        ids = torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
+        return self.causal.get_input_embeddings()(ids)
 
     def splice(self, before: list[int], embeddings: Tensor, after: list[int]) -> Tensor:
         """Text, RNA, text → (T, H): the soft tokens stand where the placeholder stood."""
@@ -225,12 +227,14 @@ def trainable(model: RnaGpt) -> pd.DataFrame:
         part = "projection" if name.startswith("projection") else "LLM"
         part = "LoRA adapters" if "lora_" in name else part
         part = "encoder's last layers" if name.startswith("encoder_layers") else part
-        trains = parameter.numel() if parameter.requires_grad else 0
+        trained = parameter.numel() if parameter.requires_grad else 0
         dtype = str(parameter.dtype).removeprefix("torch.")
-        rows.append((part, parameter.numel(), trains, dtype))
-    table = pd.DataFrame(rows, columns=["part", "parameters", "trained", "dtype"])
-    numbers = table.groupby("part", sort=False)[["parameters", "trained"]].sum()
-    return numbers.assign(dtype=table.groupby("part")["dtype"].agg(lambda d: ", ".join(set(d))))
+        rows.append(
+            {"part": part, "parameters": parameter.numel(), "trained": trained, "dtype": dtype}
+        )
+    parts = pd.DataFrame(rows).groupby("part", sort=False)
+    dtypes = parts["dtype"].agg(lambda dtype: ", ".join(set(dtype)))
+    return parts[["parameters", "trained"]].sum().assign(dtype=dtypes)
 
 
 def frozen_hash(model: RnaGpt) -> str:
@@ -241,13 +245,3 @@ def frozen_hash(model: RnaGpt) -> str:
             raw = parameter.detach().contiguous().view(-1).cpu().view(torch.uint8)
             total.update(name.encode() + raw.numpy().tobytes())
     return total.hexdigest()
-
-
-def _lora(config: Config) -> LoraConfig:
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )

@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -39,7 +39,7 @@ def key_of(sequence: str) -> str:
     return hashlib.sha256(normalise(sequence).encode()).hexdigest()
 
 
-class CachedVectors(Mapping[str, Tensor]):
+class CachedVectors:
     """Read-only map from a sequence to its (L, dim) fp32 tensor, read from the disk when asked."""
 
     def __init__(self, shards: Iterable[Path]) -> None:
@@ -53,36 +53,19 @@ class CachedVectors(Mapping[str, Tensor]):
         # a copy, as what is kept or sent on would else carry the whole shard along
         return self._files[bytes.fromhex(key)].get_tensor(key).to(torch.float32, copy=True)
 
-    def __contains__(self, sequence: object) -> bool:
-        return isinstance(sequence, str) and bytes.fromhex(key_of(sequence)) in self._files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __iter__(self) -> Iterator[str]:
-        raise TypeError("the cache knows its sequences by hashes alone")
+    def __contains__(self, sequence: str) -> bool:
+        return bytes.fromhex(key_of(sequence)) in self._files
 
 
-class LiveVectors(Mapping[str, Tensor]):
+class LiveVectors:
     """The same map with nothing kept: a sequence is encoded whenever it is asked for, and its
     vectors lead back to the layers of the encoder that train, where any do."""
 
-    def __init__(self, encoder: Encoder, sequences: Iterable[str]) -> None:
-        self._encoder, self._sequences = encoder, dict.fromkeys(map(normalise, sequences))
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
 
     def __getitem__(self, sequence: str) -> Tensor:
-        if sequence not in self:
-            raise KeyError(f"no vectors of {sequence[:20]}…")
         return self._encoder.read(sequence)
-
-    def __contains__(self, sequence: object) -> bool:
-        return isinstance(sequence, str) and normalise(sequence) in self._sequences
-
-    def __len__(self) -> int:
-        return len(self._sequences)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sequences)
 
 
 def encode_all(
@@ -113,7 +96,7 @@ def encode_all(
     wanted = {key_of(sequence): sequence for sequence in map(checked, sequences)}
     if cache == "live":
         print(f"{len(wanted):,} distinct sequences, each encoded whenever it is asked for")
-        return LiveVectors(encoder, wanted.values())
+        return LiveVectors(encoder)
     size, began = cache_bytes(map(len, wanted.values()), encoder.dim, cache), time.perf_counter()
     name = f"{encoder.hash[:16]}-{cache}"
     with _disk_faults(folder):

@@ -72,7 +72,7 @@ def prepare(
     first = isinstance(params, Stage1)
     if aligned and not first:
         checkpoint.load_projection(model, run.parent(STAGE_1))
-    elif vectors and (params if first else run.stage1).whiten:
+    elif reads == "vectors" and (params if first else run.stage1).whiten:
         train = rnas.loc[rnas["split"] == "train", "sequence"]
         model.projection.whiten(vectors[sequence] for sequence in train)
     sides = {side: rnas[rnas["split"] == side] for side in ("train", "val")}

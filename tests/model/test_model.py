@@ -16,11 +16,6 @@ QUESTION = "What type of RNA is the RNA?"
 
 
 @pytest.fixture(scope="module")
-def llm(tmp_path_factory):
-    return write_llm(tmp_path_factory.mktemp("llm"))
-
-
-@pytest.fixture(scope="module")
 def model(llm):
     return RnaGpt.build(config_of(llm, "lora"))
 

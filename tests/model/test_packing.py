@@ -102,7 +102,7 @@ def token_mean(batch: Batch) -> Batch:
 @pytest.mark.parametrize("wrong", [not_restarted, no_mask, causal_over_all, token_mean])
 def test_each_wrong_variant_has_another_gradient(model, trees, wrong, attended, monkeypatch):
     if wrong is no_mask:
-        monkeypatch.setattr(attention, "packed", lambda *given: {})
+        monkeypatch.setattr(attention, "arguments", lambda *given: {})
     pairs = sum(len(tree.branches) for tree in trees)
     _, wanted = naive(model, trees)
     _, found = gradient(model, [wrong(collate([trees], pairs).to(model.device))])

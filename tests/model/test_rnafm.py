@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from rnagpt_lib.cli import commands
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, sha256
-from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.rnafm_weights import convert
+from rnagpt_lib.model.encoder import Encoder, convert
 from tests.model.test_encoder import rna
 from tests.support import rna_fm
 from tests.support.tiny_model import TINY
@@ -99,30 +98,30 @@ def damaged(path: Path, how: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("harmful", "may run code"),
-        ("plain pickle", "may run code"),
-        ("text", "no PyTorch file"),
-        ("cut", "damaged or no PyTorch file"),
-        ("tensors alone", "no args and model"),
-        ("another class of model", "'esm1'"),
-        ("no size", "lack layers"),
-        ("a size in words", "lack layers"),
-        ("weights in a list", "no args and model"),
-        ("missing weight", r"layers\.1\.fc1\.weight"),
-        ("another shape", r"layers\.1\.fc1\.bias"),
-        ("a weight too many", r"layers\.2\.fc1\.bias"),
-        ("no embedding", r"embed_tokens\.weight"),
-    ],
-)
-def test_a_file_that_is_no_rna_fm_is_refused_and_nothing_is_left(tmp_path, how, said):
-    path = damaged(rna_fm.write(tmp_path / "RNA-FM.pth", TINY), how)
-    with pytest.raises(InputError, match=said) as refused:
-        convert(path, tmp_path / "rna-fm")
-    assert path.name in str(refused.value) and "\n" not in str(refused.value)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+REFUSED = {
+    "harmful": "may run code",
+    "plain pickle": "may run code",
+    "text": "no PyTorch file",
+    "cut": "damaged or no PyTorch file",
+    "tensors alone": "no args and model",
+    "another class of model": "'esm1'",
+    "no size": "lack layers",
+    "a size in words": "lack layers",
+    "weights in a list": "no args and model",
+    "missing weight": r"layers\.1\.fc1\.weight",
+    "another shape": r"layers\.1\.fc1\.bias",
+    "a weight too many": r"layers\.2\.fc1\.bias",
+    "no embedding": r"embed_tokens\.weight",
+}
+
+
+def test_a_file_that_is_no_rna_fm_is_refused_and_nothing_is_left(tmp_path):
+    for how, said in REFUSED.items():
+        path = damaged(rna_fm.write(tmp_path / "RNA-FM.pth", TINY), how)
+        with pytest.raises(InputError, match=said) as refused:
+            convert(path, tmp_path / "rna-fm")
+        assert path.name in str(refused.value) and "\n" not in str(refused.value)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name], how
 
 
 def test_bytes_of_any_kind_are_refused_in_a_sentence(tmp_path):

@@ -15,6 +15,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.core.sequences import nearest
 from rnagpt_lib.curate.splits.relatives import similar
+from rnagpt_lib.evaluate import leakage
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model.encoder import Encoder
 
@@ -48,19 +49,19 @@ def test_no_sequence_of_a_run_is_near_one_of_the_pool():
     assert not [i for i, j in enumerate(closest) if similar(run[i], pool[j])]
 
 
+@pytest.mark.slow
 def test_what_the_base_models_may_have_read_is_known_for_every_seed(monkeypatch):
-    monkeypatch.setattr(build, "RUN_SIZE", 300)
-    small = replace(build.RECIPES["encoder"], rnas=1000)
-    monkeypatch.setitem(build.RECIPES, "encoder", small)
-    assert not build.read_before(world.make(200, build.SEED).rnas).any()
+    monkeypatch.setattr(leakage, "RUN_SIZE", 300)
+    monkeypatch.setattr(leakage, "POOL_RNAS", 1000)
+    assert not leakage.read_before(world.make(200, build.SEED).rnas).any()
     rnas = world.make(200, 1).rnas
-    near = build.read_before(rnas)
+    near = leakage.read_before(rnas)
     assert near.any() and near.mean() < 0.2 and near.index.equals(rnas.index)
     pool = [rna.sequence for rna in world.entries(1000, build.SEED, build.POOL)]
     apart = rnas.sequence[~near & (rnas.family != "")].tolist()
     closest = nearest(apart, pool, k=6)
     assert not [i for i, j in enumerate(closest) if similar(apart[i], pool[j])]
-    assert not build.read_before(rnas.assign(rna_id="mine")).any()
+    assert not leakage.read_before(rnas.assign(rna_id="mine")).any()
 
 
 def test_no_abstract_and_no_name_of_a_run_is_in_the_texts(documents):
@@ -97,15 +98,15 @@ def test_pretraining_lowers_the_encoders_loss_and_repeats(sequences):
     assert frozen == ["embed_positions.weight"]
 
 
-@pytest.mark.parametrize("kind", dictionary.KINDS, ids=lambda kind: f"{kind.length}-nt")
-def test_words_recur_but_not_everywhere_and_cover_the_rnas(sequences, kind):
-    kind = replace(kind, count=40, rare=10)  # a small pool
-    words = dictionary.recurring(sequences, kind)
-    assert len(words) == len(set(words)) == 40 and {len(word) for word in words} == {kind.length}
-    holders = [{i for i, s in enumerate(sequences) if word in s} for word in words]
-    for rows in holders:
-        assert kind.rare <= len(rows) <= kind.common * len(sequences)
-    assert len(set().union(*holders[:10])) > len(set().union(*holders[-10:]))
+def test_words_recur_but_not_everywhere_and_cover_the_rnas(sequences):
+    for kind in dictionary.KINDS:
+        kind = replace(kind, count=40, rare=10)  # a small pool
+        words = dictionary.recurring(sequences, kind)
+        assert len(set(words)) == 40 and {len(word) for word in words} == {kind.length}
+        holders = [{i for i, s in enumerate(sequences) if word in s} for word in words]
+        for rows in holders:
+            assert kind.rare <= len(rows) <= kind.common * len(sequences)
+        assert len(set().union(*holders[:10])) > len(set().union(*holders[-10:]))
 
 
 def test_words_of_the_same_rnas_have_like_topics():
@@ -132,6 +133,7 @@ def test_the_dictionary_fetches_neighbours_and_finds_words(sequences):
     assert loud[found].min() > loud.median() + dictionary.LOUD / 2
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_the_llms_loss_and_repeats(documents):
     tokenizer = writing.make_tokenizer(documents, vocabulary=500)
     tokens = writing.tokenise(tokenizer, documents)
@@ -186,16 +188,12 @@ def test_the_tokenizer_keeps_sequences_letter_by_letter(tokenizer):
     assert tokenizer("ACGUACGUACGU")["input_ids"][0] != tokenizer.bos_token_id
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_files_are_the_ones_of_the_manifest(name):
-    folder = paths.models() / name
-    manifest = read_json(folder / "manifest.json")
-    assert {file: sha256(folder / file) for file in manifest["files"]} == manifest["files"]
-    assert manifest["pool"] == build.POOL and manifest["data_sha256"]
-    assert manifest["loss"][-1] < manifest["loss"][0]
-
-
-def test_both_models_fit_into_twelve_megabytes():
+def test_the_files_are_the_ones_of_the_manifest_and_fit_into_twelve_megabytes():
+    for folder in (paths.models() / name for name in MODELS):
+        manifest = read_json(folder / "manifest.json")
+        assert {file: sha256(folder / file) for file in manifest["files"]} == manifest["files"]
+        assert manifest["pool"] == build.POOL and manifest["data_sha256"]
+        assert manifest["loss"][-1] < manifest["loss"][0]
     size = sum(f.stat().st_size for n in MODELS for f in (paths.models() / n).iterdir())
     assert size <= 12e6
 
@@ -229,7 +227,7 @@ def test_the_committed_llm_writes_about_the_world():
     assert tokenizer.decode(written).startswith((" Yes.", " No."))
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (99, 0.02)])
-def test_the_rate_warms_up_and_cools_down(step, share):
+def test_the_rate_warms_up_and_cools_down():
     recipe = build.Recipe(rnas=1, steps=100, step_tokens=1, rate=1e-3, warmup=10)
-    assert build.rate_at(step, recipe) == pytest.approx(share * 1e-3, rel=0.02)
+    for step, share in [(0, 0.1), (9, 1.0), (99, 0.02)]:
+        assert build.rate_at(step, recipe) == pytest.approx(share * 1e-3, rel=0.02)

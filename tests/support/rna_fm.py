@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.rnafm_weights import UNUSED
+from rnagpt_lib.model.encoder import UNUSED, Encoder
 
 FULL = {
     "layers": 12,

@@ -1,5 +1,6 @@
 """A tiny LLM with grouped-query attention, and RNAs with pairs to train it on."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,6 +70,17 @@ def write_llm(folder: Path) -> Path:
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def llm(tmp_path_factory) -> Path:
+    """The tiny LLM, written once; nothing may be changed in its folder."""
+    return write_llm(tmp_path_factory.mktemp("llm"))
+
+
+def trained(model: RnaGpt) -> list[torch.Tensor]:
+    """What trains."""
+    return [p.detach() for p in model.parameters() if p.requires_grad]
 
 
 def config_of(llm: Path, train: str = "projection") -> Config:
@@ -146,6 +158,22 @@ def interrupted_after(steps: int) -> Iterator[None]:
 
     with patch.object(Trainer, "update", dies), pytest.raises(KeyboardInterrupt):
         yield
+
+
+@contextmanager
+def read_only(*folders: Path) -> Iterator[None]:
+    """Nothing can be written into these, not even by root, who is somebody else here."""
+    user, modes = os.geteuid(), {folder: folder.stat().st_mode for folder in folders}
+    for folder in folders:
+        folder.chmod(0o555)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for folder, mode in modes.items():
+            folder.chmod(mode)
 
 
 class Counted(Encoder):

@@ -14,7 +14,7 @@ from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.loop import Trainer, check_share, train
 from tests.support import two_processes
-from tests.support.tiny_model import config_of, make_examples, write_llm
+from tests.support.tiny_model import config_of, make_examples
 
 
 def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp", layers: int = 0) -> dict:
@@ -29,11 +29,6 @@ def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp", layer
     command += [llm, folder, recipe, parallel, str(layers)]
     subprocess.run(command, cwd=paths.root(), check=True)
     return torch.load(folder / "found.pt", weights_only=True)
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory):
-    return write_llm(tmp_path_factory.mktemp("llm"))
 
 
 @pytest.fixture(scope="module")

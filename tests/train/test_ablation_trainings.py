@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -20,13 +19,12 @@ from rnagpt_lib.core.params import Stage1, Stage2
 from rnagpt_lib.evaluate.variant_answers import load
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs.stages import outputs, stage_folder
 from rnagpt_lib.train import ablation_trainings, loop
 from rnagpt_lib.train.ablation_trainings import ABLATED, Training
 from rnagpt_lib.train.headless import train_variant
-from rnagpt_lib.train.training_examples import prepare, stage2_examples
-from tests.support.tiny_model import TINY, config_of, make_examples, rna_tables, write_llm
+from rnagpt_lib.train.training_examples import prepare
+from tests.support.tiny_model import TINY, rna_tables, write_llm
 
 COURSE = {"epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2, "rnas_per_step": 2}
 RUN = "tiny"
@@ -113,37 +111,6 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.fixture(scope="module")
-def reading(tmp_path_factory):
-    """One LLM that reads vectors, letters or nothing."""
-    config = config_of(write_llm(tmp_path_factory.mktemp("llm")))
-    return {
-        reads: RnaGpt.build(replace(config, reads=reads))
-        for reads in ("vectors", "letters", "nothing")
-    }
-
-
-@pytest.mark.parametrize("reads", ["letters", "nothing"])
-def test_a_training_reads_what_is_read_when_it_is_asked(reading, reads):
-    """The ids of a tree are the prompt's, and no vector is asked for."""
-    model = reading[reads]
-    rnas, pairs = rna_tables([9, 14])
-    for tree in stage2_examples(model, rnas, pairs, {}):
-        sequence = rnas.set_index("rna_id").sequence[tree.rna_id]
-        asked = pairs[pairs.rna_id == tree.rna_id].question
-        assert len(tree.embeddings) == 0
-        for branch, question in zip(tree.branches, asked, strict=True):
-            letters = sequence if reads == "letters" else ""
-            wanted = model.template.vanilla_ids(model.tokenizer, letters, question)
-            assert tree.before + branch.prompt == wanted
-
-
-def test_vectors_are_read_as_before(reading):
-    [tree] = make_examples(reading["vectors"], [9])
-    assert tree.before == reading["vectors"].template.prefix_ids(reading["vectors"].tokenizer)
-    assert len(tree.embeddings) == 9
-
-
 @pytest.mark.parametrize("name", ["it.text", "it.blind"])
 def test_the_answer_is_that_of_what_was_trained(run, name):
     """A blind model gives every RNA one answer, one on letters that of its letters' prompt."""
@@ -189,7 +156,14 @@ def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     assert not (training.folder / ".embeddings").exists()
 
 
-@pytest.mark.parametrize("name", ["IT", "it.random_encoder", "it.text"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("IT", marks=pytest.mark.slow),
+        pytest.param("it.random_encoder", marks=pytest.mark.slow),
+        "it.text",
+    ],
+)
 def test_stopped_it_goes_on_to_the_same_weights(run, name, monkeypatch):
     whole = trained(name, 1)
     folder = Training(run, name, 1).folder
@@ -227,7 +201,10 @@ def test_all_are_trained_each_in_a_process_and_found_in_order(run, capsys):
 
 def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
     trained("it.blind")
-    assert len(ablation_trainings.list_finished(run)) == 1
+    folder = Training(run, "it.blind", 0).folder
+    for name in ("it.blind-seed0-old", "it.other-seed0"):  # no trainings
+        shutil.copytree(folder, folder.with_name(name))
+    assert [t.folder for t in ablation_trainings.list_finished(run)] == [folder]
     pairs = stage_folder(run, "03_decompose_qa") / "pairs.parquet"
     frame = tables.read(pairs, "pairs")
     tables.write(pairs, "pairs", frame.assign(answer="Nobody knows."))
@@ -252,35 +229,22 @@ def test_a_published_training_without_its_weights_is_made_again(run, capsys):
     assert len(ablation_trainings.list_finished(run)) == 1
 
 
-def test_other_folders_are_no_trainings(run):
-    trained("it.blind")
-    folder = Training(run, "it.blind", 0).folder
-    shutil.copytree(folder, folder.with_name("it.blind-seed0-old"))
-    shutil.copytree(folder, folder.with_name("it.other-seed0"))
-    assert [t.folder for t in ablation_trainings.list_finished(run)] == [folder]
-
-
 @pytest.mark.slow
 def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_runs):
     """SIGINT to the command alone, once the first of two trainings has begun."""
-    told = 'print("begun", flush=True); [*sys.stdin]'  # what the child does instead of training
+    waits = "import sys; [*sys.stdin]"  # what the child does instead of training
     program = (
-        "import os, sys\n"
-        "from rnagpt_lib.train import ablation_trainings as variants\n"
-        "real = variants.Popen\n"
+        "from rnagpt_lib.train import ablation_trainings as trainings\n"
+        "real = trainings.Popen\n"
         "def child(command, **named):\n"
-        f"    made = real([command[0], '-c', {('import sys; ' + told)!r}], stdin=-1, **named)\n"
+        f"    made = real([command[0], '-c', {waits!r}], stdin=-1, **named)\n"
         "    print(made.pid, flush=True)\n"
         "    return made\n"
-        "variants.Popen = child\n"
-        "variants.train_all('tiny', ['it.blind', 'it.text'], [0], 1)\n"
+        "trainings.Popen = child\n"
+        "trainings.train_all('tiny', ['it.blind', 'it.text'], [0], 1)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as command:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **options) as command:
         assert command.stdout.readline() == "0 of 2 trainings stand already\n"
         child = int(command.stdout.readline())
         command.send_signal(signal.SIGINT)
@@ -307,6 +271,7 @@ def test_a_failed_training_is_told_and_the_others_are_made(run, capsys):
     assert "it.blind, seed 0: trained" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_do_not_train_the_same(run):
     program = (
         "import sys; from rnagpt_lib.runs import locks\n"
