@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from rnagpt_lib.core import paths, params as profiles, tables
+from rnagpt_lib.core import paths, params as profiles, tables, weights
 from rnagpt_lib.runs import locks
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256, write_json
@@ -161,12 +161,10 @@ class Run:
     def _see_to_weights(self) -> None:
         """What the base models cannot do is told before an earlier training is moved aside."""
         if isinstance(self.params, profiles.Train):
-            from rnagpt_lib.model import language_model, encoder  # slow to import, and needed here alone
-
-            folder = encoder.folder_of(self.params.encoder)
+            folder = weights.encoder_folder(self.params.encoder)
             layers = getattr(self.params, "encoder_layers", 0)  # stage 2 has them
-            encoder.check_layers(read_json(folder / encoder.CONFIG), layers)
-            language_model.folder_of(self.params.llm)
+            weights.check_layers(read_json(folder / weights.CONFIG), layers)
+            weights.llm_folder(self.params.llm)
 
     def _see_to_parents(self) -> None:
         if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):
