@@ -173,7 +173,7 @@ def _list_parameters(notebook: Path, profile: str) -> str:
     filled = params.load(profile).stage(notebook.stem).model_dump() if known else {}
     general = {"PROFILE": profile, "RUN": profile} if known else {}
     lines = []
-    for name, about in notebooks.declared(notebook).items():
+    for name, about in notebooks.list_parameters(notebook).items():
         value = general.get(name, about["default"])
         if value == "None":
             held = filled.get(name.lower())
@@ -220,7 +220,7 @@ def estimate(notebook: str, profile: str, run_id: str | None, parameters: dict) 
 
     run_id, path = run_id or profile, notebooks.find(notebook)
     named = _parse(parameters)
-    seed = notebooks.checked(path, {"SEED": named.pop("seed", 0)})["SEED"]
+    seed = notebooks.check_parameters(path, {"SEED": named.pop("seed", 0)})["SEED"]
     chosen = params.load(profile).stage(path.stem, **named)
     planned = {STAGES[2]: summarize.planned_requests, STAGES[3]: qa_llm.planned_requests}
     if path.stem not in planned:
@@ -298,7 +298,7 @@ def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> 
     from rnagpt_lib.train import headless
 
     run_id, path = run_id or profile, notebooks.find(notebook)
-    values = notebooks.checked(path, parameters)
+    values = notebooks.check_parameters(path, parameters)
     named = {name.lower(): value for name, value in values.items()}
     seed = named.pop("seed", 0)
     with _interruptible():

@@ -22,7 +22,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
 from rnagpt_lib.core.files import digest, replacing, sha256, writing
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.runs import locks
+from rnagpt_lib.runs.folder import acquire_lock, release_lock
 
 CHUNK = 32  # records that are asked about, and kept, together
 
@@ -114,13 +114,13 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     _check_readable(fasta)
     lock = out.with_name(f".{out.name}.lock")
     with writing(out, "choose another --out, or make room"):
-        locks.acquire(lock, str(out))
+        acquire_lock(lock, str(out))
         try:
             check_out(out, force)  # another call may just have written it
             return _write(asker, fasta, out, force)
         finally:
             lock.unlink(missing_ok=True)
-            locks.release(lock)
+            release_lock(lock)
 
 
 def _check_readable(fasta: Path) -> None:

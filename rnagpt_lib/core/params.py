@@ -4,10 +4,12 @@ A profile is a YAML file in ``profiles/`` with one section per stage; a notebook
 parameters override it. Unknown names and ill-typed values are refused.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -23,11 +25,18 @@ from pydantic import (
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 
+KEY = "OPENAI_API_KEY"  # in the environment alone
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
               "track"}  # fmt: skip
+_SITES = {"ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}
+
+
+def _param(default: object, about: str, **limits: float) -> Any:
+    """A field with the help that ``rnagpt run NOTEBOOK --list`` shows, and its limits."""
+    return Field(default, description=about, **limits)
 
 
 class Stage(BaseModel):
@@ -41,49 +50,44 @@ class Stage(BaseModel):
 
 
 class Filter(Stage):
-    """00: where the RNAs come from and which are kept (paper, section 3.1).
+    """00: where the RNAs come from and which are kept (paper, section 3.1)."""
 
-    ``limit`` (0: all) RNAs of ``query`` are drawn by a hash of their ids; sequences are
-    asked for one by one, unless ``fasta`` names RNAcentral's file (``id_mapping`` its file of gene
-    names); ``blocked``: a file of further words that are no
-    RNA's id. Addresses and pace change no result.
-    """
-
-    input: Literal["world", "files", "rnacentral"] = "world"
-    world_size: int = Field(600, ge=20)
-    fasta: str | None = None
-    table: str | None = None
-    articles: str | None = None
-    links: str | None = None
-    min_length: int = Field(10, ge=1)
-    max_length: int = Field(1024, ge=10)
-    query: str = 'has_lit_scan:"True" AND entry_type:"Sequence"'
-    limit: int = Field(0, ge=0)
-    id_mapping: str | None = None
-    blocked: str | None = None
-    ebi_search: str = "https://www.ebi.ac.uk/ebisearch/ws/rest"
-    europepmc: str = "https://www.ebi.ac.uk/europepmc/webservices/rest"
-    rnacentral_api: str = "https://rnacentral.org/api/v1"
-    requests_per_second: float = Field(8, gt=0)
+    input: Literal["world", "files", "rnacentral"] = _param("world", "world, files or rnacentral")
+    world_size: int = _param(600, "RNAs of the generated world", ge=20)
+    fasta: str | None = _param(None, "your RNAs, for INPUT files; or RNAcentral's file")
+    table: str | None = _param(None, "TSV with more fields of your RNAs")
+    articles: str | None = _param(None, "JSON lines of abstracts")
+    links: str | None = _param(None, "JSON lines: which RNA is linked with which articles")
+    min_length: int = _param(10, "shortest RNA kept, nt", ge=1)
+    max_length: int = _param(1024, "longest RNA kept, nt", ge=10)
+    query: str = _param('has_lit_scan:"True" AND entry_type:"Sequence"', "which RNAs of RNAcentral")
+    limit: int = _param(0, "RNAs drawn from them by a hash of their ids; 0: all", ge=0)
+    id_mapping: str | None = _param(None, "RNAcentral's id_mapping.tsv(.gz), for more gene names")
+    blocked: str | None = _param(None, "a file of further words that are no RNA's id")
+    ebi_search: str = _param("https://www.ebi.ac.uk/ebisearch/ws/rest", "address of EBI Search")
+    europepmc: str = _param(
+        "https://www.ebi.ac.uk/europepmc/webservices/rest", "address of Europe PMC's service"
+    )
+    rnacentral_api: str = _param("https://rnacentral.org/api/v1", "address of RNAcentral's API")
+    requests_per_second: float = _param(8, "to one host at most", gt=0)
 
     def key(self) -> dict:
         """The parameters that can change results: a mirror and a slower pace do not."""
-        where = {"ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}
-        return {name: value for name, value in super().key().items() if name not in where}
+        return {name: value for name, value in super().key().items() if name not in _SITES}
 
 
 class Topics(Stage):
     """01: per-RNA LDA (paper, section 3.2)."""
 
-    min_articles: int = Field(4, ge=2)
-    max_topics: int = Field(8, ge=1)
-    passes: int = Field(6, ge=1)
-    stability_seeds: int = Field(3, ge=2)
-    stable: float = Field(0.5, gt=0, le=1)  # agreement of the seeds that K > 1 must reach
-    corpus_topics: int = Field(12, ge=2)
-    workers: int = Field(0, ge=0)
-    engine: Literal["pool", "ray"] = "pool"
-    update_of: str | None = None  # an earlier run, whose groups stay where they still stand
+    min_articles: int = _param(4, "RNAs with fewer abstracts stay one group", ge=2)
+    max_topics: int = _param(8, "largest number of topics tried for an RNA", ge=1)
+    passes: int = _param(6, "passes of LDA over the abstracts", ge=1)
+    stability_seeds: int = _param(3, "seeds that must agree", ge=2)
+    stable: float = _param(0.5, "agreement of the seeds that K > 1 must reach", gt=0, le=1)
+    corpus_topics: int = _param(12, "topics of the map of all abstracts", ge=2)
+    workers: int = _param(0, "processes; 0: all cores", ge=0)
+    engine: Literal["pool", "ray"] = _param("pool", "pool, or ray for a cluster that is running")
+    update_of: str | None = _param(None, "an earlier run, whose groups stay where they still stand")
 
 
 class Price(BaseModel):
@@ -96,20 +100,19 @@ class Price(BaseModel):
 
 
 class Server(Stage):
-    """What 02, 03 and 06 share: where a model's server is, how it is asked, what it may cost.
+    """What 02, 03 and 06 share: where a model's server is, how it is asked, what it may cost."""
 
-    ``width``: calls at a time; ``deadline``: seconds for one call; ``cap_dollars``: the most that
-    all calls in the journal together may cost; ``requests_per_minute``, ``tokens_per_minute``:
-    the limits of the account's tier.
-    """
-
-    base_url: str | None = None
-    width: int = Field(8, ge=1, le=256)
-    deadline: float = Field(120, gt=0)
-    cap_dollars: Decimal | None = Field(None, ge=0)
-    prices: dict[str, Price] = {}
-    requests_per_minute: int | None = Field(None, ge=1)
-    tokens_per_minute: int | None = Field(None, ge=1)
+    base_url: str | None = _param(None, "its address; None: the OpenAI API")
+    width: int = _param(8, "calls at a time", ge=1, le=256)
+    deadline: float = _param(120, "seconds for one call", gt=0)
+    cap_dollars: Decimal | None = _param(
+        None, "the most that all calls in the journal together may cost", ge=0
+    )
+    prices: dict[str, Price] = _param(
+        {}, "model: {input: …, output: …}, dollars per million tokens"
+    )
+    requests_per_minute: int | None = _param(None, "limit of the account's tier", ge=1)
+    tokens_per_minute: int | None = _param(None, "limit of the account's tier", ge=1)
 
     @field_validator("base_url")
     @classmethod
@@ -120,102 +123,108 @@ class Server(Stage):
             )
         return url
 
+    def price_of(self, model: str) -> Price | None:
+        """The model's price, or None. Raises InputError for a cap that no price can hold to."""
+        if model not in self.prices and self.cap_dollars is not None:
+            raise InputError(
+                f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; add "
+                f"{{{model}: {{input: …, output: …}}}}, dollars per million tokens, to its prices:"
+            )
+        return self.prices.get(model)
+
 
 class Calls(Server):
-    """What 02 and 03 share: which language model answers.
+    """What 02 and 03 share: which language model answers."""
 
-    ``batch_tokens``: how many may be enqueued at a time, a limit of the account's tier.
-    """
+    provider: Literal["offline", "openai"] = _param("offline", "offline or openai")
+    model: str = _param("gpt-4o-mini", "chat model of the provider openai")
+    temperature: float | None = _param(0, "of the model; null in a profile: its own", ge=0)
+    mode: Literal["sync", "batch"] = _param("sync", "sync, or batch for half the price")
+    batch_tokens: int | None = _param(
+        None, "tokens that the account may have enqueued, for MODE batch", ge=1
+    )
 
-    provider: Literal["offline", "openai"] = "offline"
-    model: str = "gpt-4o-mini"
-    temperature: float | None = Field(0, ge=0)  # None: the model's own, some know no other
-    mode: Literal["sync", "batch"] = "sync"
-    batch_tokens: int | None = Field(None, ge=1)
+    def check(self) -> None:
+        """Raises InputError for what calls would lack: a key, and a price where there is a cap."""
+        if self.provider == "openai":
+            if not os.environ.get(KEY):
+                raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
+            self.price_of(self.model)
 
 
 class Summarize(Calls):
-    """02: divide and conquer (paper, section 3.2).
+    """02: divide and conquer (paper, section 3.2)."""
 
-    ``arms_sample``: RNAs with several topics on which the ways to divide are compared.
-    """
-
-    words: int = Field(120, ge=20)
-    given: str | None = None
-    arms_sample: int = Field(60, ge=0)
+    words: int = _param(120, "longest annotation, words", ge=20)
+    given: str | None = _param(None, "JSON lines of your own texts")
+    arms_sample: int = _param(
+        60, "RNAs with several topics on which the ways to divide are compared", ge=0
+    )
 
 
 class Decompose(Calls):
-    """03: QA pairs and the split (paper, section 3.3).
+    """03: QA pairs and the split (paper, section 3.3)."""
 
-    ``no_by_abstracts``: a made-up "No" is about an entity that no abstract of the RNA names.
-    """
-
-    source: Literal["dnc", "single_pass", "given"] = "dnc"
-    no_by_abstracts: bool = True
-    min_pairs: int = Field(5, ge=1)
-    max_pairs: int = Field(14, ge=1)
-    split: Literal["random", "cluster", "family"] = "cluster"
-    val_share: float = Field(0.1, ge=0, lt=1)
-    test_share: float = Field(0.2, ge=0, lt=1)
+    source: Literal["dnc", "single_pass", "given"] = _param(
+        "dnc", "annotations to read: dnc, single_pass or given"
+    )
+    no_by_abstracts: bool = _param(
+        True, "a made-up No is about an entity that no abstract of the RNA names"
+    )
+    min_pairs: int = _param(5, "fewer are kept, and counted in the data card", ge=1)
+    max_pairs: int = _param(14, "pairs of one RNA at most", ge=1)
+    split: Literal["random", "cluster", "family"] = _param("cluster", "random, cluster or family")
+    val_share: float = _param(0.1, "RNAs of each type for validation", ge=0, lt=1)
+    test_share: float = _param(0.2, "RNAs of each type for the test", ge=0, lt=1)
 
 
 class Train(Stage):
     """What 04 and 05 share: optimiser and schedule of the paper's section 4.1.
 
-    ``warmup_steps``: steps of a batch of one, so pairs where the recipe is ``packed``, whose whole
-    schedule is counted in pairs. ``rnas_per_step``: over all processes together; ``row_tokens``:
-    the budget of one pass of one process. ``precision``: of the frozen LLM; what trains is in fp32.
-    ``patience``: validations without a new best loss after which a training ends (0: never).
-    ``parallel``: what several processes do with the model, each a copy (``ddp``) or each a part
-    (``fsdp``, for LLMs that don't fit one GPU). ``attention``: by a dense mask, or (``flex``, on
-    CUDA, for long rows) by one whose empty blocks are skipped.
-    ``cache``: how the encoder's vectors are kept, or ``live``: encoded at each visit.
+    The schedule of the recipe ``packed`` is counted in pairs. ``rnas_per_step`` is over all
+    processes together, ``row_tokens`` the budget of one pass of one process.
     """
 
-    encoder: str = "models/mini-encoder"
-    llm: str = "models/mini-llm"
-    recipe: Literal["paper", "packed"] = "packed"
-    epochs: int = Field(10, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    initial_rate: float = Field(1e-6, ge=0)
-    final_rate: float = Field(8e-5, ge=0)
-    warmup_steps: int = Field(2048, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = Field(0.05, ge=0)
-    rnas_per_step: int = Field(1, ge=1)
-    row_tokens: int = Field(2048, ge=64)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    cache: Literal["fp32", "fp16", "live"] = "fp32"
-    validate_every: int = Field(0, ge=0)
-    patience: int = Field(0, ge=0)
-    track: Literal["jsonl", "tensorboard", "trackio"] = "jsonl"
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    attention: Literal["sdpa", "flex"] = "sdpa"
-    keep: int = Field(2, ge=2)
+    encoder: str = _param("models/mini-encoder", "folder of RNA-FM's weights")
+    llm: str = _param("models/mini-llm", "folder of an LLM, or hf:OWNER/NAME for one of the hub")
+    recipe: Literal["paper", "packed"] = _param("packed", "packed, or paper: one pair a step")
+    epochs: int = _param(10, "passes over the training RNAs", ge=1)
+    learning_rate: float = _param(1e-4, "peak of the schedule, after the warm-up", gt=0)
+    initial_rate: float = _param(1e-6, "where the warm-up starts", ge=0)
+    final_rate: float = _param(8e-5, "where the schedule ends", ge=0)
+    warmup_steps: int = _param(2048, "linear warm-up, in steps of one pair", ge=0)
+    betas: tuple[float, float] = _param((0.9, 0.98), "of AdamW")
+    weight_decay: float = _param(0.05, "of AdamW", ge=0)
+    rnas_per_step: int = _param(1, "RNAs behind one step of the optimiser (packed)", ge=1)
+    row_tokens: int = _param(2048, "token budget of a forward pass", ge=64)
+    precision: Literal["fp32", "bf16", "fp16"] = _param("fp32", "of the frozen LLM")
+    cache: Literal["fp32", "fp16", "live"] = _param(
+        "fp32", "of the encoder's vectors on disk; live: encoded at each visit"
+    )
+    validate_every: int = _param(0, "steps between validations; 0: an epoch", ge=0)
+    patience: int = _param(0, "stop after so many validations without a new best; 0: never", ge=0)
+    track: Literal["jsonl", "tensorboard", "trackio"] = _param("jsonl", "where steps are written")
+    parallel: Literal["ddp", "fsdp"] = _param("ddp", "each process has a copy, or (fsdp) a part")
+    attention: Literal["sdpa", "flex"] = _param("sdpa", "flex: for long rows on a CUDA GPU")
+    keep: int = _param(2, "checkpoints that are kept", ge=2)
 
 
 class Stage1(Train):
     """04: modality alignment; only the projection trains."""
 
-    whiten: bool = True  # centred, decorrelated input; False: as in the paper
+    whiten: bool = _param(True, "centre and decorrelate the vectors; False: as in the paper")
 
 
 class Stage2(Train):
-    """05: instruction tuning.
+    """05: instruction tuning."""
 
-    ``pairs_per_visit``: pairs of an RNA, drawn anew in every epoch (0: all of them); ``always``:
-    kinds of pairs that no visit leaves out, besides those drawn. ``encoder_layers``: how many of
-    the encoder's last layers train as well (0: it is frozen, as in the paper).
-    """
-
-    train: Literal["projection", "lora", "qlora"] = "lora"
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    pairs_per_visit: int = Field(0, ge=0)
-    always: tuple[Kind, ...] = ()
-    warmup_steps: int = Field(200, ge=0)
-    encoder_layers: int = Field(0, ge=0)
+    train: Literal["projection", "lora", "qlora"] = _param("lora", "projection, lora or qlora")
+    lora_rank: int = _param(16, "rank of the adapters", ge=1)
+    lora_alpha: int = _param(32, "their scale, over the rank", ge=1)
+    pairs_per_visit: int = _param(0, "pairs drawn of an RNA in an epoch; 0: all", ge=0)
+    always: tuple[Kind, ...] = _param((), "kinds of pairs that no visit leaves out")
+    warmup_steps: int = _param(200, "linear warm-up, in steps of one pair", ge=0)
+    encoder_layers: int = _param(0, "last layers of the encoder that train; CACHE is live", ge=0)
 
     @field_validator("encoder_layers")
     @classmethod
@@ -230,25 +239,22 @@ class Stage2(Train):
 
 
 class Ablations(Server):
-    """06: answers and scores of vanilla, MA and IT (paper, section 4.2).
+    """06: answers and scores of vanilla, MA and IT (paper, section 4.2)."""
 
-    ``runs``: finished runs whose tables stand beside; ``max_pairs``: 0 asks every test question;
-    ``minimal_pairs``: how many, on the generated world alone. ``semantic``: the scorers;
-    ``bert``, ``pub``: folders with the weights of two of them, or ``hf:OWNER/NAME``; ``embedder``:
-    the server's model behind ``GPT``, whose scores have its own name where it is another than the
-    paper's.
-    """
-
-    runs: tuple[str, ...] = ()
-    max_pairs: int = Field(0, ge=0)
-    minimal_pairs: int = Field(0, ge=0)
-    max_new_tokens: int = Field(256, ge=1)
-    batch_size: int = Field(64, ge=1)
-    bootstrap: int = Field(1000, ge=100)
-    semantic: tuple[Literal["MiniLM", "BERT", "Pub", "GPT"], ...] = ("MiniLM", "BERT", "Pub")
-    bert: str = "models/bert-base-uncased"
-    pub: str = "models/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext"
-    embedder: str = "text-embedding-3-large"
+    runs: tuple[str, ...] = _param((), "finished runs to set beside this one")
+    max_pairs: int = _param(0, "test questions to ask, whole RNAs at a time; 0: all", ge=0)
+    minimal_pairs: int = _param(0, "minimal pairs of the generated world", ge=0)
+    max_new_tokens: int = _param(256, "an answer is cut here", ge=1)
+    batch_size: int = _param(64, "questions that are answered together", ge=1)
+    bootstrap: int = _param(1000, "draws behind the 95 % bounds", ge=100)
+    semantic: tuple[Literal["MiniLM", "BERT", "Pub", "GPT"], ...] = _param(
+        ("MiniLM", "BERT", "Pub"), "the scorers; GPT asks a server for embeddings"
+    )
+    bert: str = _param("models/bert-base-uncased", "folder of its weights, or hf:OWNER/NAME")
+    pub: str = _param(
+        "models/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext", "the same of PubMedBERT"
+    )
+    embedder: str = _param("text-embedding-3-large", "the model behind GPT; another has its name")
 
     def calls(self) -> Calls:
         """How ``embedder`` is asked."""
@@ -257,10 +263,10 @@ class Ablations(Server):
 
 
 class CaseStudies(Stage):
-    """07: chats (paper, figures 6 to 9); ``held_out``: RNAs of the test side to ask about."""
+    """07: chats (paper, figures 6 to 9)."""
 
-    held_out: int = Field(4, ge=0)
-    max_new_tokens: int = Field(256, ge=1)
+    held_out: int = _param(4, "RNAs of the test side to ask about", ge=0)
+    max_new_tokens: int = _param(256, "an answer is cut here", ge=1)
 
 
 STAGE_MODELS: dict[str, type[Stage]] = {
@@ -273,6 +279,34 @@ STAGE_MODELS: dict[str, type[Stage]] = {
     "06_ablations": Ablations,
     "07_case_studies": CaseStudies,
 }
+
+
+# Parameters of every stage that are none of its fields.
+GENERAL = {
+    "PROFILE": ("str", "a file of profiles/"),
+    "RUN": ("str", "run id: results go to runs/RUN/"),
+    "SEED": ("int", "one seed, one machine: the same tables"),
+    "ON_FINISHED": ("str", "a finished stage opened again: archive or refuse"),
+}
+
+
+def describe(stage: str) -> dict[str, dict]:
+    """All parameters of a stage by their names in notebooks, as papermill describes those of a
+    notebook: type, default and help. None, the default, stands for the profile's value."""
+    fields = STAGE_MODELS[stage].model_fields
+    about = {name.upper(): (_kind(x.annotation), x.description or "") for name, x in fields.items()}
+    return {
+        name: {"name": name, "inferred_type_name": kind, "default": "None", "help": told}
+        for name, (kind, told) in (GENERAL | about).items()
+    }
+
+
+def _kind(annotation: object) -> str:
+    """``int | None`` is an int, a choice of texts a str, a tuple a list."""
+    if isinstance(annotation, UnionType):
+        [annotation] = set(get_args(annotation)) - {NoneType}
+    origin = get_origin(annotation) or annotation
+    return {Literal: "str", tuple: "list", Decimal: "float"}.get(origin, origin.__name__)
 
 
 class Profile(BaseModel):

@@ -19,7 +19,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
 from rnagpt_lib.core.files import database_fault
 from rnagpt_lib.llm_api.messages import Reply, Request, read
-from rnagpt_lib.runs import locks
+from rnagpt_lib.runs.folder import acquire_lock, holds_lock, release_lock
 
 FORMAT = 1  # of the tables
 CHUNK = 500  # keys in one query
@@ -180,23 +180,23 @@ class Journal(Reader):
         self._file = path.with_name(f".{path.name}.lock")
 
     def __enter__(self) -> "Journal":
-        if locks.holds(self._file):
+        if holds_lock(self._file):
             raise InputError(f"{paths.shown(self.path)} is open already; close the other client")
-        locks.acquire(self._file, f"the journal {paths.shown(self.path)}")
+        acquire_lock(self._file, f"the journal {paths.shown(self.path)}")
         try:
             self._db = _connect(self.path)
             total = "SELECT coalesce(sum(cost), 0) FROM attempts"
             self.spent = self._db.execute(total).fetchone()[0]
             self._mark_lost()
         except BaseException:
-            locks.release(self._file)
+            release_lock(self._file)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._db.close()
-            locks.release(self._file)
+            release_lock(self._file)
 
     @contextmanager
     def together(self) -> Iterator[sqlite3.Connection]:

@@ -16,11 +16,12 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from rnagpt_lib.core import paths, params as profiles
-from rnagpt_lib.runs import run as runs
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json, replacing
+from rnagpt_lib.runs.folder import withdraw
 from rnagpt_lib.runs.stages import (
+    FILTER,
     MANIFEST,
     NOTEBOOK,
     PARAMS,
@@ -36,7 +37,9 @@ KINDS = {
     "float": "a number (float)",
     "bool": "true or false (bool)",
     "list": "a list (such as [a, b])",
+    "dict": "a mapping (such as {a: 1})",
 }
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 NOTHING = ("null", "none", "~", "")
 
 
@@ -47,36 +50,37 @@ def find(name: str) -> Path:
     """
     stem = Path(name).name.removesuffix(".ipynb")
     files = {path.stem: path for path in sorted(paths.notebooks().glob("*.ipynb"))}
-    found = [stem] if stem in files else [known for known in files if known.startswith(stem)]
-    if len(found) != 1:
+    fitting = [stem] if stem in files else [known for known in files if known.startswith(stem)]
+    if len(fitting) != 1:
         raise InputError(
-            f"notebook {name!r} is {'ambiguous' if found else 'unknown'}; notebooks are "
-            + ", ".join(found or files)
+            f"notebook {name!r} is {'ambiguous' if fitting else 'unknown'}; notebooks are "
+            + ", ".join(fitting or files)
         )
-    return files[found[0]]
+    return files[fitting[0]]
 
 
-def declared(notebook: Path) -> dict[str, dict]:
-    """The notebook's parameters as papermill sees them: name, type, default, help."""
+def list_parameters(notebook: Path) -> dict[str, dict]:
+    """Name → type, default and help of the notebook's parameters: those of its cell, as papermill
+    sees them, and the other ones of its stage, which only the profile fills."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    found = papermill.inspect_notebook(str(notebook))
-    return {name: dict(about) for name, about in found.items()}
+    stated = papermill.inspect_notebook(str(notebook))
+    others = params.describe(notebook.stem) if notebook.stem in STAGES else {}
+    return {name: dict(about) for name, about in (stated | others | stated).items()}
 
 
-def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
+def check_parameters(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     """``given`` with every value in the type that its parameter declares.
 
     Texts (from a command line) are converted: ``007`` is 7 for an int and stays for a str;
     ``null`` and ``None`` mean None where that is the default.
     Raises InputError for an unknown name or an ill-typed value.
     """
-    known = declared(notebook)
+    known = list_parameters(notebook)
     values = {}
     for name, value in given.items():
         if name not in known:
-            meant = _meant(name, known)
             raise InputError(
-                f"{notebook.stem} has no parameter {name}{meant}; its parameters are "
+                f"{notebook.stem} has no parameter {name}{_guess(name, known)}; its parameters are "
                 f"{', '.join(known)}"
             )
         try:
@@ -90,7 +94,7 @@ def checked(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     return values
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _guess(name: str, known: Iterable[str]) -> str:
     """The parameter that a misspelt one is taken for, as a question."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
@@ -111,12 +115,12 @@ def run_notebook(
     itself refuses, NotebookFailed for any other error, with the executed copy kept.
     """
     notebook = find(name)
-    known = declared(notebook)
+    known = list_parameters(notebook)
     general = {"PROFILE": profile, "RUN": run or (profile if notebook.stem in STAGES else None)}
     given = {name: value for name, value in general.items() if value and name in known}
-    values = checked(notebook, given | dict(parameters or {}))
+    values = check_parameters(notebook, given | dict(parameters or {}))
     if notebook.stem in STAGES:
-        _check(notebook.stem, profiles.load(str(values["PROFILE"])), values)
+        _check(notebook.stem, params.load(str(values["PROFILE"])), values)
     default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
     folder = _folder(notebook, values, run=values.get("RUN", run or default))
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,7 @@ def run_notebook(
         _execute(notebook, folder / NOTEBOOK, values)
     except BaseException as error:
         if isinstance(error, InputError) and notebook.stem in STAGES:
-            runs.withdraw(folder.parent.name, notebook.stem)
+            withdraw(folder.parent.name, notebook.stem)
         print(f"{time.monotonic() - started:6.0f} s   stopped", flush=True)
         raise
     print(f"{time.monotonic() - started:6.0f} s   {_written(folder)}", flush=True)
@@ -136,10 +140,10 @@ def run_notebook(
 def _folder(notebook: Path, values: Mapping[str, object], run: str) -> Path:
     """The folder to run in, once the stages that come before are there."""
     if notebook.stem not in STAGES:
-        return stage_folder(run, STAGES[0]).with_name(notebook.stem)
+        return stage_folder(run, FILTER).with_name(notebook.stem)
     folder = stage_folder(run, notebook.stem)
-    profile = profiles.load(str(values["PROFILE"]))
-    see_to_parents(notebook.stem, run, profile, int(values.get("SEED", 0)))
+    profile = params.load(str(values["PROFILE"]))
+    run_parents(notebook.stem, run, profile, int(values.get("SEED", 0)))
     return folder
 
 
@@ -150,13 +154,13 @@ def run_path(
 
     Each of ``parameters`` goes to every notebook that has it; InputError when none has.
     """
-    loaded = profiles.load(profile)
+    loaded = params.load(profile)
     given = {stage: _own(stage, parameters or {}) for stage in stages}
     for name in parameters or {}:
         if not any(name in own for own in given.values()):
-            known = {parameter for stage in stages for parameter in declared(find(stage))}
+            known = {parameter for stage in stages for parameter in list_parameters(find(stage))}
             raise InputError(
-                f"no notebook has a parameter {name}{_meant(name, known)}; see rnagpt run NOTEBOOK "
+                f"no notebook has a parameter {name}{_guess(name, known)}; see rnagpt run NOTEBOOK "
                 "--list"
             )
     for stage, own in given.items():
@@ -173,11 +177,11 @@ def run_path(
 def _own(stage: str, given: Mapping[str, object]) -> dict[str, object]:
     """Those of ``given`` that the stage's notebook has, in their types."""
     notebook = find(stage)
-    known = declared(notebook) if given else {}
-    return checked(notebook, {name: value for name, value in given.items() if name in known})
+    known = list_parameters(notebook) if given else {}
+    return check_parameters(notebook, {name: value for name, value in given.items() if name in known})
 
 
-def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -> None:
+def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> None:
     """Run the predecessors that are missing or stale, as they were run before if they were.
 
     Raises InputError, naming notebook and command, where the profile leaves that to the user.
@@ -191,18 +195,16 @@ def see_to_parents(stage: str, run: str, profile: profiles.Profile, seed: int) -
             raise InputError(f"{stage} of run {run} needs {parent}, but {reason}; first {todo}")
         print(f"{parent}: {reason}, so it is run first", flush=True)
         earlier = _earlier(run, parent, profile)
-        known = declared(find(parent))
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
-        again = {"SEED": earlier.get("seed", seed)} | overrides
         run_notebook(
             parent,
             run=run,
             profile=earlier.get("profile", profile.name),
-            parameters={name: value for name, value in again.items() if name in known},
+            parameters={"SEED": earlier.get("seed", seed)} | overrides,
         )
 
 
-def _todo(run: str, stage: str, profile: profiles.Profile) -> str:
+def _todo(run: str, stage: str, profile: params.Profile) -> str:
     """What helps where a stage is missing or stale."""
     folder = stage_folder(run, stage)
     stands = read_json(folder / MANIFEST).get("status") == "finished"
@@ -211,7 +213,7 @@ def _todo(run: str, stage: str, profile: profiles.Profile) -> str:
     return f"{moved}run: {command(run, stage, profile.name)}"
 
 
-def _earlier(run: str, stage: str, profile: profiles.Profile) -> dict:
+def _earlier(run: str, stage: str, profile: params.Profile) -> dict:
     """Profile, seed and overrides of the stage's last run; none of an unfinished one of another
     profile, which is a failed attempt rather than a choice."""
     folder = stage_folder(run, stage)
@@ -221,29 +223,27 @@ def _earlier(run: str, stage: str, profile: profiles.Profile) -> dict:
 
 
 def _stage_parameters(
-    stage: str, profile: profiles.Profile, values: Mapping[str, object]
-) -> profiles.Stage:
+    stage: str, profile: params.Profile, values: Mapping[str, object]
+) -> params.Stage:
     """The stage's parameters, ``values`` (of the notebook) before the profile's; what the notebook
     alone has, such as a question of one's own in 07, is none of them."""
-    fields = profiles.STAGE_MODELS[stage].model_fields
+    fields = params.STAGE_MODELS[stage].model_fields
     own = {name.lower(): value for name, value in values.items() if name.lower() in fields}
     return profile.stage(stage, **own)
 
 
-def _check(stage: str, profile: profiles.Profile, values: Mapping[str, object]) -> None:
+def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) -> None:
     """Raises InputError for parameters that the stage refuses, and for a key or a price that it
     would lack: before a kernel starts, and before the stages that come first take their hours."""
-    params = _stage_parameters(stage, profile, values)
-    if earlier := getattr(params, "update_of", None):
+    chosen = _stage_parameters(stage, profile, values)
+    if earlier := getattr(chosen, "update_of", None):
         table = stage_folder(earlier, stage) / "topics.parquet"
         if not table.is_file() or earlier == values.get("RUN"):
             raise InputError(
                 f"UPDATE_OF is {earlier}, which is to be an earlier, other run with {stage} finished"
             )
-    if isinstance(params, profiles.Calls) and params.provider == "openai":
-        from rnagpt_lib.llm_api import client  # two stages alone need it
-
-        client.check(params)
+    if isinstance(chosen, params.Calls):
+        chosen.check()
 
 
 def _typed(value: object, about: dict) -> object:
@@ -255,8 +255,7 @@ def _typed(value: object, about: dict) -> object:
         value = {"int": int, "float": float}.get(kind, yaml.safe_load)(value)
     if kind == "float" and type(value) is int:
         return float(value)
-    wanted = {"str": str, "int": int, "float": float, "bool": bool, "list": list}.get(kind)
-    if wanted and type(value) is not wanted:
+    if kind in TYPES and type(value) is not TYPES[kind]:
         raise ValueError
     return value
 
@@ -282,26 +281,21 @@ def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
             message = f"cell {error.cell_index}: {error.ename}: {error.evalue}"
         except DeadKernelError:
             message = "its kernel died; most often memory ran out"
-        name_paths(temporary, notebook, output)
+        # paths as seen from the project's root: the copy is shared without telling where it was made
+        executed = nbformat.read(temporary, nbformat.NO_CONVERT)
+        about = {"input_path": paths.shown(notebook), "output_path": paths.shown(output)}
+        executed.metadata.setdefault("papermill", {}).update(about)
+        nbformat.write(executed, temporary)
     if message:
         raise NotebookFailed(
             f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
         )
 
 
-def name_paths(executed: Path, notebook: Path, output: Path) -> None:
-    """Write the paths in an executed copy's metadata as seen from the project's root, so that
-    it can be shared without telling where it was made."""
-    found = nbformat.read(executed, nbformat.NO_CONVERT)
-    about = {"input_path": paths.shown(notebook), "output_path": paths.shown(output)}
-    found.metadata.setdefault("papermill", {}).update(about)
-    nbformat.write(found, executed)
-
-
-def _differs(run: str, stage: str, profile: profiles.Profile, own: dict) -> str | None:
+def _differs(run: str, stage: str, profile: params.Profile, own: dict) -> str | None:
     recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
-    params = _stage_parameters(stage, profile, own)
-    wanted = {"seed": own.get("SEED", 0), "params": params.key()}
+    chosen = _stage_parameters(stage, profile, own)
+    wanted = {"seed": own.get("SEED", 0), "params": chosen.key()}
     return None if recorded == wanted else "its parameters are others"
 
 

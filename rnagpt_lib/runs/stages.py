@@ -17,16 +17,20 @@ from rnagpt_lib.core.files import read_json, sha256, visible
 from rnagpt_lib.core.params import STAGE_MODELS
 
 STAGES: tuple[str, ...] = tuple(STAGE_MODELS)
+FILTER, TOPICS, SUMMARIES, QA, STAGE1, STAGE2, ABLATIONS, CASES = STAGES
+DATA, TRAININGS = STAGES[:4], (STAGE1, STAGE2)  # what makes a data set, what trains a model
 PARENTS: dict[str, tuple[str, ...]] = {
-    "00_filter_rnacentral": (),
-    "01_explore_topics": STAGES[:1],
-    "02_summarize": STAGES[:2],
-    "03_decompose_qa": (STAGES[0], STAGES[2]),
-    "04_train_stage1": STAGES[2:4],
-    "05_train_stage2": STAGES[3:5],
-    "06_ablations": (STAGES[0], *STAGES[2:6]),
-    "07_case_studies": STAGES[2:6],
+    FILTER: (),
+    TOPICS: (FILTER,),
+    SUMMARIES: (FILTER, TOPICS),
+    QA: (FILTER, SUMMARIES),
+    STAGE1: (SUMMARIES, QA),
+    STAGE2: (QA, STAGE1),
+    ABLATIONS: (FILTER, SUMMARIES, QA, STAGE1, STAGE2),
+    CASES: (SUMMARIES, QA, STAGE1, STAGE2),
 }
+MODELS = ("vanilla", "MA", "IT")  # no training, modality alignment, instruction tuning
+MADE_BY = {"vanilla": STAGE1, "MA": STAGE1, "IT": STAGE2}  # stage 1 leaves the LLM untouched
 NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "notebook.ipynb",
     "manifest.json",

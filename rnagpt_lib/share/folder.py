@@ -13,7 +13,8 @@ from pathlib import Path
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import MARKER, SUMS, read_marker, read_sums, sha256, visible, write_json
-from rnagpt_lib.runs import locks, stages
+from rnagpt_lib.runs import stages
+from rnagpt_lib.runs.folder import acquire_lock, release_lock
 
 CARD = "README.md"
 
@@ -73,7 +74,7 @@ def in_place_of(out: Path, made_by: str, force: bool) -> Iterator[Path]:
     lock = partial / ".lock"
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        locks.acquire(lock, f"the export to {out}")
+        acquire_lock(lock, f"the export to {out}")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}") from None
     try:
@@ -93,7 +94,7 @@ def in_place_of(out: Path, made_by: str, force: bool) -> Iterator[Path]:
             raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
         raise
     finally:
-        locks.release(lock)
+        release_lock(lock)
 
 
 def seal(folder: Path, what: dict) -> None:

@@ -29,8 +29,8 @@ from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.weights import CONFIG, encoder_folder
 from rnagpt_lib.core.weights import MANIFEST as ENCODER_MANIFEST
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.runs import locks
-from rnagpt_lib.runs.run import PREVIOUS, Run, new_folder
+from rnagpt_lib.runs.folder import PREVIOUS, acquire_lock, new_folder, release_lock
+from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import MANIFEST, PARENTS, command, is_fresh
 from rnagpt_lib.train import loop
 from rnagpt_lib.train.ablation_trainings import STAGE_1, STAGE_2, Training
@@ -73,7 +73,7 @@ def train_variant(training: Training) -> pd.DataFrame:
     """
     folder, variant, seed = training.folder, training.variant, training.seed
     lock = folder.parents[1] / ".locks" / folder.name
-    locks.acquire(lock, f"{training.name} of run {training.id}, seed {seed}")
+    acquire_lock(lock, f"{training.name} of run {training.id}, seed {seed}")
     try:
         manifest = _open(training)
         encoder = {"encoder": _draw_encoder(training)} if variant.random_encoder else {}
@@ -91,7 +91,7 @@ def train_variant(training: Training) -> pd.DataFrame:
         facts = {"status": "finished", "finished": _now(), "steps": len(log)}
         write_json(folder / MANIFEST, manifest | facts | {"seconds": log["seconds"].sum()})
     finally:
-        locks.release(lock)
+        release_lock(lock)
     return log
 
 

@@ -10,7 +10,7 @@ from rnagpt_lib.curate.summaries import summary_strategies
 from rnagpt_lib.curate.summaries.divide_and_conquer import ARMS
 from rnagpt_lib.curate.summaries.summarize import draw_compared, summarize
 from rnagpt_lib.llm_api import cost, openai_transport, retries
-from rnagpt_lib.runs.metrics_file import merged
+from rnagpt_lib.runs.run import merge_metrics
 from tests.standin.answers import Model, talking
 from tests.standin.openai_api import OpenAI
 from tests.support.journal_rows import spent
@@ -107,7 +107,7 @@ def test_citations_are_valid_invalid_or_there_are_none(tmp_path):
     said = summary_strategies.as_metrics(means)
     assert "citations valid" not in said["litsumm"] and said["dnc"]["citations valid"] == 1
     assert set(said["litsumm"]) == set(said["dnc"]) - {"citations valid"}
-    merged({}, said)  # finite
+    merge_metrics({}, said)  # finite
     path.write_text(
         '{"rna_id": "RX-1", "text": "RX-1 targets PTEN1.", "article_ids": ["A110"]}\n'
         '{"rna_id": "RX-2", "text": "RX-2 targets PTEN2.", "article_ids": ["A110"]}'

@@ -11,7 +11,7 @@ from rnagpt_lib.curate.sources import user_files
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text.names import names_of, pattern
-from rnagpt_lib.runs import notebooks, run
+from rnagpt_lib.runs import notebooks, stages
 
 STAGES = ("00_filter_rnacentral", "01_explore_topics", "02_summarize", "03_decompose_qa")
 FEW = {"PASSES": 1, "STABILITY_SEEDS": 2, "MAX_TOPICS": 3, "CORPUS_TOPICS": 2, "ARMS_SAMPLE": 4}
@@ -60,7 +60,7 @@ def test_through_the_notebooks(talker, shared, tmp_path):
     given = precursors(tmp_path) | FEW | server
     notebooks.run_path(STAGES, run="real", profile="local", parameters=given)
     tables = {
-        (stage, name): pd.read_parquet(run.stage_folder("real", stage) / f"{name}.parquet")
+        (stage, name): pd.read_parquet(stages.stage_folder("real", stage) / f"{name}.parquet")
         for stage, name in (
             (STAGES[0], "links"), (STAGES[2], "annotations"), (STAGES[3], "rnas"), (STAGES[3], "pairs"),
         )

@@ -8,8 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from rnagpt_lib.core import paths
-from rnagpt_lib.core.params import Calls
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
@@ -25,9 +24,8 @@ def cells_of(path, kind=None):
 
 
 def parameters_cell(path):
-    tagged = [cell for cell in cells_of(path, "code") if cell.metadata.get("tags")]
-    assert [cell.metadata.tags for cell in tagged] == [["parameters"]]
-    return tagged[0]
+    [cell] = [c for c in cells_of(path, "code") if c.metadata.get("tags") == ["parameters"]]
+    return cell
 
 
 @each
@@ -52,8 +50,10 @@ def test_first_cell_is_the_title(path):
 
 @each
 def test_code_cells_are_short(path):
+    """But for derivations, which show a whole step where it is taught, and imports."""
     for cell in cells_of(path, "code"):
-        assert 1 <= len(cell.source.splitlines()) <= 30, cell.source[:80]
+        whole = cell.metadata.get("tags") == ["derivation"] or cell.source.startswith("import ")
+        assert 1 <= len(cell.source.splitlines()) <= (30 if whole else 20), cell.source[:80]
 
 
 @each_numbered
@@ -65,16 +65,11 @@ def test_parameters_are_typed_literals_with_help(path):
         ast.literal_eval(statement.value)
         names.append(statement.target.id)
         assert names[-1].isupper() and re.search(r"  # \S", line), line
-    assert names[:3] == ["PROFILE", "RUN", "SEED"]
-    seen = notebooks.declared(path)
-    assert list(seen) == names, "papermill cannot read it; write NAME: int = None, not int | None"
+    assert names[:3] == ["PROFILE", "RUN", "SEED"] and len(names) <= 8
+    seen = notebooks.list_parameters(path)
+    stated = list(seen)[: len(names)]
+    assert stated == names, "papermill cannot read it; write NAME: int = None, not int | None"
     assert all(about["help"] for about in seen.values())
-
-
-@pytest.mark.parametrize("stage", ["02_summarize", "03_decompose_qa"])
-def test_how_a_model_is_asked_can_be_given_but_for_its_prices(stage):
-    names = {name.upper() for name in Calls.model_fields} - {"PRICES"}
-    assert names <= set(notebooks.declared(paths.notebooks() / f"{stage}.ipynb"))
 
 
 @each_numbered
@@ -94,20 +89,14 @@ def test_imports_stand_in_one_cell_after_the_parameters(path):
 @each_numbered
 def test_opens_and_finishes_its_own_stage(path):
     code = "\n".join(cell.source for cell in cells_of(path, "code"))
-    opened = [
-        node
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Run.open"
-    ]
     stage = path.stem if path.stem in STAGES else STAGES[0]
-    assert len(opened) == 1
-    assert re.search(rf'Run\.open\(\s*"{stage}"', code)
-    given = {keyword.arg: getattr(keyword.value, "id", None) for keyword in opened[0].keywords}
-    assert given == {name: name.upper() for name in given}, "overrides are named as the parameters"
-    assert {"run", "profile", "seed"} <= set(given)
+    assert code.count("Run.open(") == code.count(f'Run.open("{stage}", globals())') == 1
     later = code.replace(parameters_cell(path).source, "")
-    for name in notebooks.declared(path):
-        assert re.search(rf"\b{name}\b", later), f"{name} has no effect"
+    taken = params.describe(stage)
+    for name in notebooks.list_parameters(path):
+        assert name in taken or re.search(rf"\b{name}\b", later), f"{name} has no effect"
+    assigned = re.findall(r"^([A-Z_]+)\b.* = ", later, re.M)
+    assert taken.keys().isdisjoint(assigned), "globals() would give it to the stage"
     assert "run.show()" in code and code.count("run.finish()") == 1
 
 

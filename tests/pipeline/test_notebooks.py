@@ -25,7 +25,7 @@ from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint
-from rnagpt_lib.runs import notebooks, run
+from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.train import ablation_trainings
 from tests.standin import Faults, faults, serve
 from tests.standin.answers import Model, talking
@@ -41,7 +41,7 @@ SMALL = {
     "06_ablations": {"MAX_PAIRS": 24, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100, "MINIMAL_PAIRS": 4},
     "07_case_studies": {"HELD_OUT": 1, "MAX_NEW_TOKENS": 8},
 }
-PRESENT = [stage for stage in run.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
+PRESENT = [stage for stage in stages.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
 
 
 class SmallPath:
@@ -53,7 +53,7 @@ class SmallPath:
 
     def executed(self, stage: str) -> Path:
         """The executed notebook of ``stage``; raises what its run raised."""
-        for earlier in run.PARENTS[stage]:
+        for earlier in stages.PARENTS[stage]:
             self.executed(earlier)
         if stage not in self.outcomes:
             try:
@@ -66,7 +66,7 @@ class SmallPath:
         return outcome
 
     def _run(self, stage: str) -> Path:
-        known = notebooks.declared(notebooks.find(stage))
+        known = notebooks.list_parameters(notebooks.find(stage))
         small = {name: value for name, value in SMALL.get(stage, {}).items() if name in known}
         return notebooks.run_notebook(stage, parameters=small)
 
@@ -87,8 +87,8 @@ def test_runs_to_the_end(small_path, stage, capsys):
     executed = nbformat.read(small_path.executed(stage), 4)
     assert executed.metadata.papermill.exception is None
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
-    assert run.is_fresh("mini", stage) is None
-    recorded = read_json(run.stage_folder("mini", stage) / "params.json")
+    assert stages.is_fresh("mini", stage) is None
+    recorded = read_json(stages.stage_folder("mini", stage) / "params.json")
     for name, value in SMALL.get(stage, {}).items():
         if name.lower() in recorded["overrides"]:
             assert recorded["params"][name.lower()] == value
@@ -103,10 +103,10 @@ def test_shows_no_absolute_paths_or_warnings(small_path, stage):
 @pytest.mark.parametrize("stage", ["04_train_stage1", "05_train_stage2"])
 def test_the_notebook_reads_what_two_processes_trained(small_path, stage, tmp_path, monkeypatch):
     small_path.executed("05_train_stage2")
-    alone = load_file(checkpoint.find(run.stage_folder("mini", stage)) / checkpoint.PROJECTION)
+    alone = load_file(checkpoint.find(stages.stage_folder("mini", stage)) / checkpoint.PROJECTION)
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-    folder = run.stage_folder("mini", stage)
+    folder = stages.stage_folder("mini", stage)
     shutil.rmtree(folder)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [sys.executable, *several, "-m", "rnagpt_lib", "train", stage, "-p", "EPOCHS", "1"]
@@ -133,14 +133,14 @@ def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, mo
     trained = read.answers.groupby("model").seed.unique().map(list)
     assert trained["it.blind"] == trained["IT"] == [0, 1]
     blind = read.answers[(read.answers.model == "it.blind") & (read.answers.seed == 0)]
-    questions = pd.read_parquet(run.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
+    questions = pd.read_parquet(stages.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
     said = blind.merge(questions[["pair_id", "question"]], on="pair_id")
     assert (said.groupby("question").prediction.nunique() == 1).all()
     assert ("IT", "it.blind") in set(
         zip(read.differences.model_a, read.differences.model_b, strict=True)
     )
     assert len(read.trainings.query("model == 'IT' and metric == 'rougeL'")) == 2
-    assert list(unwanted(executed)) == [] and run.is_fresh("mini", stage) is None
+    assert list(unwanted(executed)) == [] and stages.is_fresh("mini", stage) is None
 
 
 @pytest.mark.slow
@@ -150,13 +150,13 @@ def test_sources_of_annotations_stand_beside_each_other(small_path, tmp_path, mo
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
     other = {"03_decompose_qa": {"SOURCE": "single_pass"}}
-    for stage in run.STAGES[:7]:
+    for stage in stages.STAGES[:7]:
         parameters = SMALL.get(stage, {}) | other.get(stage, {})
         notebooks.run_notebook(stage, run="single", parameters=parameters)
     stage = "06_ablations"
     executed = notebooks.run_notebook(stage, parameters=SMALL[stage] | {"RUNS": ["single"]})
-    assert list(unwanted(executed)) == [] and run.is_fresh("mini", stage) is None
-    folder = run.stage_folder("mini", stage)
+    assert list(unwanted(executed)) == [] and stages.is_fresh("mini", stage) is None
+    folder = stages.stage_folder("mini", stage)
     page = (folder / "report.html").read_text("utf-8")
     assert "single_pass, run single" in executed.read_text() and "single_pass, run single" in page
     row = results.rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
@@ -182,7 +182,7 @@ def test_papermill_from_the_notebooks_folder_with_relative_paths(tmp_path, monke
     done = subprocess.run(command, cwd=paths.notebooks(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "unknown parameter" not in done.stderr
-    assert run.is_fresh("mini", stage) is None
+    assert stages.is_fresh("mini", stage) is None
     assert read_json(folder / "params.json")["params"]["world_size"] == 40
     assert nbformat.read(folder / "notebook.ipynb", 4).metadata.papermill.end_time
 
@@ -259,13 +259,13 @@ def _check_tables(summarized, decomposed):
 def test_template_runs(tmp_path):
     executed = notebooks.run_notebook("_template")
     assert executed == tmp_path / "runs" / "template" / "_template" / "notebook.ipynb"
-    assert run.is_fresh("template", "00_filter_rnacentral") is None
+    assert stages.is_fresh("template", "00_filter_rnacentral") is None
 
 
 def test_empty_stage_folders_of_mini_are_committed():
     command = ["git", "ls-files", "runs/mini"]
     done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in run.STAGES]
+    assert done.stdout.split() == [f"runs/mini/{stage}/.gitkeep" for stage in stages.STAGES]
 
 
 @pytest.mark.slow
@@ -285,7 +285,7 @@ def test_00_reads_live_sources_by_their_addresses_alone():
     assert len(queue.seen) - asked < 6 < asked
     rnas = pd.read_parquet(executed.parent / "rnas.parquet")
     assert 8 <= len(rnas) <= 12 and rnas["rna_id"].str.startswith("URS").all()
-    assert run.is_fresh("tiny", "00_filter_rnacentral") is None
+    assert stages.is_fresh("tiny", "00_filter_rnacentral") is None
     assert (executed.parent / "litsumm.jsonl").is_file()
     rows = read_json(executed.parent / "sources.json")["sources"]
     assert {row["release"] for row in rows} == {"26", ""}
@@ -305,6 +305,6 @@ def test_sequences_and_types_alone_are_enough(own_runs, tmp_path):
     rows = [f"my{i}\t{rna.rna_type}" for i, rna in enumerate(rnas)]
     table.write_text("\n".join(["rna_id\trna_type", *rows]) + "\n")
     given = {"FASTA": str(fasta), "TABLE": str(table)}
-    notebooks.run_path(run.STAGES[:4], run="mine", profile="local", parameters=given)
+    notebooks.run_path(stages.STAGES[:4], run="mine", profile="local", parameters=given)
     pairs = pd.read_parquet(own_runs / "mine" / "03_decompose_qa" / "pairs.parquet")
     assert set(pairs.kind) == {"rna_type"} and pairs.rna_id.nunique() == len(set(rnas))

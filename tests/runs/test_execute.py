@@ -10,12 +10,12 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib.core import paths, params
-from rnagpt_lib.runs import notebooks, run
+from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs.run import Run
 
-FIRST, SECOND, THIRD = run.STAGES[:3]
+FIRST, SECOND, THIRD = stages.STAGES[:3]
 PARAMETERS = """\
 PROFILE: str = "mini"  # a file of profiles/
 RUN: str = "mini"  # run id
@@ -24,7 +24,7 @@ SEED: int = 0  # seed
 BODY = """\
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.runs.run import Run
-run = Run.open("{stage}", run=RUN, profile=PROFILE, seed=SEED, {passed})
+run = Run.open("{stage}", globals())
 {action}
 run.path("note.txt").write_text(str(run.params))
 run.finish()"""
@@ -116,7 +116,7 @@ def test_other_names_are_refused(name, words):
     ],
 )
 def test_values_become_what_the_parameter_says(name, given, wanted):
-    value = notebooks.checked(notebooks.find("00"), {name: given})[name]
+    value = notebooks.check_parameters(notebooks.find("00"), {name: given})[name]
     assert value == wanted and type(value) is type(wanted)
 
 
@@ -141,7 +141,7 @@ def test_values_become_what_the_parameter_says(name, given, wanted):
 )
 def test_ill_typed_values_are_refused(name, given):
     with pytest.raises(InputError, match=f"{FIRST}: parameter {name} should be "):
-        notebooks.checked(notebooks.find("00"), {name: given})
+        notebooks.check_parameters(notebooks.find("00"), {name: given})
 
 
 def test_unknown_parameters_are_refused_with_the_known_ones(own_runs):
@@ -167,7 +167,7 @@ def test_one_line_of_progress_and_up_to_date_after_with_kernels(capsys):
     assert len(lines) == 2
     for stage, line in zip(stages, lines, strict=True):
         assert re.fullmatch(rf"{stage} +\d+ s   \S+{stage}: note.txt", line)
-        executed = nbformat.read(run.stage_folder("mini", stage) / "notebook.ipynb", 4)
+        executed = nbformat.read(stages.stage_folder("mini", stage) / "notebook.ipynb", 4)
         assert executed.metadata.papermill.end_time
     notebooks.run_path(stages, run="mini", profile="mini")
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
@@ -180,7 +180,7 @@ def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
     notebooks.run_path([FIRST], run="mini", profile="mini")
     notebooks.run_path([FIRST], run="mini", profile="mini")
     assert capsys.readouterr().out.splitlines()[-1].endswith("is up to date")
-    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+    assert read_json(stages.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
     archived = list((paths.runs() / "mini" / ".previous").iterdir())
     assert [(folder / "notebook.ipynb").is_file() for folder in archived] == [True]
 
@@ -191,7 +191,7 @@ def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
         notebooks.run_path((FIRST, SECOND), run="mini", profile="mini", parameters=given)
     assert capsys.readouterr().out.count("is up to date") == 2
     first, second = (
-        read_json(run.stage_folder("mini", s) / "params.json") for s in (FIRST, SECOND)
+        read_json(stages.stage_folder("mini", s) / "params.json") for s in (FIRST, SECOND)
     )
     assert (first["overrides"], first["seed"]) == ({"world_size": 50}, 2)
     assert (second["overrides"], second["seed"]) == ({"passes": 3}, 2)
@@ -201,13 +201,13 @@ def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
 
 def test_a_stale_predecessor_runs_again_as_it_was_run_before(capsys):
     notebooks.run_notebook("00", parameters={"WORLD_SIZE": 50, "SEED": 4})
-    (run.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
+    (stages.stage_folder("mini", FIRST) / "note.txt").write_text("by hand")
     notebooks.run_notebook("01")
     assert (
         f"{FIRST}: its file note.txt has been changed, added or deleted since, so it is run first"
         in capsys.readouterr().out
     )
-    recorded = read_json(run.stage_folder("mini", FIRST) / "params.json")
+    recorded = read_json(stages.stage_folder("mini", FIRST) / "params.json")
     assert recorded["overrides"] == {"world_size": 50}
     assert recorded["seed"] == 4
 
@@ -218,7 +218,7 @@ def test_a_failed_attempt_with_another_profile_is_no_choice():
         notebooks.run_notebook("00", run="mini", profile="local")
     write_notebook(FIRST)
     notebooks.run_notebook("01", run="mini", profile="mini")
-    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["profile"] == "mini"
+    assert read_json(stages.stage_folder("mini", FIRST) / "params.json")["profile"] == "mini"
 
 
 def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own_runs):
@@ -254,7 +254,7 @@ def test_a_missing_key_or_price_is_told_before_anything_runs(
     with pytest.raises(InputError, match=words):
         notebooks.run_notebook("02", parameters=given)
     with pytest.raises(InputError, match=words):
-        notebooks.run_path(run.STAGES[:3], run="mini", profile="mini", parameters=given)
+        notebooks.run_path(stages.STAGES[:3], run="mini", profile="mini", parameters=given)
     assert not own_runs.exists()
 
 
@@ -263,7 +263,7 @@ def test_an_update_of_no_other_run_is_told_before_anything_runs(own_runs):
     write_notebook(SECOND, more=more, passed="update_of=UPDATE_OF")
     with pytest.raises(InputError, match="UPDATE_OF is nope, which is to be an earlier, other run"):
         notebooks.run_notebook("01", parameters={"UPDATE_OF": "nope"})
-    folder = run.stage_folder("old", SECOND)
+    folder = stages.stage_folder("old", SECOND)
     folder.mkdir(parents=True)
     (folder / "topics.parquet").touch()
     with pytest.raises(InputError, match="UPDATE_OF is old"):
@@ -276,7 +276,7 @@ def test_what_is_up_to_date_needs_no_key(monkeypatch, capsys):
     write_notebook(THIRD, more=ASKING, passed="provider=PROVIDER, cap_dollars=CAP_DOLLARS")
     for _ in range(2):
         given = {"PROVIDER": "openai"}
-        notebooks.run_path(run.STAGES[:3], run="mini", profile="mini", parameters=given)
+        notebooks.run_path(stages.STAGES[:3], run="mini", profile="mini", parameters=given)
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert capsys.readouterr().out.count("is up to date") == 3
 
@@ -296,7 +296,7 @@ def test_a_missing_predecessor_runs_from_within_a_kernel_too(tmp_path):
     source = paths.notebooks() / f"{SECOND}.ipynb"
     command = [sys.executable, "-m", "papermill", str(source), str(output)]
     subprocess.run(command, check=True, capture_output=True, cwd=paths.notebooks())
-    assert run.is_fresh("mini", SECOND) is None
+    assert stages.is_fresh("mini", SECOND) is None
     assert f"{FIRST}: it has not been run yet, so it is run first" in output.read_text()
 
 
@@ -312,19 +312,19 @@ def test_an_input_error_in_a_notebook_is_its_one_sentence(capsys):
         notebooks.run_notebook("00")
     assert str(caught.value) == "my.fa: record 3 holds X; remove it"
     assert capsys.readouterr().out.strip().endswith("stopped")
-    assert run.is_fresh("mini", FIRST) == "it has not been run yet"
-    assert not list(run.stage_folder("mini", FIRST).iterdir())
+    assert stages.is_fresh("mini", FIRST) == "it has not been run yet"
+    assert not list(stages.stage_folder("mini", FIRST).iterdir())
 
 
 def test_a_refused_input_leaves_the_finished_stage_as_it_was(own_runs):
     notebooks.run_notebook("00")
-    folder = run.stage_folder("mini", FIRST)
+    folder = stages.stage_folder("mini", FIRST)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     write_notebook(FIRST, action='raise InputError("my.fa is empty")')
     with pytest.raises(InputError, match="my.fa is empty"):
         notebooks.run_notebook("00")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-    assert run.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
     assert not list((own_runs / "mini" / ".previous").iterdir())
 
 
@@ -333,16 +333,16 @@ def test_a_refused_first_attempt_leaves_nothing_that_a_later_run_would_repeat(ow
     write_notebook(FIRST, action='raise InputError("my.fa is empty")', **parts)
     with pytest.raises(InputError, match="my.fa is empty"):
         notebooks.run_notebook("00", parameters={"WORLD_SIZE": 70})
-    assert run.is_fresh("mini", FIRST) == "it has not been run yet"
+    assert stages.is_fresh("mini", FIRST) == "it has not been run yet"
     write_notebook(FIRST, **parts)
     notebooks.run_notebook("01")
-    assert read_json(run.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+    assert read_json(stages.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
 
 
 def test_a_damaged_stage_that_is_not_replaced_has_a_way_out(own_runs):
     given = {"WORLD_SIZE": 50}
     notebooks.run_notebook("00", run="big", profile="paper_5k", parameters=given)
-    folder = run.stage_folder("big", FIRST)
+    folder = stages.stage_folder("big", FIRST)
     (folder / "note.txt").write_text("cut")
     with pytest.raises(InputError) as refused:
         notebooks.run_notebook("01", run="big", profile="paper_5k")
@@ -361,7 +361,7 @@ def test_a_refusal_after_writing_keeps_both(own_runs):
     write_notebook(FIRST, action='run.path("half.txt").touch(); raise InputError("no key")')
     with pytest.raises(InputError, match="no key"):
         notebooks.run_notebook("00")
-    assert (run.stage_folder("mini", FIRST) / "half.txt").exists()
+    assert (stages.stage_folder("mini", FIRST) / "half.txt").exists()
     assert next((own_runs / "mini" / ".previous").glob("*/note.txt")).is_file()
 
 
@@ -369,7 +369,7 @@ def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
     write_notebook(FIRST, action="1 / 0")
     with pytest.raises(NotebookFailed, match="ZeroDivisionError: division by zero") as caught:
         notebooks.run_notebook("00")
-    copy = run.stage_folder("mini", FIRST) / "notebook.ipynb"
+    copy = stages.stage_folder("mini", FIRST) / "notebook.ipynb"
     assert str(caught.value).endswith(f"The executed copy is {paths.shown(copy)}")
     assert "ZeroDivisionError" in copy.read_text()
 
@@ -378,7 +378,7 @@ def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
     write_notebook(FIRST, action="import os\nos._exit(9)")
     with pytest.raises(NotebookFailed, match="kernel died"):
         notebooks.run_notebook("00")
-    assert run.is_fresh("mini", FIRST) == "it was started but not finished"
+    assert stages.is_fresh("mini", FIRST) == "it was started but not finished"
     assert Run.open(FIRST).resuming
 
 
@@ -387,7 +387,7 @@ def test_a_stage_in_use_is_refused_and_left_alone():
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        folder = run.stage_folder("mini", FIRST)
+        folder = stages.stage_folder("mini", FIRST)
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
         with pytest.raises(InputError, match=f"in use by process {other.pid}"):
             notebooks.run_notebook("00")
@@ -412,7 +412,7 @@ def test_notebooks_without_run_or_profile_run_too():
 
 
 def test_parameters_show_type_default_and_help():
-    shown = notebooks.declared(notebooks.find("00"))
+    shown = notebooks.list_parameters(notebooks.find("00"))
     assert (
         shown["WORLD_SIZE"]["help"] == "RNAs" and shown["WORLD_SIZE"]["inferred_type_name"] == "int"
     )
@@ -421,7 +421,7 @@ def test_parameters_show_type_default_and_help():
 
 def test_the_profile_of_a_run_is_known_to_the_notebook():
     notebooks.run_notebook("00", profile="reference", parameters={"WORLD_SIZE": 30})
-    recorded = read_json(run.stage_folder("reference", FIRST) / "params.json")
+    recorded = read_json(stages.stage_folder("reference", FIRST) / "params.json")
     assert recorded["profile"] == "reference"
     assert recorded["params"]["world_size"] == 30
     assert params.load("reference").stage(FIRST).world_size != 30

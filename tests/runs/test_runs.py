@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from rnagpt_lib.core import paths, tables
-from rnagpt_lib.runs import run as runs, stages
+from rnagpt_lib.runs import stages
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs.run import Run
 
-FIRST, SECOND, THIRD = runs.STAGES[:3]
+FIRST, SECOND, THIRD = stages.STAGES[:3]
 
 
 def done(stage, *, note="x", **parameters):
@@ -38,9 +38,9 @@ def test_a_finished_stage_tells_what_made_it(own_runs):
     run = Run.open(FIRST, seed=3, world_size=40, max_length=None)
     run.write("links", tables.frame("links", [{"rna_id": "R1", "article_id": "A1"}]))
     run.log_metrics({"rnas": 1})
-    assert runs.is_fresh("mini", FIRST) == "it was started but not finished"
+    assert stages.is_fresh("mini", FIRST) == "it was started but not finished"
     run.finish()
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
     assert run.folder == own_runs / "mini" / FIRST
     recorded = read_json(run.folder / "params.json")
     assert recorded["overrides"] == {"world_size": 40} and recorded["seed"] == 3
@@ -74,17 +74,17 @@ def test_stale_once_a_predecessor_runs_again_with_another_result():
     done(FIRST)
     done(SECOND)
     done(THIRD)
-    assert [runs.is_fresh("mini", stage) for stage in (FIRST, SECOND, THIRD)] == [None] * 3
+    assert [stages.is_fresh("mini", stage) for stage in (FIRST, SECOND, THIRD)] == [None] * 3
     done(FIRST, note="another")
-    assert runs.is_fresh("mini", SECOND) == f"{FIRST} has been run again since"
-    assert FIRST in runs.is_fresh("mini", THIRD)
+    assert stages.is_fresh("mini", SECOND) == f"{FIRST} has been run again since"
+    assert FIRST in stages.is_fresh("mini", THIRD)
 
 
 def test_still_fresh_when_a_predecessor_gave_the_same_again():
     done(FIRST)
     done(SECOND)
     done(FIRST)
-    assert runs.is_fresh("mini", SECOND) is None
+    assert stages.is_fresh("mini", SECOND) is None
 
 
 @pytest.mark.parametrize("change", ["seed", "world_size"])
@@ -92,7 +92,7 @@ def test_stale_when_only_parameters_changed(change):
     done(FIRST)
     done(SECOND)
     done(FIRST, **{change: 99})
-    assert runs.is_fresh("mini", SECOND) == f"{FIRST} has been run again since"
+    assert stages.is_fresh("mini", SECOND) == f"{FIRST} has been run again since"
 
 
 def test_parameters_that_change_no_result_are_not_in_the_hash():
@@ -110,21 +110,21 @@ def test_what_is_no_result_may_come_and_go(name):
     file = run.folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("x")
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
     file.unlink()
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
 
 
 def test_stale_when_an_output_is_changed_or_deleted_or_added():
     note = done(FIRST).folder / "note.txt"
     note.write_text("by hand")
-    assert runs.is_fresh("mini", FIRST).startswith("its file note.txt has been changed")
+    assert stages.is_fresh("mini", FIRST).startswith("its file note.txt has been changed")
     note.unlink()
-    assert runs.is_fresh("mini", FIRST).startswith("its file note.txt has been changed")
+    assert stages.is_fresh("mini", FIRST).startswith("its file note.txt has been changed")
     note.write_text("x")
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
     note.with_name("more.txt").write_text("x")
-    assert runs.is_fresh("mini", FIRST).startswith("its file more.txt has been changed")
+    assert stages.is_fresh("mini", FIRST).startswith("its file more.txt has been changed")
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -135,11 +135,11 @@ def test_stale_when_an_input_from_outside_changes(tmp_path, folder):
     run = Run.open(FIRST)
     assert run.use(source.parent if folder else source).exists()
     run.finish()
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
     source.write_text(">a\nACGG\n")
-    assert "has changed or is missing" in runs.is_fresh("mini", FIRST)
+    assert "has changed or is missing" in stages.is_fresh("mini", FIRST)
     source.unlink()
-    assert "has changed or is missing" in runs.is_fresh("mini", FIRST)
+    assert "has changed or is missing" in stages.is_fresh("mini", FIRST)
 
 
 def test_a_missing_input_is_named():
@@ -176,7 +176,7 @@ def test_refuse_keeps_everything(own_runs):
         with pytest.raises(InputError, match="refuses to replace them; choose another run id"):
             Run.open(FIRST, run="big", **how)
     assert (own_runs / "big" / FIRST / "note.txt").read_text() == "precious"
-    assert runs.is_fresh("big", FIRST) is None
+    assert stages.is_fresh("big", FIRST) is None
     done(FIRST, run="big", profile="paper_5k", on_finished="archive")
 
 
@@ -191,7 +191,7 @@ def test_an_unfinished_stage_resumes_with_the_same_parameters_only():
 
 
 def test_files_of_nobody_are_moved_aside_too():
-    folder = runs.stage_folder("mini", FIRST)
+    folder = stages.stage_folder("mini", FIRST)
     folder.mkdir(parents=True)
     (folder / "rnas.parquet").write_text("left here")
     run = Run.open(FIRST)
@@ -203,7 +203,7 @@ def test_writing_to_a_finished_stage_is_refused():
     for write in (lambda: run.path("x"), run.finish, lambda: run.log_metrics({"x": 1})):
         with pytest.raises(InputError, match="open it again to write"):
             write()
-    assert runs.is_fresh("mini", FIRST) is None
+    assert stages.is_fresh("mini", FIRST) is None
 
 
 HOLD = f"""
@@ -264,7 +264,7 @@ def test_a_crash_while_moving_files_aside_loses_nothing(monkeypatch, own_runs):
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(OSError, match="disk"):
         Run.open(FIRST)
-    assert runs.is_fresh("mini", FIRST) == "it has not been run yet"
+    assert stages.is_fresh("mini", FIRST) == "it has not been run yet"
     monkeypatch.setattr(os, "rename", rename)
     Run.open(FIRST)
     kept = {file.name for file in (own_runs / "mini" / ".previous").rglob("*") if file.is_file()}
@@ -362,9 +362,9 @@ def test_show_names_everything_that_matters(capsys):
 
 
 def test_every_stage_has_predecessors_before_it():
-    assert list(runs.PARENTS) == list(runs.STAGES)
-    for number, stage in enumerate(runs.STAGES):
-        assert set(runs.PARENTS[stage]) <= set(runs.STAGES[:number])
+    assert list(stages.PARENTS) == list(stages.STAGES)
+    for number, stage in enumerate(stages.STAGES):
+        assert set(stages.PARENTS[stage]) <= set(stages.STAGES[:number])
 
 
 def test_manifests_are_plain_json():

@@ -274,10 +274,10 @@ def test_a_failed_training_is_told_and_the_others_are_made(run, capsys):
 @pytest.mark.slow
 def test_two_do_not_train_the_same(run):
     program = (
-        "import sys; from rnagpt_lib.runs import locks\n"
+        "import sys; from rnagpt_lib.runs.folder import acquire_lock\n"
         "from rnagpt_lib.train.ablation_trainings import Training\n"
         "t = Training('tiny', 'it.blind', 0)\n"
-        "locks.acquire(t.folder.parents[1] / '.locks' / t.folder.name, 'x')\n"
+        "acquire_lock(t.folder.parents[1] / '.locks' / t.folder.name, 'x')\n"
         "print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program]

@@ -1,0 +1,117 @@
+"""A stage's folder: one process has it at a time, and what is opened again is moved, not lost."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+from filelock import FileLock, Timeout
+
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.paths import shown
+from rnagpt_lib.runs.stages import MANIFEST, NOTEBOOK, PARAMS, stage_folder
+
+PREVIOUS = ".previous"
+_KEEP = ".gitkeep"
+_held: dict[Path, FileLock] = {}
+
+
+def acquire_lock(path: Path, what: str) -> None:
+    """Lock ``path``, until `release_lock` or the end of this process, however it ends.
+
+    The process that holds it already may ask again (a re-run cell). Raises InputError naming
+    ``what`` and the process that has it, OSError where nothing can be written.
+    """
+    if path in _held:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        holder = path.read_text().strip() if path.is_file() else ""
+        raise InputError(
+            f"{what} is in use by process {holder or 'unknown'}; wait for it, or shut down its kernel"
+        ) from None
+    path.write_text(str(os.getpid()))
+    _held[path] = lock
+
+
+def release_lock(path: Path) -> None:
+    """Give ``path`` back; nothing happens when this process does not hold it."""
+    if path in _held:
+        _held.pop(path).release()
+
+
+def holds_lock(path: Path) -> bool:
+    """Whether this process holds ``path``."""
+    return path in _held
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that is locked while a process has ``runs/<run>/<stage>``."""
+    return folder.parent / ".locks" / folder.name
+
+
+def archive(folder: Path) -> str | None:
+    """Move a stage's files to ``.previous/`` of its run; a notebook that papermill is writing stays.
+
+    Returns the name of their folder there, or None when there were none.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    old = [file for file in files if not _stays(file)]
+    if not old:
+        return None
+    target = new_folder(folder.parent / PREVIOUS, folder.name)
+    for file in sorted(old, key=lambda file: file.name != MANIFEST):
+        os.rename(file, target / file.name)
+    print(f"{folder.name}: earlier files moved to {shown(target)}")
+    return target.name
+
+
+def withdraw(run_id: str, stage: str) -> None:
+    """Take back the opening of a stage that refused its input before it wrote anything.
+
+    The files that the opening had moved aside stand in their places again; where there were none,
+    the stage has not been run. Nothing happens to an attempt that has written, or that is another
+    process's.
+    """
+    folder = stage_folder(run_id, stage)
+    try:
+        acquire_lock(lock_of(folder), stage)
+    except InputError:
+        return
+    manifest = read_json(folder / MANIFEST)
+    written = {file.name for file in folder.iterdir()} - {MANIFEST, PARAMS, _KEEP}
+    aside = folder.parent / PREVIOUS / (manifest.get("replaces") or "nothing")
+    if manifest.get("status") == "running" and not written:
+        (folder / PARAMS).unlink()
+        (folder / MANIFEST).unlink()
+        if aside.is_dir():
+            for file in sorted(aside.iterdir(), key=lambda file: file.name == MANIFEST):
+                os.rename(file, folder / file.name)
+            aside.rmdir()
+    release_lock(lock_of(folder))
+
+
+def new_folder(parent: Path, stage: str) -> Path:
+    """A folder of ``parent`` named after the stage and the time, for what is moved aside."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        folder = parent / (f"{stage}-{stamp}" if number == 1 else f"{stage}-{stamp}-{number}")
+        if not folder.exists():
+            folder.mkdir()
+            return folder
+    raise InputError(f"{shown(parent)} holds too many copies of {stage}; delete some")
+
+
+def _stays(file: Path) -> bool:
+    if file.name != NOTEBOOK:
+        return file.name == _KEEP or file.name.endswith(f".{NOTEBOOK}")
+    try:
+        metadata = nbformat.read(file, 4).metadata
+    except (OSError, ValueError, nbformat.ValidationError):
+        return True
+    return metadata.get("papermill", {"end_time": ""}).get("end_time") is None
