@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -37,6 +38,13 @@ _SITES = {"ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}
 def _param(default: object, about: str, **limits: float) -> Any:
     """A field with the help that ``rnagpt run NOTEBOOK --list`` shows, and its limits."""
     return Field(default, description=about, **limits)
+
+
+def read_key() -> SecretStr:
+    """The key of a paid server. Raises InputError where the environment has none."""
+    if not os.environ.get(KEY):
+        raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
+    return SecretStr(os.environ[KEY])
 
 
 class Stage(BaseModel):
@@ -147,8 +155,7 @@ class Calls(Server):
     def check(self) -> None:
         """Raises InputError for what calls would lack: a key, and a price where there is a cap."""
         if self.provider == "openai":
-            if not os.environ.get(KEY):
-                raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
+            read_key()
             self.price_of(self.model)
 
 

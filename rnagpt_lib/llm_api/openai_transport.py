@@ -5,7 +5,6 @@ is `MaybeBilled`, all others stop with InputError. Redirects are not followed, s
 the host of the base URL alone.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from typing import Any, TypeVar
 
 import httpx2
 import openai
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core.params import KEY, read_key
 from rnagpt_lib.llm_api.messages import about_one
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
-KEY = "OPENAI_API_KEY"
 OPENAI = "https://api.openai.com/v1"
 LARGEST_ANSWER = 64 * 2**20  # bytes
 LARGEST_FILE = 2**30  # of a batch's results
@@ -33,13 +32,6 @@ class MaybeBilled(Again):
     """The server may have done the work, but its answer did not arrive."""
 
 
-def key() -> SecretStr:
-    """The key for the server. Raises InputError where the environment has none."""
-    if not os.environ.get(KEY):
-        raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
-    return SecretStr(os.environ[KEY])
-
-
 class Transport:
     """The connection to a server.
 
@@ -47,7 +39,7 @@ class Transport:
     """
 
     def __init__(self, base_url: str | None, model: str, deadline: float, width: int):
-        self._key = key()
+        self._key = read_key()
         self._where = f"model {model!r} at {base_url or 'the OpenAI API'}"
         http = httpx2.Client(
             verify=_certificates(),

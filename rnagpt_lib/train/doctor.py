@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Filter, Profile, Train
-from rnagpt_lib.llm_api import client
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
 
@@ -75,7 +74,7 @@ def _files(params: Filter) -> str:
 
 
 def _language_model(params: Calls) -> str:
-    client.check(params)
+    params.check()
     price = "its price" if params.model in params.prices else "no price of it"
     return f"{params.model}: a key is in the environment, {price} in the profile"
 

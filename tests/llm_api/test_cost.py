@@ -40,9 +40,9 @@ def test_no_rounding_error_of_floats_reaches_the_money():
 
 def test_without_a_price():
     assert microdollars(None, 10**6, 10**6) == 0
-    assert cost.price_of(settings(prices={}), "m") is None
+    assert settings(prices={}).price_of("m") is None
     with pytest.raises(InputError, match="no price of model 'm'; write"):
-        cost.price_of(settings(prices={}, cap_dollars=1), "m")
+        settings(prices={}, cap_dollars=1).price_of("m")
 
 
 @pytest.mark.parametrize("text", ["plain", "ü" * 100, "漢字" * 50, '"\\\n' * 99, "🧬" * 40])
