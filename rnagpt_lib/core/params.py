@@ -135,8 +135,8 @@ class Server(Stage):
         """The model's price, or None. Raises InputError for a cap that no price can hold to."""
         if model not in self.prices and self.cap_dollars is not None:
             raise InputError(
-                f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; add "
-                f"{{{model}: {{input: …, output: …}}}}, dollars per million tokens, to its prices:"
+                f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
+                f"{{{model}: {{input: …, output: …}}}}, dollars per million tokens, under prices:"
             )
         return self.prices.get(model)
 
