@@ -23,7 +23,7 @@ from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.sources.user_files import drop
 from rnagpt_lib.curate.splits import split
 from rnagpt_lib.miniature import world
-from rnagpt_lib.runs import run
+from rnagpt_lib.runs import folder, stages
 from rnagpt_lib.runs.run import Run
 from tests.support.curated import curated, tables_of
 
@@ -105,15 +105,15 @@ def test_what_a_killed_attempt_left_is_gone_after_the_next(tmp_path):
 
 
 def test_a_stage_that_refuses_its_files_leaves_the_finished_one(tmp_path):
-    first = Run.open(run.STAGES[0], world_size=40)
+    first = Run.open(stages.STAGES[0], world_size=40)
     filter.write_tables(first.params, first.seed, first.folder)
     first.finish()
     (tmp_path / "r.fasta").write_text(">a\nACGUA\n")
-    again = Run.open(run.STAGES[0], input="files", fasta=str(tmp_path / "r.fasta"))
+    again = Run.open(stages.STAGES[0], input="files", fasta=str(tmp_path / "r.fasta"))
     with pytest.raises(InputError, match="no RNA is left"):
         filter.write_tables(again.params, again.seed, again.folder)
-    run.withdraw("mini", run.STAGES[0])
-    assert run.is_fresh("mini", run.STAGES[0]) is None
+    folder.withdraw("mini", stages.STAGES[0])
+    assert stages.is_fresh("mini", stages.STAGES[0]) is None
     assert len(tables_of(first.folder).rnas) == 40
 
 
