@@ -462,9 +462,9 @@ def _asker(
     asked: tuple[str, ...], run_id: str, model: str, retrieval: str, temperature: float,
     top_p: float, seed: int, max_new_tokens: int,
 ):  # fmt: skip
-    from rnagpt_lib.chat import generate, retrieved_evidence
+    from rnagpt_lib.chat import generate
     from rnagpt_lib.chat.ask import Asker
-    from rnagpt_lib.chat.decoding_batch import Sampling
+    from rnagpt_lib.chat.decoding import Sampling
     from rnagpt_lib.chat.retrieval import Retrieval
 
     sampling = Sampling(temperature, top_p, seed)
@@ -477,8 +477,8 @@ def _asker(
 
     def evidence(rna_id: str, rna: str, question: str, answer: str) -> dict:
         if chat:
-            return retrieved_evidence.to_dict(found.beside(rna, question, answer, rna_id))
-        return retrieved_evidence.to_dict(found.only(rna, question))
+            return found.retrieve(rna, question, answer, rna_id)
+        return found.answer(rna, question)
 
     named = f"{retrieval} {Retrieval.tables_hash(run_id)}"
     return Asker(asked, chat, evidence, sampling, named=named)
@@ -486,14 +486,14 @@ def _asker(
 
 def _show(asker, source: Path) -> None:
     """The answers, record by record; exit code 1 where no record could be asked about."""
-    from rnagpt_lib.chat import answer_files
+    from rnagpt_lib.chat.ask import describe_rows
     from rnagpt_lib.core.fasta import stream_records
 
     answered = False
     for record in stream_records(source):
         rows = asker.rows([record])
         answered |= any("refused" not in row for row in rows)
-        for line in answer_files.shown(rows):
+        for line in describe_rows(rows):
             click.echo(line)
     if not answered:
         sys.exit(1)
@@ -517,7 +517,7 @@ def chat(
     Models are trained on single questions: with --memory, of the reference run, fewer answers are
     right (docs/measurements/chat_memory.md).
     """
-    from rnagpt_lib.chat.decoding_batch import Sampling
+    from rnagpt_lib.chat.decoding import Sampling
     from rnagpt_lib.chat.terminal import Terminal
 
     sampling = Sampling(temperature, top_p, seed)

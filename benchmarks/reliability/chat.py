@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 from benchmarks.reliability import _rows as _reliability_chat
 from rnagpt_lib.chat import generate
-from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core import paths
 from rnagpt_lib.curate.questions.question_templates import RELATIONS

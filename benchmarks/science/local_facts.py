@@ -18,8 +18,7 @@ import torch
 
 from benchmarks._page import page_of, publish, results_of, where
 from benchmarks.science.nrc_asking import START, begun
-from rnagpt_lib.chat.decoding import answers
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer, answers
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage2

@@ -1,7 +1,7 @@
-"""Whether the nearest training RNA tells what an RNA is: by the encoder's vectors, by words, by
-alignment, or by several; and how often the statements beside an answer are right.
+"""Whether the nearest training RNA tells what an RNA is: by words, by alignment, or by both; and
+how often the statements beside an answer are right.
 
-The rule of `nearest` was chosen on RNAs of the val sides. The statements are about the reference
+The rule of `retrieval` was chosen on RNAs of the val sides. The statements are about the reference
 run; the neighbours also about RNAs of RNAcentral, whose lengths differ more.
 """
 
@@ -14,12 +14,9 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
-from rnagpt_lib.vector_index import VectorIndex
 
 from benchmarks._page import page_of, publish, results_of
-from rnagpt_lib.chat.contradictions import Retrieved
-from rnagpt_lib.chat.nearest import POWER, Nearest, identity_of
-from rnagpt_lib.chat.retrieval import DECOMPOSED, Retrieval
+from rnagpt_lib.chat.retrieval import DECOMPOSED, POWER, Nearest, Retrieval, identity_of
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
@@ -31,16 +28,15 @@ from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.evaluate import questions
-from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.report import readme
 from rnagpt_lib.runs.stages import stage_folder
 
-RUN, ENCODER = "reference", "models/mini-encoder"
+RUN = "reference"
 RESULTS = results_of("neighbours")
 PAGE = page_of("neighbours")
 RULE = f"identity × ratio^{POWER:g}, as looked up"
 KNOWN, NEW = "its fields are known", "a new RNA"
-CONTRADICTS = ("field", "annotated", "near", "unfound")  # kinds of statements against an answer
+AGAINST = "; the answer "  # stands in every statement against an answer
 
 
 def main() -> None:
@@ -51,20 +47,19 @@ def main() -> None:
 
 def measure() -> dict:
     """Top-1 neighbours of val and test RNAs, and statements about right and wrong answers."""
-    encoder = Encoder.load(ENCODER)
-    retrieval = Retrieval.of(RUN, encoder)
+    retrieval = Retrieval.of(RUN)
     folder = stage_folder(RUN, DECOMPOSED)
     rnas, pairs = (tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs"))
     return {
         "sets": {
             "reference run": neighbours(retrieval.nearest, rnas),
-            "RNAcentral": neighbours(*rnacentral(encoder)),
+            "RNAcentral": neighbours(*rnacentral()),
         },
         "statements": statements(retrieval, rnas, pairs),
     }
 
 
-def rnacentral(encoder: Encoder) -> tuple[Nearest, pd.DataFrame]:
+def rnacentral() -> tuple[Nearest, pd.DataFrame]:
     """1,400 RNAs of 28 types, split as 03 splits a user's. Raises InputError where they are not."""
     fasta = paths.shared() / "rnacentral" / "rnacentral_active_28types_x50.fasta"
     if not fasta.is_file():
@@ -75,7 +70,7 @@ def rnacentral(encoder: Encoder) -> tuple[Nearest, pd.DataFrame]:
         rnas["unit"] = units.units(rnas, tables.frame("links", []))
         rnas["split"] = units.split(rnas)
         sequences = rnas[rnas.split == "train"].sequence.unique().tolist()
-        return Nearest(sequences, VectorIndex.of(encoder, sequences, Path(folder))), rnas
+        return Nearest(sequences), rnas
 
 
 def neighbours(index: Nearest, rnas: pd.DataFrame) -> dict:
@@ -101,16 +96,15 @@ def look_up(
     rows, seconds = [], []
     for sequence in bar(asked.sequence, desc="neighbours", unit="RNA"):
         began = time.perf_counter()
-        found = index.find(sequence, 1)
+        [hit], chance = index.find(sequence, 1)
         seconds.append(time.perf_counter() - began)
         identity = np.array([identity_of(sequence, other) for other in index.sequences])
         ratio = np.minimum(lengths, len(sequence)) / np.maximum(lengths, len(sequence))
-        cosine = index.vectors.cosines(sequence)
         words = (profile @ kmer_profile([sequence]).T).ravel()
-        ways = scores(identity, ratio, cosine, words)
+        ways = scores(identity, ratio, words)
         first = {way: int(np.argmax(np.round(values, 6))) for way, values in ways.items()}
-        first[RULE] = found.hits[0].row
-        rows.append(first | {"near": found.hits[0].score > found.chance})
+        first[RULE] = hit.row
+        rows.append(first | {"near": hit.score > chance})
     looked = pd.concat([asked, pd.DataFrame(rows)], axis=1)
     for way in first:
         for field in ("rna_type", "family"):
@@ -119,16 +113,10 @@ def look_up(
     return looked, seconds
 
 
-def scores(
-    identity: np.ndarray, ratio: np.ndarray, cosine: np.ndarray, words: np.ndarray
-) -> dict[str, np.ndarray]:
+def scores(identity: np.ndarray, ratio: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
     """Way of ranking → the score of each training RNA; ``ratio`` is shorter / longer."""
-    ways = {"cosine": cosine, "5-mers": words, "identity": identity}
-    ways |= {f"identity + {w:g} × cosine": identity + w * cosine for w in (0.2, 0.5, 1)}
-    ways |= {f"identity × ratio^{p:g}": identity * ratio**p for p in (0.25, 0.5, 1)}
-    both = identity * ratio**POWER
-    ways |= {f"identity × ratio^{POWER:g} + {w:g} × cosine": both + w * cosine for w in (0.2, 0.5)}
-    return ways
+    powers = {f"identity × ratio^{p:g}": identity * ratio**p for p in (0.25, 0.5, 1)}
+    return {"5-mers": words, "identity": identity} | powers
 
 
 def near_shares(looked: pd.DataFrame) -> list[dict]:
@@ -156,7 +144,7 @@ def top_1(looked: pd.DataFrame) -> list[dict]:
                                   split == "test" else {})  # fmt: skip
         for which, some in groups.items():
             known = some[(some.stratum == "seen") & (some.family != "")]
-            for way in ways if split == "val" else ("cosine", "5-mers", "identity", RULE):
+            for way in ways if split == "val" else ("5-mers", "identity", RULE):
                 row = {"split": split, "RNAs": which, "way": way, "n": len(some)}
                 row |= {"rna_type": _bounds(some, f"{way} rna_type")}
                 rows.append(row | {"family": _bounds(known, f"{way} family")})
@@ -171,19 +159,20 @@ def _bounds(some: pd.DataFrame, column: str) -> list[float] | None:
 
 
 def statements(retrieval: Retrieval, rnas: pd.DataFrame, pairs: pd.DataFrame) -> list[dict]:
-    """How often right and wrong answers to the test questions are spoken against, by what is known
-    and by kind of question."""
+    """How often right and wrong answers to the test questions about type, family and species are
+    spoken against, by what is known and by kind of question."""
     asked = questions.questions(rnas, pairs)
+    asked = asked[asked.relation.isin(question_templates.CATEGORICAL)]
     wrong = wrong_answers(asked)
     counts: dict[tuple, np.ndarray] = {}
     for rna_id, rows in bar(asked.groupby("rna_id"), desc="statements", unit="RNA"):
-        found = retrieval.retrieved(rows.sequence.iloc[0], rna_id=rna_id)
-        new = Retrieved(None, None, "", found.neighbours)
+        sequence = rows.sequence.iloc[0]
+        near, (own, _) = retrieval.near(sequence), retrieval.own(sequence, rna_id)
         for row in rows[rows.index.isin(wrong.index)].itertuples():
-            for state, given in ((KNOWN, found), (NEW, new)):
+            for state, known in ((KNOWN, own), (NEW, None)):
                 flags = [
-                    any(s.kind in CONTRADICTS for s in
-                        retrieval.checker.statements(row.question, text, given))
+                    any(AGAINST in s for s in
+                        retrieval.statements(row.question, text, known, near))
                     for text in (row.reference, wrong[row.Index])
                 ]  # fmt: skip
                 key = (state, row.kind, row.form)

@@ -27,7 +27,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from rnagpt_lib.chat.decoding_batch import GREEDY, Answer, Sampling
+from rnagpt_lib.chat.decoding import GREEDY, Answer, Sampling
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.core.files import read_json

@@ -1,30 +1,39 @@
 """Questions about every record of a FASTA file, answered into one file; a run that was killed goes on.
 
 Rows are kept in ``OUT.partial``, chunk by chunk; OUT appears when all are there. Chunks are the same
-whatever was there before, so that a run in pieces gives the file of an undisturbed one.
+whatever was there before, so that a run in pieces gives the file of an undisturbed one. OUT is JSON
+lines, a table with tabs, or Markdown: foreign text acts in none of them.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import torch
 
-from rnagpt_lib.chat import answer_files
-from rnagpt_lib.chat.decoding import check_room
-from rnagpt_lib.chat.decoding_batch import GREEDY, Sampling
+from rnagpt_lib.chat.decoding import GREEDY, Sampling, check_room
 from rnagpt_lib.chat.generate import Chat, read_sequence
+from rnagpt_lib.chat.retrieval import SHOWN, describe, describe_neighbours, describe_statements
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
+from rnagpt_lib.core.fasta_lines import printable
 from rnagpt_lib.core.files import digest, replacing, sha256, writing
-from rnagpt_lib.core.paths import shown
+from rnagpt_lib.core.markdown import plain
 from rnagpt_lib.runs.folder import acquire_lock, release_lock
+from rnagpt_lib.runs.resume_store import Store
 
 CHUNK = 32  # records that are asked about, and kept, together
+VERSION = 3  # of what a row holds
+STATEMENT = "  * "  # before one, in a terminal
+SAME = "- retrieved, not generated: the same as above"
+COLUMNS = (
+    "id", "line", "nt", "question", "answer", "stop_reason", "model", "statements", "nearest",
+    "identity", "notes", "refused",
+)  # fmt: skip
+FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # with these a spreadsheet begins a formula, or a cell anew
 
 Evidence = Callable[[str, str, str, str], dict]  # id, sequence, question, answer -> retrieved
 
@@ -47,56 +56,48 @@ class Asker:
         chat = self.chat
         model = [chat.name, chat.hash, chat.max_new_tokens, chat.device] if chat else []
         made_by = [model, asdict(self.sampling), self.named, torch.__version__]
-        return digest([sha256(fasta), self.questions, *made_by, answer_files.VERSION])
+        return digest([sha256(fasta), self.questions, *made_by, VERSION])
 
     def rows(self, records: Sequence[Record | Refused]) -> list[dict]:
         """A row for each question about each record, and one for a record that is refused."""
-        asked: list[tuple[Record, str, list[str]]] = []
+        asked: list[tuple[Record, str, str, list[str]]] = []
         found: list[dict | None] = []
         for record in records:
-            refused, rna, notes = self._read(record)
-            if refused:
-                found.append({"id": record.id, "line": record.line, "refused": refused})
+            try:
+                if isinstance(record, Refused):
+                    raise InputError(record.reason)
+                rna, notes = read_sequence(record.sequence, record.dna, record.gaps)
+                if self.chat:
+                    check_room(self.chat.model, [rna], self.questions, self.chat.max_new_tokens)
+            except InputError as error:
+                found.append({"id": record.id, "line": record.line, "refused": str(error)})
                 continue
-            asked += [(record, rna, notes)] * len(self.questions)
+            asked += [(record, question, rna, notes) for question in self.questions]
             found += [None] * len(self.questions)
-        answered = iter(self._answered(asked))
-        return [row or next(answered) for row in found]
-
-    def _read(self, record: Record | Refused) -> tuple[str, str, list[str]]:
-        """Why a record is refused, or "", its RNA and notes on how it was read."""
-        if isinstance(record, Refused):
-            return record.reason, "", []
-        try:
-            rna, notes = read_sequence(record.sequence, record.dna, record.gaps)
-            if self.chat:
-                most = self.chat.max_new_tokens
-                check_room(self.chat.model, [rna], self.questions, most)
-        except InputError as error:
-            return str(error), "", []
-        return "", rna, notes
-
-    def _answered(self, asked: Sequence[tuple[Record, str, list[str]]]) -> Iterator[dict]:
-        questions = [self.questions[i % len(self.questions)] for i in range(len(asked))]
         answers = [None] * len(asked)
         if self.chat:
-            sequences = [rna for _, rna, _ in asked]
-            answers = self.chat.answers(sequences, questions, sampling=self.sampling)
-        for (record, rna, notes), question, answer in zip(asked, questions, answers, strict=True):
-            row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
-            if answer:
-                row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
-                row |= {"model": self.chat.name, "model_hash": self.chat.hash[:12]}
-                row |= {"sampling": asdict(self.sampling)} if self.sampling.temperature else {}
-            if self.evidence:
-                text = answer.text if answer else ""
-                row |= {"retrieved": self.evidence(record.id, rna, question, text)}
-            yield row | ({"notes": notes} if notes else {})
+            rnas, questions = [rna for _, _, rna, _ in asked], [one for _, one, _, _ in asked]
+            answers = self.chat.answers(rnas, questions, sampling=self.sampling)
+        answered = iter(zip(asked, answers, strict=True))
+        return [row or self._row(*next(answered)) for row in found]
+
+    def _row(self, asked: tuple[Record, str, str, list[str]], answer) -> dict:
+        record, question, rna, notes = asked
+        row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
+        if answer:
+            row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
+            row |= {"model": self.chat.name, "model_hash": self.chat.hash[:12]}
+            row |= {"sampling": asdict(self.sampling)} if self.sampling.temperature else {}
+        if self.evidence:
+            text = answer.text if answer else ""
+            row |= {"retrieved": self.evidence(record.id, rna, question, text)}
+        return row | ({"notes": notes} if notes else {})
 
 
 def check_out(out: Path, force: bool) -> None:
     """Raises InputError where ``out`` cannot be written, before any model is loaded."""
-    answer_files.ending(out)
+    if out.suffix not in FORMS:
+        raise InputError(f"{out}: answers are written as {', '.join(FORMS)}; name it so")
     if out.exists() and not force:
         raise InputError(f"{out} exists; --force replaces it, --out takes another name")
     if not out.parent.is_dir():
@@ -111,113 +112,139 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     that an earlier attempt with another model, file or question has begun (unless ``force``).
     """
     check_out(out, force)
-    _check_readable(fasta)
-    lock = out.with_name(f".{out.name}.lock")
-    with writing(out, "choose another --out, or make room"):
-        acquire_lock(lock, str(out))
-        try:
-            check_out(out, force)  # another call may just have written it
-            return _write(asker, fasta, out, force)
-        finally:
-            lock.unlink(missing_ok=True)
-            release_lock(lock)
-
-
-def _check_readable(fasta: Path) -> None:
     try:
         with fasta.open("rb"):
             if not fasta.is_file():
                 raise InputError(f"{fasta} is no file; what comes out of a pipe goes to --fasta -")
     except OSError as error:
         raise InputError(f"{fasta} cannot be read: {error.strerror}; check the path") from None
+    lock, partial = out.with_name(f".{out.name}.lock"), out.with_name(f"{out.name}.partial")
+    with writing(out, "choose another --out, or make room"):
+        acquire_lock(lock, str(out))
+        try:
+            check_out(out, force)  # another call may just have written it
+            with Store(partial, about=asker.key(fasta), replace=force) as store:
+                counts = _fill(store, asker, fasta)
+                with replacing(out) as temporary:
+                    write(_stored(store), temporary, out.suffix)
+                store.remove()
+        finally:
+            lock.unlink(missing_ok=True)
+            release_lock(lock)
+    return counts
 
 
-def _write(asker: Asker, fasta: Path, out: Path, force: bool) -> dict[str, int]:
-    partial = _Partial(out.with_name(out.name + ".partial"), asker.key(fasta), force)
-    try:
-        told = _fill(partial, asker, fasta)
-    except InputError:
-        partial.forget_if_empty()
-        raise
-    with replacing(out) as temporary:
-        answer_files.write(partial.rows(), temporary, answer_files.ending(out))
-    partial.path.unlink()
-    return told
-
-
-def _fill(partial: "_Partial", asker: Asker, fasta: Path) -> dict[str, int]:
-    told = {"rows": 0, "refused": 0, "kept": 0}
+def _fill(store: Store, asker: Asker, fasta: Path) -> dict[str, int]:
+    counts = {"rows": 0, "refused": 0, "kept": 0}
     records = stream_records(fasta)
     chunks = iter(lambda: list(islice(records, CHUNK)), [])
     with progress.bar(desc="asking", unit=" records") as bar:
         for number, chunk in enumerate(chunks):
-            rows = partial.chunk(number)
-            told["kept"] += len(rows or ())
-            if rows is None:
+            if kept := store.get(str(number)):
+                rows = json.loads(kept)
+                counts["kept"] += len(rows)
+            else:
                 rows = asker.rows(chunk)
-                partial.add(rows)
-            told["rows"] += len(rows)
-            told["refused"] += sum("refused" in row for row in rows)
+                store.put(str(number), json.dumps(rows).encode())
+            counts["rows"] += len(rows)
+            counts["refused"] += sum("refused" in row for row in rows)
             bar.update(len(chunk))
-    return told
+    return counts
 
 
-class _Partial:
-    """Finished chunks, one a line: ``[[row, …], …]`` behind a first line with the key."""
+def _stored(store: Store) -> Iterator[dict]:
+    """All rows, in the order of the records."""
+    number = 0
+    while kept := store.get(str(number)):
+        yield from json.loads(kept)
+        number += 1
 
-    def __init__(self, path: Path, key: str, force: bool):
-        self.path = path
-        self.ends: list[int] = []  # byte offset behind each line
-        head = json.dumps({"key": key}).encode() + b"\n"
-        if path.is_file():
-            self._adopt(head, force)
-        if not self.ends:
-            path.write_bytes(head)
-            self.ends = [len(head)]
 
-    def _adopt(self, head: bytes, force: bool) -> None:
-        """Keep whole lines; what a kill left of a line goes, and with ``force`` another call's."""
-        with self.path.open("rb+") as file:
-            first = file.readline()
-            if first != head and (force or not file.readline().endswith(b"\n")):
-                return  # no answer stands in it, or none that is wanted
-            if first != head:
-                raise InputError(
-                    f"{shown(self.path)} is of a call with another model, file, question or "
-                    "option; give that call again to finish it, or --force to drop its answers"
-                )
-            self.ends = [len(first)]
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self.ends.append(self.ends[-1] + len(line))
-            file.truncate(self.ends[-1])
+# --- rows as a file, and for a terminal
 
-    def forget_if_empty(self) -> None:
-        """Leave nothing behind where nothing was answered."""
-        if len(self.ends) == 1:
-            self.path.unlink()
 
-    def chunk(self, number: int) -> list[dict] | None:
-        """A chunk that is there already, else None."""
-        if number + 1 >= len(self.ends):
-            return None
-        with self.path.open("rb") as file:
-            file.seek(self.ends[number])
-            return json.loads(file.readline())
+def write(rows: Iterable[dict], path: Path, form: str) -> None:
+    """Write rows in one pass; ``form``: an ending of `FORMS`."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in FORMS[form](rows))
 
-    def add(self, rows: list[dict]) -> None:
-        """Keep the next chunk; it is on the disk when this returns."""
-        line = json.dumps(rows, ensure_ascii=True).encode() + b"\n"
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        self.ends.append(self.ends[-1] + len(line))
 
-    def rows(self) -> Iterator[dict]:
-        """All rows, in the order of the records."""
-        with self.path.open("rb") as file:
-            next(file)
-            for line in file:
-                yield from json.loads(line)
+def describe_rows(rows: Iterable[dict]) -> Iterator[str]:
+    """Lines for a terminal."""
+    for row in rows:
+        about = f"{one_line(row['id'])}, line {row['line']}"
+        if "refused" in row:
+            yield f"{about}: refused, {one_line(row['refused'])}"
+            continue
+        yield f"{about}: {one_line(row['question'])}"
+        yield from (f"  note: {one_line(note)}" for note in row.get("notes", []))
+        if "answer" in row:
+            yield f"  {row['model']}: {one_line(row['answer'])}{_cut(row, '[cut]')}"
+        yield from describe_retrieved(row.get("retrieved", {}))
+
+
+def describe_retrieved(found: dict) -> Iterator[str]:
+    """Evidence of `retrieval` as lines for a terminal."""
+    yield from (STATEMENT + one_line(one) for one in found.get("statements", []))
+    for near in found.get("neighbours", []):
+        yield "  retrieved, not generated: " + one_line(", ".join(describe(near)))
+        for said in near.get("sentences", [])[:SHOWN]:
+            yield f"    {one_line(said['text'])} [{one_line(', '.join(said['article_ids']))}]"
+
+
+def one_line(text: str) -> str:
+    """For a terminal or a cell: white space as single spaces, no control characters."""
+    return " ".join(printable(text).split())
+
+
+def _json_lines(rows: Iterable[dict]) -> Iterator[str]:
+    return (json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def _tsv(rows: Iterable[dict]) -> Iterator[str]:
+    yield "\t".join(COLUMNS)
+    for row in rows:
+        found = row.get("retrieved", {})
+        near = next(iter(found.get("neighbours", [])), {})
+        row = row | {
+            "statements": " ".join(found.get("statements", [])),
+            "nearest": next(iter(near.get("rna_ids", [])), ""),
+            "identity": near.get("identity", ""),
+            "notes": " ".join(row.get("notes", [])),
+        }
+        yield "\t".join(_cell(row.get(name, "")) for name in COLUMNS)
+
+
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula, and no reader for the start of a quotation."""
+    text = one_line(str(value))
+    risky = text.startswith(('"', *FORMULA)) or text.lstrip().startswith(FORMULA)
+    return f"'{text}" if risky else text
+
+
+def _markdown(rows: Iterable[dict]) -> Iterator[str]:
+    yield "# Answers\n"
+    for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
+        yield f"## {plain(name)} (line {line})\n"
+        before: list[str] = []
+        for number, row in enumerate(about):
+            if "refused" in row:
+                yield f"Refused: {plain(row['refused'])}\n"
+                continue
+            if not number:
+                yield from (f"Note: {plain(note)}\n" for note in row.get("notes", []))
+            yield f"**{plain(row['question'], 2000)}**\n"
+            if "answer" in row:
+                yield f"{row['model']}: {plain(row['answer'], 5000)}{_cut(row, '*(cut)*')}\n"
+            found = row.get("retrieved", {})
+            near = describe_neighbours(found)
+            lines = describe_statements(found) + ([SAME] if near and near == before else near)
+            yield from (*lines, "") if lines else ()
+            before = near
+
+
+def _cut(row: dict, mark: str) -> str:
+    return "" if row["stop_reason"] in ("eos", "stop") else f" {mark}"
+
+
+FORMS = {".jsonl": _json_lines, ".tsv": _tsv, ".md": _markdown}

@@ -8,14 +8,13 @@ import torch
 from peft import PeftModel
 
 from rnagpt_lib.chat import decoding
-from rnagpt_lib.chat.decoding import Keep, Rna
-from rnagpt_lib.chat.decoding_batch import GREEDY, Answer, Sampling
+from rnagpt_lib.chat.decoding import GREEDY, Answer, Keep, Rna, Sampling
 from rnagpt_lib.core import sequences
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.sequences import WINDOW, normalise
+from rnagpt_lib.core.sequences import MIN_LENGTH, WINDOW, normalise
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
-from rnagpt_lib.model.encoder import MIN_LENGTH, Encoder
+from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs.stages import check_run, stage_folder
 
@@ -82,19 +81,12 @@ class Chat:
         of ``decoding.answers``.
         """
         distinct = sorted({s for s in sequences if s is not None})
-        read = dict(zip(distinct, self.read(distinct), strict=True))
-        rnas: dict[str | None, Rna] = {None: None, **read}
-        options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
-        drawn = {"sampling": sampling, "names": sequences}
-        asked = [rnas[sequence] for sequence in sequences]
-        return decoding.answers(self.model, asked, questions, **options, **drawn)
-
-    def read(self, sequences: Sequence[str]) -> Sequence[Rna]:
-        """What stands for each RNA in the prompt: its embeddings (L, D), its letters, or None."""
-        reads = "letters" if self.name == "vanilla" else self.model.config.reads
-        if reads == "vectors":
-            return self.encoder.encode(sequences)
-        return sequences if reads == "letters" else [None] * len(sequences)
+        rnas: dict[str | None, Rna] = dict(zip(distinct, self.read(distinct), strict=True))
+        asked = [rnas.get(sequence) for sequence in sequences]
+        return decoding.answers(
+            self.model, asked, questions, max_new_tokens=self.max_new_tokens,
+            batch_size=batch_size, keep=keep, sampling=sampling, names=sequences,
+        )  # fmt: skip
 
     def annotations(
         self, sequences: Sequence[str], batch_size: int = 64, keep: Keep | None = None
@@ -102,10 +94,17 @@ class Chat:
         """What the model writes about each sequence behind the prompt of stage 1; ``keep`` as of
         `answers`."""
         distinct = sorted(set(sequences))
-        rnas = self.encoder.encode(distinct)
         options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
-        found = dict(zip(distinct, decoding.annotations(self.model, rnas, **options), strict=True))
+        said = decoding.annotations(self.model, self.encoder.encode(distinct), **options)
+        found = dict(zip(distinct, said, strict=True))
         return [found[sequence] for sequence in sequences]
+
+    def read(self, sequences: Sequence[str]) -> Sequence[Rna]:
+        """What stands for each RNA in the prompt: its embeddings (L, D), its letters, or None."""
+        reads = "letters" if self.name == "vanilla" else self.model.config.reads
+        if reads == "vectors":
+            return self.encoder.encode(sequences)
+        return sequences if reads == "letters" else [None] * len(sequences)
 
 
 def load_model(
@@ -123,9 +122,19 @@ def load_model(
     damaged folder, and for frozen models with other hashes than the model was trained on.
     """
     if model in MODELS:
-        name, folder = model, _trained(run, MODELS[model])
+        check_run(run)
+        try:
+            name, folder = model, checkpoints.find(stage_folder(run, MODELS[model]))
+        except InputError as error:
+            raise InputError(f"{error}; or take run reference, which is trained") from None
     else:
-        folder = _exported(model)
+        folder = exported.folder_of(model)
+        if not folder.is_dir():
+            meant = [f" (did you mean {name}?)" for name in MODELS if name.lower() == model.lower()]
+            raise InputError(
+                f"model {model!r} is unknown{''.join(meant)}; models are {', '.join(MODELS)}, or an "
+                f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
+            )
         name, llm = exported.check(folder), llm or exported.llm_of(folder)
     return chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
 
@@ -145,25 +154,6 @@ def chat_of(
         loaded.llm.merge_adapter()
     identity = checkpoints.identity(checkpoint)
     return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
-
-
-def _trained(run: str, stage: str) -> Path:
-    check_run(run)
-    try:
-        return checkpoints.find(stage_folder(run, stage))
-    except InputError as error:
-        raise InputError(f"{error}; or take run reference, which is trained") from None
-
-
-def _exported(model: str) -> Path:
-    folder = exported.folder_of(model)
-    if not folder.is_dir():
-        meant = {name.lower(): f" (did you mean {name}?)" for name in MODELS}.get(model.lower(), "")
-        raise InputError(
-            f"model {model!r} is unknown{meant}; models are {', '.join(MODELS)}, or the folder of an "
-            f"exported one, and there is none at {folder} or {Path(model).expanduser().absolute()}"
-        )
-    return folder
 
 
 def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:

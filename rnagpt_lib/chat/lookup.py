@@ -66,49 +66,36 @@ def look_up(
         return found
     named = URS.fullmatch(wanted)
     if not named:
-        raise InputError(_unknown(wanted, run))
+        shown = repr(wanted if len(wanted) <= 40 else f"{wanted[:40]}…")
+        place = f"run {run} has no RNA {shown}, and it" if run else shown
+        raise InputError(f"{place} is no id of RNAcentral (as URS000000F6A7_645133); {PASTE}")
     if offline or os.environ.get(OFFLINE, "0") not in ("", "0"):
         raise InputError(
-            f"{wanted} is not on this machine, and RNAcentral is not asked for it, as {OFFLINE} or "
-            f"a setting says; {PASTE}"
+            f"{wanted} is not on this machine, and {OFFLINE} or a setting forbids to ask; {PASTE}"
         )
     return _at_rnacentral(wanted, *named.groups(), site or _live())
 
 
-def _unknown(wanted: str, run: str | None) -> str:
-    """Why nobody is asked for an id of another form."""
-    shown = repr(wanted if len(wanted) <= 40 else f"{wanted[:40]}…")
-    place = f"run {run} has no RNA {shown}, and it" if run else shown
-    return f"{place} is no id of RNAcentral (they look like URS000000F6A7_645133); {PASTE}"
-
-
-# --- on this machine
-
-
 def _in_run(wanted: str, run: str) -> Found | None:
-    """The RNA of a run's tables; those that are not there are passed over."""
-    for stage in TABLES:
-        path = stage_folder(run, stage) / "rnas.parquet"
-        if path.is_file() and (rows := _rows(path, wanted)):
+    """The RNA of a run's tables, of a URS the first species; tables that are not there are passed
+    over, and no other rows held in memory."""
+    fields = [name for name in Found.__dataclass_fields__ if name != "where"]
+    asked = pc.field("rna_id") == wanted
+    if URS.fullmatch(wanted):
+        asked |= pc.starts_with(pc.field("rna_id"), f"{wanted}_")
+    for path in (stage_folder(run, stage) / "rnas.parquet" for stage in TABLES):
+        if not path.is_file():
+            continue
+        try:
+            table = pq.read_table(path, columns=fields, filters=asked, partitioning=None)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{paths.shown(path)} is no readable table of RNAs ({error}); run its notebook again"
+            ) from None
+        if rows := sorted(table.to_pylist(), key=lambda row: row["rna_id"]):
             row = {name: str(value or "") for name, value in rows[0].items()}
             return Found(**row, where=f"run {run}")
     return None
-
-
-def _rows(path: os.PathLike, wanted: str) -> list[dict]:
-    """The rows of an id, or of all species of a URS, sorted; no others are held in memory."""
-    column = pc.field("rna_id")
-    species = pc.starts_with(column, f"{wanted}_") if URS.fullmatch(wanted) else pc.scalar(False)
-    fields = [name for name in Found.__dataclass_fields__ if name != "where"]
-    asked = {"columns": fields, "filters": (column == wanted) | species, "partitioning": None}
-    try:
-        table = pq.read_table(path, **asked)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{paths.shown(path)} is no readable table of RNAs ({error}); run the notebook that "
-            "writes it again"
-        ) from None
-    return sorted(table.to_pylist(), key=lambda row: row["rna_id"])
 
 
 def _in_paper(wanted: str) -> Found | None:
@@ -119,15 +106,10 @@ def _in_paper(wanted: str) -> Found | None:
     return None
 
 
-# --- at RNAcentral
-
-
 def _line(text: object) -> object:
     """A text as one printable line of bounded length, without outer spaces; None is none."""
-    if text is None:
-        return ""
     if not isinstance(text, str):
-        return text
+        return "" if text is None else text
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LINE]
 
 
@@ -150,26 +132,21 @@ def _live() -> Site:
 
 
 def _at_rnacentral(wanted: str, urs: str, taxid: str | None, site: Site) -> Found:
-    path = f"/rna/{urs}/{taxid}" if taxid else f"/rna/{urs}"
+    path, place = f"/rna/{urs}/{taxid}" if taxid else f"/rna/{urs}", f"RNAcentral ({site.host})"
     try:
         record = site.get(path, _Record, format="json")
     except NotThere:
         other = f", or leave out _{taxid}" if taxid else ""
-        raise InputError(
-            f"RNAcentral ({site.host}) has no RNA {wanted}; check the id{other}, or {PASTE}"
-        ) from None
+        raise InputError(f"{place} has no RNA {wanted}; check the id{other}, or {PASTE}") from None
     except InputError as error:
         said = str(error).rpartition(";")[0]  # without the remedy for jobs that run unattended
         raise InputError(f"RNAcentral cannot be asked for {wanted}: {said}; {PASTE}") from None
     if record.rnacentral_id != wanted or (taxid and record.taxid != int(taxid)):
-        raise InputError(
-            f"RNAcentral ({site.host}) answers with another RNA than {wanted}; {PASTE}"
-        )
+        raise InputError(f"{place} answers with another RNA than {wanted}; {PASTE}")
     try:
         sequence = normalise(record.sequence)
     except InputError as error:
-        raise InputError(f"{wanted} at RNAcentral ({site.host}): {error}; {PASTE}") from None
+        raise InputError(f"{wanted} at {place}: {error}; {PASTE}") from None
     kind = record.rna_type.replace(" ", "_")  # as the tables have it
-    return Found(
-        wanted, sequence, kind, record.species, taxid or "", record.description, "RNAcentral"
-    )
+    about = (record.species, taxid or "", record.description, "RNAcentral")
+    return Found(wanted, sequence, kind, *about)

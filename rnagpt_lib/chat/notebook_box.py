@@ -1,33 +1,55 @@
 """A chat with an RNA as a box in JupyterLab.
 
 Answers are made in a thread of their own, so that the kernel goes on listening: the button that
-stops an answer works while it is written. One answer is made at a time.
+stops an answer works while it is written. One answer is made at a time. JupyterLab puts the value
+of an HTML widget into its page as it is, and scripts in it run: so all of it is rendered by one
+template (``notebook_box.html.j2``) that escapes every text.
 """
 
 import threading
+import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
+from urllib.parse import quote
 
 import ipywidgets as w
+import traitlets
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
-from rnagpt_lib.chat import generate, notebook_page, transcript
+from rnagpt_lib.chat import generate, lookup, session
+from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.chat.notebook_controls import RETRIEVAL, Options, Said, button
-from rnagpt_lib.chat.retrieval import Retrieval
-from rnagpt_lib.chat.retrieved_evidence import Beside
-from rnagpt_lib.chat.rna_picker import RnaPicker
-from rnagpt_lib.chat.session import Session, Turn
-from rnagpt_lib.chat.transcript import RETRIEVED_ONLY, Transcript
+from rnagpt_lib.chat.retrieval import NOBODY, PUBMED, Retrieval, describe
+from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import Refused
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.core.rna_source import Chosen
+from rnagpt_lib.core.rna_source import Chosen, read
 from rnagpt_lib.core.tables import read as read_table
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 from rnagpt_lib.runs.stages import stage_folder
 
+RETRIEVAL = {"beside": "beside the answer", "only": "alone, no model", "off": "off"}
 ENTER = 0.3  # seconds in which a browser that sent "Enter" sends the text, too, if it has changed
+LONGEST = 10_000  # characters of a text that are shown
 BUSY = "One thing at a time: stop what is in work, or wait for its end."
 READY = "Give an RNA, then ask. Enter asks."
+
+
+def _printable(value: object) -> str:
+    """A text without what nobody sees: control characters, direction marks, halves of letters."""
+    if isinstance(value, Markup):
+        return value
+    text = "".join(c for c in str(value) if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+_templates = Environment(
+    loader=PackageLoader("rnagpt_lib.chat", "."), autoescape=True, finalize=_printable
+)
+_templates.globals |= {"describe": describe, "nobody": NOBODY, "pubmed": PUBMED}
+PAGE = _templates.get_template("notebook_box.html.j2").module  # its macros make HTML
 
 
 def chat_box(
@@ -47,7 +69,7 @@ def chat_box(
     return ChatBox(run, model, retrieval, chats or {})
 
 
-def suggestions(run: str) -> list[str]:
+def suggest_questions(run: str) -> list[str]:
     """A question of each kind, as the pairs of a run ask it most; without pairs, as worded here."""
     try:
         pairs = read_table(stage_folder(run, "03_decompose_qa") / "pairs.parquet", "pairs")
@@ -58,21 +80,121 @@ def suggestions(run: str) -> list[str]:
     return [question for question in counted.index if question in kinds.values()][:12]
 
 
+def _width(width: str) -> w.Layout:
+    return w.Layout(width=width)
+
+
+def _button(label: str, tooltip: str, action: Callable, style: str = "") -> w.Button:
+    layout = _width("auto")
+    made = w.Button(description=label, tooltip=tooltip, button_style=style, layout=layout)
+    made.on_click(lambda pressed: action())
+    return made
+
+
+class RnaPicker(w.VBox):
+    """Takes an RNA: pasted, from a FASTA file, or by its id; ``chosen`` is the RNA, or None.
+
+    ``attempt(job)`` says in the box what goes wrong; ``in_background(job, saying)`` does, too, in a
+    thread, for what may take long.
+    """
+
+    chosen = traitlets.Instance(Chosen, allow_none=True)
+
+    def __init__(self, run: str, attempt: Callable, in_background: Callable) -> None:
+        self.run, self.in_background = run, in_background
+        self.found: list[Chosen] = []
+        self.paste = w.Textarea(
+            placeholder="Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box.",
+            tooltip="A sequence or FASTA text",
+            continuous_update=False,
+            rows=4,
+            layout=_width("auto"),
+        )
+        tip = "A FASTA file, plain or gzip"
+        self.upload = w.FileUpload(description="Upload FASTA", tooltip=tip, layout=_width("auto"))
+        hint = "or an id, as URS000006DA05_9606"
+        self.rna_id = w.Text(placeholder=hint, continuous_update=False, layout=_width("18rem"))
+        tip = "Look the id up in this run, else at RNAcentral"
+        self.find = _button("Look up", tip, partial(attempt, self._look_up))
+        self.records = w.Dropdown(description="Record", options=[], layout=_width("auto"))
+        self.about, self.refused = w.HTML(), w.HTML()
+        self.records.layout.display = "none"
+        self.paste.observe(lambda change: attempt(self._pasted), "value")
+        self.upload.observe(lambda change: attempt(self._uploaded), "value")
+        self.records.observe(lambda change: attempt(self._choose), "index")
+        row = w.HBox([self.upload, self.rna_id, self.find])
+        super().__init__([self.paste, row, self.records, self.about, self.refused])
+        self.controls = [self.paste, self.upload, self.rna_id, self.find, self.records]
+
+    def take(self, source: str | bytes) -> None:
+        """Read records and choose the first; a fault is told in the box."""
+        try:
+            self._show(*read(source))
+        except InputError as error:
+            self._show([], [])
+            self.about.value = PAGE.line(str(error), "error")
+
+    def _pasted(self) -> None:
+        if self.paste.value.strip():
+            self.take(self.paste.value)
+
+    def _uploaded(self) -> None:
+        if self.upload.value:
+            self.take(bytes(self.upload.value[0]["content"]))
+            self.upload.value = ()  # so that the same file, changed, can come again
+
+    def _look_up(self) -> None:
+        wanted = self.rna_id.value.strip()
+
+        def job() -> None:
+            found = lookup.look_up(wanted, run=self.run)
+            about = f"{found.description or found.rna_type} ({found.where})".strip()
+            self._show([Chosen.of(found.rna_id, about, found.sequence)], [])
+
+        self.in_background(job, f"Looking up {wanted} …")
+
+    def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
+        self.found = found
+        labels = [" ".join(_printable(f"{one.id} {one.description}").split()) for one in found]
+        self.records.options = [
+            (f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)", number)
+            for number, (text, one) in enumerate(zip(labels, found, strict=True))
+        ]
+        self.records.index = 0 if found else None
+        self.records.layout.display = "" if len(found) > 1 else "none"
+        self.refused.value = PAGE.refusals(refused)
+        self._choose()
+
+    def _choose(self) -> None:
+        number = self.records.index
+        known = number is not None and number < len(self.found)
+        self.chosen = self.found[number] if known else None
+        self.about.value = PAGE.about(number, self.chosen) if known else ""
+
+
 class ChatBox(w.VBox):
     """The box itself; `chat_box` makes it."""
 
     def __init__(self, run: str, model: str, retrieval: str, chats: Mapping[str, Chat]) -> None:
         self.run, self.chats = run, dict(chats)
-        self.transcripts: list[Transcript] = []
-        self._session: Session | None = None
-        self._about: tuple[Chosen, str] | None = None  # what the session is about, and with
-        # by the hash of a model, whose encoder may be its own
-        self._retrievals: dict[str, Retrieval] = {}
+        self.sessions: list[Session] = []
+        self._about: tuple[Chosen, str] | None = None  # RNA and model of the session that goes on
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
+        self._retrieval: Retrieval | None = None
         self._make_controls(model, retrieval)
-        self._wire()
-        super().__init__(self._rows())
+        super().__init__([
+            w.HTML(PAGE.style() + PAGE.title(f"Talk to an RNA · run {run}")),
+            self.picker,
+            w.HBox([self.model, self.memory]),
+            w.Accordion([self.options], titles=["Options"], selected_index=None),
+            self.said,
+            self.suggested,
+            w.HBox([self.question, self.ask, self.stop]),
+            self.status,
+            w.HBox([self.new, self.export]),
+            self.files,
+        ])  # fmt: skip
         self.add_class("rnagpt")
         self._rest(False)
         self._say(READY)
@@ -81,60 +203,57 @@ class ChatBox(w.VBox):
         """What is shown where there are no widgets, as in an executed copy."""
         return f"A box to talk to an RNA in (run {self.run}): run this cell in JupyterLab."
 
-    # What stands in the box.
-
     def _make_controls(self, model: str, retrieval: str) -> None:
         self.picker = RnaPicker(self.run, self._attempt, self._in_background)
         models = list(dict.fromkeys([*generate.MODELS, *self.chats, model]))
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
-        self.options, self.said = Options(retrieval), Said()
-        asks = [(notebook_page.printable(one), one) for one in suggestions(self.run)]
-        asks = [("Suggested questions …", ""), *asks]
-        self.suggested = w.Dropdown(options=asks, layout=w.Layout(width="20rem"))
-        rest = w.Layout(flex="1 1 auto", width="auto")
-        self.question = w.Text(
-            placeholder="Ask about the RNA", continuous_update=False, layout=rest
+        number = {"style": {"description_width": "initial"}, "layout": _width("11rem")}
+        self.temperature = w.BoundedFloatText(
+            0, min=0, max=5, step=0.1, description="Temperature", **number
         )
-        self.ask = button("Ask", "Ask the question (Enter)", "primary")
-        self.stop = button("Stop", "End the answer, and keep it as far as it came", "warning")
-        self.new = button("New conversation", "Forget what was said, and clear the page")
-        self.export = button("Export", "Write the conversation as JSON and Markdown")
+        self.top_p = w.BoundedFloatText(
+            1, min=0.01, max=1, step=0.05, description="Top-p", **number
+        )
+        self.seed = w.BoundedIntText(0, min=0, max=2**31 - 1, description="Seed", **number)
+        known = [(label, name) for name, label in RETRIEVAL.items()]
+        self.retrieval = w.Dropdown(
+            options=known, value=retrieval, description="Evidence", style=number["style"]
+        )
+        fields = [self.temperature, self.top_p, self.seed, self.retrieval]
+        self.options = w.HBox(fields, layout=w.Layout(flex_flow="row wrap"))
+        self.lines = w.VBox(layout=w.Layout(flex="0 0 auto", width="100%"))
+        # turned round, a box stays scrolled to its end
+        turned = w.Layout(flex_flow="column-reverse", overflow="auto", max_height="28rem")
+        self.said = w.Box([self.lines], layout=turned)
+        self.said.add_class("rnagpt-log")
+        asks = [(_printable(one), one) for one in suggest_questions(self.run)]
+        asks = [("Suggested questions …", ""), *asks]
+        self.suggested = w.Dropdown(options=asks, layout=_width("20rem"))
+        rest = w.Layout(flex="1 1 auto", width="auto")
+        hint = "Ask about the RNA"
+        self.question = w.Text(placeholder=hint, continuous_update=False, layout=rest)
+        act = partial(partial, self._attempt)
+        tip = "End the answer, and keep it as far as it came"
+        self.ask = _button("Ask", "Ask the question (Enter)", act(self._ask), "primary")
+        self.stop = _button("Stop", tip, act(self._stop), "warning")
+        tip = "Forget what was said, and clear the page"
+        self.new = _button("New conversation", tip, act(self._clear))
+        tip = "Write the conversation as JSON and Markdown"
+        self.export = _button("Export", tip, act(self._export))
         self.status, self.files = w.HTML(), w.HTML()
-
-    def _wire(self) -> None:
-        actions = {self.ask: self._ask, self.stop: self._stop, self.new: self._clear}
-        for pressed, action in {**actions, self.export: self._export}.items():
-            pressed.on_click(lambda pressed, action=action: self._attempt(action))
-        self.question.on_msg(self._told)
-        self.question.observe(lambda change: self._attempt(self._entered_with), "value")
+        self.question.on_msg(self._on_enter)
+        self.question.observe(lambda change: self._attempt(self._on_text), "value")
         self.suggested.observe(lambda change: self._attempt(self._suggest), "value")
 
-    def _rows(self) -> list[w.Widget]:
-        head = notebook_page.title(f"Talk to an RNA · run {self.run}")
-        return [
-            w.HTML(notebook_page.STYLE + head),
-            self.picker,
-            w.HBox([self.model, self.memory]),
-            self.options,
-            self.said,
-            self.suggested,
-            w.HBox([self.question, self.ask, self.stop]),
-            self.status,
-            w.HBox([self.new, self.export]),
-            self.files,
-        ]
-
-    # What happens.
-
-    def _told(self, widget: w.Widget, content: dict, buffers: list) -> None:
-        """Enter: the browser sends it before the text, and the text only where it has changed."""
+    def _on_enter(self, widget: w.Widget, content: dict, buffers: list) -> None:
+        """The browser sends "Enter" before the text, and the text only where it has changed."""
         if content.get("event") == "submit":
             self._entered.cancel()
             self._entered = threading.Timer(ENTER, self._attempt, (self._ask,))
             self._entered.start()
 
-    def _entered_with(self) -> None:
+    def _on_text(self) -> None:
         if self._entered.is_alive():
             self._entered.cancel()
             self._ask()
@@ -157,85 +276,89 @@ class ChatBox(w.VBox):
             self._in_background(partial(self._turn, question, chosen), "")
 
     def _turn(self, question: str, chosen: Chosen) -> None:
-        name, line = self.model.value, None
+        name, line, turn, fault = self.model.value, None, None, ""
+        only, beside = (self.retrieval.value == value for value in ("only", "beside"))
         try:
-            session = self._session_about(chosen, name)
-            session.sampling, session.memory = self.options.sampling, self.memory.value
-            line = self.said.add(notebook_page.answering(name, question, ""))
-            turn = self._answer(session, question, line)
-            beside, fault = self._beside(session, turn, chosen)
+            talk = self._session_about(chosen, name)
+            sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
+            talk.sampling, talk.memory = sampling, self.memory.value
+            line = self._add_line(PAGE.turn(question, name, None if only else " …"))
+            if not only:
+                turn = self._stream(talk, question, line)
+            try:
+                if only:
+                    found = self._evidence().answer(talk.rna, question)
+                    turn = talk.add_retrieved(question, found)
+                elif beside:
+                    asked = (talk.rna, question, turn.answer, chosen.id)
+                    turn.retrieved = self._evidence().retrieve(*asked)
+            except InputError as error:
+                fault = f"Nothing was retrieved: {error}"
+                turn = turn or talk.add_retrieved(question, None)
         except Exception:
-            self.said.remove(line)
+            self.lines.children = tuple(one for one in self.lines.children if one is not line)
             self.question.value = self.question.value or question
             raise
-        found = self.transcripts[-1].add(session, turn, beside)
-        line.value = notebook_page.answered(name, found, fault)
+        made = () if only else (turn.answer or "(nothing)", turn.how)
+        made = dict(zip(("answer", "how"), made, strict=False))
+        line.value = PAGE.turn(question, name, **made, retrieved=turn.retrieved, fault=fault)
+
+    def _stream(self, talk: Session, question: str, line: w.HTML) -> session.Turn:
+        text, pieces = "", talk.stream(question)
+        self._say("Answering …")
+        if self._stopping.is_set():  # while the model was loaded
+            talk.stop()
+        for piece in pieces:
+            text += piece
+            line.value = PAGE.turn(question, talk.chat.name, f"{text} …")
+        return talk.turns[-1]
 
     def _session_about(self, chosen: Chosen, name: str) -> Session:
         """The conversation with this RNA and model, which goes on until one of them changes."""
-        if self._session and self._about == (chosen, name):
-            return self._session
-        self._session, self._about = Session(self._loaded(name), chosen.sequence), (chosen, name)
-        found = Transcript.of(self._session, self.run, chosen.id)
-        found.notes = list(chosen.notes)
-        self.transcripts.append(found)
-        self.said.add(notebook_page.part(name, chosen))
-        return self._session
+        if self._about != (chosen, name):
+            if name not in self.chats:
+                self._say(f"Loading {name} of run {self.run} …")
+                self.chats[name] = generate.load_model(self.run, name)
+            for before in self.sessions[-1:]:
+                before.release()
+            self.sessions.append(Session(self.chats[name], chosen, run=self.run))
+            self._about = (chosen, name)
+            self._add_line(PAGE.part(name, chosen))
+        return self.sessions[-1]
 
-    def _loaded(self, name: str) -> Chat:
-        if name not in self.chats:
-            self._say(f"Loading {name} of run {self.run} …")
-            self.chats[name] = generate.load_model(self.run, name)
-        return self.chats[name]
-
-    def _answer(self, session: Session, question: str, line: w.HTML) -> Turn:
-        if self.options.retrieval.value == "only":
-            return Turn(question, "", 0, RETRIEVED_ONLY)
-        name, text = self.model.value, ""
-        self._say("Answering …")
-        pieces = session.stream(question)
-        if self._stopping.is_set():  # while the model was loaded
-            session.stop()
-        for piece in pieces:
-            text += piece
-            line.value = notebook_page.answering(name, question, text)
-        return session.turns[-1]
-
-    def _beside(self, session: Session, turn: Turn, chosen: Chosen) -> tuple[Beside | None, str]:
-        """What is retrieved beside an answer, or why nothing is."""
-        if self.options.retrieval.value == "off":
-            return None, ""
+    def _evidence(self) -> Retrieval:
         self._say("Looking at what is known of the nearest training RNAs …")
-        try:
-            chat = session.chat
-            if chat.hash not in self._retrievals:
-                self._retrievals[chat.hash] = Retrieval.of(self.run)
-            found = self._retrievals[chat.hash]
-            if turn.stop_reason == RETRIEVED_ONLY:
-                return found.only(session.rna, turn.question), ""
-            return found.beside(session.rna, turn.question, turn.answer, chosen.id), ""
-        except InputError as error:
-            return None, f"Nothing was retrieved: {error}"
+        self._retrieval = self._retrieval or Retrieval.of(self.run)
+        return self._retrieval
+
+    def _add_line(self, html: str) -> w.HTML:
+        line = w.HTML(html)
+        self.lines.children += (line,)
+        return line
 
     def _stop(self) -> None:
         self._stopping.set()
-        if self._session:
-            self._session.stop()
+        for talk in self.sessions[-1:]:
+            talk.stop()
         self._say("Stopping …")
 
     def _clear(self) -> None:
-        self._session, self.transcripts, self.files.value = None, [], ""
-        self.said.clear()
+        self._about, self.sessions, self.files.value, self.lines.children = None, [], "", ()
         self._say(READY)
 
     def _export(self) -> None:
-        if not any(one.said for one in self.transcripts):
+        said = [one for one in self.sessions if one.turns]
+        if not said:
             self._say("There is nothing to export yet: ask something first.", "error")
             return
-        files = transcript.files(self.transcripts)
-        self.files.value = notebook_page.links(files)
+        files = session.files(said)
+        self.files.value = PAGE.links([
+            (name, f"Download {'JSON' if name.endswith('json') else 'Markdown'}",
+             f"data:{session.KINDS[name[name.rindex('.'):]]};charset=utf-8,{quote(text, safe='')}")
+            for name, text in files.items()
+        ])  # fmt: skip
         self._say("The links below hold the conversation.")
-        folder = transcript.keep(self.run, files)
+        folder = session.keep(self.run, files)
         self._say(f"Written to {shown(folder)}: {', '.join(files)}")
 
     # Work apart from the kernel's own thread.
@@ -248,14 +371,15 @@ class ChatBox(w.VBox):
         self._stopping.clear()
         self._rest(True)
         self._say(saying)
-        threading.Thread(target=self._run, args=(job,), daemon=True).start()
 
-    def _run(self, job: Callable[[], None]) -> None:
-        try:
-            self._attempt(job, "")
-        finally:
-            self._working.release()
-            self._rest(False)
+        def work() -> None:
+            try:
+                self._attempt(job, "")
+            finally:
+                self._working.release()
+                self._rest(False)
+
+        threading.Thread(target=work, daemon=True).start()
 
     def _attempt(self, job: Callable[[], None], done: str | None = None) -> None:
         """Whatever goes wrong is a sentence in the box; ``done`` is said where nothing does."""
@@ -272,9 +396,9 @@ class ChatBox(w.VBox):
     def _rest(self, working: bool) -> None:
         """While something is in work, all rests but what stops it and the next question's text."""
         own = [self.model, self.memory, self.ask, self.new, self.export]
-        for one in (*self.picker.controls(), *self.options.fields, *own):
+        for one in (*self.picker.controls, *self.options.children, *own):
             one.disabled = working
         self.stop.disabled = not working
 
     def _say(self, text: str, kind: str = "small") -> None:
-        self.status.value = notebook_page.line(text, kind)
+        self.status.value = PAGE.line(text, kind)

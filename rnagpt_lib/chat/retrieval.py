@@ -1,53 +1,208 @@
 """Retrieval: the annotated RNAs of a run's training set that are nearest to the one asked about.
 
-It reads the tables of 02 and 03.
-Nothing of it goes into the model: it stands beside an answer, or in its place (`Retrieval.only`).
+It reads the tables of 02 and 03. Nothing of it goes into the model: it stands beside an answer, or
+in its place (`Retrieval.answer`), and says where the two disagree. What comes back is a dict that
+JSON can hold, ``{about, statements, neighbours}``; its texts are foreign, to be escaped where they
+are shown.
 """
 
-from dataclasses import replace
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
+import edlib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from scipy import sparse
 
-from rnagpt_lib.chat.contradictions import NOUNS, Checker, Retrieved, nothing_near
-from rnagpt_lib.chat.nearest import Nearest
-from rnagpt_lib.chat.retrieved_evidence import Beside, Entry, Neighbour, Sentence, percent
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256
-from rnagpt_lib.curate.questions import facts, question_templates
-from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
+from rnagpt_lib.core.markdown import plain
+from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
+from rnagpt_lib.curate.questions import facts
+from rnagpt_lib.curate.questions.fact_patterns import NEGATION
+from rnagpt_lib.curate.questions.question_templates import (
+    CATEGORICAL,
+    RELATIONS,
+    asked_entity,
+    relation_of,
+)
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model.encoder import checked
 from rnagpt_lib.runs import stages
 
 SUMMARIES, DECOMPOSED = stages.STAGES[2:4]
-K = 3
+HEADING = "Retrieved from the training set, not generated"
+NOBODY = "No annotated RNA of the training set is near."
+PUBMED = "https://pubmed.ncbi.nlm.nih.gov/{}/"
+SHOWN = 2  # sentences of a neighbour that people are shown; the dict has all
+
+# --- the nearest by alignment
+
+POWER = 0.25  # of the lengths' ratio beside the identity; chosen on val RNAs (`benchmarks`)
+DRAWS = 19  # shuffles: an RNA without relatives passes for near once in 20
+ALIGNED, LEAST = 1000, 10  # RNAs aligned with a query: those that share most words
+CELLS = 2e8  # letters by letters of these alignments at most, beyond the least number of RNAs
+BLOCK = 4096  # RNAs whose words are counted at a time
+
+
+class Hit(NamedTuple):
+    """An RNA of the index by its row; identity and score 0 to 1."""
+
+    row: int
+    identity: float
+    score: float
+
+
+class Nearest:
+    """Finds the nearest of distinct ``sequences``, by identity × (shorter / longer)^`POWER`.
+
+    The shorter RNA is fitted into the longer one, so by identity alone the longest RNAs are near to
+    everything short.
+    """
+
+    def __init__(self, sequences: Sequence[str]):
+        self.sequences = sequences
+        blocks = (sequences[i : i + BLOCK] for i in range(0, len(sequences), BLOCK))
+        self._words = sparse.vstack([sparse.csr_array(kmer_profile(b)) for b in blocks], "csr")
+        self._lengths = np.array([len(sequence) for sequence in sequences])
+
+    def find(self, sequence: str, k: int) -> tuple[list[Hit], float]:
+        """The k of the highest score, equals in the order of the index, and what chance reaches.
+
+        Up to `ALIGNED` RNAs all are aligned; of more those that share most words of five letters
+        with the query. Chance is the highest score of `DRAWS` shuffles of the query with its
+        dinucleotides kept: as long and as simple as the query, and no relative.
+        """
+        rng = random.Random(sequence)
+        strangers = [dinucleotide_shuffle(sequence, rng) for _ in range(DRAWS)]
+        shared = self._words @ kmer_profile([sequence, *strangers]).T  # (n, 1 + DRAWS)
+        rows = np.sort(self._promising(len(sequence), shared[:, 0]))
+        identity = np.array([identity_of(sequence, self.sequences[row]) for row in rows])
+        score = np.round(identity * self._ratio(len(sequence), rows), 6)
+        best = np.argsort(-score, kind="stable")[:k]
+        hits = [Hit(*(each[i].item() for each in (rows, identity, score))) for i in best]
+        chance = 0.0
+        for stranger, words in zip(strangers, shared.T[1:], strict=True):
+            rows = self._promising(len(sequence), words)
+            for row, ratio in zip(rows, self._ratio(len(sequence), rows), strict=True):
+                if chance < ratio:  # else no identity would bring more
+                    least = chance / ratio
+                    chance = max(chance, ratio * identity_of(stranger, self.sequences[row], least))
+        return hits, round(float(chance), 6)
+
+    def _ratio(self, length: int, rows: np.ndarray) -> np.ndarray:
+        lengths = self._lengths[rows]
+        return (np.minimum(lengths, length) / np.maximum(lengths, length)) ** POWER
+
+    def _promising(self, length: int, shared: np.ndarray) -> np.ndarray:
+        """Rows that are worth an alignment with a sequence of ``length``, the best first."""
+        shared = np.round(shared, 5)  # the same on any machine
+        many = ALIGNED < len(shared)
+        least = np.partition(shared, -ALIGNED)[-ALIGNED] if many else 0.0
+        rows = np.flatnonzero(shared >= least)
+        rows = rows[np.argsort(-shared[rows], kind="stable")][:ALIGNED]
+        within = np.searchsorted(np.cumsum(self._lengths[rows] * float(length)), CELLS, "right")
+        return rows[: max(LEAST, within)]
+
+
+def identity_of(one: str, other: str, least: float = 0.0) -> float:
+    """The share of the shorter RNA's letters that an alignment within the longer one keeps; 0 where
+    it is below ``least``.
+
+    >>> identity_of("ACGUACGU", "GGACGUACCUGG")
+    0.875
+    """
+    short, long = sorted((one, other), key=len)
+    most = int((1 - least) * len(short))
+    edits = edlib.align(short, long, mode="HW", k=most)["editDistance"]
+    return 1 - edits / len(short) if edits >= 0 else 0.0
+
+
+# --- what an answer says against the fields of the RNA, or of those near it
+
+NOUNS = {"rna_type": "type", "species": "species", "family": "family"}
+HEDGES = re.compile(
+    r"\b(may|might|could|maybe|perhaps|possibly|presumably|probably|likely|seems?|appears?|think)\b",
+    re.IGNORECASE,
+)
+GENERIC = {"rna", "ncrna", "misc rna", "other"}  # types that exclude no other
+RELATED = (  # one may be a kind, a part or a maker of the other
+    {"precursor rna", "pre mirna"}, {"precursor rna", "pri mirna"}, {"rnase p rna", "ribozyme"},
+    {"rnase mrp rna", "ribozyme"}, {"autocatalytically spliced intron", "ribozyme"},
+    {"scarna", "snorna"}, {"y rna", "scrna"}, {"srp rna", "scrna"},
+    {"antisense rna", "lncrna"}, {"antisense rna", "srna"},
+)  # fmt: skip
+
+
+def agree(one: str, other: str) -> bool:
+    """Whether two RNA types, or other values, do not exclude each other.
+
+    >>> agree("snoRNA", "C_D_box_snoRNA"), agree("ncRNA", "tRNA"), agree("tRNA", "rRNA")
+    (True, True, False)
+    """
+    names = [" ".join(re.findall(r"[^\W_]+", each.casefold())) for each in (one, other)]
+    if not GENERIC.isdisjoint(names) or set(names) in RELATED:
+        return True
+    words = [set(name.split()) for name in names]
+    return words[0] <= words[1] or words[1] <= words[0]
+
+
+def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tuple[set, set]:
+    """The values of a field, folded, that an answer gives the RNA, and those that it denies.
+
+    To a question about the field, whichever of ``known`` a sentence names that neither denies nor
+    hedges; to any other one what it says in a sentence of the field's own: "The RNA is of the type
+    tRNA."
+    """
+    sentences = re.split(r"(?<=[.!?;])\s+", answer)
+    folded = sorted({value.casefold() for value in known}, key=lambda value: (-len(value), value))
+    if relation_of(question) != field:
+        matches = map(RELATIONS[field].answer_pattern.fullmatch, sentences)
+        return {match["entity"].casefold() for match in matches if match} & set(folded), set()
+    either = "|".join(map(re.escape, folded)) or "(?!)"
+    whole = re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
+    sure = (s for s in sentences if not HEDGES.search(s) and not NEGATION.search(s))
+    said = {value for sentence in sure for value in whole.findall(sentence.casefold())}
+    word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
+    entity = asked_entity(question)
+    if not (word and entity):
+        return said, set()
+    yes = word[1].lower() == "yes"
+    return said | ({entity.casefold()} if yes else set()), set() if yes else {entity.casefold()}
+
+
+# --- the tables of a run
 
 
 class Retrieval:
     """The tables of a run, ready to be looked up; ``Retrieval.of`` reads them.
 
     ``rnas``: rna_id, sequence, split and the categorical fields, of all sides; only the train side
-    is searched, and of it only RNAs with an annotation or a field. ``row`` (n,): the place of
-    each in ``nearest``, or -1.
+    is searched, and of it only RNAs with an annotation or a field.
 
     >>> retrieval = Retrieval.of("mini")
-    >>> [(one.rna_type, one.identity) for one in retrieval.near("GGCUAGCUCAAUCGGUAGAGCGUG", k=1)]
-    [('tRNA', 0.79)]
+    >>> [(one["rna_type"], one["identity"]) for one in retrieval.near("GGCUAGCUCAAUCGGUAG", k=1)]
+    [(['tRNA'], 0.79)]
     """
 
-    def __init__(
-        self, rnas: pd.DataFrame, annotations: pa.Table, checker: Checker, nearest: Nearest
-    ):
-        self.rnas, self.checker, self.nearest = rnas, checker, nearest
-        self._annotations = _Annotations(annotations)
+    def __init__(self, rnas: pd.DataFrame, annotations: pa.Table, nearest: Nearest):
+        self.rnas, self.nearest = rnas, nearest
+        order = [("rna_id", "ascending"), ("sentence_no", "ascending")]
+        self._annotations = annotations.sort_by(order)
+        ids = self._annotations["rna_id"].to_pandas()
+        self._places = ids.groupby(ids, observed=True).indices
         self._find = lru_cache(maxsize=4096)(nearest.find)  # many questions are about one RNA
-        of_row = pd.Index(nearest.sequences).get_indexer(rnas["sequence"])
-        of_row[(rnas["split"] != "train").to_numpy()] = -1
-        self.row = of_row
+        train = rnas["split"] == "train"
+        self._row = np.where(train, pd.Index(nearest.sequences).get_indexer(rnas["sequence"]), -1)
+        self.fields, self.taught = (
+            {field: sorted(set(side[field]) - {""}) for field in CATEGORICAL}
+            for side in (rnas, rnas[train])
+        )
 
     @classmethod
     def of(cls, run: str) -> "Retrieval":
@@ -59,104 +214,137 @@ class Retrieval:
         columns = ["rna_id", "sentence_no", "text", "article_ids"]
         annotations = _table(run, SUMMARIES, "annotations", columns, source=source)
         frame = rnas.to_pandas()
-        told = frame["rna_id"].isin(annotations["rna_id"].unique().to_pylist())
-        told |= (frame[[*CATEGORICAL]] != "").any(axis=1)
-        sequences = frame["sequence"][told & (frame["split"] == "train")].unique().tolist()
+        known = frame["rna_id"].isin(annotations["rna_id"].unique().to_pylist())
+        known |= (frame[[*CATEGORICAL]] != "").any(axis=1)
+        sequences = frame["sequence"][known & (frame["split"] == "train")].unique().tolist()
         if not sequences:
             raise InputError(
                 f"run {run} has no training RNA with an annotation or a field, so there is nothing "
                 "to retrieve; give 00 RNAs with types, or 02 articles"
             )
-        return cls(frame, annotations, Checker.of(frame, _named(run, frame)), Nearest(sequences))
+        return cls(frame, annotations, Nearest(sequences))
 
     @staticmethod
     def tables_hash(run: str) -> str:
         """Of all that is retrieved from."""
-        tables = [(SUMMARIES, "annotations"), (DECOMPOSED, "rnas"), (DECOMPOSED, "pairs")]
-        files = [stages.stage_folder(run, s) / f"{name}.parquet" for s, name in tables]
-        return digest([sha256(file) for file in files])
+        names = [(SUMMARIES, "annotations"), (DECOMPOSED, "rnas")]
+        return digest([sha256(stages.stage_folder(run, s) / f"{n}.parquet") for s, n in names])
 
-    def near(self, sequence: str, k: int = K) -> list[Neighbour]:
-        """The k nearest, in the order of `nearest.Nearest.find`: by identity, less where lengths
-        differ. Each sequence is there once, however many entries have it. Raises InputError for
-        what is no RNA."""
-        return list(self.retrieved(sequence, k).neighbours)
+    def near(self, sequence: str, k: int = 3) -> list[dict]:
+        """The k nearest, in the order of `Nearest.find`; raises InputError for what is no RNA.
 
-    def beside(
-        self, sequence: str, question: str, answer: str, rna_id: str | None = None, k: int = K
-    ) -> Beside:
+        Each sequence is there once, as it is found in many species: ``rna_ids``, the annotated ones
+        first, the distinct values of ``rna_type``, ``species`` and ``family``, ``sentences`` (text,
+        article_ids), ``identity`` (0 to 1), and whether it is nearer than chance reaches, ``near``.
+        """
+        sequence = checked(sequence)
+        hits, chance = self._find(sequence, k)
+        return [
+            self._entry(
+                self.rnas[self._row == hit.row],
+                identity=hit.identity,
+                near=hit.score > chance or self.nearest.sequences[hit.row] == sequence,
+            )
+            for hit in hits
+        ]
+
+    def retrieve(
+        self, sequence: str, question: str, answer: str, rna_id: str | None = None, k: int = 3
+    ) -> dict:
         """The nearest RNAs, and what is to be said of the answer in view of them and of the RNA's
         own fields, where ``rna_id`` or the sequence is in the run's tables, on whatever side."""
-        found = self.retrieved(sequence, k, rna_id)
-        return Beside(
-            tuple(_relevant_first(question, one) for one in found.neighbours),
-            tuple(each.text for each in self.checker.statements(question, answer, found)),
+        found, relation = self.near(sequence, k), relation_of(question)
+        known, another = self.own(sequence, rna_id)
+        said = [f"{rna_id} has another sequence in the run's tables; its fields are not used."]
+        statements = (said if another else []) + list(
+            self.statements(question, answer, known, found)
         )
+        for one in found:  # those that bear on the question come first
+            one["sentences"].sort(key=lambda sentence: not _states(relation, sentence))
+        return _evidence(statements, found)
 
-    def only(self, sequence: str, question: str, k: int = K) -> Beside:
+    def answer(self, sequence: str, question: str, k: int = 3) -> dict:
         """An answer without a model: the field that the question asks for, and the sentences of the
         near RNAs that bear on it; of those whose identity chance does not reach alone."""
-        found = self.retrieved(sequence, k)
-        if not found.near:
-            return Beside((), (f"{nothing_near(found)}, so nothing is retrieved.",))
-        relation = question_templates.relation_of(question)
+        found, relation = self.near(sequence, k), relation_of(question)
+        near = [one for one in found if one["near"]]
+        if not near:
+            return _evidence([f"{_nothing_near(found)}, so nothing is retrieved."], [])
         if relation in CATEGORICAL:
-            neighbours = tuple(replace(one, sentences=()) for one in found.near)
-            return Beside(neighbours, tuple(_fields(relation, found.near)))
-        about = [replace(one, sentences=_about(relation, one)) for one in found.near]
-        if not any(one.sentences for one in about):
-            return Beside(tuple(about), ("The annotations of the nearest RNAs do not say.",))
-        return Beside(tuple(one for one in about if one.sentences), ())
+            said = [
+                f"{one['rna_ids'][0]} ({percent(one['identity'])} identical) has the "
+                f"{NOUNS[relation]} {listed(one[relation])}."
+                for one in near
+                if one[relation]
+            ] or [f"No {NOUNS[relation]} of the nearest RNAs is known."]
+            return _evidence(said, [one | {"sentences": []} for one in near])
+        for one in near:
+            if relation:
+                one["sentences"] = [s for s in one["sentences"] if _states(relation, s)]
+        telling = [one for one in near if one["sentences"]]
+        silent = ["The annotations of the nearest RNAs do not say."]
+        return _evidence([], telling) if telling else _evidence(silent, near)
 
-    def retrieved(self, sequence: str, k: int = K, rna_id: str | None = None) -> Retrieved:
-        """All that is known of and near a sequence; with ``rna_id`` its own fields are that entry's
-        where it has this sequence, else those of all entries that have it."""
-        sequence = checked(sequence)
-        found = self._find(sequence, k)
-        same = self.rnas[self.rnas["sequence"] == sequence]
-        of_id = self.rnas["rna_id"] == rna_id
-        own = same[of_id[same.index]] if rna_id in set(same["rna_id"]) else same
-        another = rna_id if of_id.any() and rna_id not in set(same["rna_id"]) else ""
-        neighbours = []
-        for hit in found.hits:
-            near = hit.score > found.chance or self.nearest.sequences[hit.row] == sequence
-            entry = vars(self._entry(self.rnas[self.row == hit.row]))
-            neighbours.append(Neighbour(**entry, identity=hit.identity, near=near))
-        known, all_same = (self._entry(rows) if len(rows) else None for rows in (own, same))
-        return Retrieved(known, all_same, another, neighbours)
+    def own(self, sequence: str, rna_id: str | None) -> tuple[dict | None, bool]:
+        """What the run's tables have of an RNA itself: of the entry ``rna_id`` where it has this
+        sequence, else of all that have it; and whether the id is one of another sequence."""
+        same = self.rnas[self.rnas["sequence"] == checked(sequence)]
+        own = same[same["rna_id"] == rna_id]
+        rows = own if len(own) else same
+        another = not len(own) and bool((self.rnas["rna_id"] == rna_id).any())
+        return self._entry(rows) if len(rows) else None, another
 
-    def _entry(self, rows: pd.DataFrame) -> Entry:
-        told = {rna_id: self._annotations.of(rna_id) for rna_id in rows["rna_id"]}
-        ids = sorted(told, key=lambda rna_id: (not told[rna_id], rna_id))
-        by_text = {each.text: each for rna_id in reversed(ids) for each in reversed(told[rna_id])}
-        values = {
-            field: tuple(value for value in dict.fromkeys(rows[field]) if value)
-            for field in CATEGORICAL
-        }
-        return Entry(tuple(ids), values, tuple(reversed(by_text.values())))
+    def statements(
+        self, question: str, answer: str, known: dict | None, found: list[dict]
+    ) -> Iterator[str]:
+        """What is to be said of an answer; nothing where it denies, hedges or lists, as a statement
+        has to be right more than it has to be there (measured: `benchmarks`, neighbours).
 
+        ``known``: the RNA's own entry. Where it has no type or family, the near ones count if all
+        that have one agree, and the answer's is one that training RNAs have: of another none could
+        have been near.
+        """
+        near = [one for one in found if one["near"]]
+        for field in CATEGORICAL:
+            said, denied = claims(field, question, answer, self.fields[field])
+            if known and known[field]:
+                if but := self._but(field, said, denied, known[field]):
+                    yield (
+                        f"{_owner(known['rna_ids'][0])} gives this RNA the {NOUNS[field]} "
+                        f"{listed(known[field])}; {but}."
+                    )
+            elif field != "species" and (not said or _any_agree(said, self.taught[field])):
+                telling = [one for one in near if one[field]]
+                agreed = {value for one in telling for value in one[field]}
+                if len(agreed) == 1 and (but := self._but(field, said, denied, agreed)):
+                    best = max(telling, key=lambda one: one["identity"])
+                    some = f"{len(telling)} nearest RNAs have" if telling[1:] else "nearest RNA has"
+                    yield (
+                        f"The {some} the {NOUNS[field]} {agreed.pop()} ({best['rna_ids'][0]} is "
+                        f"{percent(best['identity'])} identical); {but}."
+                    )
+        if not near:
+            yield f"{_nothing_near(found)}{'' if known else '; take the answer as a guess'}."
 
-class _Annotations:
-    """The sentences of each RNA, read out of Arrow's columns when they are asked for."""
+    def _but(self, field: str, said: set[str], denied: set[str], own: Iterable[str]) -> str:
+        """In what the answer differs from the values ``own``; "" where it does not."""
+        if said:
+            spelling = {value.casefold(): value for value in self.fields[field]}
+            spelt = listed([spelling.get(one, one) for one in sorted(said)])
+            return "" if _any_agree(said, own) else f"the answer says {spelt}"
+        return "the answer denies it" if {value.casefold() for value in own} <= denied else ""
 
-    def __init__(self, table: pa.Table):
-        self._table = table.sort_by([("rna_id", "ascending"), ("sentence_no", "ascending")])
-        codes, ids = pd.factorize(self._table["rna_id"].to_pandas())
-        self._place = pd.Index(ids)
-        self._starts = np.searchsorted(codes, np.arange(len(ids) + 1))
+    def _entry(self, rows: pd.DataFrame, identity: float = 1.0, near: bool = True) -> dict:
+        sentences = {rna_id: self._sentences(rna_id) for rna_id in rows["rna_id"]}
+        ids = sorted(sentences, key=lambda rna_id: (not sentences[rna_id], rna_id))
+        by_text = {s["text"]: s for rna_id in reversed(ids) for s in reversed(sentences[rna_id])}
+        values = {f: [value for value in dict.fromkeys(rows[f]) if value] for f in CATEGORICAL}
+        about = {"identity": identity, "near": near, "sentences": list(reversed(by_text.values()))}
+        return {"rna_ids": ids, **values, **about}
 
-    def of(self, rna_id: str) -> list[Sentence]:
-        if rna_id not in self._place:
-            return []
-        place = self._place.get_loc(rna_id)
-        start, stop = self._starts[place : place + 2].tolist()
-        part = self._table.slice(start, stop - start)
-        return [
-            Sentence(text, tuple(ids))
-            for text, ids in zip(
-                part["text"].to_pylist(), part["article_ids"].to_pylist(), strict=True
-            )
-        ]
+    def _sentences(self, rna_id: str) -> list[dict]:
+        places = self._places.get(rna_id, np.array([], int))
+        return self._annotations.take(places).select(["text", "article_ids"]).to_pylist()
 
 
 def _table(run: str, stage: str, table: str, columns: list[str], **equal: str) -> pa.Table:
@@ -169,33 +357,71 @@ def _table(run: str, stage: str, table: str, columns: list[str], **equal: str) -
     return tables.read_part(folder / f"{table}.parquet", table, columns, **equal)
 
 
-def _named(run: str, rnas: pd.DataFrame) -> pd.DataFrame | None:
-    """The open questions and answers of the generated world, which name all its entities."""
-    if not rnas["rna_id"].str.startswith(WORLD_IDS).all():
-        return None
-    columns = ["form", "question", "answer"]
-    return _table(run, DECOMPOSED, "pairs", columns, form="open").to_pandas()
+def _evidence(statements: list[str], neighbours: list[dict]) -> dict:
+    rounded = [one | {"identity": round(one["identity"], 4)} for one in neighbours]
+    return {"about": HEADING, "statements": statements, "neighbours": rounded}
 
 
-def _fields(relation: str, near: list[Neighbour]) -> list[str]:
-    return [
-        f"{one.rna_id} ({percent(one.identity)} identical) has the {NOUNS[relation]} "
-        f"{getattr(one, relation)}."
-        for one in near
-        if one.values[relation]
-    ] or [f"No {NOUNS[relation]} of the nearest RNAs is known."]
+def _nothing_near(found: list[dict]) -> str:
+    nearest = f"the nearest one is {percent(found[0]['identity'])} identical, which chance reaches"
+    return f"No RNA of the training set is similar ({nearest})"
 
 
-def _about(relation: str | None, entry: Entry) -> tuple[Sentence, ...]:
-    """The sentences that state a fact of the relation; all of them for any other question."""
-    return tuple(each for each in entry.sentences if relation is None or _states(relation, each))
+def _any_agree(some: Iterable[str], others: Iterable[str]) -> bool:
+    return any(agree(one, other) for one in some for other in others)
 
 
-def _states(relation: str | None, sentence: Sentence) -> bool:
-    return any(fact.relation == relation for fact in facts.facts_in(sentence.text, True)[0])
+def _owner(rna_id: str) -> str:
+    """Whose fields those of an RNA are, by its id."""
+    if rna_id.startswith(WORLD_IDS):
+        return "The generated world"
+    return "RNAcentral" if re.match(r"URS[0-9A-F]{10}(_|$)", rna_id) else "The run's table"
 
 
-def _relevant_first(question: str, one: Neighbour) -> Neighbour:
-    relation = question_templates.relation_of(question)
-    order = sorted(one.sentences, key=lambda sentence: not _states(relation, sentence))
-    return replace(one, sentences=tuple(order))
+def _states(relation: str | None, sentence: dict) -> bool:
+    return any(fact.relation == relation for fact in facts.facts_in(sentence["text"], True)[0])
+
+
+# --- evidence for people
+
+
+def listed(values: Sequence[str], most: int = 3) -> str:
+    """``("a", "b", "c", "d", "e")`` → ``"a, b, c and 2 more"``."""
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return ", ".join(values[:most]) + more
+
+
+def percent(share: float) -> str:
+    """``0.715`` → ``"72 %"``."""
+    return f"{100 * share:.0f} %"
+
+
+def describe(near: dict) -> list[str]:
+    """A neighbour of the evidence, in parts: ``["R7 (72 % identical)", "tRNA", "Nova nova"]``."""
+    chance = "" if near.get("near", True) else ", which chance reaches"
+    fields = [near[name][0] for name in ("rna_type", "family", "species") if near.get(name)]
+    return [f"{near['rna_ids'][0]} ({percent(near['identity'])} identical{chance})", *fields]
+
+
+def describe_statements(found: dict) -> list[str]:
+    """Lines of Markdown in which no text acts."""
+    # behind a word, as "# x" would be a heading at the start of an item
+    return [f"- Note: {plain(one, 2000)}" for one in found.get("statements", [])]
+
+
+def describe_neighbours(found: dict, sentences: int = SHOWN) -> list[str]:
+    """The same of the neighbours, each with so many sentences."""
+    lines = []
+    for near in found.get("neighbours", []):
+        lines.append("- retrieved, not generated: " + ", ".join(map(plain, describe(near))))
+        for said in near.get("sentences", [])[:sentences]:
+            articles = ", ".join(map(article, said["article_ids"]))
+            lines.append(f"  - “{plain(said['text'])}” {articles}")
+    return lines
+
+
+def article(article_id: str) -> str:
+    """A PubMed id as a link; ids of the miniature world, and of a user's own files, as text."""
+    if article_id.isascii() and article_id.isdecimal():
+        return f"[PMID {article_id}]({PUBMED.format(article_id)})"
+    return plain(article_id)

@@ -1,34 +1,75 @@
-"""A conversation about one RNA: questions, answers that come piece by piece, and a memory.
+"""A conversation about one RNA: questions, answers that come piece by piece, a memory, a transcript.
 
 The RNA is read once; every question goes on from a copy of what was read. The prompt holds as
 many of the latest turns as fit into the LLM's context; the RNA stands before them and never goes.
+Questions, answers and evidence may say anything: in the transcript's Markdown none of them acts.
 """
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rnagpt_lib.chat.decoding import drawn_for, prefix
-from rnagpt_lib.chat.decoding_batch import GREEDY, Answer, Reply, Rows, Sampling, replies
-from rnagpt_lib.chat.generate import Chat, read_sequence
+from rnagpt_lib.chat.decoding import (
+    GREEDY,
+    Answer,
+    DecodingBatch,
+    Reply,
+    Sampling,
+    drawn_for,
+    prefix,
+)
+from rnagpt_lib.chat.generate import Chat
+from rnagpt_lib.chat.retrieval import HEADING, NOBODY, describe_neighbours, describe_statements
+from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.markdown import fenced, plain
+from rnagpt_lib.core.rna_source import Chosen
 
 CANCELLED = "cancelled"
+RETRIEVED_ONLY = "retrieval only"  # the stop reason of a turn in which no model was asked
+FORMAT = "rnagpt-chat-1"
+FOLDER = "chats"  # of a run, beside its stages, whose hashes it must not change
+DOLLAR = "<span>&#36;</span>"  # JupyterLab typesets what stands between two, escaped or not
+LONGEST = 10_000  # characters of a text in Markdown
+_ENDS = {"length": "cut at its limit", CANCELLED: "stopped by the reader"}
 _BROKEN = "\ufffd"  # what a tokenizer writes for the beginning of a character of several bytes
 
 
-@dataclass(frozen=True)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
 class Turn:
-    """A question and its answer; ``stop_reason``: ``eos``, ``stop``, ``length``, ``cancelled``."""
+    """A question and its answer, when it ended (UTC), how its tokens were chosen, and what was
+    retrieved for it; ``stop_reason``: ``eos``, ``stop``, ``length``, ``cancelled`` or
+    `RETRIEVED_ONLY`."""
 
     question: str
     answer: str
     n_tokens: int
     stop_reason: str
+    at: str = field(default_factory=_now, compare=False)
+    sampling: Sampling = GREEDY
+    memory: bool = False
+    retrieved: dict | None = field(default=None, compare=False)
+
+    @property
+    def how(self) -> str:
+        """How the answer came about, in words: ``"12 tokens, greedy"``."""
+        one = self.sampling
+        drawn = f"temperature {one.temperature:g}, top-p {one.top_p:g}, seed {one.seed}"
+        parts = [f"{self.n_tokens:,} tokens", _ENDS.get(self.stop_reason, "")]
+        parts += [drawn if one.temperature else "greedy", "with memory" if self.memory else ""]
+        return ", ".join(part for part in parts if part)
 
 
 class Session:
@@ -39,15 +80,22 @@ class Session:
     ...     print(piece, end="", flush=True)
 
     ``memory``: whether the model reads the earlier turns again before it answers. Stage 2 trains
-    on single questions, so that a model may answer worse with it (`benchmarks`). Raises InputError
-    for a sequence as ``read_sequence`` does.
+    on single questions, so that a model may answer worse with it (`benchmarks`). ``run``: what the
+    transcript calls it. Raises InputError for a sequence as ``read_sequence`` does.
     """
 
     def __init__(
-        self, chat: Chat, sequence: str, *, sampling: Sampling = GREEDY, memory: bool = False
+        self,
+        chat: Chat,
+        rna: str | Chosen,
+        *,
+        sampling: Sampling = GREEDY,
+        memory: bool = False,
+        run: str = "",
     ) -> None:
-        self.chat, self.sampling, self.memory = chat, sampling, memory
-        self.rna, self.notes = read_sequence(sequence)
+        chosen = rna if isinstance(rna, Chosen) else Chosen.of("", "", rna)
+        self.chat, self.sampling, self.memory, self.run = chat, sampling, memory, run
+        self.rna_id, self.rna, self.notes = chosen.id, chosen.sequence, list(chosen.notes)
         self.turns: list[Turn] = []
         self._stopping = threading.Event()
 
@@ -64,12 +112,31 @@ class Session:
         came. Raises InputError for an empty question, and for one that does not fit into the LLM's
         context behind the RNA.
         """
-        asked = self._asked(question)
+        asked = self._prompt_behind_rna(question)
         self._stopping.clear()
         return self._pieces(asked, question)
 
+    def stop(self) -> None:
+        """End the answer in work after its next token; from any thread."""
+        self._stopping.set()
+
+    def add_retrieved(self, question: str, retrieved: dict) -> Turn:
+        """A turn in which no model was asked, and that none will read."""
+        made_by = {"sampling": self.sampling, "memory": self.memory, "retrieved": retrieved}
+        self.turns.append(Turn(question, "", 0, RETRIEVED_ONLY, **made_by))
+        return self.turns[-1]
+
+    def release(self) -> None:
+        """Free the cache; another question reads the RNA again."""
+        self.__dict__.pop("_prefix", None)
+
+    @property
+    def _answered(self) -> list[Turn]:
+        return [turn for turn in self.turns if turn.stop_reason != RETRIEVED_ONLY]
+
     def _pieces(self, asked: list[int], question: str) -> Iterator[str]:
         reply, shown = Reply(), ""
+        kept = {"sampling": self.sampling, "memory": self.memory}
         try:
             for reply in self._replies(asked, question):
                 text = self._certain(reply)
@@ -79,30 +146,25 @@ class Session:
                 if self._stopping.is_set():
                     break
         except GeneratorExit:
-            self._keep(question, reply)
+            self._keep(question, reply, kept)
             raise
-        self._keep(question, reply)
+        self._keep(question, reply, kept)
 
-    def stop(self) -> None:
-        """End the answer in work after its next token; from any thread."""
-        self._stopping.set()
-
-    def _keep(self, question: str, reply: Reply) -> None:
+    def _keep(self, question: str, reply: Reply, kept: dict) -> None:
         answer = self._answer(reply)
         reason = answer.stop_reason or CANCELLED
-        self.turns.append(Turn(question, answer.text, answer.n_tokens, reason))
+        self.turns.append(Turn(question, answer.text, answer.n_tokens, reason, **kept))
 
     def _answer(self, reply: Reply) -> Answer:
         return reply.answer(self.chat.model, self.chat.model.template.stop)
 
     def _replies(self, asked: list[int], question: str) -> Iterator[Reply]:
-        model = self.chat.model
-        key = drawn_for(self.rna, question, sum(turn.question == question for turn in self.turns))
-        rows = self._prefix.copy()
+        model, before = self.chat.model, [turn.question for turn in self._answered]
+        choose = self.sampling.choose([drawn_for(self.rna, question, before.count(question))])
         with torch.inference_mode():
-            logits = rows.extend([model.embed(asked)])
-        choose, stop = self.sampling.choose([key]), model.template.stop
-        for [reply] in replies(rows, logits, self.chat.max_new_tokens, choose, stop):
+            texts = [model.embed(asked)]
+        rows, most = self._prefix.copy(), self.chat.max_new_tokens
+        for [reply] in rows.replies(texts, most, choose, model.template.stop):
             yield reply
 
     @cached_property
@@ -112,25 +174,24 @@ class Session:
             return prefix(self.chat.model, self.chat.read([self.rna])[0])
 
     @cached_property
-    def _prefix(self) -> Rows:
+    def _prefix(self) -> DecodingBatch:
         with torch.inference_mode():
-            return Rows.read(self.chat.model, [self._prompt])
+            return DecodingBatch.read(self.chat.model, [self._prompt])
 
-    def _asked(self, question: str) -> list[int]:
-        """The prompt behind the RNA: the latest turns that fit, and the question."""
+    def _prompt_behind_rna(self, question: str) -> list[int]:
+        """The latest turns that fit, and the question, as token ids."""
         if not question.strip():
             raise InputError("the question is empty; ask something, as 'What type of RNA is it?'")
         most = self.chat.max_new_tokens
         room = self.chat.model.llm.config.max_position_embeddings - len(self._prompt) - most
-        turns = self.turns if self.memory else []
+        turns = self._answered if self.memory else []
         for first in range(len(turns) + 1):
             asked = self._ids(turns[first:], question)
             if len(asked) <= room:
                 return asked
         raise InputError(
-            f"the question takes {len(asked):,} tokens; beside an RNA of {len(self.rna):,} nt and "
-            f"{most:,} tokens of answer the LLM has room for {max(room, 0):,}. Ask a shorter one, "
-            "or take fewer new tokens or a shorter sequence"
+            f"the question takes {len(asked):,} tokens, and there is room for {max(room, 0):,}; ask "
+            "a shorter one, or take fewer new tokens or a shorter sequence"
         )
 
     def _ids(self, turns: Sequence[Turn], question: str) -> list[int]:
@@ -151,3 +212,67 @@ class Session:
         for length in range(len(stop) - 1, 0, -1):
             text = text.removesuffix(stop[:length])
         return text.rstrip()
+
+    def to_dict(self) -> dict:
+        """The whole conversation as JSON can hold it. ``model_hash``: of the model's files."""
+        about = {"run": self.run, "model": self.chat.name, "model_hash": self.chat.hash}
+        about |= {"rna_id": self.rna_id, "sequence": self.rna, "notes": self.notes}
+        return about | {"turns": [asdict(turn) for turn in self.turns]}
+
+    def to_markdown(self) -> str:
+        """The same for a reader."""
+        model = f"Model {_shown(self.chat.name)} of run {_shown(self.run)}"
+        about = f"{model} (`{self.chat.hash[:12]}`), {len(self.rna):,} nt."
+        parts = [f"## {_shown(self.rna_id or 'RNA')}", about, fenced(self.rna)]
+        parts += [f"- {_shown(note)}" for note in self.notes]
+        for turn in self.turns:
+            parts.append(f"**You** ({turn.at}): {_shown(turn.question)}")
+            if turn.stop_reason != RETRIEVED_ONLY:
+                said = f"**{_shown(self.chat.name)}**: {_shown(turn.answer)}"
+                parts += [said, f"*{turn.how}*"]
+            if turn.retrieved is not None:
+                found = describe_statements(turn.retrieved) + describe_neighbours(turn.retrieved, 5)
+                parts.append("\n".join([f"**{HEADING}**\n", *(found or [NOBODY])]))
+        return "\n\n".join(parts)
+
+
+def to_json(sessions: Sequence[Session]) -> str:
+    """``{"format", "conversations": [{run, model, …, turns}]}`` as indented JSON; halves of
+    characters, which no file can hold, are escaped."""
+    data = {"format": FORMAT, "conversations": [one.to_dict() for one in sessions]}
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def to_markdown(sessions: Sequence[Session]) -> str:
+    """All conversations for a reader."""
+    text = "\n\n".join(["# Chat with an RNA", *(one.to_markdown() for one in sessions)]) + "\n"
+    return text.replace(r"\$", DOLLAR)
+
+
+FORMS = {".json": to_json, ".md": to_markdown}
+KINDS = {".json": "application/json", ".md": "text/markdown"}
+
+
+def files(sessions: Sequence[Session]) -> dict[str, str]:
+    """Both forms by the names of their files, which say when they were made."""
+    stem = datetime.now(UTC).strftime("chat-%Y%m%dT%H%M%S%fZ")
+    return {f"{stem}{ending}": write(sessions) for ending, write in FORMS.items()}
+
+
+def keep(run: str, made: Mapping[str, str]) -> Path:
+    """Write `files` into ``runs/<run>/chats/``, the folder that comes back.
+
+    Raises InputError where nothing can be written.
+    """
+    folder = paths.runs() / run / FOLDER
+    with writing(folder, "make room or give rights to write there, or save the links"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, "utf-8")
+    return folder
+
+
+def _shown(text: str) -> str:
+    return plain(text, LONGEST)

@@ -4,7 +4,7 @@ import io
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -12,13 +12,12 @@ import click
 with suppress(ImportError):
     import readline  # noqa: F401  lines of over 4,095 letters, and arrow keys
 
-from rnagpt_lib.chat import generate, lookup, transcript
-from rnagpt_lib.chat.answer_files import STATEMENT, one_line, retrieved
-from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat import generate, lookup
+from rnagpt_lib.chat.ask import STATEMENT, describe_retrieved, one_line
+from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import Retrieval
-from rnagpt_lib.chat.retrieved_evidence import Beside, to_dict
-from rnagpt_lib.chat.session import Session, Turn
+from rnagpt_lib.chat.session import FORMS, Session
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Refused
 from rnagpt_lib.core.files import replacing, writing
@@ -33,7 +32,7 @@ HELP = """\
 /save FILE    all that was said since the start as .md or .json
 /quit         end, as Ctrl-D does
 Anything else is a question. Ctrl-C stops an answer."""
-
+NO_RNA = "there is no RNA yet; give one: /rna ACGU..., my.fa or URS..."
 LISTED = 20  # records of a file that are shown
 
 
@@ -43,30 +42,26 @@ class Terminal:
     def __init__(
         self, run: str, model: str, retrieval: str, sampling: Sampling, memory: bool, most: int
     ) -> None:
-        self.run, self.model, self.retrieval = run, model, retrieval
+        self.run, self.model, self.mode = run, model, retrieval
         self.sampling, self.memory, self.most = sampling, memory, most
         self.found: list[Chosen] = []
         self.rna: Chosen | None = None
         self.chats: dict[str, Chat] = {}
-        self.session: Session | None = None
-        self.said: list[transcript.Transcript] = []
+        self.sessions: list[Session] = []
 
     def talk(
         self, fasta: Path | None = None, sequence: str | None = None, rna_id: str | None = None
     ) -> None:
         """Until /quit or the end of the input. Raises InputError where there is nothing to begin
         with: no such model, or an RNA of the command line that cannot be read."""
-        self.chat, self.near = self._load(self.model), None
-        if self.retrieval != "off":
-            self.near = Retrieval.of(self.run)
-        if fasta:
-            self._choose_from(*read(fasta))
-        elif rna_id:
+        chat = self._load(self.model)
+        self.retrieval = None if self.mode == "off" else Retrieval.of(self.run)
+        if rna_id:
             self._look_up(rna_id)
-        elif sequence:
-            self._choose_from(*read(sequence))
+        elif fasta or sequence:
+            self._choose_from(*read(fasta or sequence))
         print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
-        if self.chat.miniature:
+        if chat.miniature:
             print(f"Note: {generate.MINIATURE}")
         if not self.rna:
             print("First give an RNA: /rna ACGU..., /rna my.fa or /rna URS...")
@@ -102,44 +97,48 @@ class Terminal:
         commands[name]()
 
     def _ask(self, question: str) -> None:
-        if not self.session or not self.rna:
-            raise InputError("there is no RNA yet; give one: /rna ACGU..., my.fa or URS...")
-        turn = Turn(question, "", 0, transcript.RETRIEVED_ONLY)
-        if self.retrieval != "only":
-            with _interrupts(self.session):
-                for piece in self.session.stream(question):
-                    print(_safe(piece), end="", flush=True)
-            turn = self.session.turns[-1]
+        if not self.rna:
+            raise InputError(NO_RNA)
+        session, rna, turn = self.sessions[-1], self.rna, None
+        if self.mode == "only":
+            turn = session.add_retrieved(question, self.retrieval.answer(rna.sequence, question))
+        else:
+            before = signal.signal(signal.SIGINT, lambda *_: session.stop())  # not the program
+            try:
+                for piece in session.stream(question):
+                    print(
+                        "".join(c for c in piece if c in "\n\t" or c.isprintable()),
+                        end="",
+                        flush=True,
+                    )
+            finally:
+                signal.signal(signal.SIGINT, before)
+            turn = session.turns[-1]
             print({"cancelled": " [stopped]", "length": " [cut]"}.get(turn.stop_reason, ""))
-        beside = None
-        try:
-            beside = self._beside(turn)
-        finally:
-            self.said[-1].add(self.session, turn, beside)
-        _show(beside)
-
-    def _beside(self, turn: Turn) -> Beside | None:
-        if not self.near or not self.rna:
-            return None
-        if self.retrieval == "only":
-            return self.near.only(self.rna.sequence, turn.question)
-        return self.near.beside(self.rna.sequence, turn.question, turn.answer, self.rna.id)
+            if self.retrieval:
+                asked = (rna.sequence, question, turn.answer, rna.id)
+                turn.retrieved = self.retrieval.retrieve(*asked)
+        for line in describe_retrieved(turn.retrieved or {}):
+            click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
 
     def _take(self, given: str) -> None:
         """Another RNA: a file where there is one of that name, an id, else a sequence."""
         if not given:
             raise InputError("give a sequence, a FASTA file or an id behind /rna")
-        if _is_file(given):
-            self._choose_from(*read(Path(given)))
-        elif any(letter.isdigit() for letter in given) and "/" not in given:  # sequences have none
-            self._look_up(given)
-        else:
-            try:
-                found = read(given)
-            except InputError as error:
-                what = given if len(given) < 50 else f"{given[:49]}…"
-                raise InputError(f"{what} is no file and no id, and no sequence: {error}") from None
-            self._choose_from(*found)
+        is_file = False
+        with suppress(OSError, ValueError):  # too long for a name, as sequences are
+            is_file = Path(given).is_file()
+        if not is_file and "/" not in given and any(letter.isdigit() for letter in given):
+            self._look_up(given)  # sequences have no digits
+            return
+        try:
+            found = read(Path(given) if is_file else given)
+        except InputError as error:
+            if is_file:
+                raise
+            what = given if len(given) < 50 else f"{given[:49]}…"
+            raise InputError(f"{what} is no file and no id, and no sequence: {error}") from None
+        self._choose_from(*found)
 
     def _look_up(self, rna_id: str) -> None:
         at = lookup.look_up(rna_id, run=self.run)
@@ -166,7 +165,8 @@ class Terminal:
     def _switch(self, name: str) -> None:
         if not name:
             raise InputError("name a model behind /model: vanilla, MA, IT, or an exported folder")
-        self.chat, self.model = self._load(name), name
+        self._load(name)
+        self.model = name
         if self.rna:
             self._begin()
 
@@ -177,31 +177,30 @@ class Terminal:
 
     def _remember(self) -> None:
         self.memory = not self.memory
-        if self.session:
-            self.session.memory = self.memory
+        for session in self.sessions[-1:]:
+            session.memory = self.memory
         print(f"memory {'on' if self.memory else 'off'}")
 
     def _begin(self) -> None:
         if not self.rna:
-            raise InputError("there is no RNA yet; give one: /rna ACGU..., my.fa or URS...")
-        options = {"sampling": self.sampling, "memory": self.memory}
-        self.session = Session(self.chat, self.rna.sequence, **options)
-        self.said.append(transcript.Transcript.of(self.session, self.run, self.rna.id))
-        self.said[-1].notes = list(self.rna.notes)  # which know whether it was DNA
-        print(f"{one_line(self.rna.id)}, {len(self.session.rna):,} nt, asked of {self.model}")
+            raise InputError(NO_RNA)
+        for session in self.sessions[-1:]:
+            session.release()
+        options = {"sampling": self.sampling, "memory": self.memory, "run": self.run}
+        self.sessions.append(Session(self.chats[self.model], self.rna, **options))
+        print(f"{one_line(self.rna.id)}, {len(self.rna.sequence):,} nt, asked of {self.model}")
         for note in self.rna.notes:
             print(f"Note: {note}")
 
     def _save(self, given: str) -> None:
-        out, said = Path(given), [one for one in self.said if one.said]
-        forms = {".md": transcript.to_markdown, ".json": transcript.to_json}
-        if not given or out.suffix not in forms:
+        out, said = Path(given), [one for one in self.sessions if one.turns]
+        if not given or out.suffix not in FORMS:
             raise InputError("name a file that ends in .md or .json behind /save")
         if out.exists():
             raise InputError(f"{out} exists; take another name")
         with writing(out, "take another name"), replacing(out) as temporary:
-            temporary.write_text(forms[out.suffix](said), "utf-8")
-        print(f"{out}: {sum(len(one.said) for one in said)} answers")
+            temporary.write_text(FORMS[out.suffix](said), "utf-8")
+        print(f"{out}: {sum(len(one.turns) for one in said)} answers")
 
 
 def _lines() -> Iterator[str]:
@@ -219,30 +218,3 @@ def _lines() -> Iterator[str]:
             continue
         if line:
             yield line
-
-
-@contextmanager
-def _interrupts(session: Session) -> Iterator[None]:
-    """Ctrl-C stops the answer, and not the program."""
-    before = signal.signal(signal.SIGINT, lambda *_: session.stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _show(beside: Beside | None) -> None:
-    for line in retrieved(to_dict(beside)) if beside else ():
-        click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
-
-
-def _safe(piece: str) -> str:
-    """A piece of an answer, its spaces and line ends kept."""
-    return "".join(c for c in piece if c in "\n\t" or c.isprintable())
-
-
-def _is_file(given: str) -> bool:
-    try:
-        return Path(given).is_file()
-    except (OSError, ValueError):
-        return False  # too long for a name, as sequences are

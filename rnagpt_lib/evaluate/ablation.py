@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.bootstrap import Bootstrap

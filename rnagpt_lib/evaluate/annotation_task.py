@@ -7,7 +7,7 @@ annotations of RNAs that it has not seen are the references.
 
 import pandas as pd
 
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.core import tables
 from rnagpt_lib.evaluate import questions

@@ -11,8 +11,7 @@ from dataclasses import astuple
 
 import torch
 
-from rnagpt_lib.chat.decoding import Batch, Make
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer, Batch, Make
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.files import digest

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.chat.retrieval import Retrieval
+from rnagpt_lib.chat.retrieval import Retrieval, listed
 from rnagpt_lib.core import paper
 from rnagpt_lib.evaluate import fact_scores
 from rnagpt_lib.evaluate.questions import STRATA
@@ -55,13 +55,13 @@ def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
     sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
     rows = []
     for row in asked.to_dict("records"):
-        beside = found.beside(row["sequence"], row["question"], row[model], row["rna_id"])
-        first = beside.neighbours[0]
+        asked_of = (row["sequence"], row["question"], row[model], row["rna_id"])
+        first, statements = found.near(row["sequence"])[0], found.retrieve(*asked_of)["statements"]
         rows.append({
             "rna_id": row["rna_id"], "question": row["question"], "answer": row[model],
-            "nearest": first.rna_id, "nearest_type": first.rna_type,
-            "identity": round(first.identity, 3), "near": first.near,
-            "statements": " ".join(beside.statements),
+            "nearest": first["rna_ids"][0], "nearest_type": listed(first["rna_type"]),
+            "identity": round(first["identity"], 3), "near": first["near"],
+            "statements": " ".join(statements),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

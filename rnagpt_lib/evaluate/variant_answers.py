@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.chat.generate import Chat, chat_of
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import replacing

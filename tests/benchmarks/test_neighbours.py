@@ -7,17 +7,13 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.evaluate import questions
-from rnagpt_lib.model.encoder import Encoder
 from tests.support import finished
-from tests.support.tiny_model import TINY
 
 
 @pytest.fixture
-def folder(own_runs, tmp_path, monkeypatch):
+def folder(own_runs, monkeypatch):
     finished.made("mini", first={"world_size": 100})
-    Encoder.fresh(TINY, seed=0).save(tmp_path / "encoder", {})
     monkeypatch.setattr(neighbours, "RUN", "mini")
-    monkeypatch.setattr(neighbours, "ENCODER", tmp_path / "encoder")
     return own_runs / "mini" / finished.LAST
 
 
@@ -42,8 +38,8 @@ def test_wrong_answers_are_wrong(folder):
 
 def test_figures_are_counted_from_the_runs_tables(folder, tmp_path, monkeypatch):
     rnas = tables.read(folder / "rnas.parquet", "rnas")
-    monkeypatch.setattr(neighbours, "rnacentral", lambda encoder: (
-        neighbours.Retrieval.of("mini", encoder).nearest, rnas))  # fmt: skip
+    monkeypatch.setattr(neighbours, "rnacentral", lambda: (
+        neighbours.Retrieval.of("mini").nearest, rnas))  # fmt: skip
     measured = neighbours.measure()
     found, same = measured["sets"].values()
     assert found["top"] == same["top"] and found["near"] == same["near"]

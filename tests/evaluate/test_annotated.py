@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core import tables as contracts
 from rnagpt_lib.core.errors import InputError

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rnagpt_lib.chat.decoding_batch import Answer
+from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.evaluate import ablation, questions, variant_answers
 from rnagpt_lib.miniature import probes as world_probes
 from rnagpt_lib.runs.run import Run

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from examples.serve_vllm import serving
-from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError

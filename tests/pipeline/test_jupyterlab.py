@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rnagpt_lib.chat.retrieved_evidence import HEADING
+from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.core import paths
 from rnagpt_lib.miniature import world
 from rnagpt_lib.runs import stages

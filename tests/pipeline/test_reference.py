@@ -2,7 +2,6 @@
 
 import pytest
 
-from rnagpt_lib import vector_index
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.miniature import world
@@ -28,8 +27,7 @@ def test_its_model_answers_without_any_training():
     assert "tRNA" in answer
 
 
-def test_its_training_rnas_are_found_without_encoding_them_first(monkeypatch):
-    monkeypatch.setattr(vector_index, "_made", lambda *_: pytest.fail("no index is committed"))
-    retrieval = Retrieval.of("reference", Retrieval.encoder("reference"))
+def test_its_training_rnas_are_found():
+    retrieval = Retrieval.of("reference")
     sequence = retrieval.nearest.sequences[0]
-    assert retrieval.near(sequence, k=1)[0].identity == 1
+    assert retrieval.near(sequence, k=1)[0]["identity"] == 1

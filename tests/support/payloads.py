@@ -39,9 +39,9 @@ SEQUENCE = "GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGGUUGUGGGUUCGACCCGUAAGCCU"
 
 
 PARROT = (  # cells of a notebook
-    "from rnagpt_lib import widget\nfrom tests.support.payloads import Parrot",
-    "widget.Session = Parrot",
-    "widget.chat_box('spoilt')",
+    "from rnagpt_lib.chat import notebook_box\nfrom tests.support.payloads import Parrot",
+    "notebook_box.Session = Parrot",
+    "notebook_box.chat_box('spoilt')",
 )
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rnagpt_lib.chat import answer_files, ask
+from rnagpt_lib.chat import ask
 from rnagpt_lib.chat.ask import Asker, ask_file
-from rnagpt_lib.chat.decoding_batch import Sampling
+from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat, load_model
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from tests.chat.test_generate import QUESTIONS, Letters, tiny
+from rnagpt_lib.runs.resume_store import Store
 from tests.support.finished import made, trained
+from tests.support.tiny_chat import QUESTIONS, Letters, tiny
 
 __all__ = ["tiny"]
 FASTA = """>a first
@@ -88,35 +89,39 @@ def test_an_rna_that_the_llm_cannot_read_is_refused_and_the_others_answered(
     assert "120 nt" in refused["refused"] and [row["id"] for row in answered] == ["b", "b"]
 
 
-@pytest.mark.parametrize("form", answer_files.ENDINGS)
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.2, 0.9, 4)])
-def test_chunks_do_not_matter_nor_where_a_call_broke_off(
-    chat, fasta, tmp_path, monkeypatch, form, sampling
-):
-    asker = Asker(ASKED, chat, sampling=sampling)
-    whole, pieces = tmp_path / f"whole{form}", tmp_path / f"pieces{form}"
-    ask_file(asker, fasta, whole)
-    monkeypatch.setattr(ask, "CHUNK", 2)
-    for broken in (0, 1, 2):
-        partial = pieces.with_name(pieces.name + ".partial")
-        kept = ask._Partial(partial, asker.key(fasta), force=True)
-        records = list(ask.stream_records(fasta))
-        for number in range(broken):
-            kept.add(asker.rows(records[2 * number : 2 * number + 2]))
-        with partial.open("ab") as file:
-            file.write(b'[{"id": "half a li')  # what a kill leaves
-        told = ask_file(asker, fasta, pieces, force=False)
-        assert pieces.read_bytes() == whole.read_bytes()
-        assert (told["kept"] > 0) == (broken > 0)
-        pieces.unlink()
+def begin(asker: Asker, fasta: Path, out: Path, chunks: int, *, rows=None) -> None:
+    """What a killed call left: the first ``chunks``, each of `ask.CHUNK` records."""
+    records = list(ask.stream_records(fasta))
+    with Store(out.with_name(f"{out.name}.partial"), asker.key(fasta), replace=True) as store:
+        for number in range(chunks):
+            chunk = records[ask.CHUNK * number : ask.CHUNK * (number + 1)]
+            store.put(str(number), json.dumps(rows or asker.rows(chunk)).encode())
+
+
+def test_chunks_do_not_matter_nor_where_a_call_broke_off(chat, fasta, tmp_path, monkeypatch):
+    for sampling, form in zip(
+        (Sampling(), Sampling(1.2, 0.9, 4), Sampling()), ask.FORMS, strict=True
+    ):
+        asker = Asker(ASKED, chat, sampling=sampling)
+        whole, pieces = tmp_path / f"whole{form}", tmp_path / f"pieces{form}"
+        with monkeypatch.context() as patched:
+            ask_file(asker, fasta, whole)
+            patched.setattr(ask, "CHUNK", 2)
+            for chunks in (0, 1, 2):
+                begin(asker, fasta, pieces, chunks)
+                told = ask_file(asker, fasta, pieces)
+                assert pieces.read_bytes() == whole.read_bytes()
+                assert (told["kept"] > 0) == (chunks > 0)
+                pieces.unlink()
+        assert not list(tmp_path.glob("*.partial*"))
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rnagpt_lib import asking
+from rnagpt_lib.chat import ask as asking
 from rnagpt_lib.chat.generate import load_model
-from tests.chat.test_asking import ASKED
+from tests.chat.test_ask import ASKED
 asking.CHUNK = 2
 made, limit = asking.Asker.rows, int(sys.argv[3])
 def rows(self, records, n=[0]):
@@ -144,28 +149,21 @@ def test_a_killed_call_given_again_writes_the_same_file(tmp_path, fasta):
     assert sorted(os.listdir(tmp_path)) == sorted({*os.listdir(tmp_path)} - {"out.jsonl.partial"})
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda asker: replace(asker, questions=("Why?",)),
-        lambda asker: replace(asker, sampling=Sampling(0.5)),
-        lambda asker: replace(asker, chat=replace(asker.chat, hash="other")),
-        lambda asker: replace(asker, named="only"),
-    ],
-)
-def test_what_another_call_left_is_not_taken(chat, fasta, tmp_path, other):
+def test_what_another_call_left_is_not_taken(chat, fasta, tmp_path):
     asker, out = Asker(ASKED, chat), tmp_path / "out.jsonl"
-    partial = out.with_name("out.jsonl.partial")
-    ask._Partial(partial, asker.key(fasta), False).add([{"id": "x"}])
-    with pytest.raises(InputError, match="another model, file, question .* --force"):
-        ask_file(other(asker), fasta, out)
-    assert partial.exists() and not out.exists()
-    ask_file(other(asker), fasta, out, force=True)
-    assert all(row["id"] != "x" for row in lines(out))
-
-
-def test_a_changed_file_is_another_call(chat, fasta, tmp_path):
-    asker = Asker(ASKED, chat)
+    for other in (
+        replace(asker, questions=("Why?",)),
+        replace(asker, sampling=Sampling(0.5)),
+        replace(asker, chat=replace(asker.chat, hash="other")),
+        replace(asker, named="only"),
+    ):
+        begin(asker, fasta, out, 1, rows=[{"id": "x"}])
+        with pytest.raises(InputError, match="out.jsonl.partial was begun with other input"):
+            ask_file(other, fasta, out)
+        assert out.with_name("out.jsonl.partial").exists() and not out.exists()
+        ask_file(other, fasta, out, force=True)
+        assert all(row["id"] != "x" for row in lines(out))
+        out.unlink()
     before = asker.key(fasta)
     fasta.write_text(FASTA.replace("acgt", "accc"))
     assert asker.key(fasta) != before
@@ -211,17 +209,13 @@ def test_two_calls_never_write_one_file(chat, fasta, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["my.fa", "out.jsonl"]
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_a_call_that_answered_nothing_is_in_nobodys_way(chat, fasta, tmp_path, killed):
-    out = tmp_path / "out.jsonl"
-    if killed:
-        ask._Partial(out.with_name("out.jsonl.partial"), "another key", False)
-    else:
-        empty = tmp_path / "empty.fa"
-        empty.write_text("")
-        with pytest.raises(InputError, match="is empty"):
-            ask_file(Asker(ASKED, chat), empty, out)
-        assert not list(tmp_path.glob("*.partial"))
+def test_a_call_that_answered_nothing_is_in_nobodys_way(chat, fasta, tmp_path):
+    out, empty = tmp_path / "out.jsonl", tmp_path / "empty.fa"
+    empty.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        ask_file(Asker(ASKED, chat), empty, out)
+    assert not list(tmp_path.glob("*.partial"))
+    begin(Asker(("Another?",), chat), fasta, out, 0)
     assert ask_file(Asker(ASKED, chat), fasta, out)["rows"] == 9
 
 
@@ -241,8 +235,8 @@ def hostile_rows() -> list[dict]:
 
 
 def test_no_text_acts_in_any_form(tmp_path):
-    for form in answer_files.ENDINGS:
-        answer_files.write(hostile_rows(), tmp_path / f"a{form}", form)
+    for form in ask.FORMS:
+        ask.write(hostile_rows(), tmp_path / f"a{form}", form)
     text = (tmp_path / "a.md").read_text()
     assert "<script" not in text and "\x1b" not in text
     assert not re.search(r"(?<!\\)\]\(", text), "a link"
@@ -251,12 +245,12 @@ def test_no_text_acts_in_any_form(tmp_path):
         json.loads(x) for x in (tmp_path / "a.jsonl").read_text().splitlines()
     ] == hostile_rows()
     table = pd.read_csv(tmp_path / "a.tsv", sep="\t", dtype=str, keep_default_na=False)
-    assert list(table.columns) == list(answer_files.COLUMNS) and len(table) == 3
+    assert list(table.columns) == list(ask.COLUMNS) and len(table) == 3
     assert (
         table.id.tolist()[1:] == ["'=1+1", "'\"c"]
         and "\x1b" not in (tmp_path / "a.tsv").read_text()
     )
-    assert not any("\x1b" in line or "\n" in line for line in answer_files.shown(hostile_rows()))
+    assert not any("\x1b" in line or "\n" in line for line in ask.describe_rows(hostile_rows()))
 
 
 def test_markdown_lists_the_same_neighbours_once(tmp_path):
@@ -268,13 +262,13 @@ def test_markdown_lists_the_same_neighbours_once(tmp_path):
 
     rows = [row("a?", "X", "Y"), row("b?", "X", "Y"), row("c?", "Y"), row("d?"), row("e?", "Y")]
     other = {"id": "two", "line": 3, "refused": "a protein"}
-    answer_files.write([*rows, other, row("f?") | {"id": "six"}], tmp_path / "a.md", ".md")
+    ask.write([*rows, other, row("f?") | {"id": "six"}], tmp_path / "a.md", ".md")
     text = (tmp_path / "a.md").read_text()
     assert "\n\n\n" not in text and text.count("\n\n## ") == 3
     _, *answers = text.partition("## two")[0].split("**")[::2]
     listed = [[line for line in each.splitlines() if line[:1] == "-"] for each in answers]
     assert [len(lines) for lines in listed] == [2, 1, 1, 0, 1]
-    assert listed[1] == [answer_files.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]
+    assert listed[1] == [ask.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]
 
 
 def test_a_call_that_replaces_a_file_goes_on_too(chat, fasta, tmp_path, monkeypatch):
@@ -283,9 +277,8 @@ def test_a_call_that_replaces_a_file_goes_on_too(chat, fasta, tmp_path, monkeypa
     ask_file(asker, fasta, out)
     whole = out.read_bytes()
     out.write_text("an older one")
-    partial = ask._Partial(out.with_name("out.jsonl.partial"), asker.key(fasta), True)
-    partial.add(asker.rows(list(ask.stream_records(fasta))[:2]))
+    begin(asker, fasta, out, 1)
     told = ask_file(asker, fasta, out, force=True)
     assert told["kept"] > 0 and out.read_bytes() == whole
-    ask._Partial(out.with_name("out.jsonl.partial"), "another key", True).add([{"id": "x"}])
+    begin(replace(asker, named="another"), fasta, out, 1, rows=[{"id": "x"}])
     assert ask_file(asker, fasta, out, force=True)["kept"] == 0 and out.read_bytes() == whole

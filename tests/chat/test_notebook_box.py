@@ -5,12 +5,16 @@ import threading
 import pytest
 
 from rnagpt_lib.chat import generate, notebook_box
-from rnagpt_lib.chat.decoding_batch import Sampling
-from rnagpt_lib.chat.notebook_box import chat_box, suggestions
+from rnagpt_lib.chat.decoding import Sampling
+from rnagpt_lib.chat.notebook_box import PAGE, chat_box, suggest_questions
+from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import Refused
+from rnagpt_lib.core.rna_source import Chosen
 from tests.support import finished
-from tests.support.rendered import Page
+from tests.support.payloads import PAYLOADS
+from tests.support.rendered import Page, Tags
 
 RNA = "GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGG"
 FASTA = f">one first\n{RNA}\n>two\n{RNA[::-1]}\n>three\nMKLV\n"
@@ -51,24 +55,24 @@ def ask(box, question: str) -> None:
 
 
 def turns(box) -> list:
-    return [said for one in box.transcripts for said in one.said]
+    return [turn for one in box.sessions for turn in one.turns]
 
 
 def text(box) -> str:
     """All that the log shows."""
-    return Page("".join(line.value for line in box.said.lines.children)).text
+    return Page("".join(line.value for line in box.lines.children)).text
 
 
 def status(box) -> str:
-    return Page(box.status.value).text
+    return Page(str(box.status.value)).text
 
 
 def test_an_answer_is_the_sessions(box):
     ask(box, "What type of RNA is the RNA?")
     (said,) = turns(box)
-    assert said.turn == Session(box.chats["IT"], RNA).ask("What type of RNA is the RNA?")
-    assert said.beside.neighbours and said.beside.neighbours[0].rna_id in text(box)
-    assert said.turn.question in text(box) and box.question.value == ""
+    assert said == Session(box.chats["IT"], RNA).ask("What type of RNA is the RNA?")
+    assert said.retrieved["neighbours"][0]["rna_ids"][0] in text(box)
+    assert said.question in text(box) and box.question.value == ""
     assert status(box) == "" and not box.ask.disabled and box.stop.disabled
 
 
@@ -99,12 +103,12 @@ def test_an_answer_is_stopped_while_it_is_written(box, monkeypatch):
     monkeypatch.setattr(Session, "stream", stopped_by_the_button)
     ask(box, "What do you know?")
     (said,) = turns(box)
-    assert said.turn.stop_reason == "cancelled" and 0 < said.turn.n_tokens < 12
+    assert said.stop_reason == "cancelled" and 0 < said.n_tokens < 12
     assert "stopped by the reader" in text(box)
     monkeypatch.undo()
     monkeypatch.setattr(Session, "stream", stream)
     ask(box, "And now?")
-    assert turns(box)[1].turn.stop_reason != "cancelled"
+    assert turns(box)[1].stop_reason != "cancelled"
 
 
 def test_a_stop_before_the_first_token_counts(box, monkeypatch):
@@ -117,7 +121,7 @@ def test_a_stop_before_the_first_token_counts(box, monkeypatch):
 
     monkeypatch.setattr(box, "_session_about", stopped_meanwhile)
     ask(box, "What do you know?")
-    assert turns(box)[0].turn.stop_reason == "cancelled" and turns(box)[0].turn.n_tokens == 1
+    assert turns(box)[0].stop_reason == "cancelled" and turns(box)[0].n_tokens == 1
 
 
 @pytest.mark.parametrize("fault", [InputError("of the test"), RuntimeError("of <b>the test</b>")])
@@ -147,34 +151,33 @@ def test_one_answer_at_a_time(box, monkeypatch):
     monkeypatch.setattr(Session, "stream", asked_again)
     ask(box, "One?")
     assert told == [(notebook_box.BUSY, True, True, False)]
-    assert [said.turn.question for said in turns(box)] == ["One?"]
+    assert [said.question for said in turns(box)] == ["One?"]
     assert box.question.value == "Another?"
 
 
 def test_options_hold_for_the_next_answer(box):
-    options = box.options
-    options.temperature.value, options.top_p.value, options.seed.value = 0.7, 0.9, 3
+    box.temperature.value, box.top_p.value, box.seed.value = 0.7, 0.9, 3
     box.memory.value = True
-    box.options.retrieval.value = "off"
+    box.retrieval.value = "off"
     ask(box, "Why?")
     (said,) = turns(box)
-    assert said.sampling == Sampling(0.7, 0.9, 3) and said.memory and said.beside is None
+    assert said.sampling == Sampling(0.7, 0.9, 3) and said.memory and said.retrieved is None
     expected = Session(box.chats["IT"], RNA, sampling=Sampling(0.7, 0.9, 3), memory=True)
-    assert said.turn == expected.ask("Why?")
+    assert said == expected.ask("Why?")
 
 
 def test_retrieval_alone_asks_no_model(box, monkeypatch):
     monkeypatch.setattr(Session, "stream", None)
-    box.options.retrieval.value = "only"
+    box.retrieval.value = "only"
     ask(box, "What type of RNA is the RNA?")
     (said,) = turns(box)
-    assert said.turn.answer == "" and said.turn.n_tokens == 0 and said.beside is not None
+    assert said.answer == "" and said.n_tokens == 0 and said.retrieved is not None
 
 
 def test_a_run_without_tables_answers_and_says_what_is_missing(run, box, monkeypatch, tmp_path):
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "none"))
     ask(box, "Why?")
-    assert turns(box)[0].beside is None
+    assert turns(box)[0].retrieved is None
     assert "Nothing was retrieved: run mini has no finished" in text(box)
 
 
@@ -184,7 +187,7 @@ def test_models_are_loaded_when_they_are_asked(box):
     ask(box, "Why?")
     box.model.value = "IT"
     ask(box, "Why?")
-    assert [one.model for one in box.transcripts] == ["IT", "vanilla", "IT"]
+    assert [one.chat.name for one in box.sessions] == ["IT", "vanilla", "IT"]
     assert set(box.chats) == {"IT", "vanilla"}
     assert text(box).count("about pasted sequence") == 3
 
@@ -192,13 +195,13 @@ def test_models_are_loaded_when_they_are_asked(box):
 def test_a_conversation_ends_with_its_rna_and_begins_anew_on_demand(box):
     ask(box, "Why?")
     ask(box, "And?")
-    assert len(box.transcripts) == 1
+    assert len(box.sessions) == 1
     box.picker.take(FASTA)
     box.picker.records.index = 1
     ask(box, "Why?")
-    assert [one.rna_id for one in box.transcripts] == ["pasted sequence", "two"]
+    assert [one.rna_id for one in box.sessions] == ["pasted sequence", "two"]
     box.new.click()
-    assert box.transcripts == [] and text(box) == ""
+    assert box.sessions == [] and text(box) == ""
     ask(box, "Why?")
     assert len(turns(box)) == 1
 
@@ -268,9 +271,9 @@ def test_a_suggestion_fills_the_box(box):
 def test_suggestions_are_the_runs_own_one_of_a_kind(box):
     from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 
-    found = suggestions("mini")
+    found = suggest_questions("mini")
     assert len({relation_of(question) for question in found}) == len(found) > 3
-    assert suggestions("nothing") == [one.questions[0] for one in RELATIONS.values()]
+    assert suggest_questions("nothing") == [one.questions[0] for one in RELATIONS.values()]
 
 
 def test_an_unknown_way_of_retrieval_is_refused():
@@ -286,3 +289,47 @@ def test_without_widgets_a_sentence_stands_in_its_place(box):
 def test_buttons_tell_what_they_do(box):
     for button in (box.ask, box.stop, box.new, box.export, box.picker.find, box.picker.upload):
         assert button.tooltip
+
+
+# --- its HTML: only tags of our own, every text as it is
+
+
+def parts(text: str) -> list[str]:
+    chosen = Chosen(text, text, "ACGUACGUAC", (text,))
+    sentences = [{"text": text, "article_ids": ["A1", text, "12345"]}]
+    near = {"rna_ids": [text], "rna_type": [text], "identity": 0.5, "sentences": sentences}
+    found = {"about": HEADING, "statements": [text], "neighbours": [near]}
+    return [
+        PAGE.title(text),
+        PAGE.line(text, "error"),
+        PAGE.about(0, chosen),
+        PAGE.refusals([Refused(text, 3, text)]),
+        PAGE.part(text, chosen),
+        PAGE.turn(text, text, text + " …"),
+        PAGE.turn(text, text, text, text, found, text),
+        PAGE.links([(text, text, "data:,x")]),
+    ]
+
+
+def test_no_text_makes_a_tag_or_an_attribute():
+    ours = {"h4", "div", "span", "b", "a", "details", "summary", "ul", "li"}
+    for text in PAYLOADS:
+        seen = "".join(letter for letter in text if letter.isprintable())
+        *made, links = (Tags(str(html)) for html in parts(text))
+        assert all(seen in found.text for found in made), text
+        for found in (*made, links):
+            assert found.tags <= ours
+            assert {name for name, _ in found.attributes} <= {
+                "class", "role", "data-number", "open", "href", "target", "rel", "download"
+            }  # fmt: skip
+            addresses = {value for name, value in found.attributes if name == "href"}
+            assert addresses <= {"data:,x", "https://pubmed.ncbi.nlm.nih.gov/12345/"}
+
+
+def test_long_texts_are_cut_and_many_refusals_folded():
+    assert len(Page(PAGE.title("x" * 20_000)).text) == notebook_box.LONGEST
+    few, many = (PAGE.refusals([Refused("a", 1, "b")] * n) for n in (2, 20))
+    assert "2 records are refused" in few and " open" in few
+    assert "20 records are refused" in many and " open" not in many
+    assert "1 record is refused" in PAGE.refusals([Refused("a", 1, "b")])
+    assert PAGE.refusals([]) == ""
