@@ -10,7 +10,6 @@ columns of ids and one row group of abstracts, however many there are.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -47,39 +46,34 @@ def write_tables(params: Filter, seed: int, folder: Path) -> dict[str, int]:
                 f"{name.upper()} is {given} but INPUT is {params.input!r}, which does not read "
                 "it; set INPUT to files, or take the profile local"
             )
-    with _hidden(folder / RAW) as raw:
+    raw, kept = folder / RAW, folder / RAW / "kept"
+    shutil.rmtree(raw, ignore_errors=True)  # an earlier attempt may have been killed in it
+    kept.mkdir(parents=True)
+    try:
         truths = _gather(params, seed, folder, raw)
-        kept = raw / "kept"
-        kept.mkdir()
         counts = apply_rules(raw, kept, params.min_length, params.max_length)
         if not counts["rnas"]:
-            raise InputError(_nothing_left(params, kept))
+            lost = pq.read_table(kept / "dropped.parquet").slice(0, 1).to_pylist()
+            first = "".join(f"; the first: {row['record']}, {row['reason']}" for row in lost)
+            limits = f"{params.min_length} to {params.max_length} nt, RNA letters"
+            source = params.fasta or params.input
+            raise InputError(f"{source}: no RNA is left after the rules ({limits}){first}")
         known = pd.read_parquet(kept / "rnas.parquet", columns=["rna_id"])["rna_id"]
         for name, truth in truths.items():
             write(kept / f"{name}.parquet", name, truth[truth["rna_id"].isin(known)])
         for file in kept.iterdir():
             os.replace(file, folder / file.name)
-    return counts
-
-
-@contextmanager
-def _hidden(folder: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards, even if an earlier attempt was killed in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(raw)
+    return counts
 
 
 def _gather(params: Filter, seed: int, folder: Path, raw: Path) -> dict[str, pd.DataFrame]:
     """Write the tables that are to be filtered into ``raw``; returns the world's truths."""
-    truths = {}
+    found, truths = {}, {}
     if params.input == "rnacentral":
         harvest.write(params, folder, raw)
-        return truths
-    if params.input == "files":
+    elif params.input == "files":
         found = user_files.read(params)
     else:
         made = world.make(params.world_size, seed)
@@ -89,15 +83,6 @@ def _gather(params: Filter, seed: int, folder: Path, raw: Path) -> dict[str, pd.
     for name, data in found.items():
         write(raw / f"{name}.parquet", name, data)
     return truths
-
-
-def _nothing_left(params: Filter, kept: Path) -> str:
-    dropped = pq.read_table(kept / "dropped.parquet").slice(0, 1).to_pylist()
-    first = "".join(f"; the first: {row['record']}, {row['reason']}" for row in dropped)
-    return (
-        f"{params.fasta or params.input}: no RNA is left after the rules ({params.min_length} to "
-        f"{params.max_length} nt, RNA letters){first}; change MIN_LENGTH and MAX_LENGTH, or the RNAs"
-    )
 
 
 def apply_rules(source: Path, target: Path, min_length: int, max_length: int) -> dict[str, int]:

@@ -98,8 +98,7 @@ class _Harvest:
                 self.store.forget()
                 for file in self.folder.glob(f"{FETCHED}*"):
                     file.unlink()
-                self._begin_anew_after_a_release()
-                return
+        self.store.once("releases", lambda: self.releases)
 
     def _entries(self) -> list[Entry]:
         params = self.params

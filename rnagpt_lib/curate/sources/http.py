@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,9 +27,8 @@ from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
 CONNECT = 30.0  # seconds until a host takes the connection
-DOWNLOAD_DEADLINE = 12 * 3600.0
 LARGEST = 200_000_000  # bytes of an answer, decompressed
-LARGEST_DOWNLOAD = 100_000_000_000
+DOWNLOAD = 12 * 3600.0, 100_000_000_000  # seconds and bytes of a file
 PASSING = {408, 429, 500, 502, 503, 504}
 clock = time.monotonic  # tests put one of their own here
 
@@ -72,33 +71,40 @@ class Site:
     def __init__(
         self, base_url: str, pace: Pace, patience: Patience = PATIENT, key: str | None = None
     ):
+        self.base, self._pace, self._patience = base_url.rstrip("/"), pace, patience
         try:
             self._url = httpx2.URL(base_url)
         except httpx2.InvalidURL:
             self._url = httpx2.URL()
-        self.base, self.host = base_url.rstrip("/"), self._url.netloc.decode()
+        self.host = self._url.netloc.decode()
         if self._url.scheme not in ("http", "https") or not self.host:
             raise InputError(f"{base_url!r} is no http(s) address; write https://host/path")
-        self._pace, self._patience = pace, patience
         headers = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
-        if key:
-            headers["authorization"] = f"Bearer {key}"
-        silence = patience.silence
-        timeout = httpx2.Timeout(silence, connect=min(CONNECT, silence))
+        headers |= {"authorization": f"Bearer {key}"} if key else {}
+        options = {"headers": headers, "max_redirects": 4, "event_hooks": {"request": [self._stay]}}
+        timeout = httpx2.Timeout(patience.silence, connect=min(CONNECT, patience.silence))
         try:
-            self._client = httpx2.Client(verify=_certificates(), headers=headers, timeout=timeout)
+            self._client = httpx2.Client(verify=_certificates(), timeout=timeout, **options)
         except (ImportError, ValueError, OSError) as error:  # a proxy or roots of the environment
             raise InputError(f"{self.host} cannot be asked from here: {error}") from None
 
+    def _stay(self, request: httpx2.Request) -> None:
+        """Redirects are followed within the host alone."""
+        if (request.url.scheme, request.url.netloc) != (self._url.scheme, self._url.netloc):
+            raise InputError(
+                f"{self.host} sends us on to {request.url.netloc.decode()}; if that is its new "
+                "address, give it as the base URL"
+            )
+
     def get(self, path: str, shape: type[_Shape], **params: object) -> _Shape:
         """The JSON at ``path``, in its shape. Raises NotThere for 404, InputError otherwise."""
-        return self._ask(self._json(shape), "GET", path, params=params or None)
+        return self._ask(partial(self._json, shape=shape), "GET", path, params=params or None)
 
     def post(
         self, path: str, shape: type[_Shape], *, form: dict | None = None, json: object = None
     ) -> _Shape:
         """The JSON that a form, or JSON, posted to ``path`` brings."""
-        return self._ask(self._json(shape), "POST", path, data=form, json=json)
+        return self._ask(partial(self._json, shape=shape), "POST", path, data=form, json=json)
 
     def download(self, path: str, to: Path) -> str:
         """Write a file whole or not at all, undecoded; returns its content type."""
@@ -108,7 +114,7 @@ class Site:
             if kind.startswith("text/html"):
                 raise Again("a web page instead of a file")
             with writing(to, "make room"), replacing(to) as draft, draft.open("wb") as file:
-                file.writelines(_pieces(response, DOWNLOAD_DEADLINE, LARGEST_DOWNLOAD))
+                file.writelines(_pieces(response, *DOWNLOAD))
             return kind
 
         return self._ask(write, "GET", path, headers={"accept-encoding": "identity"})
@@ -121,41 +127,20 @@ class Site:
 
         def call() -> _T:
             self._pace.take()
+            request["follow_redirects"] = method == "GET"
             try:
-                response = self._send(method, f"{self.base}{path}", **request)
-                try:
+                with self._client.stream(method, f"{self.base}{path}", **request) as response:
                     self._check(response)
                     return read(response)
-                finally:
-                    response.close()
             except httpx2.ConnectTimeout:
                 raise Again("nobody takes the connection") from None
             except httpx2.TimeoutException:
                 raise Again(f"no answer for {patience.silence:.0f} s") from None
-            except (httpx2.HTTPError, httpx2.InvalidURL, zlib.error) as fault:
+            except (httpx2.HTTPError, zlib.error) as fault:
                 raise Again(f"the connection broke ({type(fault).__name__})") from None
 
         options = {"longest": patience.longest, "remedy": patience.remedy}
         return persistently(call, self.host, patience.attempts, **options)
-
-    def _send(self, method: str, url: str | httpx2.URL, **request: object) -> httpx2.Response:
-        """One request, with redirects followed within the host alone."""
-        for _ in range(4):
-            response = self._client.send(
-                self._client.build_request(method, url, **request), stream=True
-            )
-            if not response.has_redirect_location:
-                return response
-            response.close()
-            url = response.url.join(response.headers["location"])
-            here = (url.scheme, url.netloc) == (self._url.scheme, self._url.netloc)
-            if not here or method != "GET":
-                raise InputError(
-                    f"{self.host} sends us on to {url.netloc.decode()}; if that is its new "
-                    "address, give it as the base URL"
-                )
-            request.pop("params", None)
-        raise Again("it sends us round in a circle")
 
     def _check(self, response: httpx2.Response) -> None:
         """Again, NotThere or Refused for every status but 200 to 299."""
@@ -170,20 +155,17 @@ class Site:
             said = self._body(response).decode("utf-8", "replace")[:200]
             said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
             raise Refused(
-                f"{self.host} refuses {where} with status {code} ({said}); check the base URL "
-                "and the query"
+                f"{self.host} refuses {where} with status {code} ({said}); check the base "
+                "URL and the query"
             )
 
-    def _json(self, shape: type[_Shape]) -> Callable[[httpx2.Response], _Shape]:
-        def read(response: httpx2.Response) -> _Shape:
-            try:
-                return shape.model_validate_json(self._body(response))
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise Again(f"an answer in no known form ({where} {first['msg']})") from None
-
-        return read
+    def _json(self, response: httpx2.Response, shape: type[_Shape]) -> _Shape:
+        try:
+            return shape.model_validate_json(self._body(response))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise Again(f"an answer in no known form ({where} {first['msg']})") from None
 
     def _body(self, response: httpx2.Response) -> bytes:
         return b"".join(_pieces(response, self._patience.deadline, LARGEST))
@@ -201,10 +183,8 @@ def _pieces(response: httpx2.Response, seconds: float, largest: int) -> Iterator
         piece = unzip.decompress(piece, largest + 1) if unzip else piece
         size += len(piece)
         if size > largest:
-            raise InputError(
-                f"{response.url.netloc.decode()} sends more than {largest:,} bytes where less "
-                "was asked for; check the base URL"
-            )
+            host = response.url.netloc.decode()
+            raise InputError(f"{host} sends more than {largest:,} bytes; check the base URL")
         if clock() > until:
             raise Again(f"the answer was not complete after {seconds:.0f} s")
         yield piece

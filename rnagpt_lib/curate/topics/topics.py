@@ -10,7 +10,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -107,74 +107,40 @@ def rna_topics(
     computed once. The table does not depend on the engine or the number of workers. ``store``
     keeps each set's topics as they come, so that a call that was killed goes on.
     """
-    shared = _Shared(rnas, links, params.min_articles)
-    queue = sorted(shared.places, key=len, reverse=True)  # the longest first: no worker ends late
+    links = links[["rna_id", "article_id"]].sort_values(["rna_id", "article_id"], ignore_index=True)
+    # Articles are known by number here: millions of ids as Python's texts are gigabytes.
+    numbers, article_ids = pd.factorize(links.article_id)
+    starts = np.flatnonzero(links.rna_id != links.rna_id.shift())
+    places: dict[bytes, list[slice]] = defaultdict(list)  # a set of articles → its RNAs' links
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(links)], strict=False):
+        if end - start >= params.min_articles:
+            places[numbers[start:end].tobytes()].append(slice(start, end))
+    queue = sorted(places, key=len, reverse=True)  # the longest first: no worker ends late
     settings = params.model_dump(mode="json", include=MATTERS) | {"seed": seed}
     texts = Texts(articles)
+    # as objects: a table's own columns of texts take milliseconds to give one
+    fields = {name: rnas[name].to_numpy(object) for name in FIELDS if name in rnas}
+    row_of = pd.Index(rnas["rna_id"]).get_indexer(links["rna_id"])
+    article_ids = article_ids.to_numpy(object)
 
-    def groups(missing: Iterable[_Wanted]) -> Iterator[list]:
-        tasks = (
-            Task(tuple("\n".join(texts[i]) for i in w.ids), shared.names(w.key), **settings)
-            for w in missing
-        )
+    def task(key: bytes) -> Task:
+        ids = article_ids[np.frombuffer(key, numbers.dtype)]
+        same = (row_of[place.start] for place in places[key])
+        rows = ({n: of[row] for n, of in fields.items()} for row in same if row >= 0)
+        names = dict.fromkeys(name for row in rows for name in names_of(row))
+        return Task(tuple("\n".join(texts[i]) for i in ids), tuple(names), **settings)
+
+    def groups(missing: Iterable[tuple[bytes, dict]]) -> Iterator[list]:
+        tasks = (task(key) for key, _ in missing)
         return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
 
-    wanted = (_Wanted(shared.ids(key), settings, key) for key in queue)
+    wanted = ((key, settings) for key in queue)
     done = store.results(wanted, groups) if store else groups(wanted)
     topic, weight = np.zeros(len(links), int), np.ones(len(links))
     for key, found in zip(queue, done, strict=True):
-        for place in shared.places[key]:
+        for place in places[key]:
             topic[place], weight[place] = zip(*found, strict=True)
-    return shared.links().assign(topic=topic, weight=weight)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a store knows a set of articles by; ``key`` as in `_Shared`."""
-
-    ids: tuple[str, ...]
-    settings: dict
-    key: bytes = field(repr=False)
-
-
-class _Shared:
-    """The links in order, and which RNAs share a set of ``least`` articles or more.
-
-    Ids are kept as numbers, since millions of them as texts are gigabytes. ``places``: the set,
-    as the bytes of its articles' numbers → where the links of each RNA with it stand.
-    """
-
-    def __init__(self, rnas: pd.DataFrame, links: pd.DataFrame, least: int):
-        rna, article = (pd.Categorical(links[name]) for name in ("rna_id", "article_id"))
-        order = np.lexsort((article.codes, rna.codes))
-        self._rna, self._article = rna[order], article[order]
-        self._article_ids = np.asarray(article.categories)
-        self._row = pd.Index(rnas["rna_id"]).get_indexer(rna.categories)
-        # as objects: a table's own columns of texts take milliseconds to give one
-        self._fields = {name: rnas[name].to_numpy(object) for name in FIELDS if name in rnas}
-        sizes = np.bincount(self._rna.codes, minlength=len(rna.categories))
-        ends = sizes.cumsum()
-        self.places: dict[bytes, list[slice]] = defaultdict(list)
-        for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
-            if end - start >= least:
-                self.places[self._article.codes[start:end].tobytes()].append(slice(start, end))
-
-    def ids(self, key: bytes) -> tuple[str, ...]:
-        """The articles of a set."""
-        codes = np.frombuffer(key, self._article.codes.dtype)
-        return tuple(self._article_ids[codes])
-
-    def names(self, key: bytes) -> tuple[str, ...]:
-        """The names of the RNAs that share a set."""
-        rows = self._row[[self._rna.codes[place.start] for place in self.places[key]]]
-        same = ({n: of[row] for n, of in self._fields.items()} for row in rows[rows >= 0])
-        return tuple(dict.fromkeys(name for one in same for name in names_of(one)))
-
-    def links(self) -> pd.DataFrame:
-        """The table that has the places."""
-        rna_ids = np.asarray(self._rna.categories)[self._rna.codes]
-        article_ids = self._article_ids[self._article.codes]
-        return pd.DataFrame({"rna_id": rna_ids, "article_id": article_ids})
+    return links.assign(topic=topic, weight=weight)
 
 
 def group(task: Task) -> list[tuple[int, float]]:
