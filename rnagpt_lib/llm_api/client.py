@@ -96,7 +96,7 @@ class Client:
         """Send until the call has ended: once, and once more after a malformed answer."""
 
         def settle(attempts: list[int], body: int) -> bool:
-            return self._settle(Answered(attempts[0], body, None), request).state is not None
+            return self._settle((attempts[0], body, None), request).state is not None
 
         while not isinstance(body := self.step(key, request), Reply):
             asked = [self.asked(key, request, body)]
@@ -112,25 +112,26 @@ class Client:
     def step(self, key: str, request: Request) -> Reply | dict:
         """How the call ended, if the bodies kept so far say so; else the body to send next."""
         rejected = None
-        for answer in self.journal.answered([key]).get(key, []):
-            found = self._settle(answer, request)
+        for answered in self.journal.answered([key]).get(key, []):
+            found = self._settle(answered, request)
             if found.state is None:
                 continue
             if found.state != "malformed" or rejected:
-                self.journal.finish(answer.id, found.state)
+                self.journal.finish(answered[0], found.state)
                 return self.journal.replies({key: request}, cached=False)[key]
             rejected = found
         return request.body(self.settings, rejected)
 
-    def _settle(self, answer: Answered, request: Request) -> Read:
+    def _settle(self, answered: Answered, request: Request) -> Read:
         """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
-        body = self.journal.body(answer.body)
+        attempt, number, batch = answered
+        body = self.journal.body(number)
         found, used = messages.read(body, request.answer), messages.usage(body)
         if found.state is None:
-            self.journal.fail([answer.id], billed=True)
+            self.journal.fail([attempt], billed=True)
         else:
-            real = cost.real(self.price, used, answer.batch is not None)
-            self.journal.settle(answer.id, *(used or (0, 0)), real)
+            real = cost.real(self.price, used, batch is not None)
+            self.journal.settle(attempt, *(used or (0, 0)), real)
         return found
 
     def post(
@@ -252,7 +253,7 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
         body = {"model": model, "input": texts, "encoding_format": "float"}
         client.post(EMBEDDINGS, body, asked, 0, settle, f"{len(texts)} embeddings")
 
-    for body in {answers[-1].body for answers in kept.unread(list(wanted)).values()}:
+    for body in {answers[-1][1] for answers in kept.unread(list(wanted)).values()}:
         settle(kept.sharing(body), body)
     ended = kept.ended(list(wanted))
     missing = [key for key in wanted if key not in ended]

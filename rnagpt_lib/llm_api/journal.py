@@ -73,13 +73,7 @@ class Ended:
     position: int
 
 
-@dataclass(frozen=True)
-class Answered:
-    """An attempt whose raw body is kept under a number."""
-
-    id: int
-    body: int
-    batch: str | None
+Answered = tuple[int, int, str | None]  # an attempt, the number of its raw body, its batch
 
 
 def path() -> Path:
@@ -130,7 +124,7 @@ class Reader:
             SELECT key, id, body, batch FROM attempts WHERE state = 'answered' AND key IN"""
         found: dict[str, list[Answered]] = {}
         for key, *row in sorted(self._among(sql, keys), key=lambda row: row[1]):
-            found.setdefault(key, []).append(Answered(*row))
+            found.setdefault(key, []).append(tuple(row))
         return found
 
     def unread(self, keys: Sequence[str]) -> dict[str, list[Answered]]:

@@ -67,6 +67,6 @@ def test_real_abstracts_lose_next_to_nothing(shared):
 
 
 def test_nothing_hidden_is_printable():
-    """`prompts.fenced` looks at single characters only in texts that are not printable."""
+    """`prompts.fence` looks at single characters only in texts that are not printable."""
     hidden = filter(text_guard.hidden, map(chr, range(sys.maxunicode + 1)))
     assert not any(character.isprintable() for character in hidden)

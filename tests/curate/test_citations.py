@@ -16,35 +16,35 @@ def cited(text, *ids):
     return Cited(text=text, articles=list(ids))
 
 
-@pytest.mark.parametrize(
-    ("sentence", "fault"),
-    [
-        (cited("This RNA targets PTEN.", "1"), ""),
-        (cited("miR-21 targets PTEN.", "1"), ""),
-        (cited("This RNA inhibits apoptosis in cells.", "[2]", "2"), ""),
-        (cited("This RNA targets PTEN."), ""),
-        (cited("This RNA targets PTEN in N(6)-free glioma cells (p < 0.05).", "1"), ""),
-        (cited("This RNA targets PTEN.", "3"), "cites an article that was not given"),
-        (cited("This RNA targets PTEN.", "1", "3"), "cites an article that was not given"),
-        (cited("This RNA causes baldness.", "1"), "cites an article that says nothing of it"),
-        (cited("This RNA targets PTEN.", "1", "2"), "cites an article that says nothing of it"),
-        (cited("This RNA [1] targets PTEN.", "1"), "holds an id or a bracket inside"),
-        (cited("This RNA targets PTEN (1, 2).", "1"), "holds an id or a bracket inside"),
-        (cited("As Abstract 1 says, this RNA targets PTEN.", "1"),
+SENTENCES = [
+    (cited("This RNA targets PTEN.", "1"), ""),
+    (cited("miR-21 targets PTEN.", "1"), ""),
+    (cited("This RNA inhibits apoptosis in cells.", "[2]", "2"), ""),
+    (cited("This RNA targets PTEN."), ""),
+    (cited("This RNA targets PTEN in N(6)-free glioma cells (p < 0.05).", "1"), ""),
+    (cited("This RNA targets PTEN.", "3"), "cites an article that was not given"),
+    (cited("This RNA targets PTEN.", "1", "3"), "cites an article that was not given"),
+    (cited("This RNA causes baldness.", "1"), "cites an article that says nothing of it"),
+    (cited("This RNA targets PTEN.", "1", "2"), "cites an article that says nothing of it"),
+    (cited("This RNA [1] targets PTEN.", "1"), "holds an id or a bracket inside"),
+    (cited("This RNA targets PTEN (1, 2).", "1"), "holds an id or a bracket inside"),
+    (cited("As Abstract 1 says, this RNA targets PTEN.", "1"),
          "holds an id or a bracket inside"),
-        (cited("This RNA targets PTEN. This RNA inhibits apoptosis.", "1"),
+    (cited("This RNA targets PTEN. This RNA inhibits apoptosis.", "1"),
          "is not one sentence"),
-        (cited("PTEN is lost in glioma.", "1"), "does not speak of this RNA"),
-        (cited("This RNA targets www.pten.org.", "1"), "holds a link"),
-        (cited(" ", "1"), "does not speak of this RNA"),
-    ],
-)  # fmt: skip
-def test_sentence(sentence, fault):
-    assert citations.sentence_fault(sentence, TEXTS, NAMES) == fault
+    (cited("PTEN is lost in glioma.", "1"), "does not speak of this RNA"),
+    (cited("This RNA targets www.pten.org.", "1"), "holds a link"),
+    (cited(" ", "1"), "does not speak of this RNA"),
+]  # fmt: skip
+
+
+def test_what_is_wrong_with_a_sentence():
+    for sentence, fault in SENTENCES:
+        assert citations.find_fault(sentence, TEXTS, NAMES) == fault, sentence
 
 
 def checked(*sentences, words=50):
-    return citations.faults(Summary(sentences=list(sentences)), TEXTS, NAMES, words)
+    return citations.find_faults(Summary(sentences=list(sentences)), TEXTS, NAMES, words)
 
 
 def test_half_of_the_sentences_must_cite():
@@ -70,25 +70,22 @@ def test_what_stands_is_masked_and_has_the_articles_own_ids():
             cited("This RNA inhibits apoptosis.", "2"),
         ]
     )
-    each, _ = citations.faults(summary, TEXTS, NAMES, 9)
-    kept, lost = citations.lines(summary, each, NAMES, 9, ARTICLES)
+    each, _ = citations.find_faults(summary, TEXTS, NAMES, 9)
+    kept, lost = citations.keep_lines(summary, each, NAMES, 9, ARTICLES)
     assert [(line.text, line.article_ids) for line in kept] == [
-        ("This RNA targets PTEN.", ("A17",)), ("This RNA inhibits apoptosis.", ("A4",)),
+    ("This RNA targets PTEN.", ("A17",)), ("This RNA inhibits apoptosis.", ("A4",)),
     ]  # fmt: skip
     assert lost == ["cites an article that says nothing of it", "cites no article"]
-    _, lost = citations.lines(summary, each, NAMES, 5, ARTICLES)
+    _, lost = citations.keep_lines(summary, each, NAMES, 5, ARTICLES)
     assert lost[-1] == "is beyond the 5 words"
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_the_schema_is_closed():
+    for answer in (
         '{"sentences": [{"text": "This RNA.", "articles": ["1"], "admin": true}]}',
         '{"sentences": [], "note": "x"}',
         '{"sentences": [{"text": "This RNA.", "articles": "1"}]}',
         '{"sentences": [{"text": "This RNA."}]}',
-    ],
-)
-def test_the_schema_is_closed(answer):
-    with pytest.raises(ValidationError):
-        Summary.model_validate_json(answer)
+    ):
+        with pytest.raises(ValidationError):
+            Summary.model_validate_json(answer)

@@ -191,29 +191,26 @@ def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
     assert list(merge.messages) in world.app.answer.asked
 
 
-@pytest.mark.parametrize(
-    ("switch", "reason"),
-    [
+def test_faults_are_repaired_or_the_sentence_is_dropped(world):
+    rnas, articles, links, topics = tables()
+    made = rnas, articles, links, topics.assign(topic=0)
+    want = world.summarize(made, words=20).annotations
+    for switch, reason in (
         ("invents", "cites an article that was not given"),
         ("inside", "holds an id or a bracket inside"),
         ("uncited", "cites no article"),
         ("wordy", "is beyond the 20 words"),
-    ],
-)
-def test_faults_are_repaired_or_the_sentence_is_dropped(world, switch, reason):
-    rnas, articles, links, topics = tables()
-    made = rnas, articles, links, topics.assign(topic=0)
-    want = world.summarize(made, words=20).annotations
-    world.app.answer = Model(**{switch: True, "heals": True})
-    healed = world.summarize(made, words=20, model="healing")
-    assert healed.annotations.equals(want) and healed.dropped.empty
-    assert healed.usage.calls.tolist() == [2, 2]
-    world.app.answer = Model(**{switch: True})
-    stubborn = world.summarize(made, words=20, model="stubborn")
-    assert stubborn.usage.calls.tolist() == [1 + divide_and_conquer.REPAIRS] * 2
-    assert {r.split(" sentence ")[-1] for r in stubborn.dropped.reason} == {reason}
-    assert set(stubborn.annotations.text) <= set(want.text)
-    assert len(stubborn.annotations) == (len(want) if switch == "wordy" else 0)
+    ):
+        world.app.answer = Model(**{switch: True, "heals": True})
+        healed = world.summarize(made, words=20, model=f"healing {switch}")
+        assert healed.annotations.equals(want) and healed.dropped.empty
+        assert healed.usage.calls.tolist() == [2, 2]
+        world.app.answer = Model(**{switch: True})
+        stubborn = world.summarize(made, words=20, model=f"stubborn {switch}")
+        assert stubborn.usage.calls.tolist() == [1 + divide_and_conquer.REPAIRS] * 2
+        assert {r.split(" sentence ")[-1] for r in stubborn.dropped.reason} == {reason}
+        assert set(stubborn.annotations.text) <= set(want.text)
+        assert len(stubborn.annotations) == (len(want) if switch == "wordy" else 0)
 
 
 def test_a_repair_names_what_is_wrong(world):
@@ -233,21 +230,19 @@ def test_names_of_the_rna_are_masked(world):
     assert not named.annotations.text.str.contains("21").any()
 
 
-@pytest.mark.parametrize("state", ["refusal", "length", "content_filter", "malformed"])
-def test_an_answer_that_never_comes_is_a_row_of_its_rna_and_the_others_go_on(world, state):
+def test_an_answer_that_never_comes_is_a_row_of_its_rna_and_the_others_go_on(world):
     made = tables(["hsa-mir-21", "hsa-mir-22"], n_topics=1)
-    world.app.end = lambda said: state if "mir-22" in said and state != "malformed" else "stop"
-    if state == "malformed":
-        good, bad = Model(), Model(broken=True)
-        world.app.answer = lambda m, s: (bad if "mir-22" in m[1]["content"] else good)(m, s)
-    annotations, dropped, _ = world.summarize(made)
-    assert set(annotations.rna_id) == {"hsa-mir-21"}
-    named = {"content_filter": "filter"}.get(state, state)
-    reasons = [
-        f"{s}: the model's answer is missing (state {named})" for s in ("dnc", "single_pass")
-    ]
-    assert dropped.reason.tolist() == reasons and set(dropped.record) == {"hsa-mir-22"}
-    assert set(dropped.stage) == {"02_summarize"}
+    good, bad = Model(), Model(broken=True)
+    for state in ("refusal", "length", "filter", "malformed"):
+        end = {"filter": "content_filter", "malformed": "stop"}.get(state, state)
+        world.app.end = lambda said, end=end: end if "mir-22" in said else "stop"
+        if state == "malformed":
+            world.app.answer = lambda m, s: (bad if "mir-22" in m[1]["content"] else good)(m, s)
+        annotations, dropped, _ = world.summarize(made, model=f"gives {state}")
+        assert set(annotations.rna_id) == {"hsa-mir-21"}
+        reason = f"the model's answer is missing (state {state})"
+        assert dropped.reason.tolist() == [f"{s}: {reason}" for s in ("dnc", "single_pass")]
+        assert set(dropped.record) == {"hsa-mir-22"} and set(dropped.stage) == {"02_summarize"}
 
 
 def test_without_the_merge_the_groups_summaries_stand(world):
@@ -289,25 +284,15 @@ def subject(sizes=(3, 5, 2)):
     return Subject("R1", tuple(names_of({"rna_id": "R1"})), abstracts)
 
 
-@pytest.mark.parametrize("arm", divide_and_conquer.ARMS)
-def test_arms_divide_the_same_abstracts(arm):
-    one = subject()
-    groups = divide_and_conquer.divide(one, arm, 0)
-    assert sorted(a.article_id for g in groups for a in g) == sorted(
-        a.article_id for a in one.abstracts
-    )
-    assert [len(g) for g in groups] == ([10] if arm == "single_pass" else [3, 5, 2])
-    assert divide_and_conquer.divide(one, arm, 0) == groups
-
-
-def test_random_groups_follow_the_seed_and_chronological_ones_the_years():
-    one = subject((10, 12, 9))
-    assert divide_and_conquer.divide(one, "dnc.random_groups", 0) != divide_and_conquer.divide(
-        one, "dnc.random_groups", 1
-    )
-    years = [
-        [a.year for a in group] for group in divide_and_conquer.divide(one, "dnc.chronological", 0)
-    ]
+def test_arms_divide_the_same_abstracts_by_topic_at_random_by_year_or_not_at_all():
+    one, divide = subject((10, 12, 9)), divide_and_conquer.divide
+    for arm in divide_and_conquer.ARMS:
+        groups = divide(one, arm, 0)
+        ids = sorted(a.article_id for group in groups for a in group)
+        assert ids == sorted(a.article_id for a in one.abstracts) and divide(one, arm, 0) == groups
+        assert [len(g) for g in groups] == ([31] if arm == "single_pass" else [10, 12, 9])
+    assert divide(one, "dnc.random_groups", 0) != divide(one, "dnc.random_groups", 1)
+    years = [[a.year for a in group] for group in divide(one, "dnc.chronological", 0)]
     assert all(max(early) <= min(late) for early, late in zip(years, years[1:], strict=False))
 
 

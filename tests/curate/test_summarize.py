@@ -15,49 +15,49 @@ from rnagpt_lib.curate.text.sentences import about, split_sentences, worth
 MIR21 = names_of({"rna_id": "hsa-mir-21"})
 
 
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("It binds X. miR-21 is low.", ["It binds X.", "miR-21 is low."]),
-        ("Smith et al. The end.", ["Smith et al. The end."]),
-        ("In E. coli K12, i.e. Bacteria, it grows.", ["In E. coli K12, i.e. Bacteria, it grows."]),
-        ("We added 0.5 mM. Then P = .05 was met.", ["We added 0.5 mM.", "Then P = .05 was met."]),
-        ("RESULTS: It rose. CONCLUSION: It fell.", ["It rose.", "It fell."]),
-        ("It needs vitamin C. The end.", ["It needs vitamin C.", "The end."]),
-        ("Is it so? (Yes.) Really!", ["Is it so?", "(Yes.)", "Really!"]),
-        ("See Fig. 2 and S. Typhimurium.", ["See Fig. 2 and S. Typhimurium."]),
-        ("", []),
-    ],
-)
-def test_sentences_end_where_readers_end_them(text, sentences):
-    assert split_sentences(text) == sentences
+ENDS = [
+    ("It binds X. miR-21 is low.", ["It binds X.", "miR-21 is low."]),
+    ("Smith et al. The end.", ["Smith et al. The end."]),
+    ("In E. coli K12, i.e. Bacteria, it grows.", ["In E. coli K12, i.e. Bacteria, it grows."]),
+    ("We added 0.5 mM. Then P = .05 was met.", ["We added 0.5 mM.", "Then P = .05 was met."]),
+    ("RESULTS: It rose. CONCLUSION: It fell.", ["It rose.", "It fell."]),
+    ("It needs vitamin C. The end.", ["It needs vitamin C.", "The end."]),
+    ("Is it so? (Yes.) Really!", ["Is it so?", "(Yes.)", "Really!"]),
+    ("See Fig. 2 and S. Typhimurium.", ["See Fig. 2 and S. Typhimurium."]),
+    ("", []),
+]
+
+
+def test_sentences_end_where_readers_end_them():
+    for text, sentences in ENDS:
+        assert split_sentences(text) == sentences
 
 
 def texts_about(abstract, title="A study", names=MIR21, others=frozenset()):
     return [sentence.text for sentence in about("A1", title, abstract, names, others)]
 
 
-@pytest.mark.parametrize(
-    ("abstract", "kept"),
-    [
-        ("miR-21 targets PTEN. Cells grew.", ["This RNA targets PTEN."]),
-        ("miR-21 is high. It binds AGO2.", ["This RNA is high.", "This RNA binds AGO2."]),
-        ("miR-21 is high. Cells grew. It rained.", ["This RNA is high."]),
-        ("miR-21 is high. It is known that cells grow.", ["This RNA is high."]),
-        ("miR-21 is high. Cells grew. This miRNA binds X.",
-         ["This RNA is high.", "This RNA binds X."]),
-        ("miR-21 is high. miR-155 is low. This miRNA binds X.", ["This RNA is high."]),
-        ("We found that miR-21 targets PTEN.", ["This RNA targets PTEN."]),
-        ("miR-21 was elevated (P < 0.05) in serum.", ["This RNA was elevated in serum."]),
-        ("Two rose (miR-21, miR-9; P < 0.05).", ["Two rose (this RNA, miR-9; P < 0.05)."]),
-        ("miR-21 is high. The miRNA panel is new.", ["This RNA is high."]),
-        ("miR-210 targets EFNA3.", []),
-        ("miR-21 is new. No disease of it is known.",
-         ["This RNA is new.", "No disease of this RNA is known."]),
-    ],
-)  # fmt: skip
-def test_which_sentences_are_about_the_rna(abstract, kept):
-    assert texts_about(abstract) == kept
+ABOUT = [
+    ("miR-21 targets PTEN. Cells grew.", ["This RNA targets PTEN."]),
+    ("miR-21 is high. It binds AGO2.", ["This RNA is high.", "This RNA binds AGO2."]),
+    ("miR-21 is high. Cells grew. It rained.", ["This RNA is high."]),
+    ("miR-21 is high. It is known that cells grow.", ["This RNA is high."]),
+    ("miR-21 is high. Cells grew. This miRNA binds X.",
+     ["This RNA is high.", "This RNA binds X."]),
+    ("miR-21 is high. miR-155 is low. This miRNA binds X.", ["This RNA is high."]),
+    ("We found that miR-21 targets PTEN.", ["This RNA targets PTEN."]),
+    ("miR-21 was elevated (P < 0.05) in serum.", ["This RNA was elevated in serum."]),
+    ("Two rose (miR-21, miR-9; P < 0.05).", ["Two rose (this RNA, miR-9; P < 0.05)."]),
+    ("miR-21 is high. The miRNA panel is new.", ["This RNA is high."]),
+    ("miR-210 targets EFNA3.", []),
+    ("miR-21 is new. No disease of it is known.",
+     ["This RNA is new.", "No disease of this RNA is known."]),
+]  # fmt: skip
+
+
+def test_which_sentences_are_about_the_rna():
+    for abstract, kept in ABOUT:
+        assert texts_about(abstract) == kept, abstract
 
 
 def test_names_of_other_entries_end_the_reference():
@@ -110,15 +110,15 @@ def test_facts_are_kept_with_their_articles_and_without_names(tmp_path):
     assert {text.rstrip(".").split()[-1] for text in annotations.text} == set(facts)
 
 
-@pytest.mark.parametrize("words", [20, 30, 50])
-def test_the_word_budget_holds_and_divide_and_conquer_covers_the_groups(words):
+def test_the_word_budget_holds_and_divide_and_conquer_covers_the_groups():
     rnas, articles, links, topics, _ = world()
-    annotations = summarize(rnas, articles, links, topics, Summarize(words=words)).annotations
-    for _, lines in annotations.groupby("source"):
-        assert lines.text.str.split().str.len().sum() <= words
-    dnc = annotations[annotations.source == "dnc"]
-    groups = {article_id[1] for ids in dnc.article_ids for article_id in ids}
-    assert len(groups) >= min(3, words // 20)
+    for words in (20, 30, 50):
+        annotations = summarize(rnas, articles, links, topics, Summarize(words=words)).annotations
+        for _, lines in annotations.groupby("source"):
+            assert lines.text.str.split().str.len().sum() <= words
+        dnc = annotations[annotations.source == "dnc"]
+        groups = {article_id[1] for ids in dnc.article_ids for article_id in ids}
+        assert len(groups) >= min(3, words // 20)
 
 
 def test_near_equal_sentences_are_one_with_all_their_articles():
@@ -182,18 +182,13 @@ def test_given_texts(tmp_path):
     assert dropped.record.tolist() == ["R7"] and "line 3" in dropped.reason[0]
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"rna_id": "R1"}', '{"rna_id": 1, "text": "x"}', "7",
-             '{"rna_id": "R1", "text": "x", "article_ids": "A1"}'],
-)  # fmt: skip
-def test_bad_given_lines_are_named(tmp_path, line):
+def test_bad_given_lines_and_files_are_named(tmp_path):
     path = tmp_path / "given.jsonl"
-    path.write_text('{"rna_id": "R1", "text": "Fine."}\n' + line)
-    with pytest.raises(InputError, match=r"given\.jsonl, line 2: not a JSON object"):
-        summarize(*world()[:4], Summarize(given=str(path)))
-
-
-def test_missing_given_file(tmp_path):
+    for line in ("{", "[]", '{"rna_id": "R1"}', '{"rna_id": 1, "text": "x"}', "7",
+                 '{"rna_id": "R1", "text": "x", "article_ids": "A1"}'):  # fmt: skip
+        path.write_text('{"rna_id": "R1", "text": "Fine."}\n' + line)
+        with pytest.raises(InputError, match=r"given\.jsonl, line 2: not a JSON object"):
+            summarize(*world()[:4], Summarize(given=str(path)))
     with pytest.raises(InputError, match=r"none\.jsonl .* is missing"):
         summarize(*world()[:4], Summarize(given=str(tmp_path / "none.jsonl")))
 

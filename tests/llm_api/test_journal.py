@@ -35,7 +35,7 @@ def test_a_call_from_intent_to_end(path):
         assert kept.spent == 100 and kept.left == 900 and not kept.answered(["k"])
         body = kept.keep([attempt], '{"text": "ü\ud800"}')
         assert kept.spent == 100 and not kept.ended(["k"])
-        assert [answer.id for answer in kept.answered(["k"])["k"]] == [attempt]
+        assert kept.answered(["k"]) == {"k": [(attempt, body, None)]}
         kept.settle(attempt, 7, 3, 12)
         kept.finish(attempt, "ok")
         ended = kept.ended(["k", "other"])

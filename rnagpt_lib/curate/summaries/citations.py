@@ -42,28 +42,28 @@ class Summary(BaseModel):
     sentences: list[Cited]
 
 
-def faults(
+def find_faults(
     summary: Summary, texts: Mapping[str, str], names: Iterable[str], words: int
 ) -> tuple[list[str], list[str]]:
     """What breaks the rules: of each sentence ("" for a good one), and of the whole.
 
-    ``texts``: given id → the text behind it. Names of the RNA are no fault: `lines` masks them. A
+    ``texts``: given id → the text behind it. Names of the RNA are no fault: `keep_lines` masks them. A
     summary without a sentence breaks no rule: the texts may say nothing of the RNA.
     """
-    each = [sentence_fault(sentence, texts, names) for sentence in summary.sentences]
+    each = [find_fault(sentence, texts, names) for sentence in summary.sentences]
     whole = []
     cited = sum(bool(sentence.articles) for sentence in summary.sentences)
     if cited < CITED * len(each):
         whole.append(f"only {cited} of {len(each)} sentences cite an article; each should")
-    size = sum(len(masked(sentence.text, names).split()) for sentence in summary.sentences)
+    size = sum(len(mask(sentence.text, names).split()) for sentence in summary.sentences)
     if size > words:
         whole.append(f"the sentences have {size} words together; at most {words} are allowed")
     return each, whole
 
 
-def sentence_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) -> str:
+def find_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) -> str:
     """Why one sentence cannot be used as it is; "" when it can, or when it only cites nothing."""
-    spoken = masked(sentence.text, names)
+    spoken = mask(sentence.text, names)
     if reason := text_guard.fault(sentence.text.strip()):
         return reason
     if _ID_INSIDE.search(sentence.text):
@@ -75,7 +75,7 @@ def sentence_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[st
     given = ids(sentence)
     if not set(given) <= set(texts):
         return "cites an article that was not given"
-    if any(not grounded(spoken, texts[one]) for one in given):
+    if any(not is_grounded(spoken, texts[one]) for one in given):
         return "cites an article that says nothing of it"
     return ""
 
@@ -85,10 +85,10 @@ def ids(sentence: Cited) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.strip(" []") for one in sentence.articles))
 
 
-def grounded(text: str, source: str) -> bool:
+def is_grounded(text: str, source: str) -> bool:
     """Whether the source holds enough of the text's content words, by their first letters.
 
-    >>> grounded("This RNA inhibits glioma growth.", "Growth of gliomas was inhibited by it.")
+    >>> is_grounded("This RNA inhibits glioma growth.", "Growth of gliomas was inhibited by it.")
     True
     """
     said = stems(text)
@@ -105,13 +105,13 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(w if any(c.isdigit() for c in w) else _END.sub("", w)[:STEM] for w in words)
 
 
-def masked(text: str, names: Iterable[str]) -> str:
+def mask(text: str, names: Iterable[str]) -> str:
     """A model's sentence with "this RNA" for every name, a capital and a full stop."""
     text = capital(mask_names(" ".join(text.split()), names))
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def lines(
+def keep_lines(
     summary: Summary, each: Sequence[str], names: Iterable[str], words: int, articles: Mapping
 ) -> tuple[list[Line], list[str]]:
     """The sentences without fault that cite something, within the budget; why the others fell.
@@ -120,7 +120,7 @@ def lines(
     """
     kept, lost, room = [], [], words
     for sentence, fault in zip(summary.sentences, each, strict=True):
-        text = masked(sentence.text, names)
+        text = mask(sentence.text, names)
         size = len(text.split())
         fault = fault or ("" if sentence.articles else "cites no article")
         fault = fault or (f"is beyond the {words} words" if size > room else "")

@@ -128,7 +128,7 @@ class Question:
         """Another answer to the question: it counts when it is one."""
         if reply.state == "ok":
             self.summary = reply.value
-            checked = citations.faults(reply.value, self.texts, self.names, self.words)
+            checked = citations.find_faults(reply.value, self.texts, self.names, self.words)
             self.each, self.whole = checked
         if not self.replies:
             self.first = self.each
@@ -138,7 +138,9 @@ class Question:
         """The sentences that stand, and the reasons why others, or all, do not."""
         if self.summary is None:
             return [], [f"the model's answer is missing (state {self.replies[0].state})"]
-        kept, lost = citations.lines(self.summary, self.each, self.names, self.words, self.articles)
+        kept, lost = citations.keep_lines(
+            self.summary, self.each, self.names, self.words, self.articles
+        )
         return kept, [f"a sentence {fault}" for fault in lost]
 
 
