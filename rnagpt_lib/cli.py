@@ -188,9 +188,9 @@ def demo(profile: str, run_id: str | None, parameters: dict) -> None:
     """Run notebooks 00 to 07, leaving out what is up to date, and print the ablation table."""
     from rnagpt_lib.core import paths
     from rnagpt_lib.evaluate import results
-    from rnagpt_lib.report import findings
+    from rnagpt_lib.report import findings, page
     from rnagpt_lib.runs import notebooks
-    from rnagpt_lib.runs.stages import REPORT, STAGES
+    from rnagpt_lib.runs.stages import STAGES
 
     run_id = run_id or profile
     with _interruptible():
@@ -198,7 +198,7 @@ def demo(profile: str, run_id: str | None, parameters: dict) -> None:
     folder = paths.shown(paths.runs() / run_id)
     click.echo(f"\n{findings.ablation(run_id)}\n")
     click.echo(f"Tables, metrics and executed notebooks: {folder}/<notebook>/")
-    click.echo(f"All of it on one page: {folder}/{STAGES[6]}/{REPORT}")
+    click.echo(f"All of it on one page: {paths.shown(page.write_report(run_id))}")
     click.echo(f"Figures: {paths.shown(results.figure_folder(run_id))}/")
     click.echo("Open the notebooks: .venv/bin/jupyter lab notebooks/")
 
@@ -257,9 +257,14 @@ def doctor(profile: str, run_id: str | None, parameters: dict) -> None:
 @FINISHED
 def figures(run_id: str) -> None:
     """Redraw every figure and table of a run from its files; loads no model."""
-    from rnagpt_lib.report import figures
+    from rnagpt_lib.core import paths
+    from rnagpt_lib.evaluate import results
+    from rnagpt_lib.report import figures, readme
 
-    figures.draw(run_id)
+    for path in figures.draw(run_id):
+        click.echo(f"{paths.shown(path)} (.pdf, .json)")
+    if results.is_reference(run_id):
+        click.echo(f"{paths.shown(readme.update())}: tables rendered again")
 
 
 @commands.command(short_help="Write a run's report: one page, and LaTeX tables.")
@@ -268,14 +273,19 @@ def report(run_id: str) -> None:
     """Write the report of a run's notebook 06 again, from its files; loads no model.
 
     \b
-    runs/RUN/06_ablations/report.html   tables, findings, figures, answers, provenance: one page
-                                        that needs no network and has no script
-    runs/RUN/06_ablations/tables/       the tables for a manuscript (LaTeX, booktabs), one file
-                                        each, and all_tables.tex, a document that holds them
+    runs/RUN/06_ablations/report.html   the executed notebook, with its tables, findings and
+                                        figures: one page that needs no network and has no script
+    runs/RUN/06_ablations/tables/       the tables for a manuscript, a LaTeX file each (with the
+                                        packages booktabs and adjustbox)
     """
-    from rnagpt_lib.report import report_files
+    from rnagpt_lib.core import paths
+    from rnagpt_lib.report import page, tables
 
-    report_files.say(run_id)
+    latex = tables.write_latex(run_id)
+    click.echo(
+        f"{paths.shown(page.write_report(run_id))}: the report, one page that needs nothing else"
+    )
+    click.echo(f"{paths.shown(latex[0].parent)}/: {len(latex)} LaTeX files")
 
 
 @commands.command(short_help="Train 04 or 05 on several GPUs, without the notebook.")

@@ -18,7 +18,7 @@ from rnagpt_lib.core.files import read_json, replacing, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.literature import sentence
-from rnagpt_lib.report import readme, source_tables
+from rnagpt_lib.report import readme, tables
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
@@ -63,12 +63,12 @@ def curated(path: Path) -> Path:
 def measured() -> dict:
     """What the three runs scored, from their files; tables as texts, a row a list."""
     found = [results.load(name(source)) for source in SOURCES]
-    sets = [
-        {"source": one.source, "beside": one.beside}
-        | {kind: _rows(getattr(one, kind)) for kind in ("semantic", "rouge")}
-        for one in source_tables.table_sets(found)
-    ]
-    together = source_tables.side_by_side(found, *FACTS).reset_index().drop(columns="run")
+    sets = []
+    for one in found:
+        semantic, rouge = tables.paper_layout(one)
+        about = {"source": one.source, "beside": rouge.note}
+        sets.append(about | {"semantic": _rows(semantic.frame), "rouge": _rows(rouge.frame)})
+    together = tables.side_by_side(found, *FACTS).reset_index().drop(columns="run")
     return {"where": where(), "all": _rows(together), "sets": sets}
 
 

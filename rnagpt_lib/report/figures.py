@@ -1,7 +1,7 @@
 """Figures out of a run's files, the same bytes for the same files; loads no model.
 
-The layouts of ``rouge`` and ``semantic`` follow the paper's Figures 4 and 5; ``plots_kinds`` has
-the figures by kind, length and type.
+``rouge`` and ``semantic`` follow the paper's Figures 4 and 5. Colours are told apart by
+colour-blind readers, and models by their marks, too.
 """
 
 import io
@@ -9,297 +9,325 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter
 
 from rnagpt_lib.core import paths
+from rnagpt_lib.core.bootstrap import ALL
 from rnagpt_lib.core.files import sha256, write_json
-from rnagpt_lib.evaluate import leakage
-from rnagpt_lib.evaluate.results import (
-    CONTROLS,
-    FLOORS,
-    IDENTITY,
-    MODELS,
-    SCORES,
-    STAGE,
-    TRAININGS,
-    Results,
-    figure_folder,
-    is_reference,
-    load,
-)
-from rnagpt_lib.report import (
-    answer_breakdowns,
-    findings,
-    plots_cases,
-    plots_identity,
-    plots_kinds,
-    plots_leakage,
-    plots_variants,
-    variant_report,
-)
-from rnagpt_lib.report.figure_style import COLOURS, FACTS, STYLE, closed
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.evaluate import leakage, results
+from rnagpt_lib.evaluate.results import MODELS, STAGE, Results
+from rnagpt_lib.report import tables
+from rnagpt_lib.runs.stages import STAGES, stage_folder
 
-LINES = {"floor.most_common": "-", "floor.random": ":", "floor.nearest": "--"}
-MARKERS = {"seen": "o", "held_out": "D", "decoy": "s"}
-TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # of a loss
-FINE = (0.03, 0.07, 0.15, 0.3, 0.7, 1.5, 3, 7)  # between them, where the loss falls by little
-STAGES = {"04_train_stage1": "stage 1 (MA)", "05_train_stage2": "stage 2 (IT)"}
-LADDER = "ladder.parquet"
+ANSWERING = (*MODELS, *results.FLOORS)
+COLOURS = dict(zip(ANSWERING, seaborn.color_palette("colorblind"), strict=False))
+MARKS = ["o", "s", "D", "^", "v", "X", "P"]
+STYLE = seaborn.axes_style("ticks") | seaborn.plotting_context("paper")
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+          "grid.alpha": 0.4, "lines.linewidth": 1, "lines.markersize": 4, "legend.frameon": False,
+          "savefig.dpi": 150, "savefig.bbox": "tight",
+          "text.parse_math": False}  # a name from outside may hold a dollar sign  # fmt: skip
+FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")  # a panel for each
+FAMILIES = {
+    "seen": "families of the training set",
+    "held_out": "held-out families",
+    "decoy": "none",
+}
+TRAINED = {STAGES[4]: "stage 1 (MA)", STAGES[5]: "stage 2 (IT)"}
+PARTED = {"random": "by row", "cluster": "by unit", "family": "by family"}
+LADDER, CASES = "ladder.parquet", f"{STAGES[7]}/held_out.parquet"
+SCORED = [f"{STAGE}/{results.SCORES}"]
 TRAJECTORIES = paths.root() / "benchmarks" / "results" / "trajectories.json"
-CLOCKS = {"seconds": "wall time of training (s)", "cpu_seconds": "processor time of training (s)",
-          "pairs": "pairs seen"}  # fmt: skip
+VERDICTS = {1.0: ("✓ ", "#A6CEE9"), 0.0: ("✗ ", "#F6C9A0"), None: ("", "#EEEEEE")}
+MOST_CASES = 24  # questions that the figure of cases shows
 
 
-def rouge(results: Results) -> Figure:
-    """ROUGE-1, 2, L of vanilla, MA, IT with 95 % bounds; floors as lines (paper, Figure 4)."""
-    return _bars(results, ("rouge1", "rouge2", "rougeL"), "ROUGE F1")
+def rouge(found: Results) -> Figure:
+    """ROUGE-1, 2, L of vanilla, MA, IT with 95 % bounds; floors as dashes (paper, Figure 4)."""
+    return _bars(found, ["rouge1", "rouge2", "rougeL"])
 
 
-def semantic(results: Results) -> Figure:
+def semantic(found: Results) -> Figure:
     """Semantic precision, recall and F1 of vanilla, MA, IT (paper, Figure 5), and cosines."""
-    metrics = [f"{s}.{part}" for s in results.semantic for part in ("precision", "recall", "f1")]
-    metrics += results.cosines
-    return _bars(results, metrics, "semantic score")
+    parts = [f"{s}.{part}" for s in found.semantic for part in ("precision", "recall", "f1")]
+    return _bars(found, [*parts, *found.cosines])
 
 
-def facts(results: Results) -> Figure:
+def facts(found: Results) -> Figure:
     """Share of right facts by stratum, for models, floors and controls, with 95 % bounds."""
-    there = set(results.scores.model)
-    models = [model for model in (*MODELS, *FLOORS, *CONTROLS) if model in there]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(FACTS), figsize=(11, 4), sharey=True, sharex=True)
-        for axis, metric in zip(axes, FACTS, strict=True):
-            _dots(axis, results, models, metric)
-        axes[0].set_yticks(range(len(models)), models)
-        axes[0].invert_yaxis()
-        handles, labels = _legend_of(axes)
-        title = "test RNAs of (nothing tells family and literature of held-out families)"
-        figure.legend(handles, labels, loc="lower center", ncols=3, title=title)
-        figure.tight_layout(rect=(0, 0.12, 1, 1))
-        return closed(figure)
+    models = [*MODELS, *results.FLOORS, *results.CONTROLS]
+    table = _scores(found, models, FACTS, stratum=list(FAMILIES))
+    table = table.assign(families=table.stratum.map(FAMILIES))
+    return _panels(table, FACTS, (11, 4), x="value", y="model", order=models, hue="families",
+                   hue_order=list(FAMILIES.values()), markers=["o", "D", "s"], dodge=0.4,
+                   palette="colorblind", linestyle="none")  # fmt: skip
 
 
-def learning(results: Results) -> Figure:
-    """Loss of training and validation, and the learning rate, over both stages' steps."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            2, len(STAGES), figsize=(9, 4.5), sharex="col", height_ratios=(3, 1), squeeze=False
-        )
-        for column, (stage, name) in zip(axes.T, STAGES.items(), strict=True):
-            _curves(column, read_steps(results.run, stage), name)
-        figure.tight_layout()
-        return closed(figure)
+def kinds(found: Results) -> Figure:
+    """Facts and ROUGE-L by kind of question, for models and floors, with 95 % bounds."""
+    names = [fact for fact in results.FACTS if fact != "all"]
+    right = _scores(found, ANSWERING, [f"fact.{name}" for name in names])
+    right = right.assign(kind=right.metric.str.removeprefix("fact."), metric="right facts")
+    table = pd.concat([right, _scores(found, ANSWERING, ["rougeL"], kind=names)])
+    return _panels(table, ("right facts", "rougeL"), (11, 5), x="value", y="kind", order=names,
+                   hue="model", hue_order=ANSWERING, palette=COLOURS, markers=MARKS, dodge=0.7,
+                   linestyle="none")  # fmt: skip
 
 
-def ladder(results: Results) -> Figure:
+def variants(found: Results) -> Figure:
+    """Share of right facts of IT, its variants and two floors; small dots are single trainings."""
+    models = [*tables.trainings(found), "floor.nearest", "floor.most_common"]
+    table = _scores(found, models, FACTS)
+    table = table.assign(what=np.where(table.model.str.startswith("floor"), "floor", "trained"))
+    figure = _panels(table, FACTS, (11, 3), x="value", y="model", order=models, hue="what",
+                     hue_order=["trained", "floor"], palette="colorblind", linestyle="none")  # fmt: skip
+    each = found.trainings[found.trainings.duplicated(["model", "metric"], keep=False)]
+    for axis, metric in zip(figure.axes, FACTS, strict=True):
+        seaborn.stripplot(each[each.metric == metric], x="value", y="model", order=models, size=2,
+                          color="black", jitter=False, legend=False, ax=axis)  # fmt: skip
+    return figure
+
+
+def identity(found: Results) -> Figure:
+    """Facts of MA, IT and floor.nearest by identity to the nearest training RNA, 95 % bounds."""
+    table = pd.read_parquet(found.folder / results.IDENTITY).query("bin >= 0").sort_values("bin")
+    table["identity"] = table.label + "\n" + table.rnas.astype(str) + " RNAs"
+    return _panels(table, ("fact.all", "fact.rna_type", "fact.local"), (11, 3.4), x="identity",
+                   y="value", hue="model", hue_order=["MA", "IT", "floor.nearest"],
+                   palette=COLOURS, dodge=0.1)  # fmt: skip
+
+
+def leakage_tax(found: Results) -> Figure:
+    """Finished runs, the floor with all RNAs split anew, and the benchmark's miniature runs under
+    each split, 95 % bounds: what falls from left to right was owed to relatives in training."""
+    table = pd.read_parquet(found.folder / leakage.FILE)
+    table = table.assign(split=table["what"].map(PARTED), of=table["model"] + ", " + table["of"])
+    return _panels(table.dropna(subset="split"), leakage.METRICS, (11, 3.2), x="split", y="value",
+                   order=list(PARTED.values()), hue="of", hue_order=list(dict.fromkeys(table.of)),
+                   palette="colorblind", dodge=0.2)  # fmt: skip
+
+
+def lengths(found: Results) -> Figure:
+    """Mean ROUGE-L of a model's answers by their words, for each kind of question; no bounds."""
+    key = ["model", "seed", "pair_id"]
+    table = pd.read_parquet(found.folder / tables.SAMPLES, filters=[("metric", "==", "rougeL")])
+    words = found.answers.assign(words=found.answers.prediction.str.split().str.len())
+    table = table.merge(words[[*key, "words"]], on=key).assign(metric=table.model)
+    return _panels(table, MODELS, (11, 3.6), x="words", y="value", hue="kind", kind=seaborn.lineplot,
+                   marker="o", errorbar=None, palette="colorblind", hue_order=sorted(set(table.kind)))  # fmt: skip
+
+
+def confusion(found: Results) -> Figure:
+    """Which RNA type IT names (columns) of RNAs of each type (rows, as shares of the row)."""
+    counts = tables.confusion(found).rename(columns=_cut)
+    rows = [f"{_cut(name)} ({n})" for name, n in counts.sum(axis=1).items()]
+    shares = counts.div(counts.sum(axis=1), axis=0).set_axis(pd.Index(rows, name="type of the RNA"))
+    return _heat(shares.rename_axis(columns="type that IT names"), "Blues", "share of the row")
+
+
+def ladder(found: Results) -> Figure:
     """Which metric notices what: AUROC of every rung of spoilt answers against the paraphrase."""
-    table = pd.read_parquet(results.folder / LADDER)
+    table = pd.read_parquet(found.folder / LADDER)
     shown = table.pivot(index="metric", columns="rung", values="value")
     shown = shown.loc[table["metric"].unique(), table["rung"].unique()]
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7, 0.9 + 0.32 * len(shown)))
-        image = axis.imshow(shown, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
-        for (y, x), value in np.ndenumerate(shown.to_numpy()):
-            colour = "white" if abs(value - 0.5) > 0.35 else "black"
-            axis.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour)
-        axis.set_xticks(range(shown.shape[1]), [rung.replace(" ", "\n") for rung in shown])
-        axis.set_yticks(range(len(shown)), shown.index)
-        axis.spines[:].set_visible(False)
-        figure.colorbar(image, label="AUROC against the paraphrase")
-        figure.tight_layout()
-        return closed(figure)
+    return _heat(shown, "PuOr", "AUROC against the paraphrase")
+
+
+@matplotlib.rc_context(STYLE)
+def learning(found: Results) -> Figure:
+    """Loss of training and validation, and the learning rate, over both stages' steps."""
+    figure, axes = _axes(2, len(TRAINED), (9, 4.5), sharex="col", height_ratios=(3, 1))
+    for (loss, rate), (stage, name) in zip(axes.T, TRAINED.items(), strict=True):
+        steps = pd.read_json(stage_folder(found.run, stage) / "steps.jsonl", lines=True)
+        steps["mean"] = steps.loss.rolling(max(1, len(steps) // 40), min_periods=1).mean()
+        seaborn.lineplot(steps, x="step", y="loss", ax=loss, linewidth=0.4, alpha=0.5)
+        seaborn.lineplot(steps, x="step", y="mean", ax=loss, label="training (running mean)")
+        if "val_loss" in steps:
+            seaborn.lineplot(steps.dropna(subset="val_loss"), x="step", y="val_loss", ax=loss,
+                             marker="o", linestyle="--", label="validation")  # fmt: skip
+        loss.set(title=name, ylabel="loss (log scale)", yscale="log")
+        loss.yaxis.set_major_formatter("{x:g}")
+        loss.yaxis.set_minor_formatter(LogFormatter())
+        seaborn.lineplot(steps, x="step", y="lr", ax=rate)
+        rate.set(ylabel="learning rate", ylim=(0, None))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def cases(held_out: pd.DataFrame) -> Figure:
+    """A line for each question of notebook 07, a cell for each model: its answer, and whether it is
+    right (blue, ✓), wrong (orange, ✗), or cannot be told from the sequence (grey)."""
+    rows = held_out.head(MOST_CASES).replace(np.nan, None).to_dict("records")
+    told = [[VERDICTS[row.get(f"{model}_right")] for model in MODELS] for row in rows]
+    texts = [
+        [_cut(row["reference"]), *(m + _cut(row[x]) for x, (m, _) in zip(MODELS, own, strict=True))]
+        for row, own in zip(rows, told, strict=True)
+    ]
+    figure, [[axis]] = _axes(1, 1, (13.5, 0.6 + 0.28 * len(rows)))
+    axis.set_axis_off()
+    grid = axis.table(texts, [["white", *(fill for _, fill in own)] for own in told],
+                      rowLabels=[f"{r['rna_id']}, {r['stratum']}: {_cut(r['question'])}" for r in rows],
+                      colLabels=["what is true", *MODELS], cellLoc="left", bbox=(0, 0, 1, 1))  # fmt: skip
+    grid.auto_set_font_size(False)
+    grid.set_fontsize(7)
+    return figure
 
 
 def trajectories(path: Path = TRAJECTORIES) -> Figure:
     """Quality of the ways to train stage 2 against time and pairs, as ``python -m benchmarks
     trajectories`` measured it once; not of any run."""
     measured = json.loads(path.read_text("utf-8"))
-    points = pd.DataFrame(measured["points"]).query("chosen")
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(CLOCKS), figsize=(11, 3.8), sharey=True)
-        for axis, (clock, label) in zip(axes, CLOCKS.items(), strict=True):
-            for mode, own in points.groupby("mode", sort=False):
-                axis.plot(own[clock], own["fact_all"], "o-", markersize=4, label=mode)
-                axis.fill_between(own[clock], own["low"], own["high"], alpha=0.12, lw=0)
-            axis.set(xlabel=label, xlim=(0, None))
-        axes[0].set_ylabel("fact.all, test questions")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5)
-        figure.suptitle(f"miniature world; {measured['machine']}, {measured['date']}", fontsize=8)
-        figure.tight_layout(rect=(0, 0.07, 1, 1))
-        return closed(figure)
+    points = pd.DataFrame(measured["points"]).query("chosen").rename(columns={"fact_all": "value"})
+    clocks = ["seconds", "cpu_seconds", "pairs"]
+    about = ["mode", "value", "low", "high"]
+    table = pd.concat([points[about].assign(metric=c, spent=points[c]) for c in clocks])
+    figure = _panels(table, clocks, (11, 3.6), x="spent", y="value", hue="mode", sharex=False,
+                     hue_order=list(dict.fromkeys(points["mode"])), kind=seaborn.lineplot,
+                     err_style="bars", marker="o")  # fmt: skip
+    figure.suptitle(f"fact.all in the miniature world; {measured['machine']}, {measured['date']}")
+    return figure
 
 
-FIGURES: dict[str, Callable[[Results], Figure]] = {
-    "rouge": rouge,
-    "semantic": semantic,
-    "facts": facts,
-    "kinds": plots_kinds.kinds,
-    "lengths": plots_kinds.lengths,
-    "confusion": plots_kinds.confusion,
-    "variants": plots_variants.variants,
-    "learning": learning,
-    "ladder": ladder,
-    "identity": plots_identity.identity,
-    "leakage": plots_leakage.tax,
-}
-CASES = "cases"  # of notebook 07, which comes after the report of 06
-INPUTS = {  # files in the run's folder; of any other figure the scores
-    "variants": (f"{STAGE}/{SCORES}", f"{STAGE}/{TRAININGS}"),
-    "lengths": (f"{STAGE}/answers.parquet", f"{STAGE}/{answer_breakdowns.SAMPLES}"),
-    "confusion": (f"{STAGE}/answers.parquet", answer_breakdowns.PAIRS),
-    "learning": tuple(f"{stage}/steps.jsonl" for stage in STAGES),
-    "ladder": (f"{STAGE}/{LADDER}",),
-    "identity": (f"{STAGE}/{IDENTITY}",),
-    "leakage": (f"{STAGE}/{leakage.FILE}",),
-    CASES: (plots_cases.HELD_OUT,),
+# --- all of them
+
+
+FIGURES = {  # how each is drawn, and of which files in the run's folder
+    "rouge": (rouge, SCORED),
+    "semantic": (semantic, SCORED),
+    "facts": (facts, SCORED),
+    "kinds": (kinds, SCORED),
+    "lengths": (lengths, [f"{STAGE}/answers.parquet", f"{STAGE}/{tables.SAMPLES}"]),
+    "confusion": (confusion, [f"{STAGE}/answers.parquet", tables.PAIRS]),
+    "variants": (variants, [*SCORED, f"{STAGE}/{results.TRAININGS}"]),
+    "learning": (learning, [f"{stage}/steps.jsonl" for stage in TRAINED]),
+    "ladder": (ladder, [f"{STAGE}/{LADDER}"]),
+    "identity": (identity, [f"{STAGE}/{results.IDENTITY}"]),
+    "leakage": (leakage_tax, [f"{STAGE}/{leakage.FILE}"]),
+    "cases": (lambda found: cases(pd.read_parquet(found.folder.parent / CASES)), [CASES]),
 }
 
 
-def drawable(results: Results) -> dict[str, Callable[[Results], Figure]]:
-    """Those of ``FIGURES`` that the run has values for."""
-    lacks = set() if results.semantic else {"semantic"}
-    lacks |= set() if variant_report.there(results) else {"variants"}
-    lacks |= set() if _rungs(results) else {"ladder"}
-    lacks |= set() if len(answer_breakdowns.type_answers(results)) else {"confusion"}
-    return {
-        name: make
-        for name, make in FIGURES.items()
-        if name not in lacks and all(path.is_file() for path in _inputs(results, name))
+def drawable(found: Results) -> list[str]:
+    """The names of ``FIGURES`` that the run has values for."""
+    lacks = {
+        "semantic": not found.semantic,
+        "variants": len(tables.trainings(found)) < 2,
+        "confusion": tables.confusion(found).empty,
     }
+    there = {name: all(file.is_file() for file in _inputs(found, name)) for name in FIGURES}
+    return [name for name in FIGURES if there[name] and not lacks.get(name)]
 
 
-def _rungs(results: Results) -> int:
-    path = results.folder / LADDER
-    return len(pd.read_parquet(path)) if path.is_file() else 0
+def draw(run: str) -> list[Path]:
+    """Draw every figure of a run out of its files, and save it; returns the pictures."""
+    found = results.load(run)
+    return [save(FIGURES[name][0](found), name, found) for name in drawable(found)]
 
 
-def draw(run: str = "reference") -> list[Path]:
-    """Redraw every figure of a run; for the reference run the README's tables, too."""
-    results = load(run)
-    figures = drawable(results)
-    if all(path.is_file() for path in _inputs(results, CASES)):
-        figures[CASES] = plots_cases.cases
-    drawn = [save(make(results), name, results) for name, make in figures.items()]
-    for path in drawn:
-        print(f"{paths.shown(path)} (.pdf, .json)")
-    if is_reference(run):
-        print(f"{paths.shown(findings.render_readme(run))}: tables rendered again")
-    return drawn
-
-
-def save(figure: Figure, name: str, results: Results) -> Path:
+def save(figure: Figure, name: str, found: Results) -> Path:
     """Write ``<name>.png``, ``.pdf`` and ``.json`` (run, inputs with hashes, notebook).
 
     The reference run's figures go to ``figures/``, those of any other into its own folder.
     """
-    folder = figure_folder(results.run)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
+    path = results.figure_folder(found.run) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png(figure))
-    with plt.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    root = paths.runs()
-    inputs = {p.relative_to(root).as_posix(): sha256(p) for p in _inputs(results, name)}
-    notebook = "07_case_studies" if name == CASES else STAGE
-    about = {"run": results.run, "notebook": notebook, "inputs": inputs}
-    write_json(path.with_suffix(".json"), about)
+    inputs = {p.relative_to(paths.runs()).as_posix(): sha256(p) for p in _inputs(found, name)}
+    notebook = STAGES[7] if name == "cases" else STAGE
+    write_json(
+        path.with_suffix(".json"), {"run": found.run, "notebook": notebook, "inputs": inputs}
+    )
     return path
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a picture."""
     held = io.BytesIO()
-    with plt.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(held, format="png", metadata={"Software": None})
     return held.getvalue()
 
 
-def read_steps(run: str, stage: str) -> pd.DataFrame:
-    """``steps.jsonl`` of a training stage: step, epoch, loss, lr, … and sometimes val_loss."""
-    lines = (stage_folder(run, stage) / "steps.jsonl").read_text("utf-8").splitlines()
-    return pd.DataFrame([json.loads(line) for line in lines])
+# --- parts
 
 
-def _inputs(results: Results, name: str) -> list[Path]:
-    return [results.folder.parent / file for file in INPUTS.get(name, (f"{STAGE}/{SCORES}",))]
+def _inputs(found: Results, name: str) -> list[Path]:
+    return [found.folder.parent / file for file in FIGURES[name][1]]
 
 
-def _bars(results: Results, metrics: Sequence[str], label: str) -> Figure:
-    width = 0.8 / len(MODELS)
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(max(6.5, 2 + 0.75 * len(metrics)), 3.6))
-        for i, model in enumerate(MODELS):
-            value, low, high = (
-                [results.value(model, m, column=c) for m in metrics]
-                for c in ("value", "low", "high")
-            )
-            errors = [[v - b for v, b in zip(value, low, strict=True)],
-                      [b - v for v, b in zip(value, high, strict=True)]]  # fmt: skip
-            places = [x + (i - 1) * width for x in range(len(metrics))]
-            axis.bar(places, value, width, yerr=errors, capsize=2, color=COLOURS[model],
-                     edgecolor="white", label=model)  # fmt: skip
-        for floor, line in LINES.items():
-            for x, metric in enumerate(metrics):
-                height = results.value(floor, metric)
-                axis.plot([x - 0.45, x + 0.45], [height] * 2, line, color=COLOURS[floor],
-                          label=floor if x == 0 else None)  # fmt: skip
-        names = [m.replace("rouge", "ROUGE-").replace("S_", "").replace(".", "\n") for m in metrics]
-        axis.set_xticks(range(len(metrics)), names)
-        axis.set(ylabel=label, ylim=(0, 1.02))
-        axis.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
-        figure.tight_layout()
-        return closed(figure)
+def _scores(found: Results, models: Sequence, metrics: Sequence, **at: list) -> pd.DataFrame:
+    """Rows of ``scores`` over all questions, or of the kinds or strata in ``at``."""
+    wanted = {"kind": [ALL], "form": [ALL], "stratum": [ALL], "model": models, "metric": metrics}
+    return found.scores[found.scores[list(wanted)].isin(wanted | at).all(axis=1)]
 
 
-def _dots(axis: Axes, results: Results, models: Sequence[str], metric: str) -> None:
-    shift = {"seen": -0.2, "held_out": 0.2, "decoy": 0.0}
-    for stratum, marker in MARKERS.items():
-        for y, model in enumerate(models):
-            value, low, high = (
-                results.value(model, metric, stratum=stratum, column=c)
-                for c in ("value", "low", "high")
-            )
-            if pd.isna(value):
-                continue
-            axis.errorbar(value, y + shift[stratum], xerr=[[value - low], [high - value]],
-                          fmt=marker, color=COLOURS[model], markersize=5, capsize=2,
-                          markerfacecolor=COLOURS[model] if stratum == "seen" else "white",
-                          label=stratum)  # fmt: skip
-    axis.set(title=metric, xlim=(-0.03, 1.03), xlabel="share right")
-    axis.grid(axis="x", alpha=0.3)
+def _axes(rows: int, columns: int, size: tuple, **shared: object) -> tuple[Figure, np.ndarray]:
+    """A figure that pyplot does not know, so that a notebook shows it once; its axes as a grid."""
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def _legend_of(axes: Sequence[Axes]) -> tuple[list, list[str]]:
-    found: dict[str, object] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    names = {"seen": "families of the training set", "held_out": "held-out families",
-             "decoy": "no family (decoys)"}  # fmt: skip
-    return list(found.values()), [names[label] for label in found]
+def _draw(kind: Callable, table: pd.DataFrame, axis: Axes, **how: object) -> None:
+    """By seaborn; ``value`` between its bounds, if there are any, as a middle and its ends."""
+    if "low" in table:
+        table = pd.concat([table.assign(value=table[end]) for end in ("value", "low", "high")])
+        how |= {"estimator": "median", "err_kws": {"linewidth": 1}}
+        how["errorbar"] = lambda ends: (ends.min(), ends.max())
+    kind(table, ax=axis, **how)
 
 
-def _curves(axes: Sequence[Axes], steps: pd.DataFrame, name: str) -> None:
-    loss, rate = axes
-    smooth = steps.loss.rolling(max(1, len(steps) // 50), min_periods=1).mean()
-    loss.plot(steps.step, steps.loss, color=COLOURS["MA"], linewidth=0.6, alpha=0.6)
-    loss.plot(steps.step, smooth, color=COLOURS["IT"], label="training (running mean)")
-    if "val_loss" in steps:
-        checked = steps.dropna(subset=["val_loss"])
-        loss.plot(checked.step, checked.val_loss, "o--", markersize=3, label="validation",
-                  color=COLOURS["floor.most_common"])  # fmt: skip
-    loss.set(title=name, ylabel="loss (log scale)", yscale="log")
-    loss.yaxis.set_major_formatter(ScalarFormatter())
-    loss.yaxis.set_minor_formatter(NullFormatter())
-    low, high = steps.loss.min() / 1.5, steps.loss.max() * 1.5
-    ticks = TICKS if high > 15 * low else sorted((*TICKS, *FINE))
-    loss.set_yticks([tick for tick in ticks if low < tick < high])
-    loss.legend()
-    rate.plot(steps.step, steps.lr, color=COLOURS["floor.nearest"])
-    rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+@matplotlib.rc_context(STYLE)
+def _panels(
+    table: pd.DataFrame,
+    metrics: Sequence,
+    size: tuple,
+    *,
+    kind=seaborn.pointplot,
+    sharex=True,
+    **how,
+) -> Figure:
+    """A panel for each metric; the legend stands beside the last."""
+    figure, axes = _axes(1, len(metrics), size, sharex=sharex, sharey=True)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        last = axis is axes[0, -1]
+        _draw(kind, table[table.metric == metric], axis, legend=last and "auto", **how)
+        axis.set(title=metric)
+    axis.set(**{"xlim" if how["x"] == "value" else "ylim": (-0.03, 1.03)})
+    seaborn.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), title=None)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def _bars(found: Results, metrics: list[str]) -> Figure:
+    figure, [[axis]] = _axes(1, 1, (max(6.5, 2 + 0.75 * len(metrics)), 3.6))
+    how = {"x": "metric", "y": "value", "hue": "model", "palette": COLOURS, "order": metrics}
+    _draw(seaborn.barplot, _scores(found, MODELS, metrics), axis, hue_order=MODELS, **how)
+    floors = _scores(found, results.FLOORS[:3], metrics)
+    seaborn.pointplot(floors, ax=axis, errorbar=None, linestyle="none", marker="_", markersize=25,
+                      markeredgewidth=1.5, **how)  # fmt: skip
+    axis.set_xticks(range(len(metrics)), [m.replace("S_", "").replace(".", "\n") for m in metrics])
+    axis.set(xlabel=None, ylim=(0, 1.02))
+    seaborn.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), title=None)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def _heat(table: pd.DataFrame, colours: str, label: str) -> Figure:
+    height, width = table.shape
+    figure, [[axis]] = _axes(1, 1, (3 + 0.5 * width, 2 + 0.3 * height))
+    seaborn.heatmap(table, vmin=0, vmax=1, cmap=colours, annot=True, fmt=".2f", linewidths=0.5,
+                    annot_kws={"size": 7}, cbar_kws={"label": label}, ax=axis)  # fmt: skip
+    return figure
+
+
+def _cut(text: str, most: int = 34) -> str:
+    """Shortened in the middle, since what an answer claims is mostly its end."""
+    return text if len(text) <= most else f"{text[: most // 3]} … {text[-(2 * most // 3 - 3) :]}"

@@ -1,34 +1,12 @@
-"""A run's results as text: what the numbers say, the end of the demo, the README's block.
+"""What a run's numbers say, in sentences that are computed from its files; loads no model."""
 
-Everything is rendered from the files of a run; no number is written by hand. Loads no model.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from rnagpt_lib.core import paths
-from rnagpt_lib.evaluate.results import (
-    FACTS,
-    FLOORS,
-    MODELS,
-    PLACE,
-    SCORES,
-    STAGE,
-    Results,
-    facts_table,
-    figure_folder,
-    load,
-    rouge_table,
-    semantic_table,
-    strata_table,
-    title,
-)
-from rnagpt_lib.report import variant_report
-from rnagpt_lib.report.readme import markdown, write_block
-from rnagpt_lib.runs.stages import stage_folder
-from rnagpt_lib.train.ablation_trainings import NO_MA
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.evaluate.results import MODELS, Results, title
+from rnagpt_lib.report import tables
 
 LEGEND = (
     "*vanilla* is the LLM, given the nucleotides as letters; *MA* the model after stage 1 "
@@ -42,201 +20,132 @@ LEGEND = (
     "that one does not know, where nobody can. A *unit* is a group of similar RNAs, never on two sides "
     "of the split; *held_out* are families, and *decoy* random sequences, that training never saw."
 )
-NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
+COMMON, LOCAL = "floor.most_common", tables.LOCAL
 
 
-def findings(results: Results) -> list[str]:
-    """What the numbers say, in sentences that are computed from them."""
-    asked = not pd.isna(results.value("floor.most_common", "fact.all"))  # of open facts at all
-    return [
-        *(_order(results, metric) for metric in ("rougeL", *results.headlines)),
-        *([_order(results, "fact.all")] if asked else []),
-        *_against(results, "floor.most_common"),
-        *_against(results, "floor.nearest", "fact.local"),
-        *variant_report.findings(results),
-        *([_kept(results)] if asked else []),
-        *_species(results),
-        *_below(results),
-        *_minimal(results),
-    ]
-
-
-def _order(results: Results, metric: str) -> str:
-    values = {model: results.value(model, metric) for model in MODELS}
-    ordered = sorted(values, key=values.get, reverse=True)
-    listed = ", ".join(f"{model} {values[model]:.2f}" for model in ordered)
-    return f"{title(metric)}, best first: {listed}."
-
-
-def _against(results: Results, other: str, metric: str = "fact.all") -> list[str]:
-    ours = [results.value("IT", metric, column=c) for c in ("value", "low", "high")]
-    theirs = [results.value(other, metric, column=c) for c in ("value", "low", "high")]
-    if pd.isna([*ours, *theirs]).any():
-        return []  # no such question was asked
-    apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
-    return [
-        f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}{_paired(results, other, metric)}; "
-        f"their 95 % bounds ([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, "
-        f"{theirs[2]:.2f}]) {apart}."
-    ]
-
-
-def _paired(results: Results, other: str, metric: str) -> str:
-    """The paired difference, which tells more than whether two bounds overlap."""
-    table = results.differences.set_index(["model_a", "model_b", "metric"])
-    if ("IT", other, metric) not in table.index:
-        return ""
-    row = table.loc[("IT", other, metric)]
-    worth = variant_report.verdict(other, row.low, row.high)
-    return f", paired difference {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}] ({worth})"
-
-
-def _below(results: Results) -> list[str]:
-    """Where a floor, or an earlier model, is better than IT, told as plainly as the rest."""
-    return [
-        *_better(results, FLOORS, "a floor is better than IT on"),
-        *_better(results, MODELS[:-1], "vanilla or MA is better than IT on"),
-    ]
-
-
-def _better(results: Results, others: Sequence[str], said: str) -> list[str]:
-    better = []
-    for name in FACTS:
-        values = {other: results.value(other, f"fact.{name}") for other in others}
-        best, ours = max(values, key=values.get), results.value("IT", f"fact.{name}")
-        if values[best] > ours:
-            better.append(f"fact.{name} (IT {ours:.2f}, {best} {values[best]:.2f})")
-    return [f"By its mean {said} {', '.join(better)}."] if better else []
-
-
-def _kept(results: Results) -> str:
-    """How far IT falls with another RNA in place of its own: of the training that was asked so."""
-    common = results.value("floor.most_common", "fact.all")
-    right, swapped = results.of_own(("IT", "control.swapped"), "fact.all")
-    told = f"({right:.2f} → {swapped:.2f}; floor {common:.2f})"
-    if right <= common:
-        return (
-            f"fact.all: IT is not above floor.most_common, so there is no distance to lose {told}."
-        )
-    if swapped <= common:
-        return (
-            "Given another RNA (control.swapped), IT loses all of its distance to "
-            f"floor.most_common, and is no better than it {told}."
-        )
-    lost = (right - swapped) / (right - common)
-    return (
-        f"Given another RNA (control.swapped), IT loses {lost:.0%} of its distance to "
-        f"floor.most_common {told}."
-    )
-
-
-# --- texts
+def findings(found: Results) -> list[str]:
+    """All sentences; what was not asked is not spoken of."""
+    said = [_order(found, metric) for metric in ("rougeL", *found.headlines, "fact.all")]
+    said += [_against(found, COMMON, "fact.all"), _against(found, "floor.nearest", LOCAL)]
+    said += [*_variants(found), _kept(found), _species(found)]
+    said += [_better(found, results.FLOORS, "a floor is better than IT on")]
+    said += [_better(found, MODELS[:-1], "vanilla or MA is better than IT on"), _minimal(found)]
+    return [sentence for sentence in said if sentence]
 
 
 def ablation(run: str) -> str:
     """The ablation as plain text, for the end of ``make demo``."""
-    results = load(run)
-    parts = [
-        f"Ablation of run {run}, {results.answers.pair_id.nunique()} test questions",
-        facts_table(results).to_string(),
-        rouge_table(results).to_string(),
-        semantic_table(results).to_string(),
-        "\n".join(findings(results)),
-    ]
-    return "\n\n".join(parts)
+    found = results.load(run)
+    parts = [results.facts_table(found), results.rouge_table(found), results.semantic_table(found)]
+    title = f"Ablation of run {run}, {found.answers.pair_id.nunique()} test questions"
+    texts = [table.to_string() for table in parts]
+    return "\n\n".join([title, *texts, "\n".join(findings(found))])
 
 
-def readme(run: str = "reference") -> str:
-    """What stands between the README's markers, rendered from the run's files alone."""
-    if not (stage_folder(run, STAGE) / SCORES).is_file():
-        return NOTHING_YET
-    results = load(run)
-    cosines = ", or cosines where they are called so" if results.cosines else ""
-    parts = [
-        f"Test questions of run `{run}`: {results.answers.pair_id.nunique()} about "
-        f"{results.answers.rna_id.nunique()} RNAs in {results.answers.unit.nunique()} units that "
-        "training never saw. Facts are the share of answers that name the right entity and no "
-        f"other; ROUGE-L and the semantic score are F1{cosines}.",
-        LEGEND,
-        markdown(facts_table(results)),
-        *_figure(run, "facts", "Facts by family seen or held out, with floors and controls"),
-        "`fact.all` by stratum, with 95 % bootstrap bounds over units:",
-        markdown(strata_table(results)),
-        *_variants(results),
-        "In the layout of the paper's tables; its values are labelled, come from other data, "
-        f"and are no target. {PLACE}:",
-        markdown(rouge_table(results)),
-        markdown(semantic_table(results)),
-        "\n".join(f"- {sentence}" for sentence in findings(results)),
-        *_figure(run, "learning", "Losses of both stages, and learning rates"),
-    ]
-    return "\n\n".join(parts)
+def verdict(other: str, low: float, high: float) -> str:
+    """What the bounds of IT minus ``other`` show."""
+    if low <= 0 <= high:
+        return "no difference is shown"
+    return f"{'IT' if low > 0 else other} is better"
 
 
-def _variants(results: Results) -> list[str]:
-    if not variant_report.there(results):
-        return []
-    often = variant_report.trainings(results)
-    several = (
-        f"trainings of IT: {often['IT']}; bounds cover units and, of what has several, trainings: "
-        "two or three of these are few, so that such bounds come out narrow"
+def _order(found: Results, metric: str) -> str:
+    values = {model: found.value(model, metric) for model in MODELS}
+    if pd.isna(found.value(COMMON, metric)):
+        return ""
+    ordered = sorted(values, key=values.get, reverse=True)
+    return f"{title(metric)}, best first: {', '.join(f'{m} {values[m]:.2f}' for m in ordered)}."
+
+
+def _against(found: Results, other: str, metric: str) -> str:
+    ours, theirs = (
+        [found.value(model, metric, column=column) for column in ("value", "low", "high")]
+        for model in ("IT", other)
     )
-    seeds = "one seed each" if set(often.values()) == {1} else several
-    beside = ": the last column sets them beside `it.no_ma`, which lacks nothing else"
-    return [
-        "IT trained again on the same pairs, in as many steps, with a part taken away "
-        f"({seeds}). Differences are IT minus the variant, with 95 % bounds. Where there are no "
-        "soft tokens stage 1 has nothing to align, so `it.text` and `it.blind` lack it, too"
-        f"{beside if NO_MA in often else ''}:",
-        markdown(variant_report.table(results)),
-        *_figure(results.run, "variants", "Facts of IT, of its variants and of two floors"),
-        *_titled("Local facts by RNA type, one row a training:", variant_report.by_type(results)),
-        *_titled(
-            "Minimal pairs, one row for every training whose weights or answers are here: the share "
-            "of answers that follow one changed nucleotide, that a neutral change flips, with 95 % "
-            "bounds over RNAs, and of followed ones by RNA type:",
-            variant_report.minimal(results),
-        ),
-    ]
+    if pd.isna([*ours, *theirs]).any():
+        return ""
+    apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
+    paired, bounds = tables.difference(found, "IT", other, metric), _bounds(found, other, metric)
+    told = f", paired difference {paired} ({verdict(other, *bounds)})" if bounds else ""
+    return (
+        f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}{told}; their 95 % bounds "
+        f"([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, {theirs[2]:.2f}]) {apart}."
+    )
 
 
-def _titled(title: str, table: pd.DataFrame) -> list[str]:
-    return [] if table.empty else [title, markdown(table)]
+def _bounds(found: Results, other: str, metric: str) -> tuple[float, float] | None:
+    """Of IT minus ``other``; None where they were not compared."""
+    table = found.differences.set_index(["model_a", "model_b", "metric"])[["low", "high"]]
+    key = ("IT", other, metric)
+    return tuple(table.loc[key]) if key in table.index else None
 
 
-def _figure(run: str, name: str, alt: str) -> list[str]:
-    path = figure_folder(run) / f"{name}.png"
-    return [f"![{alt}]({paths.shown(path)})"] if path.is_file() else []
+def _variants(found: Results) -> Iterator[str]:
+    """Whether local facts need what each variant of IT lacks."""
+    often = tables.trainings(found)
+    for name in list(often)[1:]:
+        mine, its = (found.value(model, LOCAL) for model in (name, "IT"))
+        bounds = _bounds(found, name, LOCAL)
+        if pd.isna([mine, its]).any() or not bounds:
+            continue
+        told = verdict(name, *bounds)
+        how_often = f"{often['IT']} trainings of each"
+        if 1 in (often["IT"], often[name]):
+            told, how_often = "of these trainings; another seed may differ", "one training of each"
+        if often["IT"] != often[name]:
+            how_often = f"trainings of IT {often['IT']}, of {name} {often[name]}"
+        yield (
+            f"Without {tables.LACKS[name]} ({name}) {LOCAL} is {mine:.2f}, IT's {its:.2f}: difference "
+            f"{tables.difference(found, 'IT', name, LOCAL)}, {told} ({how_often})."
+        )
 
 
-def _species(results: Results) -> list[str]:
-    """What the type alone tells of the species."""
-    guess, ours = results.metrics.get("species_by_type"), results.value("IT", "fact.species")
+def _kept(found: Results) -> str:
+    """How far IT falls with another RNA in place of its own: of the training that was asked so."""
+    common = found.value(COMMON, "fact.all")
+    right, swapped = found.of_own(("IT", "control.swapped"), "fact.all")
+    told = f"({right:.2f} → {swapped:.2f}; floor {common:.2f})"
+    if pd.isna(common):
+        return ""
+    if right <= common:
+        return f"fact.all: IT is not above {COMMON}, so there is no distance to lose {told}."
+    lost = (right - swapped) / (right - common)
+    share = f"{lost:.0%} of" if swapped > common else "all of"
+    end = "" if swapped > common else ", and is no better than it"
+    return f"Given another RNA (control.swapped), IT loses {share} its distance to {COMMON}{end} {told}."
+
+
+def _species(found: Results) -> str:
+    guess, ours = found.metrics.get("species_by_type"), found.value("IT", "fact.species")
     if guess is None or pd.isna(ours):
-        return []
-    return [
+        return ""
+    return (
         f"fact.species: IT {ours:.2f}; whoever knows an RNA's type and names its commonest "
         f"training species is right in {guess:.2f}."
-    ]
+    )
 
 
-def _minimal(results: Results) -> list[str]:
-    found = results.metrics.get("minimal_pairs")
-    if not found:
-        return []
-    by_type = found.get("by_type", {})  # runs of earlier versions have none
-    each = ", ".join(f"{name} {share:.0%}" for name, share in by_type.items())
-    return [
-        f"Minimal pairs ({found['n']}, one training of IT): the answer follows one changed "
-        f"nucleotide in {_share(found, 'followed')}{each and f' ({each})'}, a neutral change flips it in "
-        f"{_share(found, 'flipped')}."
-    ]
+def _better(found: Results, others: Sequence[str], said: str) -> str:
+    """Where a floor, or an earlier model, is better than IT, told as plainly as the rest."""
+    better = []
+    for fact in results.FACTS:
+        values = {other: found.value(other, f"fact.{fact}") for other in others}
+        best, ours = max(values, key=values.get), found.value("IT", f"fact.{fact}")
+        if values[best] > ours:
+            better.append(f"fact.{fact} (IT {ours:.2f}, {best} {values[best]:.2f})")
+    return f"By its mean {said} {', '.join(better)}." if better else ""
 
 
-def _share(found: dict, name: str) -> str:
-    return "{:.0%} [{:.0%}, {:.0%}]".format(*(found[name + end] for end in ("", "_low", "_high")))
-
-
-def render_readme(run: str = "reference", path: Path | None = None) -> Path:
-    """Write the README's block ``results``. Raises InputError without its markers."""
-    return write_block(path or paths.root() / "README.md", "results", readme(run))
+def _minimal(found: Results) -> str:
+    pairs = found.metrics.get("minimal_pairs")
+    if not pairs:
+        return ""
+    followed, flipped = (
+        "{:.0%} [{:.0%}, {:.0%}]".format(*(pairs[name + end] for end in ("", "_low", "_high")))
+        for name in ("followed", "flipped")
+    )
+    each = ", ".join(f"{name} {share:.0%}" for name, share in pairs["by_type"].items())
+    return (
+        f"Minimal pairs ({pairs['n']}, one training of IT): the answer follows one changed "
+        f"nucleotide in {followed} ({each}), a neutral change flips it in {flipped}."
+    )

@@ -17,15 +17,24 @@ from traitlets.config import Config
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.runs.stages import NOTEBOOK, REPORT
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 TAGS = "a b br code div em h1 h2 h3 h4 i li ol p pre span strong table tbody td th thead tr ul"
 ATTRIBUTES = {"th": ["colspan", "rowspan", "scope"], "td": ["colspan", "rowspan"]}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = {"metadata", "text/plain", "image/png", "image/jpeg"}  # of outputs, as they are
 
 
 class Inert(SanitizeHTML):
-    """Leaves of HTML what a table needs; pandas' own style sheets go without a trace."""
+    """Leaves of HTML what a table needs; pandas' style sheets go without a trace, as do widgets,
+    which nothing moves without a kernel."""
+
+    def sanitize_code_outputs(self, outputs: list) -> list:
+        """The outputs that a page can show."""
+        shown = [output for output in outputs if WIDGET not in output.get("data", {})]
+        return super().sanitize_code_outputs(shown)
 
     def sanitize_html_tags(self, html_str: str) -> str:
         """The text with all other markup escaped."""
@@ -49,7 +58,13 @@ def render(notebook: Path, title: str, code: bool = True) -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    return exporter.from_filename(str(notebook), resources={"metadata": {"name": title}})[0]
+    return exporter.from_filename(str(notebook), resources={"title": title})[0]
+
+
+def write_report(run: str) -> Path:
+    """Write ``report.html``, the executed notebook 06 of a run, beside it; returns the page."""
+    folder = results.load(run).folder
+    return write(folder / NOTEBOOK, folder / REPORT, f"Ablation of run {run}")
 
 
 def write(notebook: Path, page: Path, title: str, code: bool = True) -> Path:
