@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rnagpt_lib.curate.questions.fact_patterns import NEGATION
+from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
 from rnagpt_lib.evaluate import dictionary
 from rnagpt_lib.evaluate.fact_scores import SENTENCES, lexicon, named

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from rnagpt_lib.curate.questions import question_templates
-from rnagpt_lib.curate.questions.fact_patterns import NEGATION
+from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
 from rnagpt_lib.evaluate import dictionary
 

@@ -10,7 +10,7 @@ import pytest
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import COLUMNS, frame, write
-from rnagpt_lib.curate.questions import qa_rules
+from rnagpt_lib.curate.questions import qa_rules, question_templates
 from rnagpt_lib.curate.questions.facts import facts_in
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.curate.summaries.summarize import summarize
@@ -128,27 +128,33 @@ def entity_of(relation):
 def test_every_wording_is_read_back(name):
     relation, entity = RELATIONS[name], entity_of(name)
     for question in relation.questions:
-        assert qa_rules.relation_of(question) == name and qa_rules.asked_entity(question) is None
+        assert (
+            question_templates.relation_of(question) == name
+            and question_templates.asked_entity(question) is None
+        )
         for said in [entity, UNKNOWN] + [NONE] * bool(relation.nothing):
-            assert qa_rules.entity(question, relation.say([said])) == said
-        assert qa_rules.entity(question, relation.say([entity]).upper()) == entity.upper()
-        assert qa_rules.entity(question, "I do not know.") is None
+            assert question_templates.entity(question, relation.say([said])) == said
+        assert question_templates.entity(question, relation.say([entity]).upper()) == entity.upper()
+        assert question_templates.entity(question, "I do not know.") is None
         if name not in CATEGORICAL:
             listed = ["HuR", "La", "FUS"]
-            assert qa_rules.entities(question, relation.say(listed)) == listed
-            assert qa_rules.entity(question, relation.say(listed)) is None
+            assert question_templates.entities(question, relation.say(listed)) == listed
+            assert question_templates.entity(question, relation.say(listed)) is None
     closed = relation.closed.format(entity)
-    assert qa_rules.relation_of(closed) == name and qa_rules.asked_entity(closed) == entity
-    assert qa_rules.entity(closed, relation.confirm(entity, True)) == "yes"
-    assert qa_rules.entity(closed, relation.confirm(entity, False)) == "no"
+    assert (
+        question_templates.relation_of(closed) == name
+        and question_templates.asked_entity(closed) == entity
+    )
+    assert question_templates.entity(closed, relation.confirm(entity, True)) == "yes"
+    assert question_templates.entity(closed, relation.confirm(entity, False)) == "no"
 
 
 def test_wordings_belong_to_one_relation():
     questions = [q for relation in RELATIONS.values() for q in relation.questions]
     assert len(questions) == len(set(questions))
     assert (
-        qa_rules.relation_of("How are you?") is None
-        and qa_rules.entities("How are you?", "Well.") == []
+        question_templates.relation_of("How are you?") is None
+        and question_templates.entities("How are you?", "Well.") == []
     )
 
 
@@ -362,14 +368,16 @@ def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
     assert pairs["pair_id"].is_unique
     for row in pairs.itertuples():
         relation, found = (
-            qa_rules.relation_of(row.question),
-            qa_rules.entities(row.question, row.answer),
+            question_templates.relation_of(row.question),
+            question_templates.entities(row.question, row.answer),
         )
         assert RELATIONS[relation].kind == row.kind and found
         rebuilt = (
             RELATIONS[relation].say(found)
             if row.form == "open"
-            else RELATIONS[relation].confirm(qa_rules.asked_entity(row.question), found == ["yes"])
+            else RELATIONS[relation].confirm(
+                question_templates.asked_entity(row.question), found == ["yes"]
+            )
         )
         assert rebuilt == row.answer
 
@@ -377,7 +385,7 @@ def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
 def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
     data, (pairs, _) = small
     closed = pairs[pairs["form"] == "closed"]
-    relation = closed["question"].map(qa_rules.relation_of)
+    relation = closed["question"].map(question_templates.relation_of)
     yes = closed["answer"].str.startswith("Yes")
     for _, own in yes.groupby(relation):
         assert abs(own.mean() - 0.5) <= 0.15 or len(own) < 8
@@ -386,7 +394,9 @@ def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
     )
     for row, name, true in zip(closed.itertuples(), relation, yes, strict=True):
         if row.kind != "rna_type":
-            assert ((row.rna_id, name, qa_rules.asked_entity(row.question)) in truth) == true
+            assert (
+                (row.rna_id, name, question_templates.asked_entity(row.question)) in truth
+            ) == true
 
 
 def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
@@ -438,7 +448,10 @@ def test_no_made_up_no_is_named_in_a_real_abstract(shared):
     texts = links.merge(articles, on="article_id")
     texts = (texts["title"] + " " + texts["abstract"]).groupby(texts["rna_id"]).agg(" ".join)
     named = [
-        re.search(rf"(?i)\b{re.escape(qa_rules.asked_entity(row.question))}\b", texts[row.rna_id])
+        re.search(
+            rf"(?i)\b{re.escape(question_templates.asked_entity(row.question))}\b",
+            texts[row.rna_id],
+        )
         for row in made_up.itertuples()
     ]
     assert len(made_up) >= 15 and not any(named)

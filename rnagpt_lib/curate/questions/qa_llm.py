@@ -70,12 +70,7 @@ class Statements:
     abstracts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A pair that passed, with the articles behind it (none behind a "No" by silence)."""
-
-    pair: Asked
-    article_ids: list[str]
+Kept = tuple[Asked, list[str]]  # and the articles behind it (none behind a "No" by silence)
 
 
 class Annotated:
@@ -86,9 +81,6 @@ class Annotated:
         self._rows = annotations.groupby("rna_id").indices
         self._linked = links.groupby("rna_id")["article_id"].agg(list).to_dict()
         self.rna_ids = sorted(self._rows)
-
-    def __iter__(self) -> Iterator[Statements]:
-        return self.of(self.rna_ids)
 
     def of(self, rna_ids: Sequence[str]) -> Iterator[Statements]:
         """Some of them, in the order of ``rna_ids``."""
@@ -109,8 +101,8 @@ def request(one: Statements, params: Decompose) -> Request:
 
 def requests(annotations: pd.DataFrame, params: Decompose) -> Iterator[Request]:
     """What the provider ``openai`` would be asked about a source's annotations; sends nothing."""
-    for one in Annotated(annotations, frame("articles", []), frame("links", [])):
-        yield request(one, params)
+    everyone = Annotated(annotations, frame("articles", []), frame("links", []))
+    return (request(one, params) for one in everyone.of(everyone.rna_ids))
 
 
 def planned_requests(run: str, params: Decompose, seed: int = 0) -> Iterator[Request]:
@@ -119,8 +111,7 @@ def planned_requests(run: str, params: Decompose, seed: int = 0) -> Iterator[Req
     Before 02 has run they are a guess, annotations of the greatest length, and a printed line says
     so. Raises InputError where a table of 00 is missing.
     """
-    folder = stage_folder(run, STAGES[0])
-    articles, links = (read(folder / f"{t}.parquet", t) for t in ("articles", "links"))
+    links = read(stage_folder(run, STAGES[0]) / "links.parquet", "links")
     path = stage_folder(run, STAGES[2]) / "annotations.parquet"
     if path.is_file():
         texts = read(path, "annotations")
@@ -135,7 +126,7 @@ def planned_requests(run: str, params: Decompose, seed: int = 0) -> Iterator[Req
             for rna_id in links["rna_id"].unique()
         ]  # fmt: skip
         texts = frame("annotations", rows)
-    return (request(one, params) for one in Annotated(texts, articles, links))
+    return requests(texts, params)
 
 
 def asked(
@@ -153,16 +144,22 @@ def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
     """The pairs of a reply that pass every check, and a reason for each that does not."""
     if reply.state != "ok":
         return [], [f"the model's pairs are missing (state {reply.state})"]
-    kept, reasons = [], []
+    # each question once, in whatever wording; none that has both answers
+    alike: dict[tuple, list[Asked]] = defaultdict(list)
+    reasons = []
     for pair in reply.value.pairs:
-        reason = fault(pair, one)
-        if reason:
+        if reason := fault(pair, one):
             reasons.append(f"a pair {reason}")
         else:
-            kept.append(Kept(pair, _behind(pair, one)))
-    apart = _apart(kept)
-    repeated = ["a pair repeats or contradicts another"] * (len(kept) - len(apart))
-    return apart, reasons + repeated
+            alike[pair.form, stems(pair.question)].append(pair)
+    agreeing = [
+        pairs[0]
+        for (form, _), pairs in alike.items()
+        if form == "open" or len({pair.answer[:1].lower() for pair in pairs}) == 1
+    ]
+    repeated = sum(map(len, alike.values())) - len(agreeing)
+    reasons += ["a pair repeats or contradicts another"] * repeated
+    return [(pair, _behind(pair, one)) for pair in agreeing], reasons
 
 
 def fault(pair: Asked, one: Statements) -> str:
@@ -255,15 +252,3 @@ def _behind(pair: Asked, one: Statements) -> list[str]:
     if silent and not any(_holding(subject(pair.question), text) for text in evidence):
         return []
     return sorted({i for n in pair.statements for i in one.article_ids[n]})
-
-
-def _apart(kept: Sequence[Kept]) -> list[Kept]:
-    """Each question once, in whatever wording; none that has both answers."""
-    said: dict[tuple, list[Kept]] = defaultdict(list)
-    for one in kept:
-        said[one.pair.form, stems(one.pair.question)].append(one)
-    return [
-        same[0]
-        for (form, _), same in said.items()
-        if form == "open" or len({one.pair.answer[:1].lower() for one in same}) == 1
-    ]

@@ -17,22 +17,51 @@ class Relation:
     """One relation; ``{}`` stands for the entity.
 
     kind: as in the table ``pairs``. noun: what the entity is, as in "no *ligand* is known".
-    denial: the answer to a closed question, without its "No, ". nothing: the answer when there
-    is none.
+    questions: two wordings. base: the predicate, "is associated with" or as in "does it *bind*".
+    nothing_of: "ligand", where there can be none.
     """
 
     name: str
     kind: str
     noun: str
-    questions: tuple[str, ...]
-    answer: str
-    closed: str
-    denial: str
-    nothing: str = ""
+    questions: tuple[str, str]
+    base: str
+    nothing_of: str = ""
+
+    @cached_property
+    def _verb(self) -> str:
+        """The predicate in the third person: "is linked to", "binds", "carries"."""
+        if self.base.startswith("is "):
+            return self.base
+        first, *rest = self.base.split()
+        return " ".join([first[:-1] + "ies" if first.endswith("y") else first + "s", *rest])
+
+    @property
+    def answer(self) -> str:
+        return f"The RNA {self._verb} {{}}."
+
+    @property
+    def closed(self) -> str:
+        """The closed question."""
+        if self.base.startswith("is "):
+            return f"Is the RNA {self.base[3:]} {{}}?"
+        return f"Does the RNA {self.base} {{}}?"
+
+    @property
+    def denial(self) -> str:
+        """The answer to a closed question, without its "No, "."""
+        if self.base.startswith("is "):
+            return f"The RNA is not {self.base[3:]} {{}}."
+        return f"The RNA does not {self.base} {{}}."
 
     @property
     def unknown(self) -> str:
         return f"No {self.noun} of the RNA is known."
+
+    @property
+    def nothing(self) -> str:
+        """The answer when there is none; "" where there always is one."""
+        return self.answer.format(f"no {self.nothing_of}") if self.nothing_of else ""
 
     @cached_property
     def answer_pattern(self) -> re.Pattern[str]:
@@ -64,85 +93,41 @@ def _template(text: str) -> re.Pattern[str]:
 
 
 RELATIONS: dict[str, Relation] = {
-    relation.name: relation
-    for relation in (
-        Relation(
-            "rna_type", "rna_type", "type",
-            ("What type of RNA is the RNA?", "Which type of RNA is it?"),
-            "The RNA is of the type {}.",
-            "Is the RNA of the type {}?", "The RNA is not of the type {}.",
-        ),
-        Relation(
-            "species", "species", "species",
-            ("What species does this RNA belong to?", "Which species is the RNA from?"),
-            "The RNA belongs to the species {}.",
-            "Does the RNA belong to the species {}?", "The RNA does not belong to the species {}.",
-        ),
-        Relation(
-            "family", "family", "family",
-            ("Which family does the RNA belong to?", "What is the family of the RNA?"),
-            "The RNA belongs to the family {}.",
-            "Does the RNA belong to the family {}?", "The RNA does not belong to the family {}.",
-        ),
-        Relation(
-            "disease", "literature", "disease association",
-            ("Which disease is the RNA associated with?", "What disease is the RNA linked to?"),
-            "The RNA is associated with {}.",
-            "Is the RNA associated with {}?", "The RNA is not associated with {}.",
-        ),
-        Relation(
-            "process", "literature", "regulated process",
-            ("Which process does the RNA regulate?", "What process is regulated by the RNA?"),
-            "The RNA regulates {}.",
-            "Does the RNA regulate {}?", "The RNA does not regulate {}.",
-        ),
-        Relation(
-            "partner", "literature", "protein partner",
-            ("Which protein does the RNA bind?", "What protein interacts with the RNA?"),
-            "The RNA binds {}.",
-            "Does the RNA bind {}?", "The RNA does not bind {}.",
-        ),
-        Relation(
-            "tissue", "literature", "tissue of expression",
-            ("In which tissue is the RNA expressed?", "Where is the RNA expressed?"),
-            "The RNA is expressed in {}.",
-            "Is the RNA expressed in {}?", "The RNA is not expressed in {}.",
-        ),
-        Relation(
-            "location", "literature", "location in the cell",
-            ("Where in the cell is the RNA located?", "Which compartment is the RNA located in?"),
-            "The RNA is located in the {}.",
-            "Is the RNA located in the {}?", "The RNA is not located in the {}.",
-        ),
-        Relation(
-            "isotype", "local", "amino acid",
-            ("Which amino acid does the RNA carry?", "What amino acid is the RNA charged with?"),
-            "The RNA carries {}.",
-            "Does the RNA carry {}?", "The RNA does not carry {}.",
-            "The RNA carries no amino acid.",
-        ),
-        Relation(
-            "target", "local", "target gene",
-            ("Which gene does the RNA target?", "What gene is a target of the RNA?"),
-            "The RNA targets {}.",
-            "Does the RNA target {}?", "The RNA does not target {}.",
-            "The RNA targets no gene.",
-        ),
-        Relation(
-            "site", "local", "guided site",
-            ("Which site does the RNA guide?", "The modification of which site does the RNA guide?"),
-            "The RNA guides the modification of {}.",
-            "Does the RNA guide the modification of {}?",
-            "The RNA does not guide the modification of {}.",
-            "The RNA guides the modification of no site.",
-        ),
-        Relation(
-            "ligand", "local", "ligand",
-            ("Which ligand does the RNA sense?", "What ligand does the RNA respond to?"),
-            "The RNA senses {}.",
-            "Does the RNA sense {}?", "The RNA does not sense {}.",
-            "The RNA senses no ligand.",
-        ),
+    row[0]: Relation(*row)
+    for row in (
+        ("rna_type", "rna_type", "type",
+         ("What type of RNA is the RNA?", "Which type of RNA is it?"), "is of the type"),
+        ("species", "species", "species",
+         ("What species does this RNA belong to?", "Which species is the RNA from?"),
+         "belong to the species"),
+        ("family", "family", "family",
+         ("Which family does the RNA belong to?", "What is the family of the RNA?"),
+         "belong to the family"),
+        ("disease", "literature", "disease association",
+         ("Which disease is the RNA associated with?", "What disease is the RNA linked to?"),
+         "is associated with"),
+        ("process", "literature", "regulated process",
+         ("Which process does the RNA regulate?", "What process is regulated by the RNA?"),
+         "regulate"),
+        ("partner", "literature", "protein partner",
+         ("Which protein does the RNA bind?", "What protein interacts with the RNA?"), "bind"),
+        ("tissue", "literature", "tissue of expression",
+         ("In which tissue is the RNA expressed?", "Where is the RNA expressed?"),
+         "is expressed in"),
+        ("location", "literature", "location in the cell",
+         ("Where in the cell is the RNA located?", "Which compartment is the RNA located in?"),
+         "is located in the"),
+        ("isotype", "local", "amino acid",
+         ("Which amino acid does the RNA carry?", "What amino acid is the RNA charged with?"),
+         "carry", "amino acid"),
+        ("target", "local", "target gene",
+         ("Which gene does the RNA target?", "What gene is a target of the RNA?"), "target", "gene"),
+        ("site", "local", "guided site",
+         ("Which site does the RNA guide?", "The modification of which site does the RNA guide?"),
+         "guide the modification of", "site"),
+        ("ligand", "local", "ligand",
+         ("Which ligand does the RNA sense?", "What ligand does the RNA respond to?"),
+         "sense", "ligand"),
     )
 }  # fmt: skip
 CATEGORICAL = ("rna_type", "species", "family")
