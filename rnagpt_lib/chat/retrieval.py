@@ -24,7 +24,7 @@ from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.core.markdown import plain
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.curate.questions import facts
-from rnagpt_lib.curate.questions.fact_patterns import NEGATION
+from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import (
     CATEGORICAL,
     RELATIONS,
