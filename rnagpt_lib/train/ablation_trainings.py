@@ -83,15 +83,14 @@ class Training:
     @property
     def stage1(self) -> Stage1:
         """The settings that the run's 04 was trained with; a variant has one process."""
-        return Stage1.model_validate(self._params(STAGE_1))
+        params = read_json(stage_folder(self.id, STAGE_1) / PARAMS)["params"]
+        return Stage1.model_validate(params | {"parallel": "ddp"})
 
     @property
     def stage2(self) -> Stage2:
         """Those of the run's 05."""
-        return Stage2.model_validate(self._params(STAGE_2))
-
-    def _params(self, stage: str) -> dict:
-        return read_json(stage_folder(self.id, stage) / PARAMS)["params"] | {"parallel": "ddp"}
+        params = read_json(stage_folder(self.id, STAGE_2) / PARAMS)["params"]
+        return Stage2.model_validate(params | {"parallel": "ddp"})
 
     @property
     def encoder(self) -> str | None:

@@ -183,8 +183,7 @@ def train(
     checkpoint = checkpoints.newest(folder)
     state = checkpoints.restore(model, checkpoint) if checkpoint else {}
     done = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-    earlier = _plan(examples, params, seed, state.get("processes", 1))
-    if state.get("finished") and earlier == state["plan"]:
+    if state.get("finished") and _plan(examples, params, seed, state["processes"]) == state["plan"]:
         cut(folder, done)
         if not int(os.environ.get("RANK", 0)):
             checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
@@ -193,8 +192,12 @@ def train(
     processes = trainer.machine.num_processes
     check_share(params, processes)
     plan = _plan(examples, params, seed, processes)
+    if checkpoint and state["plan"] != plan:
+        raise InputError(
+            f"{shown(checkpoint)}: of a training with other data, parameters or seed, or (RECIPE "
+            f"paper) in other than {processes} processes; choose another run, or remove it"
+        )
     if checkpoint:
-        _refuse_another(checkpoint, state, plan, earlier)
         trainer.load_state(state)
     per_epoch = steps_per_epoch(examples, params, processes)
     total, span = per_epoch * params.epochs, epoch_length(examples, params, processes)
@@ -253,22 +256,6 @@ def _check_lengths(model: RnaGpt, examples: Examples, folder: Path) -> None:
                 f"{tree.rna_id}: the RNA and its longest text are {tree.depth} tokens, the LLM "
                 f"reads {most}; lower MAX_LENGTH in 00 or WORDS in 02"
             )
-
-
-def _refuse_another(checkpoint: Path, state: dict, plan: str, earlier: str) -> None:
-    """InputError where a checkpoint is of another plan than this one; ``earlier``: this one in as
-    many processes as it had."""
-    if state["plan"] == plan:
-        return
-    if state["plan"] == earlier:
-        raise InputError(
-            f"{shown(checkpoint)}: trained in {state['processes']} processes, which count the "
-            "steps of the recipe paper; start as many again"
-        )
-    raise InputError(
-        f"{shown(checkpoint)}: of a training with other data, parameters or seed; "
-        "choose another run, or remove the checkpoints to start again"
-    )
 
 
 def _check_finite(row: dict, trainer: Trainer, examples: Examples, step: Step, folder: Path):
