@@ -24,12 +24,9 @@ Block = tuple[int, slice, Tensor, Tensor]  # row, its queries, their keys (K,), 
 
 
 def may_attend(places: Tensor) -> Callable[..., Tensor]:
-    """The rule of who may attend to whom, out of each token's (tree, branch), (B, T, 2).
-
-    A function of the indices (row, head, query, key), as FlexAttention calls it. Branch 0 is the
-    prefix; pads, whose tree is −1, attend to pads (a token that attends to nothing would make
-    the softmax NaN).
-    """
+    """The rule of who may attend to whom, out of each token's (tree, branch), (B, T, 2): a function
+    of the indices (row, head, query, key), as FlexAttention calls it. Branch 0 is the prefix; pads,
+    whose tree is −1, attend to pads (attending to nothing would make the softmax NaN)."""
     tree, branch = places.long().unbind(-1)
     prefix = tree << 32
     own = prefix + branch
@@ -72,8 +69,8 @@ def arguments(causal: nn.Module, places: Tensor, dtype: torch.dtype) -> dict:
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where attention is allowed and −∞ elsewhere. Rows lie as CUDA's kernels want them: of a
-    bool mask, or one that does not, every layer would make and keep a copy."""
+    """0 where attention is allowed and −∞ elsewhere, in rows that lie as CUDA's kernels want them:
+    of any other mask every layer would make and keep a copy."""
     width = -(-mask.shape[-1] // ALIGNED) * ALIGNED
     wide = torch.zeros(*mask.shape[:-1], width, dtype=dtype, device=mask.device)
     return wide[..., : mask.shape[-1]].masked_fill_(~mask, -torch.inf)
@@ -108,11 +105,8 @@ def attend(
     for row, queries, keys, mask in blocks:
         one = slice(row, row + 1)
         seen = (t[one, :, keys].repeat_interleave(sharing, 1) for t in (key, value))
-        rows[row].append(
-            scaled_dot_product_attention(
-                query[one, :, queries], *seen, attn_mask=mask, dropout_p=dropout, scale=scaling
-            )
-        )
+        options = {"attn_mask": mask, "dropout_p": dropout, "scale": scaling}
+        rows[row].append(scaled_dot_product_attention(query[one, :, queries], *seen, **options))
     return torch.cat([torch.cat(parts, 2) for parts in rows]).transpose(1, 2), None
 
 

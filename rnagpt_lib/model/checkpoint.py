@@ -5,10 +5,10 @@
     checkpoints/{best,last}.json
 
 A folder appears under its name only when all its files are on the disk, and counts only while
-every file has the hash that its manifest records, and the manifest its own; ``state/`` may be left
-out of a published one, which answers but cannot be trained on. Adapter and layers of the encoder
-are there where they train. Nothing is loaded that could run code. Of a model in parts over several
-processes (FSDP) whole tensors are saved, so that another number of processes may go on.
+every file has the hash that its manifest records, and the manifest its own; without ``state/`` a
+published one answers but cannot be trained on. Adapter and layers of the encoder are there where
+they train. Nothing is loaded that could run code. Tensors are saved whole, so that a training may
+go on in another number of processes.
 """
 
 import io
@@ -29,17 +29,15 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256, write_json, writing
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.rna_gpt import Config, RnaGpt, load_encoder_of
+from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.template import Template
 
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
 WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 ENCODER = "encoder_layers.safetensors"
 MANIFEST = "manifest.json"
-REMEDY = (
-    "make room, or make the folder writable, and start this stage again: it goes on from its "
-    "newest whole checkpoint"
-)
+REMEDY = "make room, or make the folder writable, and start this stage again: "
+REMEDY += "it goes on from its newest whole checkpoint"
 
 
 def save(
@@ -54,10 +52,10 @@ def save(
 ) -> Path:
     """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
 
-    ``state`` is what a resume needs besides the weights (tensors and plain values). The newest
-    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train,
-    all of them call, as each may hold a part of the weights, and one of them ``writes``. Raises
-    InputError when the disk takes no more; the earlier checkpoints stay as they are.
+    ``state``: what a resume needs besides the weights (tensors and plain values). The newest
+    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train, all
+    of them call, and one ``writes``. Raises InputError when the disk takes no more; the earlier
+    checkpoints stay as they are.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
     weights = _gather_weights(model)
@@ -127,24 +125,17 @@ def find(folder: Path, which: str = "best") -> Path:
         raise InputError(f"{shown(folder)}: no {which} checkpoint there; train this stage")
     checkpoint = folder / "checkpoints" / name
     if not is_valid(checkpoint):
-        raise InputError(
-            f"{shown(checkpoint)}: files are missing or damaged; train the stage again"
-        )
+        raise InputError(f"{shown(checkpoint)}: files are missing or damaged; train it again")
     return checkpoint
 
 
 def load(folder: Path, which: str = "best") -> RnaGpt:
-    """The model of a stage's folder, ready to answer. Raises InputError as ``find`` and
-    ``RnaGpt.build`` do."""
+    """The model of a stage's folder, ready to answer. InputError as of ``find`` and ``build``."""
     return assemble(find(Path(folder), which))
 
 
 def assemble(
-    checkpoint: Path,
-    *,
-    llm: str | None = None,
-    encoder: str | None = None,
-    prompts_only: bool = False,
+    checkpoint: Path, *, llm: str | None = None, encoder: str | None = None, prompts_only=False
 ) -> RnaGpt:
     """The model of a checkpoint's files, ready to answer.
 
@@ -160,17 +151,14 @@ def assemble(
 
 
 def load_encoder(model: RnaGpt) -> Encoder:
-    """The encoder that a model was trained on, or its own, of which layers have trained.
-
-    Raises InputError when its folder holds another."""
-    return model.encoder or load_encoder_of(model.config, str(model.device))
+    """The encoder that a model was trained on, or its own, of which layers have trained."""
+    config = model.config
+    return model.encoder or Encoder.load(config.encoder, str(model.device), config.encoder_hash)
 
 
 def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
-    """Start a model from the projection of another stage (stage 2 from stage 1's).
-
-    Raises InputError when that stage used another encoder, LLM or template.
-    """
+    """Start a model from the projection of another stage (stage 2 from stage 1's). Raises
+    InputError when that stage used another encoder, LLM or template."""
     checkpoint = find(Path(folder), which)
     _refuse_another(model, checkpoint, ("encoder_hash", "llm_hash"))
     model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
@@ -187,8 +175,8 @@ def restore(model: RnaGpt, checkpoint: Path) -> dict:
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
-            f"{shown(checkpoint / STATE)} holds more than tensors and plain values (it may run "
-            "code); it was not opened; remove this checkpoint to go on from the one before"
+            f"{shown(checkpoint / STATE)} holds more than tensors and plain values, and may run "
+            "code: it was not opened; remove this checkpoint to go on from the one before"
         ) from None
     _load_weights(model, checkpoint)
     return state

@@ -64,18 +64,20 @@ class Encoder:
         return encoder
 
     @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> "Encoder":
-        """Read config.json, manifest.json and model.safetensors; the file's hash must be the one
-        that the manifest records. ``device`` None: a GPU, where there is one.
-
-        Raises InputError when a file is missing or another."""
+    def load(
+        cls, folder: str | Path, device: str | None = None, wanted: str | None = None
+    ) -> "Encoder":
+        """Read config.json, manifest.json and model.safetensors. ``device`` None: a GPU, where
+        there is one. Raises InputError when a file is missing, or when the weights' hash is not
+        the one that the manifest records, or not ``wanted``, of which a model was trained."""
         folder = encoder_folder(folder)
         digest, recorded = sha256(folder / WEIGHTS), read_json(folder / MANIFEST)["files"][WEIGHTS]
-        if digest != recorded:
-            raise InputError(
-                f"{shown(folder / WEIGHTS)} has sha256 {digest[:12]}…, its manifest says "
-                f"{recorded[:12]}…; restore the file or make the folder again"
-            )
+        for who, known in (("its manifest says", recorded), ("the model was trained on", wanted)):
+            if digest != (known or digest):
+                raise InputError(
+                    f"{shown(folder / WEIGHTS)} has sha256 {digest[:12]}…, {who} {known[:12]}…; "
+                    "restore that encoder"
+                )
         encoder = cls(read_json(folder / CONFIG), digest)
         state = load_file(folder / WEIGHTS)
         encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
@@ -108,9 +110,8 @@ class Encoder:
         return not any(parameter.requires_grad for parameter in self.model.parameters())
 
     def unfreeze(self, layers: int) -> nn.ModuleDict:
-        """Let the last ``layers`` layers train, with the norm behind them; these modules, under
-        the names that they have in the weights' file. Raises InputError for more than there are.
-        """
+        """Let the last ``layers`` layers train, with the norm behind them; these modules, named as
+        in the weights' file. Raises InputError for more than there are."""
         check_layers(self.config, layers)
         total, norm = self.config["layers"], self.model.emb_layer_norm_after
         chosen = nn.ModuleDict({str(n): self.model.layers[n] for n in range(total - layers, total)})
@@ -200,13 +201,11 @@ def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
 
 
 def checked(sequence: str) -> str:
-    """The sequence as it is encoded: normalised. Raises InputError for under 10 nt or a foreign
-    letter."""
+    """The sequence as it is encoded. Raises InputError for under 10 nt or a foreign letter."""
     sequence = normalise(sequence)
     if len(sequence) < MIN_LENGTH:
-        raise InputError(
-            f"sequence {sequence!r} has {len(sequence)} nt; the encoder needs at least {MIN_LENGTH}"
-        )
+        what = f"sequence {sequence!r} has {len(sequence)} nt"
+        raise InputError(f"{what}; the encoder needs at least {MIN_LENGTH}")
     return sequence
 
 
@@ -214,10 +213,9 @@ def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
     """Make ``folder``, whole or not at all, of RNA-FM's checkpoint ``source``; gives the encoder.
 
     The file (``RNA-FM_pretrained.pth`` of its authors, github.com/ml4bio/RNA-FM, MIT) is a pickle
-    of ``{"args": Namespace, "model": {name: tensor}}`` as fairseq writes it. It is opened once,
-    with no class allowed but that Namespace; nothing is downloaded. ``expected``: the SHA-256 (hex)
-    that it must have. Raises InputError for a file that is missing, another one, no RNA-FM, or a
-    pickle that holds more than tensors and options; and for a folder that exists.
+    of ``{"args": Namespace, "model": {name: tensor}}`` as fairseq writes it. It is opened with no
+    class allowed but that Namespace. ``expected``: the SHA-256 (hex) that it must have. Raises
+    InputError for a file that is missing or no such one, and for a folder that exists.
     """
     if not source.is_file():
         raise InputError(f"{shown(source)} does not exist; RNA-FM's weights are never downloaded")
@@ -226,7 +224,17 @@ def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
     found = sha256(source)
     if expected and found != expected.lower():
         raise InputError(f"{shown(source)} has sha256 {found}, not {expected}; fetch it again")
-    encoder = _from_fairseq(shown(source), _open_pickle(source))
+    try:
+        with torch.serialization.safe_globals([Namespace]):
+            data = torch.load(source, map_location="cpu", weights_only=True)
+        encoder = _from_fairseq(data if isinstance(data, dict) else {})
+    except pickle.UnpicklingError:
+        reason = "holds more than tensors and options (it may run code) or is no PyTorch file"
+        raise InputError(f"{shown(source)} {reason}") from None
+    except Exception as error:  # bytes that are no pickle end in any error at all
+        reason = " ".join(str(error).split())[:200]
+        what = "damaged, no PyTorch file or no RNA-FM checkpoint"
+        raise InputError(f"{shown(source)} is {what}: {reason}") from None
     facts = {"about": "RNA-FM, converted", "source": source.name, "source_sha256": found}
     temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
     try:
@@ -237,29 +245,16 @@ def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
     return encoder
 
 
-def _open_pickle(source: Path) -> object:
-    try:
-        with torch.serialization.safe_globals([Namespace]):
-            return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        reason = "holds more than tensors and options (it may run code) or is no PyTorch file"
-    except Exception as error:  # bytes that are no pickle end in any error at all
-        reason = f"is damaged or no PyTorch file: {_first_line(error)}"
-    raise InputError(f"{shown(source)} {reason}") from None
-
-
-def _from_fairseq(name: str, data: object) -> Encoder:
+def _from_fairseq(data: dict) -> Encoder:
     """The model that the options describe, with the weights under the names that it uses."""
-    args, weights = (data.get(k) if isinstance(data, dict) else None for k in ("args", "model"))
+    args, weights = data.get("args"), data.get("model")
     if not (isinstance(args, Namespace) and isinstance(weights, dict)):
-        raise InputError(f"{name} is no RNA-FM checkpoint: it has no args and model")
+        raise InputError("it has no args and model")
     options = {option.removeprefix("encoder_"): value for option, value in vars(args).items()}
     missing = [size for size in SIZES if not isinstance(options.get(size), int)]
     if options.get("arch") != "roberta_large" or missing:
-        raise InputError(
-            f"{name} is no RNA-FM checkpoint: its options have arch {options.get('arch')!r} "
-            f"and lack {', '.join(missing) or 'nothing'}"
-        )
+        lacks = ", ".join(missing) or "nothing"
+        raise InputError(f"its options have arch {options.get('arch')!r} and lack {lacks}")
     state = {  # encoder.sentence_encoder.layers.0… → layers.0…
         key.removeprefix("encoder.").removeprefix("sentence_encoder."): tensor
         for key, tensor in weights.items()
@@ -271,13 +266,6 @@ def _from_fairseq(name: str, data: object) -> Encoder:
     encoder = Encoder(config, hash="")
     wanted = encoder.model.state_dict()
     state = {key: torch.zeros_like(wanted[key]) for key in UNUSED} | state
-    try:
-        encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
-    except (KeyError, RuntimeError) as error:
-        raise InputError(f"{name} is no RNA-FM checkpoint: {_first_line(error)}") from None
+    encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
     encoder.model.embed_tokens.weight[encoder.alphabet.mask_idx] = 0  # as fm does on loading
     return encoder
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -37,15 +37,12 @@ def check(folder: Path) -> str:
     """The name of the model in ``folder``, MA or IT, once every file is as it was written.
 
     Raises InputError for a folder that holds no exported model, for files that are missing,
-    damaged or no part of it, for weights that are no safetensors, and for parts that this version
-    does not know.
+    damaged, no part of it or no safetensors, and for parts that this version does not know.
     """
     about = read_marker(folder)
     if about.get("made_by") != MADE_BY or about.get("model") not in NAMES:
-        raise InputError(
-            f"{shown(folder)} holds no exported model (its {MARKER} is missing or another's); "
-            f"{MADE_BY} RUN OUT makes one"
-        )
+        reason = f"its {MARKER} is missing or another's; {MADE_BY} RUN OUT makes one"
+        raise InputError(f"{shown(folder)} holds no exported model ({reason})")
     recorded = {name: h for name, h in read_sums(folder).items() if not is_owners(name)}
     there = {name: p for name, p in visible(folder).items() if not is_owners(name) and name != SUMS}
     for name in sorted(recorded.keys() | there.keys()):
@@ -63,10 +60,9 @@ def check(folder: Path) -> str:
     for name, kind in (("config.json", Config), ("template.json", Template)):
         unknown = read_json(folder / name).keys() - {field.name for field in fields(kind)}
         if unknown:
-            raise InputError(
-                f"{shown(folder / name)} says {min(unknown)}, which rnagpt-lib {__version__} does "
-                f"not know; the model was made by {about.get('version')}, use that one"
-            )
+            what = f"says {min(unknown)}, which rnagpt-lib {__version__} does not know"
+            made = f"the model was made by {about.get('version')}, use that one"
+            raise InputError(f"{shown(folder / name)} {what}; {made}")
     return about["model"]
 
 

@@ -1,7 +1,4 @@
-"""The frozen LLM that a model stands on: loading, its tokenizer, its ends.
-
-``core.weights`` says where its files are.
-"""
+"""The frozen LLM that a model stands on; `core.weights` says where its files are."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +50,9 @@ def load(
     if four_bits and not (gpu and find_spec("bitsandbytes")):
         raise InputError("train=qlora needs a CUDA GPU and bitsandbytes; choose train=lora here")
     if four_bits:
-        options |= {"quantization_config": _four_bits(precision)}
+        kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+        kind |= {"bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": DTYPES[precision]}
+        options |= {"quantization_config": BitsAndBytesConfig(**kind)}
         options |= {"device_map": {"": torch.cuda.current_device()}}
     if prompts_only:
         options |= {"num_hidden_layers": 0}
@@ -65,13 +64,9 @@ def load(
     if prompts_only:  # transformers would tell of every weight that it did not need
         logging.set_verbosity_error()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation=ATTENTION[attention],
-            **options,
-        )
+        options |= {"local_files_only": True, "use_safetensors": True}
+        options |= {"attn_implementation": ATTENTION[attention]}
+        return AutoModelForCausalLM.from_pretrained(folder, **options)
     finally:
         logging.set_verbosity(before)
 
@@ -81,10 +76,8 @@ def load_tokenizer(llm: str | Path) -> PreTrainedTokenizerBase:
     folder = llm_folder(llm)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"{shown(folder)}: its tokenizer has no end-of-sequence token, so no answer could be "
-            "taught to end; set eos_token in tokenizer_config.json"
-        )
+        reason = "no end-of-sequence token; set eos_token in tokenizer_config.json"
+        raise InputError(f"{shown(folder)}: its tokenizer has {reason}")
     return tokenizer
 
 
@@ -111,16 +104,5 @@ def _refuse_scaled(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     for name in SCALED:
         if (value := getattr(config, name, None)) not in (None, 1):
-            raise InputError(
-                f"{shown(folder)}: its logits are scaled or capped ({name} is {value}), which "
-                "training here leaves out; choose another LLM"
-            )
-
-
-def _four_bits(precision: str) -> BitsAndBytesConfig:
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=DTYPES[precision],
-    )
+            what = f"its logits are scaled or capped ({name} is {value})"
+            raise InputError(f"{shown(folder)}: {what}, which training leaves out; choose another")

@@ -86,16 +86,12 @@ class Batch:
 
 
 def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
-    """Examples into rows of at most ``row_tokens``, longest first into the first row with room.
-
-    A tree longer than the budget has a row of its own.
-    """
-    rows: list[list[Tree]] = []
-    room: list[int] = []
+    """Trees into rows of at most ``row_tokens``, longest first into the first row with room; a
+    longer one has a row of its own."""
+    rows, room = [], []
     for tree in sorted(trees, key=len, reverse=True):
-        fits = next((i for i, left in enumerate(room) if len(tree) <= left), None)
-        if fits is None:
-            fits = len(rows)
+        fits = next((i for i, left in enumerate(room) if len(tree) <= left), len(rows))
+        if fits == len(rows):
             rows.append([])
             room.append(row_tokens)
         rows[fits].append(tree)
@@ -104,10 +100,8 @@ def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
 
 
 def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
-    """The rows of each forward pass, as wide as the longest tree and as many as ``tokens`` allow.
-
-    A pass holds one row at least, however wide.
-    """
+    """The rows of each forward pass, as wide as the longest tree, and as many as ``tokens`` allow,
+    but one at least."""
     width = max(map(len, trees), default=1)
     rows = fill(trees, width)
     together = max(1, tokens // width)

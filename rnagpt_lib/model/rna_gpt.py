@@ -139,18 +139,16 @@ class RnaGpt(nn.Module):
     ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
 
-        ``device``: where to; by default the GPU where there is one. ``attention`` and
-        ``prompts_only`` (it writes prompts then, and cannot answer them): as in
-        ``language_model.load``.
-
-        Raises InputError when the LLM is missing, not the one of ``config.llm_hash``, or when
-        4 bits are asked for without CUDA and bitsandbytes; as `load_encoder_of` where layers of
-        the encoder train.
+        ``device``: where to; by default the GPU where there is one. ``attention``,
+        ``prompts_only`` (it writes prompts, and cannot answer them): as of `language_model.load`.
+        Raises InputError as that, as `Encoder.load` where layers of the encoder train, and when
+        the LLM is not the one of ``config.llm_hash``.
         """
         if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = load_encoder_of(config, device) if config.encoder_layers else None
+        own = (config.encoder, device, config.encoder_hash)
+        encoder = Encoder.load(*own) if config.encoder_layers else None
         options = {"attention": attention, "prompts_only": prompts_only}
         options["four_bits"] = config.train == "qlora"
         llm = language_model.load(config.llm, config.precision, **options)
@@ -209,24 +207,11 @@ class RnaGpt(nn.Module):
             yield
 
 
-def load_encoder_of(config: Config, device: str) -> Encoder:
-    """The encoder that a model is made over. Raises InputError when its folder holds another."""
-    encoder = Encoder.load(config.encoder, device=device)
-    if encoder.hash != config.encoder_hash:
-        raise InputError(
-            f"{config.encoder}: the model was trained on another encoder "
-            f"({config.encoder_hash[:12]}…, here {encoder.hash[:12]}…); restore that one"
-        )
-    return encoder
-
-
 def trainable(model: RnaGpt) -> pd.DataFrame:
-    """What trains: one row for each part, with its parameters, how many train, and its dtypes."""
-    rows = []
+    """What trains: for each part its parameters, how many of them train, and their dtypes."""
+    rows, names = [], {"projection": "projection", "encoder_layers": "encoder's last layers"}
     for name, parameter in model.named_parameters():
-        part = "projection" if name.startswith("projection") else "LLM"
-        part = "LoRA adapters" if "lora_" in name else part
-        part = "encoder's last layers" if name.startswith("encoder_layers") else part
+        part = "LoRA adapters" if "lora_" in name else names.get(name.split(".")[0], "LLM")
         trained = parameter.numel() if parameter.requires_grad else 0
         dtype = str(parameter.dtype).removeprefix("torch.")
         rows.append(

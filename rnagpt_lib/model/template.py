@@ -28,7 +28,8 @@ class Template:
     def text(self, question: str, rna: str | None = None) -> str:
         """The prompt with the placeholder, or with ``rna`` in its place."""
         before, after = self.prompt.split(self.placeholder)
-        return before + (self.placeholder if rna is None else rna) + self._ask(after, question)
+        rna = self.placeholder if rna is None else rna
+        return before + rna + after.replace("{question}", question)
 
     def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """BOS and what stands before the RNA."""
@@ -36,11 +37,12 @@ class Template:
 
     def question_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
         """What stands between the RNA and the answer."""
-        return ids(tokenizer, self._ask(self.prompt.split(self.placeholder)[1], question))
+        after = self.prompt.split(self.placeholder)[1]
+        return ids(tokenizer, after.replace("{question}", question))
 
     def later_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
         """A question behind an earlier answer; the RNA stands in the first one's prompt."""
-        return ids(tokenizer, self._ask(self.later, question))
+        return ids(tokenizer, self.later.replace("{question}", question))
 
     def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
         """The answer and EOS; these carry the loss of stage 2."""
@@ -60,9 +62,6 @@ class Template:
     def clean(self, generated: str) -> str:
         """An answer out of generated text: cut at the stop string, outer spaces off."""
         return generated.split(self.stop)[0].strip()
-
-    def _ask(self, after: str, question: str) -> str:
-        return after.replace("{question}", question)
 
 
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -12,18 +12,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import replacing, sha256
+from rnagpt_lib.core.files import replacing, sha256, writing
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.model.encoder import Encoder, checked
@@ -31,6 +30,7 @@ from rnagpt_lib.model.encoder import Encoder, checked
 Cache = Literal["fp32", "fp16", "live"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 SHARD_BYTES = 128_000_000  # a shard is closed once it holds as many; four times that in memory
+REMEDY = "make room and check the folder's permissions, or set CACHE to live"
 ENTRY_BYTES = 150  # of a sequence in a shard's header
 
 
@@ -78,16 +78,14 @@ def encode_all(
 ) -> CachedVectors | LiveVectors:
     """The map of all ``sequences`` to their vectors; a printed line says what it took.
 
-    What neither ``folder`` nor ``known`` (another such folder, only read) holds is computed, each
-    distinct sequence once, the shortest first, and written shard by shard. A process that is
-    killed loses the shard it was at; started again with the same sequences, it ends with the same
-    bits as one that was not (to rounding, where the windows of one sequence straddle batches).
-    Damaged shards are made anew. ``fp16`` takes half of the disk (see `half_error`), ``live``
-    nothing of it.
+    What neither ``folder`` nor ``known`` (another such folder, only read) holds is computed, the
+    shortest first, and written shard by shard. A process that is killed loses the shard it was at;
+    started again with the same sequences, it ends with the same bits as one that was not (to
+    rounding, where the windows of one sequence straddle batches). Damaged shards are made anew.
 
     Raises InputError for a sequence that the encoder cannot read, for vectors that are not finite
-    or beyond half precision, before anything is computed where the disk has too little room, and
-    where it cannot be written to; shards that stand there by then stay.
+    or beyond half precision, and for a disk without room (before anything is computed) or that
+    cannot be written to; shards that stand there by then stay.
     """
     if not sequences:
         raise InputError("there are no sequences to encode")
@@ -99,7 +97,7 @@ def encode_all(
         return LiveVectors(encoder)
     size, began = cache_bytes(map(len, wanted.values()), encoder.dim, cache), time.perf_counter()
     name = f"{encoder.hash[:16]}-{cache}"
-    with _disk_faults(folder):
+    with writing(folder, REMEDY):
         shards = _read_shards(folder / name, encoder, mend=True)
         shards += _read_shards(known / name, encoder) if known and known != folder else []
         there = CachedVectors(shards)
@@ -114,10 +112,8 @@ def encode_all(
         vectors = CachedVectors(shards)
     nucleotides, seconds = sum(map(len, missing)), time.perf_counter() - began
     pace = f" in {seconds:.1f} s, {nucleotides / seconds:,.0f} nt a second" if missing else ""
-    print(
-        f"{len(wanted):,} distinct sequences, {format_bytes(size)} in {cache}; "
-        f"{len(missing):,} encoded now{pace}"
-    )
+    told = f"{len(wanted):,} distinct sequences, {format_bytes(size)} in {cache}"
+    print(f"{told}; {len(missing):,} encoded now{pace}")
     return vectors
 
 
@@ -135,21 +131,6 @@ def cache_bytes(lengths: Iterable[int], dim: int, cache: Cache) -> int:
 def format_bytes(size: int) -> str:
     """Bytes as people read them: ``104366000640`` → ``104.4 GB``."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-
-
-def half_error(encoder: Encoder, sequences: Sequence[str], sample: int = 16) -> dict[str, float]:
-    """What half precision does to the vectors of a sample of the sequences, of all lengths.
-
-    ``largest``: the largest error of a component; ``relative``: that of a nucleotide's vector, as a
-    share of its length.
-    """
-    by_length = sorted(set(map(checked, sequences)), key=lambda s: (len(s), s))
-    chosen = by_length[:: max(1, len(by_length) // sample)]
-    exact = encoder.encode(chosen)
-    half = [_narrow(x, torch.float16, s).float() for x, s in zip(exact, chosen, strict=True)]
-    error, lengths = torch.cat(half) - torch.cat(exact), torch.cat(exact).norm(dim=1)
-    relative = (error.norm(dim=1) / lengths).max().item()
-    return {"largest": error.abs().max().item(), "relative": relative}
 
 
 def _read_shards(folder: Path, encoder: Encoder, mend: bool = False) -> list[Path]:
@@ -175,16 +156,10 @@ def _write_shard(folder: Path, encoder: Encoder, tensors: dict[str, Tensor]) -> 
     return path
 
 
-def _compute(
-    encoder: Encoder, sequences: list[str], dtype: torch.dtype
-) -> Iterator[dict[str, Tensor]]:
-    """Vectors by key, in lots of about ``SHARD_BYTES``.
-
-    A lot ends where a batch of the encoder ends, so what is left to do after any of them falls
-    into the same batches, and so gets the same bits, as if it were done at once.
-    """
-    lot: dict[str, Tensor] = {}
-    total = sum(map(len, sequences))
+def _compute(encoder: Encoder, sequences: list[str], dtype: torch.dtype) -> Iterator[dict]:
+    """Vectors by key, in lots of about ``SHARD_BYTES``. A lot ends where a batch of the encoder
+    does, so what is left to do falls into the same batches, and gets the same bits, as at once."""
+    lot, total = {}, sum(map(len, sequences))
     with progress.bar(total=total, desc="encoding", unit="nt", unit_scale=True) as bar:
         for done in encoder.in_batches(sequences):
             lot |= {key_of(sequences[i]): _narrow(x, dtype, sequences[i]) for i, x in done}
@@ -210,22 +185,8 @@ def _narrow(vectors: Tensor, dtype: torch.dtype, sequence: str) -> Tensor:
 def _check_room(missing: list[str], dim: int, folder: Path, cache: Cache) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     need, free = cache_bytes(map(len, missing), dim, cache), shutil.disk_usage(existing).free
-    half = cache_bytes(map(len, missing), dim, "fp16")
     if need > free:
-        choice = f"fp16 ({format_bytes(half)}) or " if cache == "fp32" and half <= free else ""
         raise InputError(
             f"the vectors of {len(missing):,} sequences take {format_bytes(need)} in {cache}, and "
-            f"{shown(folder)} has {format_bytes(free)} free; make room, or set CACHE to {choice}live"
+            f"{shown(folder)} has {format_bytes(free)} free; make room, or set CACHE to fp16 or live"
         )
-
-
-@contextmanager
-def _disk_faults(folder: Path) -> Iterator[None]:
-    """Faults of the disk in a sentence."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{shown(folder)}: the encoder's vectors cannot be kept there ({error}); make room and "
-            "check the folder's permissions, or set CACHE to live"
-        ) from None

@@ -102,7 +102,7 @@ REFUSED = {
     "harmful": "may run code",
     "plain pickle": "may run code",
     "text": "no PyTorch file",
-    "cut": "damaged or no PyTorch file",
+    "cut": "damaged, no PyTorch file",
     "tensors alone": "no args and model",
     "another class of model": "'esm1'",
     "no size": "lack layers",

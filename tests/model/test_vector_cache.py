@@ -17,7 +17,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model import vector_cache
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.model.vector_cache import cache_bytes, encode_all, format_bytes, half_error, key_of
+from rnagpt_lib.model.vector_cache import cache_bytes, encode_all, format_bytes, key_of
 from tests.support.tiny_model import Counted, new_encoder, read_only
 
 SMALL = 10_000  # bytes of a shard: two or three of them for the set below
@@ -132,8 +132,6 @@ def test_half_precision_is_half_the_size_and_within_its_bound(encoder, tmp_path)
         assert read.dtype == torch.float32 and torch.equal(read, exact.half().float())
         bound = exact.abs() * 2**-11 + 2**-25  # rounding; what is left of it below 2⁻¹⁴
         assert ((read - exact).abs() <= bound).all() and not torch.equal(read, exact)
-    error = half_error(encoder, some(), sample=100)
-    assert 0 < error["relative"] <= 2**-11 and 0 < error["largest"] < 0.01
 
 
 def loud(encoder: Encoder, by: float) -> Encoder:
@@ -275,7 +273,7 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_what_was_whole(encoder, tmp_p
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL // 2, hard))  # no file can grow beyond it
     try:
-        with pytest.raises(InputError, match="cannot be kept there .*too large.* CACHE to live"):
+        with pytest.raises(InputError, match="cannot be written: .*too large.* CACHE to live"):
             encode_all(encoder, some(), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -288,7 +286,7 @@ def test_a_read_only_cache_is_read_and_what_it_lacks_refused_at_once(encoder, op
     with read_only(open_folder, next(open_folder.iterdir())):
         kept = encode_all(encoder, some(), open_folder)
         for folder in (open_folder, open_folder / "new"):
-            with pytest.raises(InputError, match="cannot be kept there .*ermission"):
+            with pytest.raises(InputError, match="cannot be written: Permission denied"):
                 encode_all(encoder, some(1), folder)
         assert not encoder.seen
         assert_equal(kept, encoder, some())
@@ -299,9 +297,12 @@ def test_what_the_disk_has_no_room_for_is_refused_before_anything_is_computed(
 ):
     whole = shutil.disk_usage(tmp_path)
     for cache, free, words in [
-        ("fp32", 50_000, r"11 sequences take 0.1 MB in fp32.* to fp16 \(0.0 MB\) or live"),
-        ("fp32", 20_000, r"0.0 MB free; make room, or set CACHE to live"),
-        ("fp16", 20_000, r"in fp16, and .* has 0.0 MB free; make room, or set CACHE to live"),
+        (
+            "fp32",
+            50_000,
+            r"11 sequences take 0.1 MB in fp32.* 0.1 MB free; .* CACHE to fp16 or live",
+        ),
+        ("fp16", 20_000, r"in fp16, and .* has 0.0 MB free; make room"),
     ]:
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: whole._replace(free=free))
         with pytest.raises(InputError, match=words):

@@ -243,7 +243,7 @@ def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp
     with pytest.raises(InputError, match="other: not the LLM that this model was made with"):
         load_model(model=str(out), llm=str(other), encoder=tiny["encoder"])
     Encoder.fresh(SMALL, seed=1).save(tmp_path / "foreign", {})
-    with pytest.raises(InputError, match="foreign: the model was trained on another encoder"):
+    with pytest.raises(InputError, match="foreign.*the model was trained on"):
         load_model(model=str(out), llm=tiny["llm"], encoder=str(tmp_path / "foreign"))
 
 
