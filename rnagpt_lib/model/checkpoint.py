@@ -111,8 +111,8 @@ def identity(checkpoint: Path) -> str:
 
 def newest(folder: Path) -> Path | None:
     """The last checkpoint of a stage's folder to go on from; None when there is none."""
-    whole = filter(is_valid, reversed(_list(folder / "checkpoints")))
-    return next((checkpoint for checkpoint in whole if (checkpoint / STATE).is_file()), None)
+    there = reversed(_list(folder / "checkpoints"))
+    return next((path for path in there if is_valid(path) and (path / STATE).is_file()), None)
 
 
 def find(folder: Path, which: str = "best") -> Path:
@@ -165,11 +165,8 @@ def load_projection(model: RnaGpt, folder: Path, which: str = "best") -> None:
 
 
 def restore(model: RnaGpt, checkpoint: Path) -> dict:
-    """Load a checkpoint's weights into ``model`` and return its state.
-
-    Raises InputError when it belongs to another encoder, LLM, template or kind of training, or
-    when its state could run code.
-    """
+    """Load a checkpoint's weights into ``model`` and return its state. InputError when it belongs
+    to another encoder, LLM, template or kind of training, or when its state could run code."""
     _refuse_another(model, checkpoint, tuple(asdict(model.config)))
     try:
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)

@@ -39,6 +39,7 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(paths.models() / "mini-llm")
 
 
+@pytest.mark.slow
 def test_no_sequence_of_a_run_is_near_one_of_the_pool():
     kept = build.pool_rnas(1000, against=300)
     pool = [rna.sequence for rna in kept]
@@ -205,6 +206,7 @@ def test_the_encoder_was_trained_on_the_pool_as_it_is_now():
     assert digest([rna.sequence for rna in rnas]) == manifest["data_sha256"]
 
 
+@pytest.mark.slow
 def test_the_committed_encoder_knows_families_and_letters():
     encoder = Encoder.load(paths.models() / "mini-encoder")
     found = build.probe(encoder, world.entries(600, 0, build.POOL), size=150)
@@ -214,6 +216,7 @@ def test_the_committed_encoder_knows_families_and_letters():
     assert recorded["family"] >= 0.90
 
 
+@pytest.mark.slow
 def test_the_committed_llm_writes_about_the_world():
     folder = paths.models() / "mini-llm"
     llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
