@@ -48,17 +48,16 @@ class _Info(Reply):
     value: str | None = None
 
 
-class _Domain(BaseModel):
-    indexInfos: list[_Info] = []
+class _About(BaseModel):
+    class Domain(BaseModel):
+        indexInfos: list[_Info] = []
 
-
-class _Domains(BaseModel):
-    domains: list[_Domain]
+    domains: list[Domain]
 
 
 def about(site: Site, domain: str) -> dict[str, str]:
     """What the index says of itself, as release, date and number of entries."""
-    found = site.get(f"/{domain}", _Domains, format="json").domains
+    found = site.get(f"/{domain}", _About, format="json").domains
     return {info.name.lower(): info.value or "" for one in found for info in one.indexInfos}
 
 
@@ -95,10 +94,8 @@ class Sweep:
                 bar.total = self.said if one else bar.total
                 bar.update(len(rows) if one else number + 1 - bar.n)
                 if len(ids) > 2 * self.said + 10 * SIZE:
-                    raise InputError(
-                        f"{self.site.host} sends the same entries of {self.domain} again and "
-                        f"again: {len(ids):,} for {self.said:,} hits; run it again later"
-                    )
+                    count = f"{len(ids):,} entries of {self.domain} for {self.said:,} hits"
+                    raise InputError(f"{self.site.host} sends {count}, again and again; try later")
                 yield [Entry(id=row[0], fields=row[1]) for row in rows]
         parts = np.split(np.frombuffer(ids, np.int64), begins)[1:]  # the ids of each query
         self.came = len(np.unique(np.concatenate(parts))) if parts else 0

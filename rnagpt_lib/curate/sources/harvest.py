@@ -59,7 +59,6 @@ class _Harvest:
         )
         self.sources: list[dict] = []
         self.dropped: list[dict] = []
-        self.refused: dict[str, str] = {}  # records of a FASTA file, and why
 
     def write(self, raw: Path) -> None:
         self._begin_anew_after_a_release()
@@ -116,27 +115,25 @@ class _Harvest:
         """Number → sequence of the RNAs with literature; the others are dropped."""
         for number in sorted(set(range(len(found))) - numbers):
             self._drop(found[number].rna_id, "no article is left after the rules")
-        came = dict(self._sequences({found[number].rna_id for number in numbers}))
+        ids = {found[number].rna_id for number in numbers}
+        refused: dict[str, str] = {}  # records of a FASTA file, and why
+        if self.params.fasta:
+            records = fasta.stream_fasta(self._file(self.params.fasta), refused)
+            came = {r.id: r.sequence for r in records if r.id in ids}
+        else:
+            came = dict(rnacentral.sequences(self.api, self.store, sorted(ids)))
         kept = {}
         for number in sorted(numbers):
             entry = found[number]
             sequence, reason = _checked(came.get(entry.rna_id, ""), entry.length)
             if reason:
-                self._drop(entry.rna_id, self.refused.get(entry.rna_id, reason))
+                self._drop(entry.rna_id, refused.get(entry.rna_id, reason))
             else:
                 kept[number] = sequence
         where = self.params.fasta or self.api.base
         asked, records = f"{len(numbers):,} RNAs", sum(map(bool, came.values()))
         self._note("sequences", self.api, asked, len(numbers), url=where, records=records)
         return kept
-
-    def _sequences(self, ids: set[str]) -> Iterator[tuple[str, str]]:
-        """(rna_id, sequence) of ``ids``, as the source writes it."""
-        if self.params.fasta:
-            records = fasta.stream_fasta(self._file(self.params.fasta), self.refused)
-            yield from ((r.id, r.sequence) for r in records if r.id in ids)
-        else:
-            yield from rnacentral.sequences(self.api, self.store, sorted(ids))
 
     def _file(self, where: str) -> Path:
         """A local file, or the copy of a remote one in the stage's folder."""
@@ -165,12 +162,13 @@ class _Harvest:
 
     def _publications(self, jobs: dict[str, Job]) -> None:
         ids = [jobs[key].id for key in sorted(jobs)]
-        sweep = literature.publications(self.search, self.store, ids)
+        some = ebi_search.any_of("job_id", ids, literature.IDS)
+        queries = [f"entry_type:Publication AND {clause}" for clause in some]
+        sweep = Sweep(self.search, self.store, LITSCAN, queries, literature.FIELDS)
         for entry in (entry for page in sweep for entry in page):
             if job := jobs.get(entry.first("job_id").lower()):
                 self.articles.add(entry, job)
-        queries = f"{len(sweep.queries):,} queries for {len(ids):,} ids"
-        self._count("LitScan articles", sweep, queries)
+        self._count("LitScan articles", sweep, f"{len(queries):,} queries for {len(ids):,} ids")
         for job_id, count in sorted(self.articles.images.items()):
             reason = f"{count} articles show it in an image, a table or a supplement alone"
             self._drop(job_id, f"LitScan id: {reason}")
@@ -186,9 +184,8 @@ class _Harvest:
             if article_id in self.articles.marked_up:
                 reason = "whose abstract holds markup that is no text"
             self._drop(article_id, f"article {reason}")
-        came = len(wanted) - len(lost)
-        asked = f"{len(wanted):,} ids"
-        self._note("Europe PMC", self.europepmc, asked, len(wanted), records=came)
+        announced, came = len(wanted), len(wanted) - len(lost)
+        self._note("Europe PMC", self.europepmc, f"{announced:,} ids", announced, records=came)
 
     def _summaries(self, kept: set[str]) -> None:
         """LitSumm's texts on the RNAs that are kept, for notebook 02 to read."""

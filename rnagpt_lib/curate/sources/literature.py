@@ -60,8 +60,8 @@ def jobs(
     """
     base = "entry_type:metadata AND database:rnacentral"
     some = [f"{base} AND {clause}" for clause in any_of("primary_id", list(numbers), IDS)]
-    queries = [base] if everything else some
-    sweep = Sweep(site, store, LITSCAN, queries, "job_id,primary_id,hit_count")
+    fields = "job_id,primary_id,hit_count"
+    sweep = Sweep(site, store, LITSCAN, [base] if everything else some, fields)
     found: dict[str, Job] = {}
 
     def note(job_id: str, number: int) -> None:
@@ -97,21 +97,11 @@ def blocked(job_id: str, words: frozenset[str] = WORDS) -> str:
 
 def words(path: str | None) -> frozenset[str]:
     """`WORDS` and those of a user's file, one on each line."""
-    if path is None:
-        return WORDS
     try:
-        lines = from_root(path).read_text("utf-8").split("\n")
+        text = from_root(path).read_text("utf-8") if path else ""
     except (OSError, UnicodeDecodeError):
-        raise InputError(
-            f"{shown(path)} (BLOCKED) is missing or is no UTF-8 text; give one word on each line"
-        ) from None
-    return WORDS | {line.strip().lower() for line in lines if line.strip()}
-
-
-def publications(site: Site, store: Store, ids: Sequence[str]) -> Sweep:
-    """All entries of id and article for the ids."""
-    queries = [f"entry_type:Publication AND {some}" for some in any_of("job_id", ids, IDS)]
-    return Sweep(site, store, LITSCAN, queries, FIELDS)
+        raise InputError(f"{shown(path)} (BLOCKED) is missing or is no UTF-8 text") from None
+    return WORDS | {line.strip().lower() for line in text.split("\n") if line.strip()}
 
 
 def article_ids(entry: Entry) -> list[str]:
@@ -139,13 +129,9 @@ class Record(Reply):
     pubYear: str = ""
 
 
-class _Results(BaseModel):
-    result: list[Record] = []
-
-
 class _Articles(Reply):
     nextCursorMark: str | None = None
-    resultList: _Results = _Results()
+    resultList: dict[str, list[Record]] = {}
     errCode: str | None = None
     errMsg: str | None = None
 
@@ -187,8 +173,9 @@ def _batch(site: Site, ids: Sequence[str], page: int = 1000) -> Iterator[Record]
         if got.errCode:
             said = " ".join((got.errMsg or "").split())[:200]
             raise Refused(f"{site.host} answers with error {got.errCode} ({said})")
-        yield from got.resultList.result
-        before, cursor = cursor, got.nextCursorMark if got.resultList.result else None
+        found = got.resultList.get("result", [])
+        yield from found
+        before, cursor = cursor, got.nextCursorMark if found else None
 
 
 # LitSumm: the summaries that RNAcentral shows, as the ``given`` texts of notebook 02.

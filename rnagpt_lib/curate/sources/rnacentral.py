@@ -105,15 +105,11 @@ def with_genes(entries: Sequence[Entry], path: Path) -> list[Entry]:
             for number, line in enumerate(file, start=1):
                 fields = line.rstrip("\n").split("\t")
                 if len(fields) != 6:
-                    raise InputError(
-                        f"{shown(path)}, line {number}: {len(fields)} columns where RNAcentral's "
-                        "id_mapping.tsv has 6; fetch it anew"
-                    )
+                    fault = f"{len(fields)} columns where RNAcentral's id_mapping.tsv has 6"
+                    raise InputError(f"{shown(path)}, line {number}: {fault}; fetch it anew")
                 if fields[5] and f"{fields[0]}_{fields[3]}" in genes:
                     genes[f"{fields[0]}_{fields[3]}"].append(fields[5])
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{shown(path)} is missing or damaged ({error}); fetch it") from None
-    return [
-        entry._replace(description=_described(entry.description, genes[entry.rna_id]))
-        for entry in entries
-    ]
+    described = (_described(entry.description, genes[entry.rna_id]) for entry in entries)
+    return [e._replace(description=text) for e, text in zip(entries, described, strict=True)]

@@ -95,8 +95,8 @@ def _with_table(
         if rna_id in seen:
             raise _fault(path, line, f"rna_id {rna_id!r} stands there twice; keep one row for it")
         if sequence and sequence != sequences.get(rna_id, sequence):
-            said = f"the sequence of {rna_id!r} is not the one in the FASTA file"
-            raise _fault(path, line, f"{said}; correct it or leave the column out")
+            said = f"the sequence of {rna_id!r} is not the one in the FASTA file; leave it out"
+            raise _fault(path, line, said)
         if side not in ("", "train", "val", "test"):
             said = f"split {side!r} is unknown; write train, val, test or nothing"
             raise _fault(path, line, said)
@@ -115,8 +115,8 @@ def read_tsv(path: Path) -> pd.DataFrame:
     header, *rows = lines.values()
     for number, fields in lines.items():
         if len(fields) != len(header):
-            said = f"{len(fields)} fields where the header has {len(header)}"
-            raise _fault(path, number, f"{said}; separate the columns by single tabs")
+            said = f"{len(fields)} fields where the header has {len(header)}; use single tabs"
+            raise _fault(path, number, said)
     table = pd.DataFrame(rows, [*lines][1:], [name.strip() for name in header])
     return table.apply(lambda column: column.str.strip())
 
