@@ -11,111 +11,10 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import COLUMNS, frame, write
 from rnagpt_lib.curate.questions import qa_rules, question_templates
-from rnagpt_lib.curate.questions.facts import facts_in
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text import names, sentences
 from rnagpt_lib.miniature import world
-
-STATED = {
-    "This RNA is associated with glioma.": [("disease", "glioma")],
-    "We show that this RNA was closely linked to asthma in mice.": [("disease", "asthma")],
-    "This RNA has been implicated in type 2 diabetes": [("disease", "type 2 diabetes")],
-    "This RNA was significantly down-regulated in gastric cancer tissues compared with controls.": [
-        ("disease", "gastric cancer")
-    ],
-    "Expression of this RNA is correlated with hepatitis.": [("disease", "hepatitis")],
-    "This RNA plays an important role in liver fibrosis.": [("disease", "liver fibrosis")],
-    "This RNA regulates DNA repair.": [("process", "DNA repair")],
-    "Overexpression of this RNA inhibited proliferation, migration and invasion of tumor cells.": [
-        ("process", "proliferation"),
-        ("process", "migration"),
-        ("process", "invasion of tumor cells"),
-    ],
-    "This RNA inhibits cell growth by directly targeting PTEN.": [
-        ("process", "cell growth"),
-        ("target", "PTEN"),
-    ],
-    "This RNA binds the protein HuR and promotes splicing.": [
-        ("partner", "HuR"),
-        ("process", "splicing"),
-    ],
-    "This RNA interacts with fibrillarin.": [("partner", "fibrillarin")],
-    "This RNA is mainly expressed in brain and kidney.": [
-        ("tissue", "brain"),
-        ("tissue", "kidney"),
-    ],
-    "This RNA localizes to the Cajal body.": [("location", "Cajal body")],
-    "This RNA is charged with Phe.": [("isotype", "Phe")],
-    "This RNA accepts the amino acid lysine.": [("isotype", "lysine")],
-    "This RNA silences SOX2 and MYC in stem cells.": [("target", "SOX2"), ("target", "MYC")],
-    "This RNA binds to the 3'-UTR of CHD5 mRNA.": [("target", "CHD5")],
-    "PIK3R3 was identified as a direct target of this RNA.": [("target", "PIK3R3")],
-    "Cyclin-dependent kinase 1 (CDK1) was a direct target of this RNA.": [("target", "CDK1")],
-    "MYC is repressed by this RNA.": [("target", "MYC")],
-    "Apoptosis is regulated by this RNA.": [("process", "apoptosis")],
-    "This RNA guides pseudouridylation of U1045 in 18S rRNA.": [("site", "U1045 in 18S rRNA")],
-    "This RNA responds to preQ1, and this held in every replicate.": [("ligand", "preQ1")],
-    "No disease association of this RNA is known.": [("disease", UNKNOWN)],
-    "The tissue that expresses this RNA is unknown.": [("tissue", UNKNOWN)],
-    "No protein has been found to bind this RNA.": [("partner", UNKNOWN)],
-    "This RNA has lost its box and does not guide any modification.": [("site", NONE)],
-    "HOTAIR binds EZH2, whereas this RNA targets KRAS.": [("target", "KRAS")],
-}
-REFUSED = (
-    "This RNA may be associated with asthma.",
-    "This RNA could regulate apoptosis by targeting PTEN.",
-    "This RNA is a potential biomarker for glioma.",
-    "KRAS is a predicted target of this RNA.",
-    "We investigated whether this RNA targets PTEN.",
-    "It was not tested whether this RNA regulates apoptosis.",
-    "Does this RNA regulate apoptosis?",
-    "In contrast, mir-7 targets PTEN.",
-    "PTEN inhibits apoptosis.",
-    "Target genes of this RNA regulate apoptosis.",
-    "HOTAIR regulates apoptosis by sponging this RNA.",
-    "HOTAIR inhibits this RNA.",
-    "This RNA is regulated by MYC.",
-    "This RNA is associated with poor prognosis.",
-    "This RNA was measured in 84 patients.",
-    "The interaction between HuR and this RNA regulates apoptosis.",
-    "The role of this RNA in glioma remains unclear.",
-    "There is no evidence that this RNA binds HuR.",
-    "No study has shown that this RNA regulates apoptosis.",
-    "It is unlikely that this RNA is associated with sepsis.",
-    "It is not true that this RNA is associated with sepsis.",
-    "PTEN was excluded as a target of this RNA.",
-    "This RNA binds HuR " + "and " * 100 + "is associated with sepsis.",
-    "is " * 5000 + "targeted by this RNA.",
-)
-
-
-def read(text, continues=False):
-    return [(fact.relation, fact.entity) for fact in facts_in(text, continues)[0] if fact.true]
-
-
-@pytest.mark.parametrize("text", STATED)
-def test_reads_what_is_stated(text):
-    assert read(text) == STATED[text]
-
-
-@pytest.mark.parametrize("text", REFUSED)
-def test_refuses_what_is_not_stated_of_the_rna(text):
-    facts, reason = facts_in(text)
-    assert facts == [] and reason
-
-
-def test_denials_are_kept_as_such():
-    facts, _ = facts_in("This RNA is not associated with asthma but binds HuR.")
-    assert [(f.relation, f.entity, f.true) for f in facts] == [
-        ("disease", "asthma", False),
-        ("partner", "HuR", True),
-    ]
-
-
-def test_it_is_the_rna_only_right_after_it():
-    assert read("It targets MYC.") == [] and read("It targets MYC.", True) == [("target", "MYC")]
-    assert read("PTEN was lost, and it targets MYC.", True) == []
 
 
 def entity_of(relation):
@@ -316,15 +215,14 @@ def annotated(data):
 @pytest.fixture(scope="module")
 def small():
     data = world.make(120, seed=5)
-    return data, qa_rules.pairs(data.rnas, annotated(data), data.articles, data.links, Decompose())[
-        :2
-    ]
+    rows = annotated(data)
+    return data, qa_rules.pairs(data.rnas, rows, data.articles, data.links, Decompose())[:2], rows
 
 
 def test_agrees_with_the_worlds_truth(small):
     from rnagpt_lib.curate.filter import agreement
 
-    data, (pairs, _) = small
+    data, (pairs, _), rows = small
     made = pairs[(pairs["form"] == "open") & pairs["kind"].isin(["literature", "local"])]
     found = agreement(made, data.truth)
     assert found["precision"] >= 0.99 and found["recall"] >= 0.95
@@ -347,7 +245,7 @@ def naively_without_names(rnas, made):
 
 
 def test_names_are_found_as_by_an_expression_for_every_rna(small, monkeypatch):
-    data, (pairs, _) = small
+    data, (pairs, _), rows = small
     made = pairs.to_dict("records")
     for number, one in enumerate(data.rnas.to_dict("records")[::3]):
         name = names.names_of(one)[-1 - number % 2].swapcase()
@@ -362,7 +260,7 @@ def test_names_are_found_as_by_an_expression_for_every_rna(small, monkeypatch):
 
 
 def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
-    data, (pairs, dropped) = small
+    data, (pairs, dropped), _ = small
     write(tmp_path / "pairs.parquet", "pairs", pairs)
     write(tmp_path / "dropped.parquet", "dropped", dropped)
     assert pairs["pair_id"].is_unique
@@ -383,7 +281,7 @@ def test_every_entity_is_recovered_and_every_table_fits(small, tmp_path):
 
 
 def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
-    data, (pairs, _) = small
+    data, (pairs, _), rows = small
     closed = pairs[pairs["form"] == "closed"]
     relation = closed["question"].map(question_templates.relation_of)
     yes = closed["answer"].str.startswith("Yes")
@@ -400,7 +298,7 @@ def test_closed_answers_are_balanced_and_a_made_no_is_false(small):
 
 
 def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
-    data, (pairs, _) = small
+    data, (pairs, _), rows = small
     per_rna = pairs.groupby("rna_id").size()
     assert per_rna.max() <= 14 and (per_rna >= 5).mean() > 0.8
     linked = data.links.groupby("rna_id")["article_id"].agg(set)
@@ -411,9 +309,9 @@ def test_five_to_fourteen_pairs_and_evidence_from_the_rnas_own_articles(small):
 
 
 def test_same_input_same_pairs_in_any_order(small):
-    data, (pairs, _) = small
+    data, (pairs, _), rows = small
     turned = data.rnas[::-1].reset_index(drop=True)
-    again, *_ = qa_rules.pairs(turned, annotated(data), data.articles, data.links, Decompose())
+    again, *_ = qa_rules.pairs(turned, rows, data.articles, data.links, Decompose())
     open_pairs, open_again = (t[t["form"] == "open"].reset_index(drop=True) for t in (pairs, again))
     assert open_pairs.equals(open_again)
 
@@ -427,20 +325,8 @@ def test_support_on_real_abstracts_is_on_record():
     assert final["tried"] == 50 and final["supported"] >= 45
 
 
-def test_real_abstracts_give_pairs_of_the_right_kind(shared):
-    texts = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True, dtype={"pmid": str})
-    found = {"target": 0, "process": 0, "disease": 0}
-    for row in texts.head(150).itertuples():
-        for text in sentences.split_sentences(row.abstract):
-            masked = names.mask_names(text, names.names_of({"rna_id": "hsa-mir-21"}))
-            for fact in facts_in(masked)[0]:
-                found[fact.relation] = found.get(fact.relation, 0) + 1
-                assert 1 <= len(fact.entity.split()) <= 6
-    assert min(found["target"], found["process"], found["disease"]) >= 5
-
-
 def test_no_made_up_no_is_named_in_a_real_abstract(shared):
-    rnas, articles, links = precursors(shared, 40)
+    rnas, articles, links = precursors(shared, 30)
     made = summarize(rnas, articles, links, links.assign(topic=0, weight=1.0), Summarize())
     pairs, *_ = qa_rules.pairs(rnas, made.annotations, articles, links, Decompose())
     closed = pairs[(pairs["form"] == "closed") & (pairs["kind"] != "rna_type")]
@@ -469,10 +355,9 @@ def precursors(shared, number):
     return frame("rnas", rnas), articles, linked
 
 
-def test_without_the_abstracts_a_made_up_no_is_checked_against_the_annotation_alone():
-    data = world.make(120, seed=5)
-    parts = data.rnas, annotated(data), data.articles
-    loose = Decompose(no_by_abstracts=False)
+def test_without_the_abstracts_a_made_up_no_is_checked_against_the_annotation_alone(small):
+    data, (pairs, _), rows = small
+    parts = data.rnas, rows, data.articles
     blind = qa_rules.pairs(*parts, data.links[:0], Decompose()).pairs
-    assert qa_rules.pairs(*parts, data.links, loose).pairs.equals(blind)
-    assert not qa_rules.pairs(*parts, data.links, Decompose()).pairs.equals(blind)
+    loose = qa_rules.pairs(*parts, data.links, Decompose(no_by_abstracts=False)).pairs
+    assert loose.equals(blind) and not pairs.equals(blind)

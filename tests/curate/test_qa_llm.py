@@ -33,7 +33,7 @@ def closed(question, answer, *numbers):
 GOOD = [
     asked("Which protein does the RNA bind?", "The RNA binds HuR.", 0),
     asked("What does the RNA regulate in glioma?", "The RNA regulates apoptosis in glioma.", 0),
-    asked("In how many glioma cells?", "In 12 %.", 0),
+    asked("In how many cells does the RNA do so?", "In 12 %.", 0),
     asked("What is the RNA's link to asthma?", "The RNA is not associated with asthma.", 1),
     closed("Does the RNA bind HuR?", "Yes, the RNA binds HuR.", 0),
     closed("Is the RNA associated with asthma?", "No, the RNA is not associated with it.", 1),
@@ -88,31 +88,23 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pair", GOOD, ids=lambda p: p.answer)
-def test_is_kept(pair):
-    if pair.question.startswith("In how many"):
-        pair = pair.model_copy(update={"question": "In how many cells does the RNA do so?"})
-    assert qa_llm.fault(pair, ONE) == ""
+def test_what_is_kept_and_what_is_refused():
+    for pair in GOOD:
+        assert qa_llm.fault(pair, ONE) == "", pair
+    for pair, reason in BAD:
+        assert qa_llm.fault(pair, ONE) == reason, pair
 
 
-@pytest.mark.parametrize(("pair", "reason"), BAD, ids=lambda x: getattr(x, "answer", ""))
-def test_is_refused(pair, reason):
-    assert qa_llm.fault(pair, ONE) == reason
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_the_schema_is_closed():
+    for answer in (
         '{"pairs": [{"form": "open", "kind": "literature", "question": "?", "answer": "."}]}',
         '{"pairs": [], "admin": true}',
         '{"pairs": [{"form": "shut", "kind": "local", "question": "", "answer": "", '
         '"statements": []}]}',
         "[]",
-    ],
-)
-def test_the_schema_is_closed(answer):
-    with pytest.raises(ValidationError):
-        qa_llm.Pairs.model_validate_json(answer)
+    ):
+        with pytest.raises(ValidationError):
+            qa_llm.Pairs.model_validate_json(answer)
 
 
 # The whole path, against a real server.
