@@ -394,7 +394,7 @@ def test_an_empty_literature_has_empty_tables(tmp_path):
 def test_a_million_articles_fit(tmp_path, monkeypatch):
     """Half a kilobyte an article is held, whatever its text: 1,044,729 need about 0.6 GB."""
     monkeypatch.setattr(harvest, "BATCH", 100)
-    count, texts, before = 4_000, "word " * 300, pa.total_allocated_bytes()
+    count, texts, before = 1_500, "word " * 300, pa.total_allocated_bytes()
     with Articles(tmp_path) as found:
         tracemalloc.start()
         for n in range(1, count + 1):
