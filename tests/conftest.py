@@ -68,7 +68,7 @@ def pauses(monkeypatch) -> list[float]:
 
 @pytest.fixture
 def talker(monkeypatch, pauses):
-    """A stand-in model on this machine: the app, and the settings of `profiles.Calls` for it."""
+    """A stand-in model on this machine: the app, and the settings of `params.Calls` for it."""
     from tests.standin.answers import Model, talking
     from tests.standin.openai_api import OpenAI
 

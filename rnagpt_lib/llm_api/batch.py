@@ -88,9 +88,8 @@ class BatchClient(Client):
             # the limit of the queue holds for all parts together
             while not (self.settings.batch_tokens and parts) and self._plan(todo, parts):
                 parts = self._open_parts(todo)
-            for part in parts:
-                if not part.id:
-                    self._submit(part, missing)
+            for part in (part for part in parts if not part.id):
+                self._submit(part, missing)
             if not (parts := [part for part in self._open_parts(todo) if part.id]):
                 continue
             part, batch = self._first_to_end(parts)

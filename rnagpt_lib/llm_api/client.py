@@ -24,6 +24,7 @@ from rnagpt_lib.llm_api.messages import Read, Reply, Request
 from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
+Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
@@ -50,8 +51,7 @@ class Client:
         self.price = chosen.price_of(chosen.model)
         cap = None if cap is None else math.floor(cap * 1_000_000)
         with ExitStack() as stack:
-            server = chosen.base_url, chosen.model, chosen.deadline, chosen.width
-            self.transport = Transport(*server)
+            self.transport = Transport(chosen)
             stack.callback(self.transport.sdk.close)
             self.journal = stack.enter_context(Journal(journal.path(), cap))
             if cap is not None:
@@ -86,10 +86,8 @@ class Client:
         """``end(key, reply)`` for each request, as the replies come. Raises InputError where a
         batch holds some of them, which will cost what it costs."""
         if held := self.journal.in_batches(list(missing)):
-            raise InputError(
-                f"batches under way hold {len(held)} of these requests; MODE batch waits for their "
-                "results (cancel them first to have the rest asked at once)"
-            )
+            there = f"batches under way hold {len(held)} of these requests"
+            raise InputError(f"{there}; MODE batch waits for their results, or cancel them first")
         self.concurrently(self._ask, missing, end)
 
     def _ask(self, key: str, request: Request) -> Reply:
@@ -135,13 +133,7 @@ class Client:
         return found
 
     def post(
-        self,
-        path: str,
-        body: dict,
-        asked: Sequence[Asked],
-        tokens_out: int,
-        settle: Callable[[list[int], int], bool],
-        about: str,
+        self, path: str, body: dict, asked: list[Asked], tokens_out: int, settle: Settle, about: str
     ) -> None:
         """Wait for the turn, reserve, send, keep, settle: until an answer came, which ``settle``
         says of the attempts and the number of their body, after it recorded what that cost."""
@@ -177,14 +169,12 @@ class Client:
                     if not self._flying:
                         raise
                     self._changed.wait()
-            raise _Stopped
+            raise InputError("this client stopped at an error; open a new one")
 
     def concurrently(
         self, ask: Callable, missing: Mapping[Any, Any], end: Callable[[Any, Any], None]
     ) -> None:
         """``end(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
-        if self._stopped:
-            raise InputError("this client stopped at an error; open a new one")
         waiting, running = iter(missing.items()), {}
         pool = ThreadPoolExecutor(self.settings.width)
         try:
@@ -215,10 +205,6 @@ class Client:
                 bar.update()
 
             yield step
-
-
-class _Stopped(Exception):
-    """Another worker failed, or the user interrupted."""
 
 
 # Embeddings: many texts in a request, each text journalled as a call of its own.
@@ -283,14 +269,14 @@ def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
         known = look.ended(list(wanted))
     missing = [text for key, text in wanted.items() if key not in known]
     tokens = sum(len(text) // cost.CHARACTERS + 1 for text in missing)
-    line = (
+    price = settings.prices.get(settings.model)
+    likely = cost.microdollars(price, tokens, 0) / 1e6
+    most = sum(_most(price, text) for text in missing) / 1e6
+    money = f", ${likely:.4f}, at most ${most:.4f}" if price else " (without a price)"
+    return (
         f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; to embed the "
-        f"others takes about {tokens:,} tokens"
+        f"others takes about {tokens:,} tokens{money}"
     )
-    if not (price := settings.prices.get(settings.model)):
-        return f"{line} (the profile has no price of {settings.model!r})"
-    most = sum(_most(price, text) for text in missing)
-    return f"{line}, ${cost.microdollars(price, tokens, 0) / 1e6:.4f}, at most ${most / 1e6:.4f}"
 
 
 def _text_key(model: str, text: str) -> str:

@@ -148,8 +148,8 @@ def describe(table: pd.DataFrame, settings: Calls) -> str:
     if isinstance(settings, Summarize):
         text += "\nRepairs of answers that are still to come are not among them."
     return (
-        f"{text}\nInput at {CHARACTERS} characters a token; output as in the journal so far, or its "
-        f"limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+        f"{text}\nInput at {CHARACTERS} characters a token; output as in the journal so far, or "
+        f"its limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
     )
 
 

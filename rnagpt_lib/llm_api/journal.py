@@ -220,22 +220,17 @@ class Journal(Reader):
         with self.together() as db:
             more = sum(call.reserve for call in asked)
             if more > self.left:
-                raise CapReached(
-                    f"the next call could cost ${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of "
-                    f"the cap of ${self.cap / 1e6:.6f} is spent or reserved in "
-                    f"{paths.shown(self.path)}; raise CAP_DOLLARS to go on (what is paid is kept)"
-                )
-            ids = []
+                money = f"${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of the cap of "
+                money += f"${self.cap / 1e6:.6f} is spent or reserved in {paths.shown(self.path)}"
+                raise CapReached(f"the next call could cost {money}; raise CAP_DOLLARS to go on")
+            ids, now = [], datetime.now(UTC).isoformat(timespec="seconds")
             for call in asked:
-                db.execute(
-                    "INSERT OR IGNORE INTO calls (key, about, version, model) VALUES (?, ?, ?, ?)",
-                    (call.key, call.about, call.version, call.model),
-                )
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                row = (call.key, batch, call.reserve, call.reserve, now)
+                sql = "INSERT OR IGNORE INTO calls (key, about, version, model) VALUES (?, ?, ?, ?)"
+                db.execute(sql, (call.key, call.about, call.version, call.model))
                 sql = "INSERT INTO attempts (key, batch, state, reserved, cost, made) "
+                row = (call.key, batch, call.reserve, call.reserve, now)
                 ids.append(db.execute(f"{sql} VALUES (?, ?, 'intent', ?, ?, ?)", row).lastrowid)
-                self.spent += call.reserve
+            self.spent += more
             return ids
 
     def keep(self, ids: Sequence[int], body: str) -> int:
@@ -298,10 +293,8 @@ class Journal(Reader):
             sql = "UPDATE attempts SET state = 'lost' WHERE state = 'intent' AND batch IS NULL"
             lost = db.execute(sql).rowcount
         if lost:
-            print(
-                f"{lost} calls were in flight when the last process ended; they are asked again "
-                "where they are needed, and their reserved cost counts as spent"
-            )
+            print(f"{lost} calls were in flight when the last process ended; their reserved cost "
+                  "counts as spent, and they are asked again where they are needed")  # fmt: skip
 
 
 def _connect(path: Path) -> sqlite3.Connection:

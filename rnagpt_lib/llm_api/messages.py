@@ -139,11 +139,9 @@ def read(body: str, answer: type[BaseModel]) -> Read:
         choice = found["choices"][0]
         reason, message = choice.get("finish_reason"), choice["message"]
         text, refusal = message.get("content") or "", message.get("refusal")
+        text = str.encode(text, "utf-8", "replace").decode()  # half a surrogate pair is no text
     except (KeyError, IndexError, TypeError, AttributeError):
         return Read(None)
-    if not isinstance(text, str):
-        return Read(None)
-    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if refusal:
         return Read("refusal", str(refusal))
     if reason in ("length", "content_filter"):

@@ -16,7 +16,7 @@ import openai
 from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.core.params import KEY, read_key
+from rnagpt_lib.core.params import KEY, Calls, read_key
 from rnagpt_lib.llm_api.messages import about_one
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
@@ -33,26 +33,24 @@ class MaybeBilled(Again):
 
 
 class Transport:
-    """The connection to a server.
+    """The connection to a server. Raises InputError without a key."""
 
-    ``deadline``: seconds until the last byte of an answer. Raises InputError without a key.
-    """
-
-    def __init__(self, base_url: str | None, model: str, deadline: float, width: int):
+    def __init__(self, settings: Calls):
         self._key = read_key()
-        self._where = f"model {model!r} at {base_url or 'the OpenAI API'}"
+        self._where = f"model {settings.model!r} at {settings.base_url or 'the OpenAI API'}"
+        most = settings.width + 1
         http = httpx2.Client(
             verify=_certificates(),
             follow_redirects=False,
-            limits=httpx2.Limits(max_connections=width + 1, max_keepalive_connections=width + 1),
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
             headers={"accept-encoding": "identity"},
             event_hooks={"request": [_start], "response": [_bound]},
         )
         self.sdk = openai.OpenAI(
             api_key=self._key.get_secret_value(),
-            base_url=base_url or OPENAI,
+            base_url=settings.base_url or OPENAI,
             max_retries=0,
-            timeout=deadline,
+            timeout=settings.deadline,  # until the last byte of an answer
             http_client=http,
         )
 

@@ -32,7 +32,7 @@ _CITE = re.compile(r"(?i)\bcit(?:e|ing) (?:it as |article |abstract )?\[?(\d+)")
 
 @contextmanager
 def talking(app: OpenAI) -> Iterator[dict]:
-    """Serve ``app``; gives the settings of `profiles.Calls` that reach it."""
+    """Serve ``app``; gives the settings of `params.Calls` that reach it."""
     with serve(app) as url:
         yield {
             "provider": "openai", "model": NAME, "base_url": f"{url}/v1", "deadline": 20,

@@ -47,7 +47,7 @@ def find_faults(
 ) -> tuple[list[str], list[str]]:
     """What breaks the rules: of each sentence ("" for a good one), and of the whole.
 
-    ``texts``: given id → the text behind it. Names of the RNA are no fault: `keep_lines` masks them. A
+    ``texts``: given id → the text behind it. Its names are no fault: `keep_lines` masks them. A
     summary without a sentence breaks no rule: the texts may say nothing of the RNA.
     """
     each = [find_fault(sentence, texts, names) for sentence in summary.sentences]

@@ -158,7 +158,7 @@ def select(
 def merge(
     chosen: Sequence[Sentence], pool: Sequence[Sentence], weights: Mapping[str, float]
 ) -> list[Line]:
-    """The chosen sentences, near-equal ones once, each with all articles of ``pool`` that say it."""
+    """The chosen sentences, near-equal ones once, each with all articles that say it."""
     lines: list[Line] = []
     for sentence in chosen:
         if not any(

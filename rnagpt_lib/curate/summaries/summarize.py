@@ -224,10 +224,9 @@ def _part(annotations: Iterable[Annotation]) -> Part:
 
 
 def _nothing(subject: Subject) -> str:
-    number = len(subject.abstracts)
-    return f"no usable sentence in its {number} abstracts" if number else (
-        "no abstract is linked to it"
-    )  # fmt: skip
+    if number := len(subject.abstracts):
+        return f"no usable sentence in its {number} abstracts"
+    return "no abstract is linked to it"
 
 
 def read_given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
