@@ -72,7 +72,7 @@ class Training:
 
     @property
     def has_the_runs_seed(self) -> bool:
-        return self.seed == read_json(stage_folder(self.id, STAGE_2) / PARAMS).get("seed", 0)
+        return self.seed == self._params(STAGE_2).get("seed", 0)
 
     @property
     def takes_the_runs_stage1(self) -> bool:
@@ -83,14 +83,15 @@ class Training:
     @property
     def stage1(self) -> Stage1:
         """The settings that the run's 04 was trained with; a variant has one process."""
-        params = read_json(stage_folder(self.id, STAGE_1) / PARAMS)["params"]
-        return Stage1.model_validate(params | {"parallel": "ddp"})
+        return Stage1.model_validate(self._params(STAGE_1)["params"] | {"parallel": "ddp"})
 
     @property
     def stage2(self) -> Stage2:
         """Those of the run's 05."""
-        params = read_json(stage_folder(self.id, STAGE_2) / PARAMS)["params"]
-        return Stage2.model_validate(params | {"parallel": "ddp"})
+        return Stage2.model_validate(self._params(STAGE_2)["params"] | {"parallel": "ddp"})
+
+    def _params(self, stage: str) -> dict:
+        return read_json(stage_folder(self.id, stage) / PARAMS)
 
     @property
     def encoder(self) -> str | None:

@@ -26,6 +26,7 @@ from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.core.params import Train
 from rnagpt_lib.core.weights import CONFIG, encoder_folder
 from rnagpt_lib.core.weights import MANIFEST as ENCODER_MANIFEST
 from rnagpt_lib.model.encoder import Encoder
@@ -59,9 +60,7 @@ def train_stage(
         opened[0].show()
         print(f"processes: {machine.num_processes}", flush=True)
     [opened] = broadcast_object_list(opened)
-    model, examples = prepare(opened, opened.params)
-    sides = (examples["train"], examples["val"])
-    log = loop.train(model, *sides, opened.params, opened.folder, seed=seed)
+    log = _train(opened, opened.params, opened.folder)
     return log if machine.is_main_process else None
 
 
@@ -71,28 +70,29 @@ def train_variant(training: Training) -> pd.DataFrame:
     A training of other data or settings in its place is moved aside. Raises InputError where
     another process is at it, and as ``loop.train`` does.
     """
-    folder, variant, seed = training.folder, training.variant, training.seed
+    folder, variant = training.folder, training.variant
     lock = folder.parents[1] / ".locks" / folder.name
-    acquire_lock(lock, f"{training.name} of run {training.id}, seed {seed}")
+    acquire_lock(lock, f"{training.name} of run {training.id}, seed {training.seed}")
     try:
         manifest = _open(training)
         encoder = {"encoder": _draw_encoder(training)} if variant.random_encoder else {}
         if variant.aligned and not training.takes_the_runs_stage1:
             training.parent(STAGE_1).mkdir(exist_ok=True)
             params = training.stage1.model_copy(update=encoder)
-            model, examples = prepare(training, params)
-            sides = (examples["train"], examples["val"])
-            loop.train(model, *sides, params, training.parent(STAGE_1), seed=seed)
+            _train(training, params, training.parent(STAGE_1))
         params = training.stage2.model_copy(update=encoder)
-        options = {"reads": variant.reads, "aligned": variant.aligned}
-        model, examples = prepare(training, params, **options)
-        log = loop.train(model, examples["train"], examples["val"], params, folder, seed=seed)
+        log = _train(training, params, folder, reads=variant.reads, aligned=variant.aligned)
         shutil.rmtree(folder / VECTORS, ignore_errors=True)
         facts = {"status": "finished", "finished": _now(), "steps": len(log)}
         write_json(folder / MANIFEST, manifest | facts | {"seconds": log["seconds"].sum()})
     finally:
         release_lock(lock)
     return log
+
+
+def _train(run: Run | Training, params: Train, folder: Path, **options: object) -> pd.DataFrame:
+    model, examples = prepare(run, params, **options)
+    return loop.train(model, examples["train"], examples["val"], params, folder, seed=run.seed)
 
 
 def _open(training: Training) -> dict:

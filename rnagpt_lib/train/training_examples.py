@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -30,9 +29,9 @@ from rnagpt_lib.model.template import bos_ids, ids
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import stage_folder
-from rnagpt_lib.train.ablation_trainings import Training
+from rnagpt_lib.train.ablation_trainings import DATA, STAGE_1, Training
 
-SUMMARIES, QA, STAGE_1 = "02_summarize", "03_decompose_qa", "04_train_stage1"
+SUMMARIES, QA = DATA
 TEXTS = ("kind", "question", "answer")
 VECTORS = ".embeddings"  # the vector cache, in a stage's folder
 PATIENCE = timedelta(days=2)  # while one process encodes the RNAs, the others wait
@@ -145,11 +144,7 @@ class Examples(Sequence[Tree]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @overload
-    def __getitem__(self, at: int) -> Tree: ...
-    @overload
-    def __getitem__(self, at: slice) -> "Examples": ...
-    def __getitem__(self, at):
+    def __getitem__(self, at: int | slice) -> "Tree | Examples":
         if isinstance(at, slice):
             return replace(self, chosen=self.chosen[at].copy())
         return self.tree(at, range(self.count(at)))
