@@ -87,18 +87,17 @@ def _with_table(
     if unknown or "rna_id" not in table.columns:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
         raise _fault(path, 1, f"{fault}; columns are {', '.join(COLUMNS['rnas'])}")
-    sequences, seen = rnas.set_index("rna_id")["sequence"].to_dict(), set()
-    blank = [""] * len(table)
-    checked = (table.get(name, blank) for name in ("rna_id", "sequence", "split"))
+    sequences, seen = dict(zip(rnas["rna_id"], rnas["sequence"], strict=True)), set()
+    checked = (table.get(name, [""] * len(table)) for name in ("rna_id", "sequence", "split"))
     for line, rna_id, sequence, side in zip(table.index, *checked, strict=True):
-        sequence = sequence.upper().replace("T", "U")
+        said, sequence = "", sequence.upper().replace("T", "U")
         if rna_id in seen:
-            raise _fault(path, line, f"rna_id {rna_id!r} stands there twice; keep one row for it")
-        if sequence and sequence != sequences.get(rna_id, sequence):
+            said = f"rna_id {rna_id!r} stands there twice; keep one row for it"
+        elif sequence and sequence != sequences.get(rna_id, sequence):
             said = f"the sequence of {rna_id!r} is not the one in the FASTA file; leave it out"
-            raise _fault(path, line, said)
-        if side not in ("", "train", "val", "test"):
+        elif side not in ("", "train", "val", "test"):
             said = f"split {side!r} is unknown; write train, val, test or nothing"
+        if said:
             raise _fault(path, line, said)
         seen.add(rna_id)
     given = table.set_index("rna_id").drop(columns=["sequence", "length", "unit"], errors="ignore")
