@@ -16,7 +16,7 @@ import click
 import yaml
 
 from rnagpt_lib.core.errors import InputError, NotebookFailed
-from rnagpt_lib.core.fasta_lines import printable
+from rnagpt_lib.core.text import printable
 
 KEPT = (
     "finished notebooks, pages of the live sources, a model's answers and a training's checkpoints "

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.science import nrc
-from rnagpt_lib.core import progress
-from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.files import progress, read_json
 from rnagpt_lib.model.encoder import MANIFEST, Encoder, batches
 
 EPOCHS, POINTS = 12, 4
@@ -57,7 +56,7 @@ def _train(encoder: Encoder, rnas: pd.DataFrame, rng: np.random.Generator) -> li
     weights = [*layers.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(weights, betas=(0.9, 0.98), weight_decay=DECAY)
     points, taken, step = [], np.zeros(2), 0
-    for epoch in progress.bar(range(EPOCHS), desc="encoder", unit=" epochs"):
+    for epoch in progress(range(EPOCHS), desc="encoder", unit=" epochs"):
         began, steps = _clocks(), _steps(sequences, drawn_by, encoder.max_length, rng)
         for done, pieces in enumerate(steps):
             rate = _rate(step, (epoch + done / len(steps)) / EPOCHS)

@@ -20,9 +20,8 @@ from rnagpt_lib.chat.retrieval import DECOMPOSED, POWER, Nearest, Retrieval, ide
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, write_json
+from rnagpt_lib.core.files import progress, read_json, write_json
 from rnagpt_lib.core.params import Filter
-from rnagpt_lib.core.progress import bar
 from rnagpt_lib.core.sequences import kmer_profile
 from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import question_templates
@@ -94,7 +93,7 @@ def look_up(
     puts first has its type and its family; ``train`` in the order of the index. Seconds a query."""
     profile, lengths = kmer_profile(index.sequences), train.length.to_numpy()
     rows, seconds = [], []
-    for sequence in bar(asked.sequence, desc="neighbours", unit="RNA"):
+    for sequence in progress(asked.sequence, desc="neighbours", unit="RNA"):
         began = time.perf_counter()
         [hit], chance = index.find(sequence, 1)
         seconds.append(time.perf_counter() - began)
@@ -165,7 +164,7 @@ def statements(retrieval: Retrieval, rnas: pd.DataFrame, pairs: pd.DataFrame) ->
     asked = asked[asked.relation.isin(question_templates.CATEGORICAL)]
     wrong = wrong_answers(asked)
     counts: dict[tuple, np.ndarray] = {}
-    for rna_id, rows in bar(asked.groupby("rna_id"), desc="statements", unit="RNA"):
+    for rna_id, rows in progress(asked.groupby("rna_id"), desc="statements", unit="RNA"):
         sequence = rows.sequence.iloc[0]
         near, (own, _) = retrieval.near(sequence), retrieval.own(sequence, rna_id)
         for row in rows[rows.index.isin(wrong.index)].itertuples():

@@ -20,7 +20,7 @@ from benchmarks.speed import _peers
 from benchmarks.speed.training_steps import CONFIG, SHAPE, THREADS
 from rnagpt_lib.chat.generate import Chat, load_model
 from rnagpt_lib.chat.session import Session
-from rnagpt_lib.core import markdown, tables
+from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.paths import root
 from rnagpt_lib.evaluate import fact_scores, questions
@@ -193,7 +193,7 @@ def render() -> str:
     kept = read_json(RESULTS)
     table = pd.DataFrame(kept["by_turn"]).pivot(index="earlier", columns="memory", values="right")
     table.columns = ["without memory", "with memory"]
-    return markdown.table(table.rename_axis("earlier turns").reset_index())
+    return table(table.rename_axis("earlier turns").reset_index())
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ from pathlib import Path
 import torch
 
 from rnagpt_lib.chat.decoding import GREEDY, Sampling, check_room
-from rnagpt_lib.chat.generate import Chat, read_sequence
+from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import SHOWN, describe, describe_neighbours, describe_statements
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Record, Refused, stream_records
-from rnagpt_lib.core.fasta_lines import printable
-from rnagpt_lib.core.files import digest, replacing, sha256, writing
-from rnagpt_lib.core.markdown import plain
+from rnagpt_lib.core.fasta import Record, Refused, read_sequence, stream_records
+from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
+from rnagpt_lib.core.text import plain, printable
 from rnagpt_lib.runs.folder import acquire_lock, release_lock
 from rnagpt_lib.runs.resume_store import Store
 
@@ -138,7 +136,7 @@ def _fill(store: Store, asker: Asker, fasta: Path) -> dict[str, int]:
     counts = {"rows": 0, "refused": 0, "kept": 0}
     records = stream_records(fasta)
     chunks = iter(lambda: list(islice(records, CHUNK)), [])
-    with progress.bar(desc="asking", unit=" records") as bar:
+    with progress(desc="asking", unit=" records") as bar:
         for number, chunk in enumerate(chunks):
             if kept := store.get(str(number)):
                 rows = json.loads(kept)

@@ -9,9 +9,8 @@ from peft import PeftModel
 
 from rnagpt_lib.chat import decoding
 from rnagpt_lib.chat.decoding import GREEDY, Answer, Keep, Rna, Sampling
-from rnagpt_lib.core import sequences
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.sequences import MIN_LENGTH, WINDOW, normalise
+from rnagpt_lib.core.fasta import read_sequence
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.encoder import Encoder
@@ -160,29 +159,3 @@ def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]
     """All of `MODELS`; vanilla and MA share their weights. Raises InputError as `load_model`."""
     ma, it = (load_model(run, name, max_new_tokens) for name in ("MA", "IT"))
     return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}
-
-
-def read_sequence(text: str, dna: bool = False, gaps: int = 0) -> tuple[str, list[str]]:
-    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["it is written as DNA …"])``.
-
-    ``dna``, ``gaps``: it was written with T, or with so many gaps, which a FASTA reader has
-    made U and left out.
-
-    Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
-    """
-    rna, notes = normalise(text), []
-    if len(rna) < MIN_LENGTH:
-        raise InputError(
-            f"the sequence has {len(rna)} nt; under {MIN_LENGTH} nt the encoder is unreliable, "
-            "give a longer one"
-        )
-    if dna or "T" in text.upper():
-        notes.append("it is written as DNA, with T; it was read as RNA, every T as U.")
-    if gaps := gaps or sequences.gaps(text):
-        notes.append(f"{gaps} of its characters are gaps (- or .), and were left out.")
-    if len(rna) > WINDOW:
-        notes.append(
-            f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "
-            "overlapping windows, averaged where these overlap."
-        )
-    return rna, notes

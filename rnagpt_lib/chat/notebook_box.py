@@ -23,9 +23,8 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import NOBODY, PUBMED, Retrieval, describe
 from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Refused
+from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.core.rna_source import Chosen, read
 from rnagpt_lib.core.tables import read as read_table
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 from rnagpt_lib.runs.stages import stage_folder
@@ -129,7 +128,7 @@ class RnaPicker(w.VBox):
     def take(self, source: str | bytes) -> None:
         """Read records and choose the first; a fault is told in the box."""
         try:
-            self._show(*read(source))
+            self._show(*read_chosen(source))
         except InputError as error:
             self._show([], [])
             self.about.value = PAGE.line(str(error), "error")

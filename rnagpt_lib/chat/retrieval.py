@@ -20,9 +20,10 @@ from scipy import sparse
 
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import digest, read_json, sha256
-from rnagpt_lib.core.markdown import plain
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
+from rnagpt_lib.core.text import plain
 from rnagpt_lib.curate.questions import facts
 from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import (
@@ -32,7 +33,6 @@ from rnagpt_lib.curate.questions.question_templates import (
     relation_of,
 )
 from rnagpt_lib.miniature.world import WORLD_IDS
-from rnagpt_lib.model.encoder import checked
 from rnagpt_lib.runs import stages
 
 SUMMARIES, DECOMPOSED = stages.STAGES[2:4]
@@ -237,7 +237,7 @@ class Retrieval:
         first, the distinct values of ``rna_type``, ``species`` and ``family``, ``sentences`` (text,
         article_ids), ``identity`` (0 to 1), and whether it is nearer than chance reaches, ``near``.
         """
-        sequence = checked(sequence)
+        sequence = check_sequence(sequence)
         hits, chance = self._find(sequence, k)
         return [
             self._entry(
@@ -288,7 +288,7 @@ class Retrieval:
     def own(self, sequence: str, rna_id: str | None) -> tuple[dict | None, bool]:
         """What the run's tables have of an RNA itself: of the entry ``rna_id`` where it has this
         sequence, else of all that have it; and whether the id is one of another sequence."""
-        same = self.rnas[self.rnas["sequence"] == checked(sequence)]
+        same = self.rnas[self.rnas["sequence"] == check_sequence(sequence)]
         own = same[same["rna_id"] == rna_id]
         rows = own if len(own) else same
         another = not len(own) and bool((self.rnas["rna_id"] == rna_id).any())

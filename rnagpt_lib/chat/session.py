@@ -29,9 +29,9 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import HEADING, NOBODY, describe_neighbours, describe_statements
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import Chosen
 from rnagpt_lib.core.files import replacing, writing
-from rnagpt_lib.core.markdown import fenced, plain
-from rnagpt_lib.core.rna_source import Chosen
+from rnagpt_lib.core.text import fenced, plain
 
 CANCELLED = "cancelled"
 RETRIEVED_ONLY = "retrieval only"  # the stop reason of a turn in which no model was asked

@@ -19,9 +19,8 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.chat.session import FORMS, Session
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Refused
+from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
 from rnagpt_lib.core.files import replacing, writing
-from rnagpt_lib.core.rna_source import Chosen, read
 
 HELP = """\
 /rna TEXT     another RNA: a sequence, the path of a FASTA file, or an id as URS000006DA05_9606
@@ -59,7 +58,7 @@ class Terminal:
         if rna_id:
             self._look_up(rna_id)
         elif fasta or sequence:
-            self._choose_from(*read(fasta or sequence))
+            self._choose_from(*read_chosen(fasta or sequence))
         print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
         if chat.miniature:
             print(f"Note: {generate.MINIATURE}")
@@ -132,7 +131,7 @@ class Terminal:
             self._look_up(given)  # sequences have no digits
             return
         try:
-            found = read(Path(given) if is_file else given)
+            found = read_chosen(Path(given) if is_file else given)
         except InputError as error:
             if is_file:
                 raise

@@ -1,24 +1,50 @@
-"""FASTA out of files, uploads and text boxes, none of which anybody has vouched for.
+"""The one door for sequences: FASTA files, uploads and text boxes that nobody has vouched for.
 
-Two ways to read it, over one reader: `stream_fasta` and `read_fasta` stop at the first fault (or
-note it) and hold sequences of any length; `stream_records` goes on after it, within a fixed amount
-of memory. Ids and descriptions come without characters that do not print. Needs no torch.
+Three ways in, over one reader: `read_fasta` and `stream_fasta` stop at the first fault (or note it)
+and hold sequences of any length; `stream_records` goes on after it, within a fixed amount of
+memory; `read_chosen` takes what somebody pastes to ask about, with notes on how it was read
+(`read_sequence`). Ids and descriptions come without characters that do not print. Needs no torch.
 """
 
+import codecs
+import gzip
+import io
 import math
+import re
+import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta_lines import PIECE, Source, label, lines, printable
-from rnagpt_lib.core.sequences import MIN_LENGTH, compact, gaps, normalise
+from rnagpt_lib.core.sequences import MIN_LENGTH, WINDOW, compact, gaps, normalise
+from rnagpt_lib.core.text import printable
 
 # of one record, and of one source, in `stream_records`
 MAX_LENGTH, MAX_ID, MAX_DESCRIPTION, MAX_RECORDS = 100_000, 200, 1_000, 2_000_000
 PASTED = "pasted"  # the id of a sequence that came without a header
+LISTED = 1000  # records of a source that one can choose from
+Source = str | Path | bytes  # text, a file, an upload
+PIECE = 1 << 16  # characters read at a time
+MAX_HEADER = 1 << 16
+_INDENT = " \t\r\f\v\xa0\ufeff"  # before a line's first letter; joined files keep their BOMs
+_BLANK = _INDENT + "\n"
+_MARKED = re.compile(f"\n[{_INDENT}]*+(?:>[^\n]*+|;[^\n]*+(?:\n[{_INDENT}]*+;[^\n]*+)*+)")
+_BREAKS = re.compile("[\f\v\x1c-\x1e\x85\u2028\u2029]")  # what ends lines in pasted text
+_BINARY = re.compile("[\0\ud800-\udfff]")  # surrogates are bytes that are no UTF-8
+_FORMATS = {  # by their first bytes
+    b"\x1f\x8b": "a gzip file that was zipped twice",
+    b"PK\x03\x04": "a zip archive (or an office document)",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"%PDF": "a PDF",
+}
 
 _NO_ID = "the header has no id; write '>id' before it"
 
@@ -115,6 +141,78 @@ def stream_records(source: Source) -> Iterator[Record | Refused]:
             yield Record(name, about, sequence, entry.line, entry.dna, entry.gaps)
 
 
+def check_sequence(text: str) -> str:
+    """The sequence as it is encoded: normalised. Raises InputError for a foreign letter, and for
+    under 10 nt."""
+    rna = normalise(text)
+    if len(rna) < MIN_LENGTH:
+        raise InputError(
+            f"the sequence has {len(rna)} nt; under {MIN_LENGTH} nt the encoder is unreliable, "
+            "give a longer one"
+        )
+    return rna
+
+
+def read_sequence(text: str, dna: bool = False, gapped: int = 0) -> tuple[str, list[str]]:
+    """A typed sequence as RNA, with notes for the reader: ``"acgt…" → ("ACGU…", ["it is written as DNA …"])``.
+
+    ``dna``, ``gapped``: it was written with T, or with so many gaps, which a FASTA reader has
+    made U and left out.
+
+    Raises InputError for anything that is no nucleotide sequence of at least 10 nt.
+    """
+    rna, notes = check_sequence(text), []
+    if dna or "T" in text.upper():
+        notes.append("it is written as DNA, with T; it was read as RNA, every T as U.")
+    if gapped := gapped or gaps(text):
+        notes.append(f"{gapped} of its characters are gaps (- or .), and were left out.")
+    if len(rna) > WINDOW:
+        notes.append(
+            f"{len(rna):,} nt are more than the encoder's {WINDOW:,}; they were read in "
+            "overlapping windows, averaged where these overlap."
+        )
+    return rna, notes
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An RNA that can be asked about; ``notes`` say how it was read."""
+
+    id: str
+    description: str
+    sequence: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rna_id: str, description: str, text: str, *written: object) -> "Chosen":
+        """``written``: ``dna`` and ``gaps`` of ``read_sequence``. Raises InputError as that does."""
+        rna, notes = read_sequence(text, *written)
+        return cls(rna_id, description, rna, tuple(notes))
+
+
+def read_chosen(source: str | bytes | Path) -> tuple[list[Chosen], list[Refused]]:
+    """The records of FASTA, or one bare sequence, and those that cannot be read.
+
+    Text is never taken for a path. Behind the first `LISTED` records the rest is refused as one.
+    Raises InputError for what is neither FASTA nor a sequence.
+    """
+    if isinstance(source, str) and ">" not in source:
+        return [Chosen.of("pasted sequence", "", source)], []
+    chosen: list[Chosen] = []
+    refused: list[Refused] = []
+    records = stream_records(source)
+    for record in islice(records, LISTED):
+        if isinstance(record, Refused):
+            refused.append(record)
+        else:
+            written = record.sequence, record.dna, record.gaps
+            chosen.append(Chosen.of(record.id, record.description, *written))
+    if more := next(records, None):
+        reason = f"only the first {LISTED:,} records can be chosen from; give the rest by itself"
+        refused.append(Refused(more.id, more.line, reason))
+    return chosen, refused
+
+
 class _Unusable(ValueError):
     """Why one record is refused."""
 
@@ -131,15 +229,9 @@ def _usable(entry: "_Entry", name: str) -> str:
             " give a part of it"
         )
     try:
-        sequence = normalise("".join(entry.parts))
+        return check_sequence("".join(entry.parts))
     except InputError as error:
         raise _Unusable(str(error)) from None
-    if len(sequence) < MIN_LENGTH:
-        raise _Unusable(
-            f"the sequence has {len(sequence)} nt; under {MIN_LENGTH} nt the encoder is"
-            " unreliable, give a longer one"
-        )
-    return sequence
 
 
 class _Seen:
@@ -215,7 +307,7 @@ def _entries(source: Source, most: float = math.inf, bare: bool = False) -> Iter
                 if entry is not None:
                     yield entry
                 entry, text = _Entry(line, "", most), text[1:]
-            entry.header = (entry.header + text)[:PIECE]
+            entry.header = (entry.header + text)[:MAX_HEADER]
         elif text and kind != ";":
             if entry is None and not bare:
                 raise _no_header(source, line)
@@ -249,3 +341,104 @@ def _given(source: str | Path) -> str | Path:
     """A str of one line without ``>`` is a path."""
     is_text = isinstance(source, str) and (">" in source or "\n" in source)
     return source if is_text else Path(source)
+
+
+def lines(source: Source) -> Iterator[tuple[int, bool, str]]:
+    """(number, whether a line begins, text): a header, comments, or the lines between such.
+
+    Lines that belong together come together, as ``2, True, "ACGU\\nACGU"``, a header by itself.
+    Where a piece of the source ends, a line is cut in two, and its rest comes without a beginning.
+    Lines begin with the first character that is not blank; blank ones are left out, but count.
+    """
+    number, ended = 0, "\n"  # the end of the line before, as if there were one before the first
+    for chunk in _chunks(source):
+        binary = _binary(chunk)
+        text = ended + (chunk if binary is None else chunk[: chunk.rfind("\n", 0, binary) + 1])
+        for part in _parts(text):
+            begins = part.startswith("\n")
+            body = part.lstrip(_BLANK) if begins else part
+            if body:
+                yield number + part[: len(part) - len(body)].count("\n"), begins, body
+            number += part.count("\n")
+        if binary is not None:
+            raise InputError(
+                f"{label(source)}, line {number}: this is binary, not text, or text that is not"
+                " UTF-8; give a FASTA file, saved as plain text in UTF-8"
+            )
+        ended = "\n" if text.rstrip(_INDENT).endswith("\n") else ""
+        number -= len(ended)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The rest of a line, then what `lines` tells apart, each with the line end before it."""
+    place = 0 if text.startswith("\n") else text.find("\n") % (len(text) + 1)
+    if place:
+        yield text[:place]
+    for mark in _MARKED.finditer(text, place) if ">" in text or ";" in text else ():
+        if mark.start() > place:
+            yield text[place : mark.start()]
+        yield mark.group()
+        place = mark.end()
+    if place < len(text):
+        yield text[place:]
+
+
+def _binary(text: str) -> int | None:
+    """Where the first character is that no text has."""
+    if text.isascii():
+        return text.index("\0") if "\0" in text else None
+    found = _BINARY.search(text)
+    return found and found.start()
+
+
+def _chunks(source: Source) -> Iterator[str]:
+    """The text in pieces, every line end as ``\\n``, bytes that are no UTF-8 as surrogates."""
+    if isinstance(source, str):
+        newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        for start in range(0, len(source), PIECE):
+            last = start + PIECE >= len(source)
+            yield _BREAKS.sub("\n", newlines.decode(source[start : start + PIECE], last))
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(_opened(source))
+            if stream.peek(2)[:2] == b"\x1f\x8b":
+                stream = stack.enter_context(gzip.open(stream, "rb"))
+            _check_format(stream.peek(8), source)
+            text = io.TextIOWrapper(stream, "utf-8", "surrogateescape")
+            while chunk := text.read(PIECE):
+                yield chunk
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            message = f"{label(source)} is a damaged gzip file ({error}); fetch it again"
+            raise InputError(message) from error
+        except OSError as error:
+            message = f"{label(source)} cannot be read: {error.strerror or error}; check the path"
+            raise InputError(message) from error
+
+
+def _opened(source: Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BufferedReader(io.BytesIO(source))
+    try:
+        return source.open("rb")
+    except (FileNotFoundError, ValueError):  # a path with NUL
+        raise InputError(f"{label(source)}: there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{label(source)} is a folder; give a FASTA file") from None
+
+
+def _check_format(head: bytes, source: Path | bytes) -> None:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        raise InputError(f"{label(source)}, line 1: this is UTF-16 or UTF-32; save it as UTF-8")
+    for magic, what in _FORMATS.items():
+        if head.startswith(magic):
+            raise InputError(
+                f"{label(source)} is {what}; give the FASTA file itself, as plain text or .gz"
+            )
+
+
+def label(source: Source) -> str:
+    """What messages call it."""
+    if isinstance(source, str):
+        return "the FASTA text"
+    return "the upload" if isinstance(source, bytes) else printable(str(source))

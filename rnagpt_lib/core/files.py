@@ -1,14 +1,17 @@
-"""Files written whole or not at all, and their hashes."""
+"""Files written whole or not at all, and their hashes; a bar while it takes long."""
 
 import hashlib
 import json
 import os
 import sqlite3
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import shown
@@ -128,3 +131,15 @@ def _remembered(path: Path, inode: int, size: int, mtime_ns: int) -> str:
 
 def _hidden(name: Path) -> bool:
     return any(part.startswith(".") for part in name.parts)
+
+
+def progress(iterable: Iterable | None = None, *, disable: bool = False, **options: object) -> tqdm:
+    """A bar as tqdm makes it, which nothing is left of at its end."""
+    return tqdm(iterable, leave=False, disable=disable or not is_watched(), **options)
+
+
+def is_watched() -> bool:
+    """Whether somebody may see a bar on stderr."""
+    # of a notebook's streams none is a terminal, so tqdm's own disable=None would hide its bars
+    ipython = sys.modules.get("IPython")
+    return sys.stderr.isatty() or bool(ipython and ipython.get_ipython())

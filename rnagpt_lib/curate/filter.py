@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.markdown import table
 from rnagpt_lib.core.params import Decompose, Filter
 from rnagpt_lib.core.tables import frame, in_batches, schema, write, write_batches
+from rnagpt_lib.core.text import markdown_table
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, entities, relation_of
 from rnagpt_lib.curate.sources import harvest, user_files
 from rnagpt_lib.curate.sources.user_files import drop
@@ -175,15 +175,15 @@ of PubMed belong to their publishers and are not part of the pairs.
 By `{params.split}`. Units on more than one side: {len(split.straddling(rnas))}. RNAs that \
 followed a preset member of their unit: {followed}.
 
-{table(by_side.reset_index())}
+{markdown_table(by_side.reset_index())}
 
 ## Pairs by kind, form and side
 
-{table(counts.reset_index())}
+{markdown_table(counts.reset_index())}
 
 ## Dropped
 
-{table(reasons)}
+{markdown_table(reasons)}
 """
 
 

@@ -14,8 +14,8 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Literal
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import progress
 
 Engine = Literal["pool", "ray"]
 WAITING = 16  # tasks for each worker that are under way or done and not yet asked for
@@ -38,7 +38,7 @@ def mapped(
     Ray cluster has its own. Raises InputError when ``engine`` is "ray" and there is none.
     """
     run = _by_ray(function, tasks) if engine == "ray" else _by_pool(function, tasks, workers)
-    return iter(progress.bar(run, desc=desc, total=total, unit="task"))
+    return iter(progress(run, desc=desc, total=total, unit="task"))
 
 
 def _by_pool(function: Callable, tasks: Iterable, workers: int) -> Iterator:

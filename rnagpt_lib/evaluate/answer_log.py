@@ -13,8 +13,7 @@ import torch
 
 from rnagpt_lib.chat.decoding import Answer, Batch, Make
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.core import progress
-from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.run import Run
 
@@ -69,7 +68,7 @@ class _Kept:
 
     def __call__(self, batches: list[Batch], make: Make) -> Iterator[list[Answer]]:
         total = sum(map(len, batches))
-        with progress.bar(total=total, desc=self.name, unit="question") as bar:
+        with progress(total=total, desc=self.name, unit="question") as bar:
             tasks = [(self.key, *batch) for batch in batches]
             for found in self.spool.results(tasks, lambda missing: self._ask(missing, make)):
                 bar.update(len(found))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from rnagpt_lib.core import progress
+from rnagpt_lib.core.files import progress
 from rnagpt_lib.evaluate import kmer_models
 from rnagpt_lib.evaluate import questions as floors
 
@@ -99,7 +99,7 @@ def _by_kmers(
     keys = pd.Series([slots.key_of(row) for row in asked.itertuples()], dtype=object)
     given = known.answer.to_numpy(object)
     near, likely = (np.array(most_common, dtype=object) for _ in range(2))
-    for key, places in progress.bar(keys.groupby(keys).indices.items(), desc="k-mers", unit="q"):
+    for key, places in progress(keys.groupby(keys).indices.items(), desc="k-mers", unit="q"):
         rows = slots.rows[key]
         near[places] = kmer_models.nearest(x[rows], given[rows], new[places])
         counts = pd.Series(given[rows]).value_counts()

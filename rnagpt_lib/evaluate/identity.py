@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib.core import bootstrap, progress
+from rnagpt_lib.core import bootstrap
+from rnagpt_lib.core.files import progress
 from rnagpt_lib.curate.splits import split
 from rnagpt_lib.evaluate import questions
 
@@ -31,7 +32,7 @@ def by_chance(asked: pd.DataFrame, rnas: pd.DataFrame, seed: int = 0) -> pd.Seri
 
 def _highest(sequences: Sequence[str], rnas: pd.DataFrame) -> np.ndarray:
     theirs = rnas[rnas.split == "train"].sequence.unique()
-    bar = progress.bar(sequences, desc="identity", unit="RNA")
+    bar = progress(sequences, desc="identity", unit="RNA")
     return np.array([split.nearest_identity([one], theirs)[0] for one in bar])
 
 

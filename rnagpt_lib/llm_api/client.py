@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from rnagpt_lib.core import paths, progress
+from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
-from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.core.params import Calls, Price
 from rnagpt_lib.llm_api import cost, journal, messages
 from rnagpt_lib.llm_api.journal import Answered, Asked, Journal
@@ -198,7 +198,7 @@ class Client:
     def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
         """A progress bar with rate, time left and money; call the result at every step."""
         before = self.journal.spent
-        with progress.bar(total=total, desc=desc, unit="call", disable=not total) as bar:
+        with progress(total=total, desc=desc, unit="call", disable=not total) as bar:
 
             def step() -> None:
                 bar.set_postfix_str(f"${(self.journal.spent - before) / 1e6:.4f}", False)

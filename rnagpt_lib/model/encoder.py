@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import read_json, sha256, write_json
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.core.sequences import MIN_LENGTH, normalise, windows
+from rnagpt_lib.core.sequences import windows
 from rnagpt_lib.core.weights import CONFIG, MANIFEST, WEIGHTS, check_layers, encoder_folder
 
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
@@ -144,7 +145,7 @@ class Encoder:
         """What ``encode`` gives, as it is made, the shortest first: for each forward pass the
         sequences that it completes, as (place in ``sequences``, (L, dim) tensor)."""
         on_cpu = next(self.model.parameters()).device.type == "cpu"
-        sequences = [checked(sequence) for sequence in sequences]
+        sequences = [check_sequence(sequence) for sequence in sequences]
         pieces = [
             (i, start, stop)
             for i, s in enumerate(sequences)
@@ -198,15 +199,6 @@ def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
         batch.append(piece)
     if batch:
         yield batch
-
-
-def checked(sequence: str) -> str:
-    """The sequence as it is encoded. Raises InputError for under 10 nt or a foreign letter."""
-    sequence = normalise(sequence)
-    if len(sequence) < MIN_LENGTH:
-        what = f"sequence {sequence!r} has {len(sequence)} nt"
-        raise InputError(f"{what}; the encoder needs at least {MIN_LENGTH}")
-    return sequence
 
 
 def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:

@@ -20,12 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import replacing, sha256, writing
+from rnagpt_lib.core.fasta import check_sequence
+from rnagpt_lib.core.files import progress, replacing, sha256, writing
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.sequences import normalise
-from rnagpt_lib.model.encoder import Encoder, checked
+from rnagpt_lib.model.encoder import Encoder
 
 Cache = Literal["fp32", "fp16", "live"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -91,7 +91,7 @@ def encode_all(
         raise InputError("there are no sequences to encode")
     if cache != "live" and not encoder.is_frozen:
         raise InputError("vectors of an encoder that trains cannot be kept; set CACHE to live")
-    wanted = {key_of(sequence): sequence for sequence in map(checked, sequences)}
+    wanted = {key_of(sequence): sequence for sequence in map(check_sequence, sequences)}
     if cache == "live":
         print(f"{len(wanted):,} distinct sequences, each encoded whenever it is asked for")
         return LiveVectors(encoder)

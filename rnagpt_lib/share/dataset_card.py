@@ -9,7 +9,7 @@ import json
 import pandas as pd
 import yaml
 
-from rnagpt_lib.core.markdown import fenced, table
+from rnagpt_lib.core.text import fenced, markdown_table
 from rnagpt_lib.curate.splits import split
 from rnagpt_lib.runs.provenance import FIRST, LAST, Provenance
 from rnagpt_lib.share import dataset_card_origin
@@ -111,7 +111,7 @@ def _opening(run: Provenance, made: Contents) -> list[str]:
         f"{n:,} questions and answers about {len(made.rnas):,} RNAs, to teach a language model to "
         f"read RNA sequences and to test what it learned; run `{run.run}` of the open "
         f"implementation of RNA-GPT.{world if run.generated else ''}",
-        table(pd.DataFrame(rows).astype(dict.fromkeys(SIDES.values(), "Int64"))),
+        markdown_table(pd.DataFrame(rows).astype(dict.fromkeys(SIDES.values(), "Int64"))),
         f"Articles and what was dropped belong to no side; all of their rows are in `{ALL[0]}`, "
         "as the Hub expects.",
         "## Load it",
@@ -120,7 +120,7 @@ def _opening(run: Provenance, made: Contents) -> list[str]:
         "written.",
         "## One row of `pairs`",
         fenced(json.dumps(made.example, indent=1), "json"),
-        table(pd.DataFrame({"field": FIELDS.keys(), "what it is": FIELDS.values()})),
+        markdown_table(pd.DataFrame({"field": FIELDS.keys(), "what it is": FIELDS.values()})),
     ]
 
 
@@ -141,9 +141,9 @@ def _counts(made: Contents) -> list[str]:
         f"An RNA has {per_rna.mean():.1f} pairs on average: least {per_rna.min()}, quartiles "
         f"{low}, {middle} and {high}, most {per_rna.max()}.",
         "Pairs by kind and form:",
-        table(kinds),
+        markdown_table(kinds),
         "By RNA type; (none) where the entry names none, as the decoys of the generated world:",
-        table(types.reset_index()),
+        markdown_table(types.reset_index()),
     ]
 
 
@@ -176,9 +176,9 @@ def _split(run: Provenance, made: Contents) -> list[str]:
         f"The sides were {how} (`SPLIT={run.split}`, seed {run.seed}). Two RNAs are of one unit "
         f"when their sequences are {split.IDENTITY:.0%} identical over most of the shorter one, "
         f"when they share half of their articles, or through other RNAs.",
-        table(sides.rename_axis("side").reset_index()),
+        markdown_table(sides.rename_axis("side").reset_index()),
         "What was checked:",
-        table(pd.DataFrame({"check": checks.keys(), "found": found})),
+        markdown_table(pd.DataFrame({"check": checks.keys(), "found": found})),
         "Near twins were counted for up to 100 test RNAs whose side was not fixed beforehand. An "
         "article may speak of RNAs on two sides: a unit joins RNAs that share half of their "
         "articles, not one.",
@@ -197,5 +197,5 @@ def _dropped(run: Provenance, made: Contents) -> list[str]:
         "## Left out",
         f"RNAs of {limits['min_length']:,} to {limits['max_length']:,} nt were kept. What was "
         "left out, with numbers as #; each record is in `dropped`:",
-        table(pd.DataFrame(rows, columns=["stage", "reason", "records"])),
+        markdown_table(pd.DataFrame(rows, columns=["stage", "reason", "records"])),
     ]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from rnagpt_lib.core.markdown import fenced, plain, table
+from rnagpt_lib.core.text import fenced, markdown_table, plain
 from rnagpt_lib.curate.questions.qa_rules import RULES_VERSION
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.runs.provenance import ENTRIES, FIRST, LAST, SUMMARIES, Provenance
@@ -67,7 +67,9 @@ def records(run: Provenance, kept: int) -> list[str]:
         rows = [source.model_dump() for source in run.sources]
         listed = pd.DataFrame(rows).astype({"records": "Int64"})
         return [
-            table(listed[["name", "release", "date", "records", "licence", "query", "url"]]),
+            markdown_table(
+                listed[["name", "release", "date", "records", "licence", "query", "url"]]
+            ),
             *_sample(run, kept),
             rules,
         ]
@@ -78,7 +80,7 @@ def records(run: Provenance, kept: int) -> list[str]:
     }
     return [
         "The RNAs and articles come from files, whose licence this card does not know:",
-        table(pd.DataFrame({"file": files.keys(), "SHA-256": files.values()})),
+        markdown_table(pd.DataFrame({"file": files.keys(), "SHA-256": files.values()})),
         rules,
     ]
 
@@ -106,7 +108,7 @@ def making(run: Provenance, made: Contents) -> list[str]:
         f"{' and '.join(plain(version) for version in sorted(made.versions))}, at most "
         f"{kept['max_pairs']} for an RNA. An annotation was to have {run.params[SUMMARIES]['words']} "
         "words at most.",
-        table(pd.DataFrame(rows).astype(dict.fromkeys(COUNTS.values(), "Int64"))),
+        markdown_table(pd.DataFrame(rows).astype(dict.fromkeys(COUNTS.values(), "Int64"))),
         *_prompts(run, made),
     ]
 
@@ -181,7 +183,7 @@ def ending(run: Provenance, command: str) -> list[str]:
         "## Where it comes from",
         f"Written by `{command} {run.run}` from the run's stages; a hash is over a "
         "stage's parameters and outputs, and stands whole in `rnagpt_export.json`:",
-        table(pd.DataFrame(rows)),
+        markdown_table(pd.DataFrame(rows)),
         f"The last stage ran with {plain(versions, 600)}. The parameters; of paths the last part, "
         "of addresses the host:",
         fenced(json.dumps(_public(run.params), indent=1), "json"),

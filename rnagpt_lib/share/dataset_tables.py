@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnagpt_lib.core import progress, tables
+from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import progress
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.curate.splits import split
 from rnagpt_lib.runs.stages import STAGES, stage_folder
@@ -104,7 +105,7 @@ def _flows(run_id: str, made: Contents) -> dict[str, tuple[Iterable[pa.Table], t
 
 
 def _with_bar(flow: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
-    with progress.bar(desc=name, unit=" rows", unit_scale=True) as bar:
+    with progress(desc=name, unit=" rows", unit_scale=True) as bar:
         for rows in flow:
             yield rows
             bar.update(len(rows))

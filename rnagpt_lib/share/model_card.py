@@ -15,7 +15,7 @@ import yaml
 from rnagpt_lib.chat.generate import MODELS
 from rnagpt_lib.core import tables, weights
 from rnagpt_lib.core.files import visible
-from rnagpt_lib.core.markdown import fenced, plain, table
+from rnagpt_lib.core.text import fenced, markdown_table, plain
 from rnagpt_lib.evaluate.results import CONTROLS, FACTS, FLOORS, Results, bounded, title
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.rna_gpt import Config
@@ -135,11 +135,11 @@ def _loading(about: dict, folder: Path) -> list[str]:
         "The frozen models that it was trained on are found by these names, which are folders "
         "below the project's or, after `hf:`, ids on the Hub. Where one lies elsewhere, "
         '`load_model(model=…, encoder="…", llm="…")` says so. One with another hash is refused.',
-        table(pd.DataFrame(rows)),
+        markdown_table(pd.DataFrame(rows)),
         "The encoder's hash is the SHA-256 of its weights' file, the LLM's one over its weights, "
         "config and tokenizer files (`core.weights.llm_hash`).",
         "## What is in it",
-        table(pd.DataFrame(files)),
+        markdown_table(pd.DataFrame(files)),
         "`SHA256SUMS` has every file's hash. Loading checks them, and refuses what is missing, "
         "damaged or no part of the model; README, LICENSE and NOTICE are yours to write.",
         *(
@@ -186,12 +186,12 @@ def _training(run: Provenance, about: dict) -> list[str]:
         f"RNAs of {plain(origin(run.run))}, with questions and answers that {made_by} made of "
         f"annotations of the source `{by['source']}` (`rnagpt export-dataset {run.run}` writes "
         "that data set with a card of its own):",
-        table(sides),
+        markdown_table(sides),
         f"Sides were drawn by `SPLIT={run.split}`, seed {run.seed}. Training saw the side train; "
         "validation chose the checkpoint.",
         *dataset_card_origin.records(run, int(sides["RNAs"].sum())),
         "## How it was trained",
-        table(pd.DataFrame([_recipe(run, stage) for stage in stages])),
+        markdown_table(pd.DataFrame([_recipe(run, stage) for stage in stages])),
         f"The weights are those of step {about['step']:,} of the last of these stages{best}.",
     ]
 
@@ -250,9 +250,9 @@ def _scores(run: Provenance, about: dict, scores: Results | None) -> list[str]:
         "on the same data alone.",
         findings.LEGEND,
         "Each with its 95 % bootstrap bounds over units:",
-        table(_score_table(scores, models, metrics)),
+        markdown_table(_score_table(scores, models, metrics)),
         "`fact.all` by stratum:",
-        table(strata),
+        markdown_table(strata),
         *(["\n".join(f"- {plain(line, 600)}" for line in findings.findings(scores))]
           if about["model"] == "IT" else []),
     ]  # fmt: skip

@@ -19,9 +19,9 @@ from subprocess import STDOUT, Popen
 
 import pandas as pd
 
-from rnagpt_lib.core import paths, progress, tables
+from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.files import progress, read_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
 from rnagpt_lib.runs.stages import MANIFEST, PARAMS, is_fresh, stage_folder, stage_hash
 
@@ -160,7 +160,7 @@ def _train_in_processes(todo: Sequence[Training], workers: int) -> list[str]:
     """What failed and why. No child is left when this ends, however it does."""
     waiting, children, failed = list(todo), {}, []
     try:
-        with progress.bar(total=len(todo), unit="training") as bar:
+        with progress(total=len(todo), unit="training") as bar:
             while waiting or children:
                 while waiting and len(children) < workers:
                     training = waiting.pop(0)

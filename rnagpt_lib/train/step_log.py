@@ -14,9 +14,8 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import writing
+from rnagpt_lib.core.files import is_watched, writing
 from rnagpt_lib.core.params import Train
 from rnagpt_lib.model import checkpoint
 
@@ -53,7 +52,7 @@ class StepLog:
                 os.truncate(self.path, size)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
         # plain text, which stays: an executed notebook shows how long it took
-        options = {"disable": not (self.writes and progress.seen()), "mininterval": 5}
+        options = {"disable": not (self.writes and is_watched()), "mininterval": 5}
         self.bar = tqdm(total=total, initial=done, unit="step", desc="training", **options)
 
     def __enter__(self) -> "StepLog":

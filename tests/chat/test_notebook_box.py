@@ -10,8 +10,7 @@ from rnagpt_lib.chat.notebook_box import PAGE, chat_box, suggest_questions
 from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Refused
-from rnagpt_lib.core.rna_source import Chosen
+from rnagpt_lib.core.fasta import Chosen, Refused
 from tests.support import finished
 from tests.support.payloads import PAYLOADS
 from tests.support.rendered import Page, Tags

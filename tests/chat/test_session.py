@@ -14,7 +14,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.rna_source import Chosen
+from rnagpt_lib.core.fasta import Chosen
 from rnagpt_lib.model.template import ids
 from tests.support.payloads import PAYLOADS
 from tests.support.rendered import pages

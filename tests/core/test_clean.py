@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import text_guard
+from rnagpt_lib.core.text import is_hidden, screen
 from rnagpt_lib.curate.text import sentences
 
 
@@ -40,7 +40,7 @@ from rnagpt_lib.curate.text import sentences
     ],
 )
 def test_is_refused(text, what):
-    assert text_guard.fault(text) == f"holds {what}"
+    assert screen(text) == f"holds {what}"
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_is_refused(text, what):
     ],
 )
 def test_is_plain(text):
-    assert text_guard.fault(text) == ""
+    assert screen(text) == ""
 
 
 def test_real_abstracts_lose_next_to_nothing(shared):
     texts = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True).abstract
     every = [s for text in texts for s in sentences.split_sentences(text)]
-    lost = [s for s in every if text_guard.fault(s)]
+    lost = [s for s in every if screen(s)]
     assert len(every) > 5000 and len(lost) < 0.003 * len(every)
 
 
 def test_nothing_hidden_is_printable():
     """`prompts.fence` looks at single characters only in texts that are not printable."""
-    hidden = filter(text_guard.hidden, map(chr, range(sys.maxunicode + 1)))
+    hidden = filter(is_hidden, map(chr, range(sys.maxunicode + 1)))
     assert not any(character.isprintable() for character in hidden)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rnagpt_lib.core import fasta, fasta_lines, paths
+from rnagpt_lib.core import fasta, paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, stream_records
 from tests.support import fasta_ends, fasta_inputs
@@ -111,7 +111,7 @@ def test_the_size_of_the_pieces_changes_nothing(piece, tmp_path_factory, monkeyp
     whole = [(source, fasta_ends.read(source)) for source in sources if weight(source) < 20_000]
     # what comes before damage, or before a byte that is no text, comes as far as its piece does
     exact = [(one, end) for one, end in whole if not re.search("binary|damaged", end.error)]
-    monkeypatch.setattr(fasta_lines, "PIECE", piece)
+    monkeypatch.setattr(fasta, "PIECE", piece)
     assert len(exact) > 60
     for source, end in exact:
         assert fasta_ends.read(source) == end

@@ -1,4 +1,4 @@
-"""Remote text in markdown: rendered by a real renderer, it shows as it was and does nothing."""
+"""Remote text in text: rendered by a real renderer, it shows as it was and does nothing."""
 
 import doctest
 import random
@@ -6,7 +6,8 @@ import random
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import markdown
+import rnagpt_lib.core.text
+from rnagpt_lib.core.text import fenced, markdown_table, plain
 from tests.support.rendered import pages
 
 HOSTILE = [
@@ -31,9 +32,9 @@ def rendered():
     rng = random.Random(0)
     joints = [rng.choice(["", " ", "x"]) for _ in range(400)]
     texts = [joint.join(rng.choices(HOSTILE, k=rng.randint(1, 4))) for joint in joints]
-    table = markdown.table(pd.DataFrame({"<a>|b": HOSTILE, "n": range(len(HOSTILE))}))
-    plain = [f"says {markdown.plain(text)} here" for text in texts]
-    made = pages([table, *map(markdown.fenced, BLOCKS), *plain])
+    table = markdown_table(pd.DataFrame({"<a>|b": HOSTILE, "n": range(len(HOSTILE))}))
+    lines = [f"says {plain(text)} here" for text in texts]
+    made = pages([table, *map(fenced, BLOCKS), *lines])
     blocks = made[1 : 1 + len(BLOCKS)]
     return {
         "table": made[0],
@@ -63,13 +64,13 @@ def test_a_code_block_cannot_be_left(rendered):
 
 def test_numbers_in_tables():
     data = pd.DataFrame({"n": [1234567, None], "share": [0.5, None]}).astype({"n": "Int64"})
-    assert markdown.table(data).splitlines()[2:] == ["| 1,234,567 | 0.50 |", "| – | – |"]
+    assert markdown_table(data).splitlines()[2:] == ["| 1,234,567 | 0.50 |", "| – | – |"]
 
 
 def test_long_texts_are_cut():
-    assert markdown.plain("a" * 500, longest=10) == "a" * 9 + "…"
+    assert plain("a" * 500, longest=10) == "a" * 9 + "…"
 
 
 def test_examples_in_docstrings():
-    result = doctest.testmod(markdown)
+    result = doctest.testmod(rnagpt_lib.core.text)
     assert result.attempted and not result.failed

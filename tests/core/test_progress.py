@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnagpt_lib.core import progress
+from rnagpt_lib.core.files import is_watched, progress
 from rnagpt_lib.curate import workers
 
 
@@ -22,8 +22,8 @@ class Terminal(io.StringIO):
 def test_a_bar_is_seen_on_a_terminal_and_in_a_notebook(monkeypatch, stream, shell, seen):
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert progress.seen() == seen
-    assert list(progress.bar(range(3), file=stream)) == [0, 1, 2]
+    assert is_watched() == seen
+    assert list(progress(range(3), file=stream)) == [0, 1, 2]
     assert bool(stream.getvalue()) == seen
 
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.science.real_data import precursors
-from rnagpt_lib.core import text_guard
 from rnagpt_lib.core.params import Decompose, Filter, Summarize
+from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.sources import user_files
 from rnagpt_lib.curate.summaries import prompts
@@ -23,7 +23,7 @@ def check(rnas, links, annotations, pairs):
     own = {row["rna_id"]: pattern(names_of(row)) for row in rnas.to_dict("records")}
     for row in annotations.itertuples():
         assert len(row.article_ids) and {(row.rna_id, i) for i in row.article_ids} <= linked
-        assert not own[row.rna_id].search(row.text) and not text_guard.fault(row.text)
+        assert not own[row.rna_id].search(row.text) and not screen(row.text)
     assert (annotations["text"].str.split().str.len().groupby(
         [annotations["rna_id"], annotations["source"]]).sum() <= 120).all()  # fmt: skip
     for row in pairs[~pairs["kind"].isin(["rna_type", "species", "family"])].itertuples():

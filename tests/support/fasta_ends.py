@@ -18,9 +18,9 @@ from rnagpt_lib.core.fasta import (
     MAX_LENGTH,
     Record,
     Refused,
+    Source,
     stream_records,
 )
-from rnagpt_lib.core.fasta_lines import Source
 from rnagpt_lib.core.sequences import AMBIGUOUS, LETTERS, MIN_LENGTH
 
 Make = Callable[[Path], Source]

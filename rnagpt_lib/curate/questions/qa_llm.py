@@ -14,9 +14,9 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rnagpt_lib.core import text_guard
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import Texts, frame, read
+from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.citations import stems
@@ -165,7 +165,7 @@ def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
 def fault(pair: Asked, one: Statements) -> str:
     """Why a pair cannot be kept; "" when it can."""
     said = _TURN.match(pair.answer)
-    if reason := text_guard.fault(pair.question) or text_guard.fault(pair.answer):
+    if reason := screen(pair.question) or screen(pair.answer):
         return reason
     if not re.search(r"(?i)\b(?:the|this) RNA\b.*\?$", pair.question):
         return "asks no question about the RNA"

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import BaseModel
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.curate.sources.http import Reply, Site
 from rnagpt_lib.llm_api.retries import Again, persistently
 from rnagpt_lib.runs.resume_store import Store
@@ -83,7 +82,7 @@ class Sweep:
         one = len(self.queries) == 1
         unit, total = (" entries", 1) if one else (" queries", len(self.queries))
         name = f"{self.domain} {digest([self.site.base, list(self.queries), self.fields])}"
-        with progress.bar(total=total, desc=self.domain, unit=unit) as bar:
+        with progress(total=total, desc=self.domain, unit=unit) as bar:
             start = "0 0" if self.queries else None
             for number, said, rows in self.store.pages(name, self._fetch, start):
                 if not self._rows[number]:

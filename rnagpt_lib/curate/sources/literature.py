@@ -14,9 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.core.files import digest, replacing
+from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.core.paths import from_root, shown
 from rnagpt_lib.curate.sources.ebi_search import Entry, Sweep, any_of
 from rnagpt_lib.curate.sources.http import Reply, Site, plain
@@ -154,7 +153,7 @@ def records(site: Site, store: Store, ids: Sequence[str]) -> Iterator[Record]:
         return (end - start, found), f"{end} {size}" if end < len(ids) else None
 
     name = f"europepmc {digest([site.base, list(ids)])}"
-    with progress.bar(total=len(ids), desc="europepmc", unit=" articles") as bar:
+    with progress(total=len(ids), desc="europepmc", unit=" articles") as bar:
         for asked, found in store.pages(name, fetch, f"0 {EUROPE_PMC_IDS}") if ids else ():
             bar.update(asked)
             for row in found:

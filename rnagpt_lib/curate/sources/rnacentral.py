@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from rnagpt_lib.core import progress
 from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.core.files import digest
+from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site
@@ -90,7 +89,7 @@ def sequences(site: Site, store: Store, rna_ids: Sequence[str]) -> Iterator[tupl
         return page, str(end) if end < len(urs) else None
 
     name = f"sequences {digest([site.base, urs])}"
-    with progress.bar(total=len(urs), desc="sequences", unit=" RNAs") as bar:
+    with progress(total=len(urs), desc="sequences", unit=" RNAs") as bar:
         for page in store.pages(name, fetch, "0") if urs else ():
             bar.update(len(page))
             for known, sequence in page:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from rnagpt_lib.core import progress
+from rnagpt_lib.core.files import progress
 from rnagpt_lib.runs.resume_store import Store
 
 IDENTITY = 0.8
@@ -315,7 +315,7 @@ def _search(distinct: Sequence[str], on: np.ndarray, store: Store | None = None)
     if store and (kept := store.get(key)):
         done, *label = np.frombuffer(kept, dtype=int).tolist()
         links.begin(label)
-    with progress.bar(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
+    with progress(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
         for number, block in enumerate(
             candidates(links.distinct, todo[done:], links.chance), done + 1
         ):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from rnagpt_lib.core import text_guard
+from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.summaries.extract import Line, content_words
 from rnagpt_lib.curate.text.names import THIS, mask_names
 from rnagpt_lib.curate.text.sentences import capital, split_sentences
@@ -64,7 +64,7 @@ def find_faults(
 def find_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) -> str:
     """Why one sentence cannot be used as it is; "" when it can, or when it only cites nothing."""
     spoken = mask(sentence.text, names)
-    if reason := text_guard.fault(sentence.text.strip()):
+    if reason := screen(sentence.text.strip()):
         return reason
     if _ID_INSIDE.search(sentence.text):
         return "holds an id or a bracket inside"

@@ -7,7 +7,7 @@ hidden characters, and cut to a stated length. Models see short ids, which are e
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from rnagpt_lib.core.text_guard import hidden
+from rnagpt_lib.core.text import is_hidden
 
 SUMMARY_VERSION = "summary-2"
 MERGE_VERSION = "merge-2"
@@ -96,7 +96,7 @@ def fence(text: str) -> str:
     """
     shown = text.replace("\t", " ")
     if not shown.replace("\n", "").isprintable():  # what is hidden is not printable
-        shown = "".join(c for c in shown if c == "\n" or not hidden(c))
+        shown = "".join(c for c in shown if c == "\n" or not is_hidden(c))
     return _TAG.sub("‹", shown[:MOST_ABSTRACT])
 
 

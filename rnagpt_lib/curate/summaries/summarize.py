@@ -16,10 +16,12 @@ from typing import NamedTuple
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from rnagpt_lib.core import progress, tables, text_guard
+from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import progress
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.paths import from_root, shown
+from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.summaries.divide_and_conquer import Annotation
 from rnagpt_lib.curate.summaries.extract import (
@@ -80,7 +82,7 @@ def summarize(
     """
     everyone = Subjects(rnas, articles, links, topics)
     if params.provider == "offline":
-        bar = progress.bar(everyone, desc="summaries", total=len(rnas), unit="RNA")
+        bar = progress(everyone, desc="summaries", total=len(rnas), unit="RNA")
         weights, others = word_weights(articles), known_names(rnas)
         parts = [_part(_extract(bar, params.words, weights, others, arms, seed))]
     else:
@@ -181,7 +183,7 @@ def _extract(
 ) -> Iterator[Annotation]:
     """By rule: the same choice of sentences for each way to divide the abstracts."""
     for subject in everyone:
-        pool = [s for s in sentences_of(subject, others) if not text_guard.fault(s.text)]
+        pool = [s for s in sentences_of(subject, others) if not screen(s.text)]
         for arm in arms:
             groups = divide_and_conquer.divide(subject, arm, seed)
             group = {a.article_id: n for n, own in enumerate(groups) for a in own}
