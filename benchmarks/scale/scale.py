@@ -156,7 +156,7 @@ def unit_split(folder: Path, tell: Tell) -> int:
 
     rnas = pd.read_parquet(folder / "kept" / "rnas.parquet")
     links = pd.read_parquet(folder / "kept" / "links.parquet")
-    relatives.progress.bar = Bar
+    relatives.progress = Bar
     with Store(folder / "relatives.sqlite") as store:
         rnas["unit"] = split.units(rnas, links, store)
     return len(split.split(rnas))

@@ -160,7 +160,7 @@ def _compute(encoder: Encoder, sequences: list[str], dtype: torch.dtype) -> Iter
     """Vectors by key, in lots of about ``SHARD_BYTES``. A lot ends where a batch of the encoder
     does, so what is left to do falls into the same batches, and gets the same bits, as at once."""
     lot, total = {}, sum(map(len, sequences))
-    with progress.bar(total=total, desc="encoding", unit="nt", unit_scale=True) as bar:
+    with progress(total=total, desc="encoding", unit="nt", unit_scale=True) as bar:
         for done in encoder.in_batches(sequences):
             lot |= {key_of(sequences[i]): _narrow(x, dtype, sequences[i]) for i, x in done}
             bar.update(sum(len(x) for _, x in done))
