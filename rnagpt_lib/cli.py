@@ -642,11 +642,42 @@ def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     of the shorter one), and what it takes no language model to answer, with 95 % bounds over groups
     of similar RNAs. It needs no network. 10,000 RNAs take about a minute.
     """
-    from rnagpt_lib.evaluate import audit_run
+    from rnagpt_lib.core.files import read_json, write_json, writing
+    from rnagpt_lib.evaluate import audit as audits
+    from rnagpt_lib.report import page
+    from rnagpt_lib.runs import notebooks
 
-    for sentence in audit_run.run(train, test, out, seed, force):
+    numbers = _audit_numbers(out, force)
+    for file in (train, test):
+        audits.read(file)  # a fault is told before the notebook starts
+    with tempfile.TemporaryDirectory() as folder:
+        executed, found = Path(folder) / "notebook.ipynb", Path(folder) / "numbers.json"
+        given = {"TRAIN": str(train.resolve()), "TEST": str(test.resolve()), "SEED": seed}
+        notebooks.execute(
+            notebooks.find("appendix_audit"), executed, given | {"NUMBERS": str(found)}
+        )
+        _audit_numbers(out, force)  # minutes have passed
+        page.write(executed, out, f"Audit: {train.name} and {test.name}")
+        found = read_json(found)
+    with writing(numbers, "name another place with --out"):
+        write_json(numbers, found)
+    for sentence in found["findings"]:
         click.echo(f"- {sentence}")
-    click.echo(f"Page: {out}; numbers: {out.with_suffix('.json')}")
+    click.echo(f"Page: {out}; numbers: {numbers}")
+
+
+def _audit_numbers(out: Path, force: bool) -> Path:
+    """Where an audit's numbers go. Raises InputError where page or numbers cannot be written."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out is {out}, and the audit is a page; let its name end in .html")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder; make it first, or name another with --out")
+    for path in (out, out.with_suffix(".json")):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name another place with --out")
+        if path.exists() and not force:
+            raise InputError(f"{path} exists; give --force to replace it, or another --out")
+    return out.with_suffix(".json")
 
 
 @commands.command(short_help="Make an encoder folder of RNA-FM's original weights.")

@@ -18,7 +18,7 @@ from rnagpt_lib.core.bootstrap import OUTER, Bootstrap
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.curate.text.sentences import split_sentences
-from rnagpt_lib.evaluate import dictionary
+from rnagpt_lib.evaluate import entities
 from rnagpt_lib.report import readme
 
 LABELS = Path(__file__).parents[1] / "labels" / "dictionary.jsonl"
@@ -37,18 +37,18 @@ def main() -> None:
 def measure() -> dict:
     """Precision and recall by kind, with 95 % bootstrap bounds over articles."""
     pairs = [(label["article_id"], text, _spans(label)) for label, text in _labelled()]
-    found = {text: [(m.start, m.end, m.kind) for m in dictionary.mentions(text)]
+    found = {text: [(m.start, m.end, m.kind) for m in entities.mentions(text)]
              for _, text, _ in pairs}  # fmt: skip
     draws = Bootstrap([article for article, _, _ in pairs])
     rows = []
-    for kind in ("all", *dictionary.KINDS):
+    for kind in ("all", *entities.KINDS):
         for how in MATCHES:
             counts = [
                 (article, *count(_of(kind, spans), _of(kind, found[text]), how))
                 for article, text, spans in pairs
             ]
             rows.append({"kind": kind, "match": how} | _figures(counts, draws))
-    return {"dictionary": dictionary.ID, "sentences": len(pairs), "rows": rows}
+    return {"dictionary": entities.ID, "sentences": len(pairs), "rows": rows}
 
 
 def count(wanted: list[Span], found: list[Span], how: str) -> tuple[int, int, int, int]:

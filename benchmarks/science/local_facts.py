@@ -138,7 +138,7 @@ def _followed(model: RnaGpt, kept: Path) -> dict:
     if not kept.is_file():
         pairs = tables.read(DATA / "pairs.parquet", "pairs")
         minimal = minimal_pairs(MINIMAL, SEED)
-        asked = ablation.probes(minimal)
+        asked = ablation.probe_questions(minimal)
         said = _said(model, asked.sequence, asked.question)
         shares = ablation.shares(ablation.follow(minimal, said, fact_scores.lexicon(pairs)))
         kept.parent.mkdir(parents=True, exist_ok=True)

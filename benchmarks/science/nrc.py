@@ -23,7 +23,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.curate.splits import relatives, split
-from rnagpt_lib.evaluate import audit, audit_baselines, audit_files, audit_findings, kmer_models
+from rnagpt_lib.evaluate import audit, baselines
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.report import readme
 
@@ -82,7 +82,7 @@ def read(
 
 def _rnas(path: Path, side: str) -> pd.DataFrame:
     """The records of a FASTA file in the columns that `units.split` reads."""
-    rows = audit_files.read(path).rows
+    rows = audit.read(path).rows
     family = rows.id.str.extract(r"^(RF\d{5})(?!\d)")[0]
     if family.isna().any():
         raise InputError(
@@ -116,8 +116,8 @@ def predicted(rnas: pd.DataFrame, side: pd.Series, pooled: np.ndarray) -> dict[s
     here = (side == "test").to_numpy()
     table = rnas.rename(columns={"rna_type": "answer"})[["sequence", "question", "answer"]]
     train, test = table[~here], table[here]
-    linear = kmer_models.logistic(pooled[~here], train.answer, pooled[here])
-    return audit_baselines.answers(train, test) | {"encoder.linear": linear}
+    linear = baselines.logistic_label(pooled[~here], train.answer, pooled[here])
+    return baselines.audit_answers(train, test) | {"encoder.linear": linear}
 
 
 def scores(rnas: pd.DataFrame, side: pd.Series, given: Mapping[str, Sequence[str]]) -> dict:
@@ -156,7 +156,7 @@ def audited(rnas: pd.DataFrame, side: pd.Series) -> list[str]:
         for file, chosen in zip(files, (side != "test", side == "test"), strict=True):
             rows = rnas[chosen.to_numpy()].itertuples()
             file.write_text("".join(f">{r.rna_id} {r.rna_type}\n{r.sequence}\n" for r in rows))
-        return audit_findings.findings(audit.audit(*files))
+        return audit.audit(*files)["findings"]
 
 
 def overlap(train: pd.Series, test: pd.Series) -> tuple[np.ndarray, np.ndarray]:

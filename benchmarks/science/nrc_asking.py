@@ -30,8 +30,8 @@ from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.splits import split as units
-from rnagpt_lib.evaluate import kmer_models
-from rnagpt_lib.evaluate.fact_scores import named
+from rnagpt_lib.evaluate import baselines
+from rnagpt_lib.evaluate.entities import named
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
@@ -121,12 +121,12 @@ def measure(rnas: pd.DataFrame, side: pd.Series, how: str, seed: int, made_of: s
     encoder = checkpoint.load_encoder(model)
     here, sequences = (side == "test").to_numpy(), rnas.sequence.tolist()
     test, of_train, labels = rnas[here], rnas.family[~here], rnas.rna_type[~here]
-    chances, words = _nrc_encoder.chances(of_train), kmer_models.features(sequences)
+    chances, words = _nrc_encoder.chances(of_train), baselines.kmer_features(sequences)
     found = nrc.embeddings(sequences, encoder)
     given = nrc.predicted(rnas, side, nrc.embeddings(sequences)) | {
         "asking": asked(model, encoder, test.sequence.tolist(), sorted(set(rnas.rna_type))),
-        "asking.linear": kmer_models.logistic(found[~here], labels, found[here]),
-        "kmers.even": kmer_models.logistic(words[~here], labels, words[here], weights=chances),
+        "asking.linear": baselines.logistic_label(found[~here], labels, found[here]),
+        "kmers.even": baselines.logistic_label(words[~here], labels, words[here], weights=chances),
     }
     run = nrc.scores(rnas, side, {method: given[method] for method in METHODS})
     run["by_family"] = by_family(test, given)

@@ -16,7 +16,7 @@ from rnagpt_lib.report import readme
 PAGE = page_of("speed")
 NAMES = (
     "training_steps", "processes", "curation_client", "embedding_cache", "encoding",
-    "encoding_short", "encoding_full_size", "filter_join", "lda_pool", "rouge", "bertscore",
+    "encoding_short", "encoding_full_size", "filter_join", "lda_pool",
     "chat",
 )  # fmt: skip
 

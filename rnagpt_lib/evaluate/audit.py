@@ -1,68 +1,196 @@
 """An audit of anybody's data set: what its test side shares with its train side, and what answers
-that need no language model score on it.
+that need no language model (`baselines`) score on it.
 
-RNAs are distinct sequences (upper case, U for T); a relative is 80 % identical over 80 % of the
-shorter one (`relatives`); texts are equal but for case and white space. Scores carry 95 % bootstrap
-bounds over groups of similar RNAs.
+A record is an RNA with a question and its answer. RNAs are distinct sequences (upper case, U for
+T); a relative is 80 % identical over 80 % of the shorter one (`relatives`); texts are equal but for
+case and white space. Scores carry 95 % bootstrap bounds over groups of similar RNAs.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from rnagpt_lib.core import fasta, sequences
 from rnagpt_lib.core.bootstrap import Bootstrap
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import sha256
+from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.curate.sources.user_files import json_lines, parse_description, read_tsv
 from rnagpt_lib.curate.splits import relatives
 from rnagpt_lib.curate.splits.split import nearest_identity
-from rnagpt_lib.evaluate import audit_baselines, audit_files, rouge
-from rnagpt_lib.evaluate.audit_files import Side
+from rnagpt_lib.evaluate import baselines
 
-VERSION = 1  # of the JSON's layout
 SIDES = ("train", "test")
-STRATA = {
-    "all": "all test records",
-    "new": "RNA not in train letter by letter",
-    "unrelated": "RNA without a relative in train",
-}
+QUESTION = RELATIONS["rna_type"].questions[0]  # where a file holds answers alone
+COLUMNS = ("id", "sequence", "question", "answer")
+IDS = ("id", "rna_id", "name")
+FASTA = (".fasta", ".fa", ".fna", ".fas", ".gz")
+TABLES = (".tsv", ".jsonl", ".parquet")
 DRAWS, DRAWN = 1000, 50_000_000  # bootstrap draws, and the most numbers that they may hold
-FEWEST = 100  # draws at least
 WORDS = 4  # median words of an answer from which ROUGE-L is scored, too
-SHOWN = 20  # examples and left-out records that are listed
+SHOWN = 20  # examples that are listed
+
+
+class Side(NamedTuple):
+    """A file's records (id, sequence, question, answer, all text), and which were left out, why."""
+
+    rows: pd.DataFrame
+    left_out: list[tuple[str, str]]
+
+
+def read(path: Path) -> Side:
+    """Read a file by its ending: .fasta (.fa, .fna, .fas, also .gz), .tsv, .jsonl or .parquet.
+
+    Raises InputError for a missing, foreign or empty file, and where no record can be used.
+    """
+    kind = path.suffix.lower()
+    if kind not in FASTA + TABLES:
+        ends = "name it .fasta (or .fa, .gz), .tsv, .jsonl or .parquet, after what it holds"
+        raise InputError(f"{path}: its ending says no format; {ends}")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; check the path")
+    if kind == ".gz" and Path(path.stem).suffix.lower() in TABLES:
+        raise InputError(f"{path}: of packed files only FASTA is read; unpack it with gunzip first")
+    left_out: list[tuple[str, str]] = []
+    records = _fasta(path, left_out) if kind in FASTA else _table(path, kind)
+    rows = [row for place, *texts in records for row in _usable(place, texts, left_out)]
+    if not rows:
+        first = f"; the first, {': '.join(left_out[0])}" if left_out else ""
+        raise InputError(f"{path} holds no record that can be used{first}")
+    return Side(pd.DataFrame(rows, columns=COLUMNS, dtype=str), left_out)
+
+
+def _usable(place: str, texts: list[str], left_out: list[tuple[str, str]]) -> Iterator[tuple]:
+    """The record, if it is one; without an id it is called by its place."""
+    name, sequence, *words = texts
+    try:
+        for field, text in zip(COLUMNS[2:], words, strict=True):
+            if not text.strip():
+                raise InputError(f"the {field} is empty; write one, or take the record out")
+        yield name or place, sequences.normalise(sequence), *map(str.strip, words)
+    except InputError as error:
+        left_out.append((place, str(error)))
+
+
+def _fasta(path: Path, left_out: list[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
+    """Records whose answer is the header's RNAcentral type, else all of it behind the id."""
+    refused: dict[str, str] = {}
+    first, answers = "", False
+    for record in fasta.stream_fasta(path, refused):
+        place = f"record {record.id!r} (line {record.line})"
+        rna_type = parse_description(record.id, record.description)["rna_type"]
+        answer = rna_type or record.description
+        first, answers = first or place, answers or bool(answer)
+        yield place, record.id, record.sequence, QUESTION, answer
+    left_out += [(f"record {name!r}", reason) for name, reason in refused.items()]
+    if first and not answers:
+        raise InputError(
+            f"{path}, {first}: there is no answer in its header, nor in any other; write it behind "
+            "the id, as in '>my_rna tRNA', or give a .tsv file with the columns sequence and answer"
+        )
+
+
+def _table(path: Path, kind: str) -> Iterator[tuple[str, ...]]:
+    """Records of the columns sequence, answer and, where there are any, question and an id."""
+    rows, place = {".tsv": _tsv, ".jsonl": _json, ".parquet": _parquet}[kind](path)
+    rows.columns = [str(column).strip().lower() for column in rows.columns]
+    needed = {"sequence", "answer"} - set(rows.columns)
+    twice = rows.columns[rows.columns.duplicated()]
+    if needed or len(twice):
+        fault = f"column {min(needed)!r} is missing" if needed else f"{twice[0]!r} stands twice"
+        raise InputError(
+            f"{path}: {fault}; the columns are sequence, question, answer (one each), and id if "
+            f"there are ids; here are {', '.join(rows.columns) or 'none'}"
+        )
+    rows = rows.fillna("")
+    ids = next((rows[column] for column in IDS if column in rows.columns), "")
+    asked = rows.get("question", QUESTION)
+    for number, *texts in rows.assign(id=ids, question=asked)[[*COLUMNS]].itertuples():
+        yield f"{place} {number}", *map(str, texts)
+
+
+def _tsv(path: Path) -> tuple[pd.DataFrame, str]:
+    return read_tsv(path), "line"
+
+
+def _json(path: Path) -> tuple[pd.DataFrame, str]:
+    lines = dict(json_lines(path, ("sequence", "answer")))
+    for number, record in lines.items():
+        for field in {*COLUMNS, *IDS} & {*record}:
+            if isinstance(record[field], list | dict):
+                raise InputError(
+                    f"{path}, line {number}: {field!r} is no text; write one text, and a line for "
+                    "each answer"
+                )
+    # as objects: a number that other lines lack would become 1.0
+    return pd.DataFrame([*lines.values()], index=[*lines], dtype=object), "line"
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, str]:
+    """Values as texts. Whole numbers stay whole: 1 is "1" in a column that has gaps, and is a float
+    for that reason, too."""
+    try:
+        names = pq.read_schema(path).names
+        wanted = [name for name in names if name.strip().lower() in COLUMNS + IDS]
+        table = pq.read_table(path, columns=wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is no readable parquet table ({error}); write it anew") from None
+    columns = {}
+    for name in wanted:
+        column = table[name]
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        try:
+            columns[name] = pc.fill_null(column.cast(pa.string()), "").to_pylist()
+        except pa.ArrowException:
+            raise InputError(
+                f"{path}: the column {name!r} holds {column.type}, which is no text; write one "
+                "text in each row, and a row for each answer"
+            ) from None
+    return pd.DataFrame(columns, range(1, len(table) + 1), dtype=object), "row"
+
+
+# --- the numbers
 
 
 def audit(train: Path, test: Path, seed: int = 0) -> dict:
-    """Everything that the page says, as JSON can hold it: files, counts, leaks, scores, examples.
+    """All numbers, as JSON can hold them: files, counts of each side and between them, scores of
+    the baselines, examples, and ids of the test records whose RNA or a relative is in train.
 
     Raises InputError for a file that cannot be read.
     """
-    sides = [audit_files.read(path) for path in (train, test)]
-    records = [side.rows.assign(key=_folded(side.rows)) for side in sides]
-    rnas = _rnas(*records)
-    return {
-        "version": VERSION,
+    sides = dict(zip(SIDES, map(read, (train, test)), strict=True))
+    known, asked = (
+        side.rows.assign(**{f"{name}_": _text(side.rows[name]) for name in COLUMNS[2:]})
+        for side in sides.values()
+    )
+    rnas = _rnas(known, asked)
+    of = rnas.loc[asked.sequence]
+    near = (of.train | (of.kin_train >= 0)).to_numpy()
+    numbers = {
+        "version": 2,  # of this layout
         "seed": seed,
-        "identity": relatives.IDENTITY,
-        "coverage": relatives.COVERAGE,
-        "files": {name: _file(side) for name, side in zip(SIDES, sides, strict=True)},
-        "within": {
-            name: _within(rows, rnas, i)
-            for i, (name, rows) in enumerate(zip(SIDES, records, strict=True))
+        "files": {
+            name: {"name": path.name, "sha256": sha256(path), "left_out": sides[name].left_out}
+            for name, path in zip(SIDES, (train, test), strict=True)
         },
-        "between": _between(*records, rnas),
-        "classes": _classes(records),
-        "scores": _scores(*records, rnas, seed),
-        "examples": _examples(*records, rnas),
-        "lengths": {name: _lengths(rnas, name) for name in SIDES},
-        "overlapping": _overlapping(records[1], rnas),
+        "within": {"train": _within(known, rnas, "train"), "test": _within(asked, rnas, "test")},
+        "between": _between(known, asked, rnas, near),
+        "scores": _scores(known, asked, rnas, seed),
+        "examples": _examples(known, asked, rnas),
+        "overlapping": asked.id[near].tolist(),
     }
-
-
-def _folded(rows: pd.DataFrame) -> pd.Series:
-    """Question and answer in the form in which they are compared."""
-    return _text(rows.question) + "\t" + _text(rows.answer)
+    return numbers | {"findings": findings(numbers)}
 
 
 def _text(column: pd.Series) -> pd.Series:
+    """Texts in the form in which they are compared."""
     return column.str.split().str.join(" ").str.casefold()
 
 
@@ -70,156 +198,167 @@ def _rnas(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Distinct sequences: the sides that they are on, group, relatives' places (-1: none)."""
     distinct = pd.unique(pd.concat([train.sequence, test.sequence], ignore_index=True))
     on = np.array([np.isin(distinct, pd.unique(side.sequence)) for side in (train, test)]).T
-    found = relatives.kin([*map(str, distinct)], on)
-    columns = {"group": found.cluster}
+    kin = relatives.kin([*map(str, distinct)], on)
+    columns = {"group": kin.cluster}
     for i, name in enumerate(SIDES):
-        columns |= {name: on[:, i], f"kin_{name}": found.partner[:, i]}
+        columns |= {name: on[:, i], f"kin_{name}": kin.partner[:, i]}
     return pd.DataFrame(columns, index=pd.Index(distinct, name="sequence"))
 
 
-def _file(side: Side) -> dict:
-    return {
-        "name": side.name,
-        "sha256": side.sha256,
-        "read_as": side.read_as,
-        "records": len(side.rows),
-        "left_out": len(side.left_out),
-        "left_out_first": [list(record) for record in side.left_out[:SHOWN]],
-    }
-
-
-def _within(rows: pd.DataFrame, rnas: pd.DataFrame, side: int) -> dict:
-    """Counts of one side."""
-    here = rnas[rnas[SIDES[side]]]
-    odd = here.index.str.contains("[^ACGU]")
-    questions = _text(rows.question)
+def _within(rows: pd.DataFrame, rnas: pd.DataFrame, side: str) -> dict[str, int]:
+    here = rnas[rnas[side]]
+    answers = rows.groupby(["sequence", "question_"]).answer_.transform("nunique")
     return {
         "records": len(rows),
-        "rnas": len(here),
-        "groups": int(here.group.nunique()),
-        "questions": int(questions.nunique()),
-        "answers": int(_text(rows.answer).nunique()),
-        "repeated_records": int(rows[["sequence", "key"]].duplicated().sum()),
-        "records_of_repeated_rnas": int(rows.sequence.duplicated(keep=False).sum()),
-        "contradicting_records": int(_contradicting(rows, questions).sum()),
-        "rnas_with_relative": int((here[f"kin_{SIDES[side]}"] >= 0).sum()),
-        "rnas_with_ambiguous_letters": int(odd.sum()),
+        "RNAs": len(here),
+        "groups of similar RNAs": int(here.group.nunique()),
+        "distinct questions": int(rows.question_.nunique()),
+        "distinct answers": int(rows.answer_.nunique()),
+        "records that repeat an earlier one": int(
+            rows[["sequence", "question_", "answer_"]].duplicated().sum()
+        ),
+        "records whose RNA has another answer, too": int((answers > 1).sum()),
+        "RNAs with a relative on this side": int((here[f"kin_{side}"] >= 0).sum()),
     }
 
 
-def _contradicting(rows: pd.DataFrame, questions: pd.Series) -> pd.Series:
-    """Records whose RNA is given another answer to the same question as well."""
-    return _text(rows.answer).groupby([rows.sequence, questions]).transform("nunique") > 1
-
-
-def _between(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame) -> dict:
-    """What test shares with train, in RNAs and in records."""
+def _between(
+    train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, near: np.ndarray
+) -> dict[str, int]:
+    """How many RNAs and records of test are in train, too."""
     asked = rnas[rnas.test]
-    exact, related = asked.train, asked.train | (asked.kin_train >= 0)
-    known = {name: set(column) for name, column in _shareable(train).items()}
-    shared = {name: column.isin(known[name]) for name, column in _shareable(test).items()}
-    of = rnas.loc[test.sequence]
-    wrong = shared["sequence and question"] & ~shared["sequence, question and answer"]
-    groups = [set(rnas[rnas[side]].group) for side in SIDES]
+
+    def shared(*columns: str) -> np.ndarray:
+        theirs, ours = (pd.MultiIndex.from_frame(rows[[*columns]]) for rows in (train, test))
+        return ours.isin(theirs)
+
+    same = shared("sequence", "question_"), shared("sequence", "question_", "answer_")
     return {
-        "rnas": len(asked),
-        "rnas_in_train": int(exact.sum()),
-        "rnas_with_relative_in_train": int(related.sum()),
-        "records": len(test),
-        "records_of_rnas_in_train": int(of.train.sum()),
-        "records_of_rnas_with_relative_in_train": int((of.train | (of.kin_train >= 0)).sum()),
-        "groups_on_both_sides": len(groups[0] & groups[1]),
-        "records_contradicting_train": int(wrong.sum()),
-        "records_shared": {name: int(column.sum()) for name, column in shared.items()},
+        "RNAs": int(asked.train.sum()),
+        "RNAs or relatives of them": int((asked.train | (asked.kin_train >= 0)).sum()),
+        "records about such RNAs": int(near.sum()),
+        "questions": int(test.question_.isin(train.question_).sum()),
+        "answers": int(test.answer_.isin(train.answer_).sum()),
+        "RNA, question and answer": int(same[1].sum()),
+        "RNA and question, with another answer only": int((same[0] & ~same[1]).sum()),
     }
-
-
-def _shareable(rows: pd.DataFrame) -> dict[str, pd.Series]:
-    question, answer = _text(rows.question), _text(rows.answer)
-    return {
-        "question": question,
-        "answer": answer,
-        "question and answer": rows.key,
-        "sequence and question": rows.sequence + "\t" + question,
-        "sequence, question and answer": rows.sequence + "\t" + rows.key,
-    }
-
-
-def _classes(records: list[pd.DataFrame]) -> list[str] | None:
-    """The answers, when they are few and the same ones: a task of classes. None otherwise."""
-    known, asked = (set(rows.answer) for rows in records)
-    few = len(known | asked) <= audit_baselines.CLASSES
-    return sorted(known | asked) if few and len(known | asked) < len(records[1]) else None
 
 
 def _scores(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, seed: int) -> list[dict]:
-    """Every baseline by metric and stratum, with bounds over groups."""
-    found = audit_baselines.answers(train, test, seed)
+    """Every baseline by metric and stratum (all records; those whose RNA is not in train letter by
+    letter; those whose RNA has no relative there), with bounds over groups. ``exact``: right word
+    for word; ``rougeL`` where answers are sentences; ``balanced``: exact, mean over classes, where
+    answers are few."""
     of = rnas.loc[test.sequence]
     new = ~of.train.to_numpy()
-    strata = {
-        "all": np.ones(len(test), dtype=bool),
-        "new": new,
-        "unrelated": new & (of.kin_train < 0).to_numpy(),
-    }
-    groups = of.group.to_numpy()
-    n = int(np.clip(DRAWN // len(set(groups)), FEWEST, DRAWS))
-    draws, labels = Bootstrap(groups, n, seed), _text(test.answer).to_numpy()
-    balanced = _classes([train, test]) is not None
-    rows = []
-    for name, given in found.items():
-        for metric, values in _values(given, test.answer, balanced).items():
+    strata = {"all": new | True, "new": new, "unrelated": new & (of.kin_train < 0).to_numpy()}
+    groups, labels = of.group.to_numpy(), test.answer_.to_numpy()
+    n = int(np.clip(DRAWN // len(set(groups)), DRAWS // 10, DRAWS))
+    draws, rows = Bootstrap(groups, n, seed), []
+    classes = len({*train.answer, *test.answer})
+    for name, given in baselines.audit_answers(train, test, seed).items():
+        values = {"exact": (_text(pd.Series(given)).to_numpy() == labels).astype(float)}
+        if classes <= baselines.CLASSES and classes < len(test):
+            values["balanced"] = values["exact"]
+        if test.answer.str.split().str.len().median() >= WORDS:
+            from rnagpt_lib.evaluate.text_scores import rouge  # torch takes seconds to import
+
+            values["rougeL"] = rouge(given, list(test.answer)).rougeL.to_numpy()
+        for metric, of_metric in values.items():
             for stratum, chosen in strata.items():
                 if chosen.any():
                     within = labels[chosen] if metric == "balanced" else None
-                    bounds = draws.bounds(values[chosen], groups[chosen], within)
-                    numbers = (int(chosen.sum()), len(set(groups[chosen])))
-                    rows.append((name, metric, stratum, *bounds, *numbers))
+                    bounds = draws.bounds(of_metric[chosen], groups[chosen], within)
+                    number = int(chosen.sum()), len(set(groups[chosen]))
+                    rows.append((name, metric, stratum, *bounds, *number))
     columns = ("baseline", "metric", "stratum", "value", "low", "high", "records", "groups")
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _values(given: list[str], wanted: pd.Series, balanced: bool) -> dict[str, np.ndarray]:
-    """Metric → a value for each record: ``exact``, the answer word for word; ``balanced``, the
-    same, to be averaged over classes; ``rougeL`` where answers are sentences."""
-    right = _text(pd.Series(given)).to_numpy() == _text(wanted).to_numpy()
-    values = {"exact": right.astype(float)}
-    if balanced:
-        values["balanced"] = values["exact"]
-    if wanted.str.split().str.len().median() >= WORDS:
-        values["rougeL"] = rouge.score(given, list(wanted))["rougeL"].to_numpy()
-    return values
-
-
 def _examples(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame) -> list[dict]:
     """Test RNAs with their like or a relative in train: ids, answers, identity."""
-    first = {name: rows.drop_duplicates("sequence").set_index("sequence")
-             for name, rows in zip(SIDES, (train, test), strict=True)}  # fmt: skip
-    asked = rnas[rnas.test]
-    exact = asked[asked.train].index[: SHOWN // 2]
-    related = asked[~asked.train & (asked.kin_train >= 0)]
-    pairs = [(sequence, sequence) for sequence in exact]
-    pairs += [(s, rnas.index[i]) for s, i in related.kin_train.head(SHOWN - len(pairs)).items()]
+    known, asked = (
+        rows.drop_duplicates("sequence").set_index("sequence") for rows in (train, test)
+    )
+    here = rnas[rnas.test]
+    pairs = [(sequence, sequence) for sequence in here[here.train].index[: SHOWN // 2]]
+    related = here[~here.train & (here.kin_train >= 0)].kin_train
+    pairs += [(s, rnas.index[i]) for s, i in related.head(SHOWN - len(pairs)).items()]
     return [
         {
-            "test": first["test"].id[one],
-            "train": first["train"].id[other],
-            "test_answer": first["test"].answer[one],
-            "train_answer": first["train"].answer[other],
-            "length": len(one),
+            "test": asked.id[one],
+            "train": known.id[other],
             "identity": round(float(nearest_identity([one], [other])[0]), 4),
+            "letters": len(one),
+            "test answer": asked.answer[one],
+            "train answer": known.answer[other],
         }
         for one, other in pairs
     ]
 
 
-def _lengths(rnas: pd.DataFrame, side: str) -> list[int]:
-    """Lengths of the RNAs of a side at each hundredth, from the shortest to the longest."""
-    lengths = rnas[rnas[side]].index.str.len().to_numpy()
-    return np.percentile(lengths, np.arange(101), method="nearest").astype(int).tolist()
+# --- what they say
 
 
-def _overlapping(test: pd.DataFrame, rnas: pd.DataFrame) -> list[str]:
-    """Ids of all test records whose RNA, or a relative of it, is in train: what to leave out."""
-    of = rnas.loc[test.sequence]
-    return test.id[(of.train | (of.kin_train >= 0)).to_numpy()].tolist()
+def findings(numbers: dict) -> list[str]:
+    """The numbers in sentences, the gravest first."""
+    between, within = numbers["between"], numbers["within"]
+    here = within["test"]
+    rnas, records = here["RNAs"], here["records"]
+    copies, near = between["RNAs"], between["RNAs or relatives of them"]
+    rows = {(r["baseline"], r["stratum"]): r for r in numbers["scores"] if r["metric"] == "exact"}
+
+    def score(name: str, stratum: str = "all") -> str:
+        row = rows.get((name, stratum))
+        return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–"
+
+    words = max(("kmers.logistic", "kmers.nearest"), key=lambda name: rows[name, "all"]["value"])
+    said = [
+        f"{percent(copies, rnas)} of the test RNAs ({copies:,} of {rnas:,}) are in train letter by "
+        f"letter, {percent(near, rnas)} ({near:,}) are there or have a relative there.",
+        f"A model that copies the answer of its nearest train RNA scores {score('floor.nearest')}, "
+        f"and {score('floor.nearest', 'unrelated')} on RNAs without a relative in train: up to "
+        "there a score can be memory alone.",
+        f"Always giving the most common answer scores {score('floor.most_common')}; looking at "
+        f"nothing but the RNA's length, {score('floor.length')}.",
+        f"Counting words of one to four letters ({baselines.AUDITED[words]}) scores "
+        f"{score(words)}: what a model knows of structure or order begins above that.",
+    ]
+    if here["distinct questions"] > 1:
+        gives = rows["blind", "all"]["low"] > rows["floor.random", "all"]["high"]
+        said.append(
+            f"Without seeing any RNA, the words of the question alone score {score('blind')}, a "
+            f"random answer {score('floor.random')}"
+            f"{': the wording gives answers away, or some are far commoner' * gives}."
+        )
+    said.append(f"{percent(between['answers'], records)} of the test answers are answers in train.")
+    wrong = {f"within {side}": within[side]["records whose RNA has another answer, too"]
+             for side in SIDES}  # fmt: skip
+    wrong["of test against train"] = between["RNA and question, with another answer only"]
+    if any(wrong.values()):
+        counts = ", ".join(f"{n:,} {where}" for where, n in wrong.items() if n)
+        said.append(f"One RNA has different answers to one question in some records ({counts}).")
+    for side in SIDES:
+        again, left = within[side]["records that repeat an earlier one"], numbers["files"][side]
+        if again or left["left_out"]:
+            said.append(
+                f"Of {side}, {again:,} records repeat an earlier one in full, and "
+                f"{len(left['left_out']):,} could not be used and were left out."
+            )
+    said.append(
+        f"The {records:,} test records are about {rnas:,} RNAs in {here['groups of similar RNAs']:,} "
+        "groups of similar ones; these, not the records, are what bounds are drawn over."
+    )
+    if near:
+        said.append(
+            f"What to do: leave out the {between['records about such RNAs']:,} test records that "
+            "are listed as overlapping, or report their score apart; better, split by groups of "
+            "similar RNAs or by families, and audit again."
+        )
+    return said
+
+
+def percent(n: int, total: int) -> str:
+    """37 %, 0.4 %, and never 0 % or 100 % of what is not."""
+    share = 100 * n / total
+    return f"{share:.1f} %" if 0 < share < 1 or 99 < share < 100 else f"{share:.0f} %"

@@ -23,7 +23,7 @@ def ask_paper(chats: Mapping[str, Chat]) -> pd.DataFrame:
 
 
 def choose(asked: pd.DataFrame, number: int, seed: int = 0) -> pd.DataFrame:
-    """Open questions about ``number`` RNAs of ``floors.questions``, drawn by the seed, from the
+    """Open questions about ``number`` RNAs of ``questions.questions``, drawn by the seed, from the
     strata in turn."""
     rnas = asked.drop_duplicates("rna_id").sample(frac=1, random_state=seed)
     turn = rnas.groupby("stratum").cumcount()

@@ -1,18 +1,18 @@
 """Whether what an answer names stands in the evidence: precision, recall, unsupported claims.
 
-`scores` checks the one entity that a question asks for; here everything counts that an answer
+`fact_scores` checks the one entity that a question asks for; here everything counts that an answer
 claims, of whatever relation. A fluent answer may hold the right entity and three made-up ones.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
-from rnagpt_lib.evaluate import dictionary
-from rnagpt_lib.evaluate.fact_scores import SENTENCES, lexicon, named
+from rnagpt_lib.evaluate import entities
+from rnagpt_lib.evaluate.entities import Finder, claimed, named
+from rnagpt_lib.evaluate.fact_scores import lexicon
 from rnagpt_lib.miniature.world import WORLD_IDS
 
 METRICS = ("evidence.precision", "evidence.recall", "evidence.unsupported")
@@ -30,21 +30,8 @@ DEFINITION = {
     "evidence.unsupported": "number of claimed entities that the evidence lacks; 0 for an answer "
     "that claims none",
 }
-
 LEXICON = "all that open references name, of every relation and split"
 FIELDS = "the types, species and families that open references name"
-
-Finder = Callable[[str], set[str]]  # one sentence -> the entities that it names, in lower case
-
-
-def claimed(text: str, find: Finder) -> set[str]:
-    """The entities that a text names without denying them in the same sentence.
-
-    >>> claimed("It binds HuR. It is not in the nucleus.", lambda s: named(s, ["HuR", "nucleus"]))
-    {'hur'}
-    """
-    sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
-    return set().union(*map(find, sentences))
 
 
 @dataclass(frozen=True)
@@ -65,9 +52,9 @@ class Entities:
             return cls(f"{ID}-lexicon", LEXICON, lambda sentence: named(sentence, known))
         fields = sorted(set().union(*(relations.get(name, ()) for name in CATEGORICAL)))
         return cls(
-            f"{ID}-{dictionary.ID}",
-            f"{dictionary.ID}, and {FIELDS}",
-            lambda sentence: dictionary.find(sentence) | named(sentence, fields),
+            f"{ID}-{entities.ID}",
+            f"{entities.ID}, and {FIELDS}",
+            lambda sentence: entities.find(sentence) | named(sentence, fields),
         )
 
 
@@ -77,10 +64,6 @@ class Evidence:
 
     entities: Entities
     of: Mapping[str, set[str]]
-
-    @property
-    def id(self) -> str:
-        return self.entities.id
 
     @property
     def definition(self) -> dict[str, str]:
@@ -100,22 +83,29 @@ class Evidence:
 
         An article that ``articles`` lacks counts as one without a text.
         """
-        find = entities.find
-        fields = _fields(rnas[rnas.rna_id.isin(asked.rna_id)])
-        told = _annotated(asked, annotations, find)
+        fields = {  # rna_id → its type, species and family
+            row["rna_id"]: {row[name].casefold() for name in CATEGORICAL} - {""}
+            for row in rnas[rnas.rna_id.isin(asked.rna_id)].to_dict("records")
+        }
+        annotated: dict[tuple[str, str], set[str]] = {}  # (rna_id, source) → what it claims
+        for row in annotations[annotations.rna_id.isin(asked.rna_id)].itertuples():
+            own = annotated.setdefault((row.rna_id, row.source), set())
+            own.update(claimed(row.text, entities.find))
         cites = pairs[pairs.pair_id.isin(asked.pair_id)].set_index("pair_id").article_ids
-        texts = _articles(articles, cites, find)
-        return cls(
-            entities,
-            {
-                row.pair_id: set().union(
-                    fields[row.rna_id],
-                    told.get((row.rna_id, row.source), set()),
-                    *(texts.get(article, set()) for article in cites[row.pair_id]),
-                )
-                for row in asked.itertuples()
-            },
-        )
+        cited = articles[articles.article_id.isin(set().union(*cites))]
+        texts = {
+            row.article_id: claimed(row.title, entities.find) | claimed(row.abstract, entities.find)
+            for row in cited.itertuples()
+        }
+        of = {
+            row.pair_id: set().union(
+                fields[row.rna_id],
+                annotated.get((row.rna_id, row.source), set()),
+                *(texts.get(article, set()) for article in cites[row.pair_id]),
+            )
+            for row in asked.itertuples()
+        }
+        return cls(entities, of)
 
     def score(self, answers: pd.DataFrame) -> pd.DataFrame:
         """`METRICS` as columns, a row for each of ``answers`` (pair_id, prediction, reference);
@@ -138,33 +128,3 @@ def shares(said: set[str], wanted: set[str], there: set[str]) -> tuple[float, fl
     precision = len(said & there) / len(said) if said else float("nan")
     recall = len(said & wanted) / len(wanted) if wanted else float("nan")
     return precision, recall, len(said - there)
-
-
-def _fields(rnas: pd.DataFrame) -> dict[str, set[str]]:
-    """rna_id → its type, species and family."""
-    return {
-        row["rna_id"]: {row[name].casefold() for name in CATEGORICAL} - {""}
-        for row in rnas.to_dict("records")
-    }
-
-
-def _annotated(
-    asked: pd.DataFrame, annotations: pd.DataFrame, find: Finder
-) -> dict[tuple[str, str], set[str]]:
-    """(rna_id, source) → what the sentences of the annotation claim."""
-    of_asked = annotations[annotations.rna_id.isin(asked.rna_id)]
-    found: dict[tuple[str, str], set[str]] = {}
-    for row in of_asked.itertuples():
-        found.setdefault((row.rna_id, row.source), set()).update(claimed(row.text, find))
-    return found
-
-
-def _articles(
-    articles: pd.DataFrame, cites: Iterable[list[str]], find: Finder
-) -> dict[str, set[str]]:
-    """article_id → what title and abstract claim, of the cited articles alone."""
-    cited = articles[articles.article_id.isin(set().union(*cites))]
-    return {
-        row.article_id: claimed(row.title, find) | claimed(row.abstract, find)
-        for row in cited.itertuples()
-    }

@@ -1,10 +1,8 @@
 """Facts of single answers: whether they name the right entity and no other one.
 
-One value per sample; ``bounds`` turns samples into tables. ``rouge`` and ``semantic`` hold the
-scores of texts.
+One value per sample; `bootstrap` turns samples into tables, `text_scores` compares whole texts.
 """
 
-import functools
 import re
 from collections.abc import Iterable
 
@@ -13,7 +11,8 @@ import pandas as pd
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
-from rnagpt_lib.evaluate import dictionary
+from rnagpt_lib.evaluate import entities
+from rnagpt_lib.evaluate.entities import SENTENCES, named
 
 OPEN_FACTS = ("rna_type", "family", "local", "literature")  # the kinds that fact.all averages
 FREE = "dictionary."  # begins the relation of a question that is in no template's words
@@ -22,7 +21,7 @@ DEFINITION = {
     "fact.<kind>": "the answer names the reference's one entity and no other one of that "
     "relation: whole words, longest first, case ignored; and says so in a sentence without a "
     "negation. To a question in other words than the templates' the one entity is what the "
-    f"dictionary ({dictionary.ID}) finds in the reference and not in the question; the answer "
+    f"dictionary ({entities.ID}) finds in the reference and not in the question; the answer "
     "claims it and no other one of that kind",
     "fact.all": "micro average of fact.rna_type, family, local and literature over open "
     "questions that the sequence can answer; literature and family of held-out families "
@@ -31,7 +30,6 @@ DEFINITION = {
     "fact.abstention": "where the reference is unknown or the sequence cannot tell: the "
     "answer says that it is not known and names no entity",
 }
-SENTENCES = re.compile(r"(?<=[.!?;])\s+")
 NOT_KNOWN = re.compile(
     r"\b(unknown|not (?:yet )?known|no \w[\w ]* (?:is|are|was|were) (?:yet )?known|no known"
     r"|cannot be (?:told|said|determined)|not (?:been )?(?:reported|described|studied))\b",
@@ -49,23 +47,6 @@ def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
     return {name: sorted(found - {UNKNOWN, NONE}) for name, found in known.items() if name}
 
 
-def named(text: str, entities: Iterable[str]) -> set[str]:
-    """The entities that stand in ``text`` as whole words, the longest first, case ignored;
-    they come back folded to lower case.
-
-    >>> named("It is a Box C/D snoRNA.", ["snoRNA", "box C/D snoRNA", "RNA"])
-    {'box c/d snorna'}
-    """
-    folded = tuple(sorted({entity.casefold() for entity in entities}, key=lambda e: (-len(e), e)))
-    return set(_pattern(folded).findall(text.casefold())) if folded else set()
-
-
-@functools.cache
-def _pattern(longest_first: tuple[str, ...]) -> re.Pattern:
-    either = "|".join(map(re.escape, longest_first))
-    return re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
-
-
 def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) -> bool:
     """Whether the answer names this entity and no other one of the relation, in a sentence that
     does not deny it; for the entity ``none``, whether it says so in the relation's own words and
@@ -76,7 +57,7 @@ def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) 
         return False
     said = [s for s in SENTENCES.split(prediction) if named(s, {entity})]
     return any(
-        not NEGATION.search(_pattern((entity.casefold(),)).sub("", s.casefold()))
+        not NEGATION.search(entities.any_of((entity.casefold(),)).sub("", s.casefold()))
         for s in said or [prediction]  # an entity may hold a full stop itself
     )
 
@@ -95,7 +76,7 @@ def yes_or_no(text: str) -> str | None:
 def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float] | None:
     """Metric and value of one answer, or None where there is nothing to check.
 
-    ``row`` is a row of ``floors.questions``. Closed questions count towards ``fact.closed``;
+    ``row`` is a row of `questions.questions`. Closed questions count towards ``fact.closed``;
     open ones whose reference names one entity towards ``fact.<kind>``; those that the sequence
     cannot answer, and those whose reference says "unknown", towards ``fact.abstention``.
     """
@@ -106,17 +87,16 @@ def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float]
         return "fact.closed", float(yes_or_no(prediction) == wanted)
     if row.entity is None:
         return None
-    free, entities = row.relation.startswith(FREE), known.get(row.relation, [])
+    free, known_ones = row.relation.startswith(FREE), known.get(row.relation, [])
     if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
-        silent = abstains(prediction, entities)
-        silent &= not (free and dictionary.find(prediction) - dictionary.find(row.question))
+        silent = abstains(prediction, known_ones)
+        silent &= not (free and entities.find(prediction) - entities.find(row.question))
         return "fact.abstention", float(silent)
     if free:
-        said = {
-            name for kind, name in _claims(row.question, prediction) if FREE + kind == row.relation
-        }
-        return f"fact.{row.kind}", float(said == {row.entity})
-    right = is_right(row.question, prediction, row.entity, entities)
+        claims = _claims(row.question, prediction)
+        right = {name for kind, name in claims if FREE + kind == row.relation} == {row.entity}
+    else:
+        right = is_right(row.question, prediction, row.entity, known_ones)
     return f"fact.{row.kind}", float(right)
 
 
@@ -144,19 +124,7 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
 
 def _claims(question: str, text: str) -> set[tuple[str, str]]:
     """(kind, name) of what a text claims and the question does not name, by the dictionary."""
-    asked = dictionary.find(question)
+    asked = entities.find(question)
     sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
-    found = (mention for s in sentences for mention in dictionary.mentions(s))
+    found = (mention for s in sentences for mention in entities.mentions(s))
     return {(mention.kind, mention.name) for mention in found if mention.name not in asked}
-
-
-def told(asked: pd.DataFrame) -> str:
-    """How many of the open questions (``floors.questions``) have a fact to check, in a sentence."""
-    open_ones = asked[asked["form"] == "open"]
-    named = open_ones[open_ones["entity"].notna()]
-    free = int(named["relation"].str.startswith(FREE).sum())
-    return (
-        f"{len(named):,} of {len(open_ones):,} open questions have a reference that names one "
-        f"entity, or says that none is known: facts are of these ({free:,} in words of their own, "
-        "by the dictionary)"
-    )

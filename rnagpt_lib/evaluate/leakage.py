@@ -1,9 +1,10 @@
-"""The leakage tax: what a score owes to relatives of the test RNAs in the training set.
+"""What a score owes to relatives: of the test RNAs in training, and in what the base models read.
 
-A split by row leaves relatives on both sides, one by units (``cluster``) parts them, one by whole
-families parts distant ones, too. The tax is the difference between two splits, of trained models
-where runs of both are finished, and of the floor that copies the nearest training RNA's answer at
-once: what any memoriser gains. The splits have other test RNAs, so differences are unpaired.
+The *leakage tax* is the difference between two splits: one by row leaves relatives on both sides,
+one by units (``cluster``) parts them, one by whole families parts distant ones, too; of trained
+models where runs of both are finished, and of the floor that copies the nearest training RNA's
+answer at once: what any memoriser gains. The splits have other test RNAs, so differences are
+unpaired. *Identity* to the nearest training RNA tells within one split who copies.
 """
 
 from collections import defaultdict
@@ -13,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnagpt_lib.core import tables
+from rnagpt_lib.core import bootstrap, tables
 from rnagpt_lib.core.bootstrap import OUTER, OVERALL, Bootstrap
-from rnagpt_lib.core.files import read_json
-from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.core.files import progress, read_json
 from rnagpt_lib.curate.splits.relatives import similar
-from rnagpt_lib.evaluate import fact_scores, questions, rouge
+from rnagpt_lib.curate.splits.split import nearest_identity
+from rnagpt_lib.curate.splits.split import split as split_rnas
+from rnagpt_lib.evaluate import baselines, fact_scores, questions
 from rnagpt_lib.evaluate.results import Results, split_of
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.world import POOL, POOL_RNAS, POOL_SEED, RUN_SIZE, WORLD_IDS
@@ -27,36 +29,37 @@ SPLITS = ("random", "cluster", "family")
 TAXES = (("random", "cluster"), ("cluster", "family"))
 METRICS = ("fact.all", "fact.rna_type", "fact.local", "rougeL")
 FLOOR = "floor.nearest"
+MODELS = ("IT", FLOOR)
 FILE = "leakage.parquet"
 OF_RUNS, ANEW, MINIATURES = "finished runs", "split anew", "miniature runs"
-MODELS = ("IT", FLOOR)
 COPIED = 5000  # questions of each split that the floor answers at most, drawn by the seed
+EDGES = (0.4, 0.6, 0.8)  # of the bins of identity
 
 
 def of_runs(many: Sequence[Results]) -> dict[str, Results]:
     """Split → the first of the runs that was made with it, among those of the first one's source
     of annotations, so that nothing but the split differs."""
-    found: dict[str, Results] = {}
+    of: dict[str, Results] = {}
     for results in many:
         if results.source == many[0].source:
-            found.setdefault(split_of(results.run), results)
-    return {split: found[split] for split in SPLITS if split in found}
+            of.setdefault(split_of(results.run), results)
+    return {split: of[split] for split in SPLITS if split in of}
 
 
-def missing(found: Mapping[str, Results], run: str) -> list[str]:
+def missing(of: Mapping[str, Results], run: str) -> list[str]:
     """A sentence for each split without a finished run: what to run for it."""
     return [
         f"No finished run with SPLIT {split} is named, so its column is empty: rnagpt demo --run "
         f"{run}-{split} -p SPLIT {split}, with this run's other options, makes it; name it in RUNS."
         for split in SPLITS
-        if split not in found
+        if split not in of
     ]
 
 
-def scored(found: Mapping[str, Results], n: int = 1000, seed: int = 0) -> pd.DataFrame:
+def scored(of: Mapping[str, Results], n: int = 1000, seed: int = 0) -> pd.DataFrame:
     """`compared` of IT and the floor in finished runs, by their files; of each run's own training,
     whatever other seeds stand beside it."""
-    samples = {s: tables.read(r.folder / "samples.parquet", "samples") for s, r in found.items()}
+    samples = {s: tables.read(r.folder / "samples.parquet", "samples") for s, r in of.items()}
     first = ["model", "pair_id", "metric"]
     return compared({s: own.drop_duplicates(first) for s, own in samples.items()}, n, seed)
 
@@ -75,12 +78,27 @@ def copied(
     No RNA has a preset side here, so that the splits differ in nothing but what stays together.
     A split that leaves a side without questions (one family alone) is left out.
     """
+    from rnagpt_lib.evaluate.text_scores import rouge  # torch takes seconds to import
+
     shares = {"val_share": val_share, "test_share": test_share}
     known, samples = fact_scores.lexicon(pairs), {}
     for how in SPLITS:
-        side = units.split(rnas.assign(split=""), how, seed=seed, **shares)
-        if {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
-            samples[how] = _copied(rnas.assign(split=side), pairs, known, seed)
+        side = split_rnas(rnas.assign(split=""), how, seed=seed, **shares)
+        if not {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
+            continue
+        parted = rnas.assign(split=side)
+        of_test = pairs[pairs.rna_id.isin(parted[parted.split == "test"].rna_id)]
+        chosen = of_test.sample(min(len(of_test), COPIED), random_state=seed)
+        asked = questions.questions(parted, chosen)
+        given = baselines.floor_answers(asked, parted, pairs, seed)[FLOOR]
+        rows = [
+            (row.unit, *fact)
+            for row, text in zip(asked.itertuples(), given, strict=True)
+            if (fact := fact_scores.fact(row, text, known))
+        ]
+        overlap = rouge(given, list(asked.reference)).rougeL
+        rows += [(u, "rougeL", value) for u, value in zip(asked.unit, overlap, strict=True)]
+        samples[how] = pd.DataFrame(rows, columns=["unit", "metric", "value"]).assign(model=FLOOR)
     return compared(samples, n, seed)
 
 
@@ -97,23 +115,6 @@ def together(tax: pd.DataFrame, anew: pd.DataFrame, miniatures: pd.DataFrame) ->
     return pd.concat([rows.assign(of=of) for of, rows in parts.items()], ignore_index=True)
 
 
-def _copied(
-    rnas: pd.DataFrame, pairs: pd.DataFrame, known: dict[str, list[str]], seed: int
-) -> pd.DataFrame:
-    """The floor's samples: model, unit, metric, value."""
-    of_test = pairs[pairs.rna_id.isin(rnas[rnas.split == "test"].rna_id)]
-    chosen = of_test.sample(min(len(of_test), COPIED), random_state=seed)
-    asked = questions.questions(rnas, chosen)
-    given = questions.floor_answers(asked, rnas, pairs, seed)[FLOOR]
-    rows = zip(asked.itertuples(), given, strict=True)
-    facts = [
-        (row.unit, *fact) for row, text in rows if (fact := fact_scores.fact(row, text, known))
-    ]
-    overlap = rouge.score(given, list(asked.reference)).rougeL
-    more = [(unit, "rougeL", value) for unit, value in zip(asked.unit, overlap, strict=True)]
-    return pd.DataFrame(facts + more, columns=["unit", "metric", "value"]).assign(model=FLOOR)
-
-
 def compared(samples: Mapping[str, pd.DataFrame], n: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Scores by split and their differences, with 95 % bounds over units.
 
@@ -121,42 +122,38 @@ def compared(samples: Mapping[str, pd.DataFrame], n: int = 1000, seed: int = 0) 
     model, metric, what (a split, or ``"random − cluster"``), value, low, high, n (answers; of a
     difference the smaller number). Units are drawn apart in each split.
     """
-    found, rows = {}, []
+    drawn, rows = {}, []  # split → (model, metric) → mean, means of the draws, number of answers
     for number, split in enumerate(SPLITS):
-        if split in samples:
-            draws = Bootstrap(samples[split].unit, n, (seed, number))
-            found[split] = _means(samples[split], draws)
-    for model in MODELS:
-        for metric in METRICS:
-            of = {split: means[model, metric] for split, means in found.items()
-                  if (model, metric) in means}  # fmt: skip
-            rows += [(model, metric, split, *_bounded(*mean)) for split, mean in of.items()]
-            for a, b in TAXES:
-                if a in of and b in of:
-                    less = (of[a][0] - of[b][0], of[a][1] - of[b][1], min(of[a][2], of[b][2]))
-                    rows.append((model, metric, f"{a} − {b}", *_bounded(*less)))
+        if split not in samples:
+            continue
+        own = samples[split]
+        draws = Bootstrap(own.unit, n, (seed, number))
+        overall = own[own.metric.isin([f"fact.{kind}" for kind in OVERALL])]
+        own = pd.concat([own, overall.assign(metric="fact.all")])
+        own = own[own.model.isin(MODELS) & own.metric.isin(METRICS)]
+        drawn[split] = {
+            key: (*draws.means(group.value, group.unit), len(group))
+            for key, group in own.groupby(["model", "metric"])
+        }
+    for key in ((model, metric) for model in MODELS for metric in METRICS):
+        of = {split: means[key] for split, means in drawn.items() if key in means}
+        of |= {
+            f"{a} − {b}": (of[a][0] - of[b][0], of[a][1] - of[b][1], min(of[a][2], of[b][2]))
+            for a, b in TAXES
+            if a in of and b in of
+        }
+        for what, (mean, means, number) in of.items():
+            low, high = np.percentile(means.compressed(), OUTER)
+            rows.append((*key, what, mean, float(low), float(high), number))
     return pd.DataFrame(rows, columns=["model", "metric", "what", "value", "low", "high", "n"])
-
-
-def _means(samples: pd.DataFrame, draws: Bootstrap) -> dict[tuple[str, str], tuple]:
-    """(model, metric) → mean, means of the draws, and the number of answers."""
-    overall = samples[samples.metric.isin([f"fact.{kind}" for kind in OVERALL])]
-    table = pd.concat([samples, overall.assign(metric="fact.all")])
-    table = table[table.model.isin(MODELS) & table.metric.isin(METRICS)]
-    groups = table.groupby(["model", "metric"])
-    return {key: (*draws.means(own.value, own.unit), len(own)) for key, own in groups}
-
-
-def _bounded(mean: float, drawn: np.ma.MaskedArray, n: int) -> tuple[float, float, float, int]:
-    return mean, *map(float, np.percentile(drawn.compressed(), OUTER)), n
 
 
 def table(compared: pd.DataFrame) -> pd.DataFrame:
     """`compared` for readers: a row for each model and metric; – where a split is missing."""
-    signs = ["+" if "−" in what else "" for what in compared.what]
     cells = [
         f"{row.value:{sign}.2f} [{row.low:{sign}.2f}, {row.high:{sign}.2f}] n={row.n}"
-        for sign, row in zip(signs, compared.itertuples(), strict=True)
+        for row in compared.itertuples()
+        for sign in ["+" if "−" in row.what else ""]
     ]
     columns = [*SPLITS, *(f"{a} − {b}" for a, b in TAXES)]
     wide = compared.assign(cell=cells).pivot(
@@ -164,6 +161,51 @@ def table(compared: pd.DataFrame) -> pd.DataFrame:
     )
     order = [(m, x) for m in MODELS for x in METRICS if (m, x) in wide.index]
     return wide.reindex(index=order, columns=columns).astype(object).fillna("–")
+
+
+def identity(asked: pd.DataFrame, rnas: pd.DataFrame) -> pd.Series:
+    """Identity of every RNA of ``asked`` to the nearest training RNA, 0 to 1, by rna_id: the
+    shorter one fitted into the longer one, 1 - edits / letters of the shorter. Among thousands of
+    RNAs chance alone comes above one half; shuffled sequences say how far."""
+    own = asked.drop_duplicates("rna_id").set_index("rna_id").sequence
+    theirs = rnas[rnas.split == "train"].sequence.unique()
+    bar = progress(own.tolist(), desc="identity", unit="RNA")
+    values = [nearest_identity([one], theirs)[0] for one in bar]
+    return pd.Series(np.array(values), own.index, name="identity")
+
+
+def by_identity(
+    samples: pd.DataFrame, asked: pd.DataFrame, identity: pd.Series, n: int, seed: int
+) -> pd.DataFrame:
+    """Every ``fact.*`` of the models in ``samples`` by bins of identity, with 95 % bounds over
+    units. Columns: model, metric, bin (0 is the farthest), label (``"60–80 %"``), rnas, value, low,
+    high, n (answers).
+
+    The bins part at `EDGES`; where one of them would be empty, at the quartiles, and the labels
+    say the lowest and the highest identity in each.
+    """
+    number = np.searchsorted(EDGES, identity, side="right")
+    cut = [f"{100 * edge:.0f}" for edge in EDGES]
+    labels = [f"< {cut[0]} %", *(f"{a}–{b} %" for a, b in zip(cut, cut[1:], strict=False))]
+    labels += [f"≥ {cut[-1]} %"]
+    if len(set(number)) < len(labels):
+        edges = np.unique(np.quantile(identity, (0.25, 0.5, 0.75)))
+        number = np.unique(np.searchsorted(edges, identity, "right"), return_inverse=True)[1]
+        within = [100 * identity[number == one] for one in range(number.max() + 1)]
+        labels = [f"{each.min():.1f}–{each.max():.1f} %" for each in within]
+    bins = pd.Series(number, identity.index)
+    facts = samples[samples.metric.str.startswith("fact.")]
+    ids = dict.fromkeys((*facts.metric.unique(), "fact.all"), "")
+    by_bin = asked.assign(stratum=asked.rna_id.map(bins).map(str))
+    table = bootstrap.score_table(facts, by_bin, ids, n, seed)
+    every = (table.kind == bootstrap.ALL) & (table.form == bootstrap.ALL)
+    table = table[every & (table.stratum != bootstrap.ALL)]
+    table = table.assign(bin=table.stratum.astype(int))
+    table = table.assign(
+        label=table.bin.map(dict(enumerate(labels))), rnas=table.bin.map(bins.value_counts())
+    )
+    columns = ["model", "metric", "bin", "label", "rnas", "value", "low", "high", "n"]
+    return table.sort_values(["metric", "model", "bin"], ignore_index=True)[columns]
 
 
 def read_before(rnas: pd.DataFrame) -> pd.Series:

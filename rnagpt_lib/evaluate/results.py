@@ -2,10 +2,9 @@
 the paper's values beside, facts, strata, differences. Loads no model.
 """
 
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,6 @@ from rnagpt_lib.train.ablation_trainings import ABLATED as VARIANTS
 
 STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"
-IDENTITY = "identity.parquet"
 ANNOTATIONS = {"answers": "annotations_written.parquet", "scores": "annotations_scored.parquet"}
 SCORES = "scores.parquet"
 MODELS = ("vanilla", "MA", "IT")
@@ -118,13 +116,10 @@ def load(run: str) -> Results:
     if not (folder / SCORES).is_file():
         todo = f"{is_fresh(run, STAGE)}; run: {command(run, STAGE)}"
         raise InputError(f"{paths.shown(folder)} has no scores: {todo}")
-    read = {t: tables.read(folder / f"{t}.parquet", t) for t in ("answers", "scores")}
-    read["differences"] = tables.read(folder / "differences.parquet", "differences")
-    each = folder / TRAININGS
-    trainings = tables.read(each, "trainings") if each.is_file() else None
-    metrics = folder / METRICS
-    logged = json.loads(metrics.read_text("utf-8")) if metrics.is_file() else {}
-    return Results(run, folder, metrics=logged, trainings=trainings, **read)
+    names = ("answers", "scores", "differences")
+    names += ("trainings",) if (folder / TRAININGS).is_file() else ()
+    read = {name: tables.read(folder / f"{name}.parquet", name) for name in names}
+    return Results(run, folder, metrics=read_json(folder / METRICS), **read)
 
 
 def load_annotations(results: Results) -> Results:
@@ -132,17 +127,6 @@ def load_annotations(results: Results) -> Results:
     models are MA and the floors, its questions RNAs. Raises InputError where there are none."""
     read = {name: tables.read(results.folder / file, name) for name, file in ANNOTATIONS.items()}
     return replace(results, **read, differences=results.differences[:0])
-
-
-def annotations_table(results: Results) -> pd.DataFrame:
-    """The annotations of MA and of the floors by every headline metric, with bounds over units."""
-    found = load_annotations(results)
-    metrics = ("rouge1", "rouge2", "rougeL", *found.headlines, *evidence.METRICS)
-    rows = {
-        model: {title(m): bounded(found, model, m) for m in metrics} for model in _models(found)
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-    return table.assign(words=[f"{_words(found)[model]:.0f}" for model in table.index])
 
 
 def figure_folder(run: str) -> Path:
@@ -157,17 +141,18 @@ def is_reference(run: str) -> bool:
     return run == "reference" and own
 
 
+# --- tables: a row for each model, cells are texts
+
+Cell = Callable[[str], str]  # model → text
+
+
 def rouge_table(results: Results) -> pd.DataFrame:
     """Layout of the paper's Tables 2 and 4: ROUGE F1 of vanilla, MA, IT, the paper's beside; where
     ROUGE-L stands between the random answer's (0) and 1, and the words of an answer on average."""
-    published = _published(results, paper.ROUGE)
-    rows = {}
-    for model in MODELS:
-        ours = {title(m): number(results.value(model, m)) for m in (*paper.ROUGE, "rougeLsum")}
-        theirs = {f"{title(m)} (paper)": number(published[model, m]) for m in paper.ROUGE}
-        place = {f"{title('rougeL')} place": _place(results, model, "rougeL")}
-        rows[model] = ours | place | {"words": f"{_words(results)[model]:.0f}"} | theirs
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    columns = {title(m): _values(results, m) for m in (*paper.ROUGE, "rougeLsum")}
+    columns |= {f"{title('rougeL')} place": _place(results, "rougeL"), "words": _words(results)}
+    columns |= {f"{title(m)} (paper)": _published(results, m) for m in paper.ROUGE}
+    return _table(MODELS, columns)
 
 
 def semantic_table(results: Results) -> pd.DataFrame:
@@ -176,82 +161,49 @@ def semantic_table(results: Results) -> pd.DataFrame:
 
     The columns have their real names: S_MiniLM stands for none of the paper's three.
     """
-    metrics = [f"{scorer}.{part}" for scorer in paper.SEMANTIC for part in paper.PARTS]
-    published = _published(results, metrics)
-    rows = {}
-    for model in MODELS:
-        ours = {s: _triple([results.value(model, f"{s}.{p}") for p in paper.PARTS])
-                for s in results.semantic}  # fmt: skip
-        ours |= {title(m): number(results.value(model, m)) for m in results.cosines}
-        theirs = {f"{s} (paper)": _triple([published[model, f"{s}.{p}"] for p in paper.PARTS])
-                  for s in paper.SEMANTIC}  # fmt: skip
-        places = {f"{title(m)} place": _place(results, model, m) for m in results.headlines}
-        rows[model] = ours | places | theirs
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    parts = {s: [f"{s}.{p}" for p in paper.PARTS] for s in (*results.semantic, *paper.SEMANTIC)}
+    columns = {s: _values(results, *parts[s]) for s in results.semantic}
+    columns |= {title(m): _values(results, m) for m in results.cosines}
+    columns |= {f"{title(m)} place": _place(results, m) for m in results.headlines}
+    columns |= {f"{s} (paper)": _published(results, *parts[s]) for s in paper.SEMANTIC}
+    return _table(MODELS, columns)
 
 
 def facts_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
     """Share of right facts for models, floors and controls; the last columns for comparison."""
     metrics = {f: f"fact.{f}" for f in FACTS} | {"ROUGE-L": "rougeL"}
     metrics |= {title(m): m for m in results.headlines}
-    rows = {
-        model: {name: number(results.value(model, m, stratum=stratum), 2)
-                for name, m in metrics.items()}
-        for model in _models(results)
-    }  # fmt: skip
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-    return table.assign(words=[f"{_words(results)[model]:.0f}" for model in table.index])
+    columns = {name: _values(results, m, digits=2, stratum=stratum) for name, m in metrics.items()}
+    return _table(_models(results), columns | {"words": _words(results)})
 
 
 def strata_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
     """A metric by stratum, with its bounds and the number of answers."""
-    rows = {}
-    for model in _models(results):
-        cells = {s: bounded(results, model, metric, s) for s in (ALL, *_strata(results))}
-        rows[model] = cells
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-
-
-def identity_table(results: Results, metric: str = "fact.all") -> pd.DataFrame:
-    """A metric by identity to the nearest training RNA (`identity.score_table`), with its bounds
-    and the number of answers. Raises InputError where the run has not been scored so."""
-    path = results.folder / IDENTITY
-    if not path.is_file():
-        raise InputError(f"{paths.shown(path)} is not there; run notebooks/{STAGE}.ipynb again")
-    table = pd.read_parquet(path)
-    table = table[table["metric"] == metric].sort_values("bin")
-    heads = [f"{row.label} ({row.rnas} RNAs)" for row in table.itertuples()]
-    shown = table.assign(head=heads, cell=[_with_bounds(*row) for row in
-                         table[["value", "low", "high", "n"]].itertuples(index=False)])  # fmt: skip
-    columns = list(dict.fromkeys(heads))
-    return shown.pivot(index="model", columns="head", values="cell")[columns].fillna("–")
+    there = set(results.scores.stratum)
+    strata = [ALL, *(stratum for stratum in ("seen", "held_out", "decoy") if stratum in there)]
+    return _table(_models(results), {s: _bounded(results, metric, s) for s in strata})
 
 
 def evidence_table(results: Results, stratum: str = ALL) -> pd.DataFrame:
     """Entities that answers name against the evidence, with bounds; ``n`` of the precision is
     the number of answers that name any, that of the recall those whose reference does."""
-    shown = {metric.removeprefix("evidence."): metric for metric in evidence.METRICS}
-    rows = {
-        model: {name: bounded(results, model, m, stratum) for name, m in shown.items()}
-        for model in _models(results)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    columns = {m.removeprefix("evidence."): _bounded(results, m, stratum) for m in evidence.METRICS}
+    return _table(_models(results), columns)
+
+
+def annotations_table(results: Results) -> pd.DataFrame:
+    """The annotations of MA and of the floors by every headline metric, with bounds over units."""
+    own = load_annotations(results)
+    metrics = ("rouge1", "rouge2", "rougeL", *own.headlines, *evidence.METRICS)
+    columns = {title(m): _bounded(own, m) for m in metrics}
+    return _table(_models(own), columns | {"words": _words(own)})
 
 
 def place_table(results: Results) -> pd.DataFrame:
     """Where a score lies between the random answer's (0) and a perfect one (1); – where the
     random answer is perfect."""
     metrics = ["rouge1", "rouge2", "rougeL", *results.headlines, "fact.all"]
-    rows = {
-        model: {title(m): _place(results, model, m) for m in metrics} for model in _models(results)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
-
-
-def _place(results: Results, model: str, metric: str) -> str:
-    floor = results.value("floor.random", metric)
-    place = (results.value(model, metric) - floor) / (1 - floor) if floor < 1 else float("nan")
-    return number(place, 2)
+    return _table(_models(results), {title(m): _place(results, m) for m in metrics})
 
 
 def differences_table(results: Results, primary: Sequence[tuple] = ()) -> pd.DataFrame:
@@ -272,9 +224,9 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     return found
 
 
-def _words(results: Results) -> pd.Series:
-    """Mean number of words of an answer, by model."""
-    return results.answers.prediction.str.split().str.len().groupby(results.answers.model).mean()
+def _table(models: Sequence[str], columns: Mapping[str, Cell]) -> pd.DataFrame:
+    rows = {model: {head: cell(model) for head, cell in columns.items()} for model in models}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def _models(results: Results) -> list[str]:
@@ -282,28 +234,44 @@ def _models(results: Results) -> list[str]:
     return [model for model in (*MODELS, *VARIANTS, *FLOORS, *CONTROLS) if model in there]
 
 
-def _strata(results: Results) -> list[str]:
-    there = set(results.scores.stratum)
-    return [stratum for stratum in ("seen", "held_out", "decoy") if stratum in there]
+def _values(results: Results, *metrics: str, digits: int = 4, stratum: str = ALL) -> Cell:
+    return lambda model: " / ".join(
+        number(results.value(model, m, stratum=stratum), digits) for m in metrics
+    )
 
 
-def _published(results: Results, metrics: Sequence[str]) -> dict[tuple[str, str], float]:
+def _published(results: Results, *metrics: str) -> Cell:
     scores = paper.scores()
     scores = scores[scores.source == PAPER_SOURCE.get(results.source, "D&C")]
-    scores = scores[scores.metric.isin(metrics)]
-    return scores.set_index(["model", "metric"]).value.to_dict()
+    values = scores.set_index(["model", "metric"]).value.to_dict()
+    return lambda model: " / ".join(number(values[model, m]) for m in metrics)
+
+
+def _place(results: Results, metric: str) -> Cell:
+    floor = results.value("floor.random", metric)
+    lead = 1 - floor if floor < 1 else float("nan")
+    return lambda model: number((results.value(model, metric) - floor) / lead, 2)
+
+
+def _words(results: Results) -> Cell:
+    """Mean number of words of an answer."""
+    lengths = results.answers.prediction.str.split().str.len()
+    mean = lengths.groupby(results.answers.model).mean()
+    return lambda model: f"{mean[model]:.0f}"
+
+
+def _bounded(results: Results, metric: str, stratum: str = ALL) -> Cell:
+    return lambda model: bounded(results, model, metric, stratum)
 
 
 def title(metric: str) -> str:
+    """A metric as readers know it: ``rouge1`` → ``ROUGE-1``."""
     return metric.replace("rouge", "ROUGE-").replace(".f1", " F1").replace(".cos", " cosine")
 
 
 def number(value: float, digits: int = 4) -> str:
+    """A value as text; – where there is none."""
     return "–" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _triple(values: Sequence[float]) -> str:
-    return " / ".join(number(value) for value in values)
 
 
 def bounded(results: Results, model: str, metric: str, stratum: str = ALL) -> str:
@@ -312,14 +280,11 @@ def bounded(results: Results, model: str, metric: str, stratum: str = ALL) -> st
         results.value(model, metric, stratum=stratum, column=c)
         for c in ("value", "low", "high", "n")
     )
-    return "–" if pd.isna(value) else _with_bounds(value, low, high, n)
-
-
-def _with_bounds(value: float, low: float, high: float, n: float) -> str:
-    return f"{interval(value, low, high)} n={n:.0f}"
+    return "–" if pd.isna(value) else f"{interval(value, low, high)} n={n:.0f}"
 
 
 def interval(value: float, low: float, high: float) -> str:
+    """A value with its bounds as text."""
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -41,7 +41,7 @@ FAMILIES = {
 }
 TRAINED = {STAGES[4]: "stage 1 (MA)", STAGES[5]: "stage 2 (IT)"}
 PARTED = {"random": "by row", "cluster": "by unit", "family": "by family"}
-LADDER, CASES = "ladder.parquet", f"{STAGES[7]}/held_out.parquet"
+CASES = f"{STAGES[7]}/held_out.parquet"
 SCORED = [f"{STAGE}/{results.SCORES}"]
 TRAJECTORIES = paths.root() / "benchmarks" / "results" / "trajectories.json"
 VERDICTS = {1.0: ("✓ ", "#A6CEE9"), 0.0: ("✗ ", "#F6C9A0"), None: ("", "#EEEEEE")}
@@ -94,15 +94,6 @@ def variants(found: Results) -> Figure:
     return figure
 
 
-def identity(found: Results) -> Figure:
-    """Facts of MA, IT and floor.nearest by identity to the nearest training RNA, 95 % bounds."""
-    table = pd.read_parquet(found.folder / results.IDENTITY).query("bin >= 0").sort_values("bin")
-    table["identity"] = table.label + "\n" + table.rnas.astype(str) + " RNAs"
-    return _panels(table, ("fact.all", "fact.rna_type", "fact.local"), (11, 3.4), x="identity",
-                   y="value", hue="model", hue_order=["MA", "IT", "floor.nearest"],
-                   palette=COLOURS, dodge=0.1)  # fmt: skip
-
-
 def leakage_tax(found: Results) -> Figure:
     """Finished runs, the floor with all RNAs split anew, and the benchmark's miniature runs under
     each split, 95 % bounds: what falls from left to right was owed to relatives in training."""
@@ -129,14 +120,6 @@ def confusion(found: Results) -> Figure:
     rows = [f"{_cut(name)} ({n})" for name, n in counts.sum(axis=1).items()]
     shares = counts.div(counts.sum(axis=1), axis=0).set_axis(pd.Index(rows, name="type of the RNA"))
     return _heat(shares.rename_axis(columns="type that IT names"), "Blues", "share of the row")
-
-
-def ladder(found: Results) -> Figure:
-    """Which metric notices what: AUROC of every rung of spoilt answers against the paraphrase."""
-    table = pd.read_parquet(found.folder / LADDER)
-    shown = table.pivot(index="metric", columns="rung", values="value")
-    shown = shown.loc[table["metric"].unique(), table["rung"].unique()]
-    return _heat(shown, "PuOr", "AUROC against the paraphrase")
 
 
 @matplotlib.rc_context(STYLE)
@@ -206,8 +189,6 @@ FIGURES = {  # how each is drawn, and of which files in the run's folder
     "confusion": (confusion, [f"{STAGE}/answers.parquet", tables.PAIRS]),
     "variants": (variants, [*SCORED, f"{STAGE}/{results.TRAININGS}"]),
     "learning": (learning, [f"{stage}/steps.jsonl" for stage in TRAINED]),
-    "ladder": (ladder, [f"{STAGE}/{LADDER}"]),
-    "identity": (identity, [f"{STAGE}/{results.IDENTITY}"]),
     "leakage": (leakage_tax, [f"{STAGE}/{leakage.FILE}"]),
     "cases": (lambda found: cases(pd.read_parquet(found.folder.parent / CASES)), [CASES]),
 }

@@ -127,7 +127,7 @@ def run_notebook(
     started = time.monotonic()
     print(f"{notebook.stem:<24}", end="", flush=True)
     try:
-        _execute(notebook, folder / NOTEBOOK, values)
+        execute(notebook, folder / NOTEBOOK, values)
     except BaseException as error:
         if isinstance(error, InputError) and notebook.stem in STAGES:
             withdraw(folder.parent.name, notebook.stem)
@@ -260,7 +260,11 @@ def _typed(value: object, about: dict) -> object:
     return value
 
 
-def _execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
+def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
+    """Run a notebook with these parameters into ``output``, which is whole or not there.
+
+    Raises InputError for what the notebook refuses, NotebookFailed for any other error.
+    """
     # bert_score batches texts in the order of a set: with another order, other float32 sums
     os.environ.setdefault("PYTHONHASHSEED", "0")
     # threads that spin while they wait are many times slower beside any other busy process

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.science import nrc
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.splits import relatives, split
-from rnagpt_lib.evaluate import audit_files
+from rnagpt_lib.evaluate import audit
 from tests.curate.test_relatives import edited, letters
 
 
@@ -94,7 +94,7 @@ def test_pooled_vectors_are_means_over_nucleotides():
 
 
 def test_held_out_families_of_the_real_set_are_on_one_side(shared):
-    rows = audit_files.read(shared / nrc.FASTA).rows
+    rows = audit.read(shared / nrc.FASTA).rows
     rnas = nrc._rnas(shared / nrc.FASTA, "train").assign(unit=[f"U{i}" for i in range(len(rows))])
     side = split.split(rnas, "family", seed=0, val_share=0.0, test_share=0.2)
     assert rnas.groupby("family").split.size().sum() == 6320

@@ -1,4 +1,4 @@
-"""The ablation's glue: journalled answers, controls, samples; copies come out as copies."""
+"""The ablation's glue: kept answers, controls, samples; copies come out as copies."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -9,11 +9,9 @@ import pytest
 from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core.params import Ablations
-from rnagpt_lib.curate.questions.question_templates import RELATIONS
-from rnagpt_lib.evaluate import ablation, case_studies
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
+from rnagpt_lib.evaluate import ablation, case_studies, questions, results
 from rnagpt_lib.evaluate.fact_scores import lexicon
-from tests.evaluate.test_floors import tables as _tables  # noqa: F401  (the small table of RNAs and pairs)
 
 
 class Parrot:
@@ -42,7 +40,7 @@ class Parrot:
     def _say(self, sequence: str | None, question: str) -> str:
         if sequence is None:
             return "The RNA is known."
-        relation = RELATIONS[ablation.scores.relations.relation_of(question)]
+        relation = RELATIONS[relation_of(question)]
         entity = self.facts.get(sequence, {}).get(relation.name)
         if question not in relation.questions:
             return relation.confirm("glioma", entity == "glioma")
@@ -50,9 +48,9 @@ class Parrot:
 
 
 @pytest.fixture
-def world(_tables, tmp_path, monkeypatch):  # noqa: F811
-    rnas, pairs = _tables
-    asked = floors.questions(rnas, pairs)
+def world(tables, tmp_path, monkeypatch):
+    rnas, pairs = tables
+    asked = questions.questions(rnas, pairs)
     truth = {"R3": {"rna_type": "tRNA", "disease": "glioma"}, "R4": {"rna_type": "snRNA"}}
     facts = {row.sequence: truth.get(row.rna_id, {}) for row in rnas.itertuples()}
     chats = {name: Parrot(name, facts if name == "IT" else {}) for name in ablation.MODELS}
@@ -67,7 +65,7 @@ def all_answers(world):
 
 def test_every_model_floor_and_control_answers_every_question(world):
     answers = all_answers(world)
-    assert set(answers.model) == {*ablation.MODELS, *ablation.CONTROLS, *floors.FLOORS}
+    assert set(answers.model) == {*ablation.MODELS, *ablation.CONTROLS, *results.FLOORS}
     assert (answers.groupby("model").size() == len(world.asked)).all()
     assert set(answers[answers.model.str.startswith("floor")].stop_reason) == {"floor"}
 
@@ -132,13 +130,6 @@ def test_models_that_copy_score_what_their_floors_score(world):
         assert 0 < len(one) and len(set(one[one.metric.str.startswith("fact")].value)) > 1
 
 
-def test_sample_takes_whole_rnas(world):
-    assert ablation.sample(world.asked, 0) is world.asked
-    few = ablation.sample(world.asked, 4)
-    assert few.groupby("rna_id").size().to_dict() in ({"R3": 3}, {"R4": 3})
-    assert ablation.sample(world.asked, 4).equals(few)
-
-
 def test_minimal_pairs_follow_or_flip(world):
     site = RELATIONS["site"]
     minimal = pd.DataFrame(
@@ -148,7 +139,7 @@ def test_minimal_pairs_follow_or_flip(world):
     ).assign(rna_type=["C_D_box_snoRNA", "H_ACA_box_snoRNA"])  # fmt: skip
     says = {"AAAA": "A27", "AAAC": "G159", "AAAG": "A27", "CCCC": "A27", "CCCG": "G159"}
     chat = Parrot("IT", {s: {"site": e} for s, e in says.items()})
-    asked = ablation.probes(minimal)
+    asked = ablation.probe_questions(minimal)
     assert asked.sequence.tolist() == ["AAAA", "AAAC", "AAAG", "CCCC", "CCCA", "CCCG"]
     assert asked.pair_id.is_unique and set(asked.question) == {site.questions[0]}
     said = chat.ask("minimal pairs", asked.sequence, asked.question)

@@ -1,5 +1,7 @@
-"""The audit: planted leaks are found, scores are what naive code counts, the page is inert."""
+"""The audit: files of every format are read, planted leaks are found, scores are what naive code
+counts."""
 
+import gzip
 import json
 import random
 import re
@@ -8,31 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core.sequences import kmers
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.splits import relatives
-from rnagpt_lib.evaluate import (
-    audit,
-    audit_baselines,
-    audit_files,
-    audit_findings,
-    audit_page,
-    audit_run,
-    kmer_models,
-)
+from rnagpt_lib.evaluate import audit, baselines
 from tests.curate.test_relatives import edited
-from tests.support.rendered import Tags, shown
-
-PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-
-
-def records(n, rng, question="What is it?", answers=("tRNA", "miRNA", "snRNA")):
-    """Unrelated RNAs; an answer goes with a letter that the RNA has more of."""
-    rows = []
-    for i in range(n):
-        answer = i % len(answers)
-        sequence = "".join(rng.choices("ACGU"[answer] * 3 + "ACGU", k=rng.randint(50, 90)))
-        rows.append((f"r{rng.random():.9f}", sequence, question, answers[answer]))
-    return pd.DataFrame(rows, columns=["id", "sequence", "question", "answer"])
+from tests.evaluate.test_baselines import records
 
 
 def leaking(rng):
@@ -54,17 +36,19 @@ def audited(folder, train, test, name="x.parquet", **options):
     return audit.audit(*paths, **options)
 
 
-def score(found, *names):
-    return audit_findings.of(found, *names)
+def score(found, baseline, stratum="all", metric="exact"):
+    rows = [row for row in found["scores"] if row["baseline"] == baseline]
+    rows = [row for row in rows if (row["stratum"], row["metric"]) == (stratum, metric)]
+    return rows[0] if rows else None
 
 
 def test_a_planted_leak_is_found(tmp_path):
     train, test = leaking(random.Random(0))
     between = audited(tmp_path, train, test)["between"]
-    assert between["rnas"] == between["records"] == 30
-    assert between["rnas_in_train"] == between["records_of_rnas_in_train"] == 6
-    assert between["records_shared"]["sequence, question and answer"] == 3
-    assert between["records_contradicting_train"] == 3
+    assert (between["RNAs"], between["RNAs or relatives of them"]) == (6, 11)
+    assert between["records about such RNAs"] == 11
+    assert between["RNA, question and answer"] == 3
+    assert between["RNA and question, with another answer only"] == 3
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -76,10 +60,10 @@ def test_relatives_between_and_within_are_those_of_all_pairs(seed, tmp_path):
         sorted(set(s.str.upper().str.replace("T", "U"))) for s in (test.sequence, train.sequence)
     )
     near = {a for a in ours for b in theirs if relatives.similar(a, b)}
-    assert found["between"]["rnas_with_relative_in_train"] == len(near) == 11
+    assert found["between"]["RNAs or relatives of them"] == len(near) == 11
     for side, rnas in (("train", theirs), ("test", ours)):
         expected = sum(any(a != b and relatives.similar(a, b) for b in rnas) for a in rnas)
-        assert found["within"][side]["rnas_with_relative"] == expected
+        assert found["within"][side]["RNAs with a relative on this side"] == expected
     listed = test.id[test.sequence.str.upper().str.replace("T", "U").isin(near)]
     assert found["overlapping"] == listed.tolist()
     shown = {example["test"] for example in found["examples"]}
@@ -104,24 +88,19 @@ def test_counts_of_texts_and_repeats_are_what_loops_count(tmp_path):
         ]
 
     for name, columns in {
-        "question": ["question"],
-        "answer": ["answer"],
-        "question and answer": ["question", "answer"],
-        "sequence and question": ["sequence", "question"],
-        "sequence, question and answer": ["sequence", "question", "answer"],
+        "questions": ["question"],
+        "answers": ["answer"],
+        "RNA, question and answer": ["sequence", "question", "answer"],
     }.items():
         known = set(plain(train, *columns))
         expected = sum(key in known for key in plain(test, *columns))
-        assert found["between"]["records_shared"][name] == expected, name
+        assert found["between"][name] == expected, name
     for side, rows in (("train", train), ("test", test)):
         keys = plain(rows, "sequence", "question", "answer")
         asked = plain(rows, "sequence", "question")
         within = found["within"][side]
-        assert within["repeated_records"] == len(keys) - len(set(keys))
-        assert within["records_of_repeated_rnas"] == sum(
-            list(rows.sequence).count(s) > 1 for s in rows.sequence
-        )
-        assert within["contradicting_records"] == sum(
+        assert within["records that repeat an earlier one"] == len(keys) - len(set(keys))
+        assert within["records whose RNA has another answer, too"] == sum(
             len({k[2] for k in keys if k[:2] == one}) > 1 for one in asked
         )
 
@@ -130,7 +109,7 @@ def test_scores_are_shares_within_each_stratum(tmp_path):
     train, test = leaking(random.Random(1))
     found = audited(tmp_path, train, test)
     copied, related, rest = range(6), range(6, 11), range(11, 30)
-    given = audit_baselines.answers(
+    given = baselines.audit_answers(
         *(rows.assign(sequence=rows.sequence.str.upper().str.replace("T", "U"))
           for rows in (train, test))
     )  # fmt: skip
@@ -167,16 +146,16 @@ def test_a_test_side_that_is_train_is_all_memory(tmp_path):
     found = audited(tmp_path, train, train)
     assert score(found, "floor.nearest")["value"] == 1
     assert score(found, "floor.nearest", "new") is None
-    said = " ".join(audit_findings.findings(found))
+    said = " ".join(found["findings"])
     assert "100 % of the test RNAs (40 of 40) are in train letter by letter" in said
-    assert "no test RNA lacks a relative" in said
+    assert "and – on RNAs without a relative" in said
 
 
 def test_disjoint_sides_are_told_so(tmp_path):
     found = audited(tmp_path, records(40, random.Random(6)), records(30, random.Random(7)))
-    said = " ".join(audit_findings.findings(found))
-    assert "None of the 30 test RNAs is in train letter by letter" in said
-    assert "No test RNA has a relative in train" in said and "What to do" not in said
+    said = " ".join(found["findings"])
+    assert "0 % of the test RNAs (0 of 30) are in train letter by letter, 0 % (0)" in said
+    assert "What to do" not in said
     assert found["overlapping"] == [] and found["examples"] == []
 
 
@@ -188,14 +167,7 @@ def test_questions_that_give_answers_away_are_told(tmp_path):
     test["question"] = test.question + " Tell me"  # nobody asked just that
     found = audited(tmp_path, train, test)
     assert score(found, "blind")["value"] == 1
-    assert "the wording gives answers away" in " ".join(audit_findings.findings(found))
-
-
-def test_one_question_tells_a_blind_reader_the_most_common_answer_alone():
-    rng = random.Random(9)
-    train = records(60, rng, answers=("a", "a", "b"))
-    given = audit_baselines.answers(train, records(12, rng))
-    assert set(given["blind"]) == set(given["floor.most_common"]) == {"a"}
+    assert "the wording gives answers away" in " ".join(found["findings"])
 
 
 def test_composition_is_found_by_a_regression_and_not_by_a_constant(tmp_path):
@@ -214,210 +186,175 @@ def test_answers_in_sentences_are_scored_by_rouge_too(tmp_path):
     found = audited(tmp_path, *sides)
     assert score(found, "floor.random")["value"] == 0
     assert 0.5 < score(found, "floor.random", "all", "rougeL")["value"] < 1
-    assert found["classes"] is None and score(found, "floor.random", "all", "balanced") is None
+    assert score(found, "floor.random", "all", "balanced") is None
 
 
 def test_real_rnas_of_two_families_are_relatives_as_all_pairs_say(shared, tmp_path):
-    rows = audit_files.read(shared / "nrc" / "dataset_Rfam_6320_13classes.fasta").rows
+    rows = audit.read(shared / "nrc" / "dataset_Rfam_6320_13classes.fasta").rows
     rows = rows[rows.id.str.startswith(("RF00001_", "RF00005_"))].groupby("answer").head(60)
     train, test = rows[::2].reset_index(drop=True), rows[1::2].reset_index(drop=True)
     found = audited(tmp_path, train, test)
     near = sum(any(relatives.similar(a, b) for b in train.sequence) for a in test.sequence)
     # the search loses a few at the border, and finds none that are not
-    assert 0.9 * near <= found["between"]["rnas_with_relative_in_train"] <= near
+    assert 0.9 * near <= found["between"]["RNAs or relatives of them"] <= near
     assert 0 < near < len(test)
     assert score(found, "floor.nearest")["value"] > 0.9 > score(found, "floor.random")["value"]
 
 
-def test_features_are_counted_words_and_the_length():
-    text = "ACGUACGNNGGCA"
-    row = kmer_models.features([text])[0]
-    place, code = 0, {letter: i for i, letter in enumerate("ACGU")}
-    for k in range(1, 5):
-        counts = np.zeros(4**k)
-        for word in kmers(text, k):
-            if "N" not in word:
-                counts[sum(code[c] * 4 ** (k - 1 - i) for i, c in enumerate(word))] += 1
-        np.testing.assert_allclose(
-            row[place : place + 4**k], counts / np.linalg.norm(counts), atol=1e-6
-        )
-        place += 4**k
-    assert row[place:] == pytest.approx([np.log(len(text))])
-
-
-def test_the_nearest_neighbour_is_that_of_all_distances():
-    rng = np.random.default_rng(0)
-    x, new = rng.normal(size=(50, 6)) * [1, 9, 1, 1, 4, 1], rng.normal(size=(20, 6))
-    apart = (((x[None] - new[:, None]) / x.std(axis=0)) ** 2).sum(axis=2)
-    labels = [f"l{i}" for i in range(50)]
-    expected = [labels[i] for i in apart.argmin(axis=1)]
-    assert kmer_models.nearest(x, labels, new).tolist() == expected
-
-
-def test_a_regression_of_one_label_and_of_many_rows(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(400, 3))
-    assert kmer_models.logistic(x, ["a"] * 400, x[:3]).tolist() == ["a"] * 3
-    labels = np.where(x[:, 1] > 0, "up", "down")
-    monkeypatch.setattr(kmer_models, "FITTED", 100)
-    drawn = kmer_models.logistic(x, labels, x, seed=1)
-    assert (drawn == labels).mean() > 0.95
-    assert (drawn == kmer_models.logistic(x, labels, x, seed=1)).all()
-
-
-def test_rows_of_a_regression_count_by_their_weights(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(400, 3))
-    down = np.arange(400) % 4 == 0
-    labels = np.where(down, "down", "up")  # which x does not tell
-    assert (kmer_models.logistic(x, labels, x) == "up").mean() > 0.9
-    weights = np.where(down, 30.0, 1.0)
-    assert (kmer_models.logistic(x, labels, x, weights=weights) == "down").mean() > 0.9
-    equal = kmer_models.logistic(x, labels, x, weights=np.full(400, 7.0))
-    assert (equal == kmer_models.logistic(x, labels, x)).all()
-    monkeypatch.setattr(kmer_models, "FITTED", 200)
-    assert (kmer_models.logistic(x, labels, x, weights=weights) == "down").mean() > 0.9
-
-
 def test_shares_are_never_rounded_to_none_or_all():
-    assert audit_findings._percent(37, 100) == "37 %"
-    assert audit_findings._percent(1, 1000) == "0.1 %"
-    assert audit_findings._percent(999, 1000) == "99.9 %"
+    assert audit.percent(37, 100) == "37 %"
+    assert audit.percent(1, 1000) == "0.1 %"
+    assert audit.percent(999, 1000) == "99.9 %"
 
 
-# --- page and command
+# Reading a side.
+
+ROWS = pd.DataFrame(
+    {
+        "id": ["a", "b", "c"],
+        "sequence": ["ACGUACGU", "GGCCNRYA", "UUUUACGU"],
+        "question": ["What is it?"] * 2 + ["Is it a tRNA?"],
+        "answer": ["tRNA", "5S rRNA", "No."],
+    }
+)
 
 
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """An audit of a set that brings a payload wherever it can."""
-    folder = tmp_path_factory.mktemp("hostile")
-    train, test = leaking(random.Random(20))
-    for rows in (train, test):
-        rows["id"] = [f"{PAYLOAD} {i}" for i in range(len(rows))]
-        rows["answer"] = rows.answer + PAYLOAD
-        rows["question"] = rows.question + PAYLOAD
-    test.loc[29, "sequence"] = "MEEPQSDPSV"
-    test.loc[5, "answer"] = "very " * 1000 + "long"
-    return audited(folder, train, test, name="<script>alert(3)<!--.parquet")
+def written(folder, kind, rows=ROWS):
+    path = folder / f"rows{kind}"
+    if kind == ".tsv":
+        rows.to_csv(path, sep="\t", index=False)
+    elif kind == ".jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows.to_dict("records")))
+    else:
+        rows.to_parquet(path)
+    return path
 
 
-def test_what_a_data_set_brings_is_shown_and_never_acts(hostile):
-    page = Tags(audit_page.render(hostile))
-    known = (
-        "html head meta title style body h1 h2 h3 p b ul li div table thead tbody tr th td img code"
-    )
-    assert page.tags <= set(known.split())
-    names = {name for name, _ in page.attributes}
-    assert not any(name.startswith("on") for name in names) and "href" not in names
-    assert all(v.startswith("data:image/svg+xml;base64,") for k, v in page.attributes if k == "src")
-    assert f"{PAYLOAD} 0" in page.text and "train_<script>alert(3)<!--.parquet" in page.text
-    assert "looks like a protein" in page.text
-    assert "very very" in page.text and "very " * 70 not in page.text
+@pytest.mark.parametrize("kind", [".tsv", ".jsonl", ".parquet"])
+def test_tables_are_read_alike(kind, tmp_path):
+    dna = ROWS.assign(sequence=["acgtacgt", "ggccNRYA", "TTTT acgt"])
+    side = audit.read(written(tmp_path, kind, dna))
+    assert side.rows.to_dict("list") == ROWS.to_dict("list") and not side.left_out
 
 
-def test_the_page_needs_nothing_from_elsewhere(hostile):
-    page = audit_page.render(hostile)
-    assert "default-src 'none'" in page
-    assert not re.search(r"(?:https?:)?//", re.sub(r'src="data:[^"]*"', "", page))
+@pytest.mark.parametrize("kind", [".tsv", ".jsonl", ".parquet"])
+def test_a_table_of_classes_has_one_question_and_names_its_places(kind, tmp_path):
+    side = audit.read(written(tmp_path, kind, ROWS[["answer", "sequence"]]))
+    assert set(side.rows.question) == {audit.QUESTION}
+    assert side.rows.id.iloc[0] == {".tsv": "line 2", ".jsonl": "line 1", ".parquet": "row 1"}[kind]
 
 
-def test_the_page_says_the_numbers(hostile):
-    text = Tags(audit_page.render(hostile)).text
-    row = score(hostile, "kmers.logistic")
-    assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in text
-    assert "6 of 29 (20.7%)" in text and "Records left out: 1" in text
+def test_fasta_headers_answer(tmp_path):
+    path = tmp_path / "x.fa.gz"
+    text = ">RF1_a 5S_rRNA\nACGTN\nACGT\n>URS00008314B2 tRNA from 13 species\nACGUA\n>b a long text\nCC"
+    path.write_bytes(gzip.compress(text.encode()))
+    side = audit.read(path)
+    assert side.rows.answer.tolist() == ["5S_rRNA", "tRNA", "a long text"]
+    assert side.rows.sequence.tolist() == ["ACGUNACGU", "ACGUA", "CC"]
 
 
-def test_one_audit_is_one_page(hostile):
-    assert audit_page.render(hostile) == audit_page.render(json.loads(json.dumps(hostile)))
+def test_copies_in_a_fasta_file_stay_for_the_audit_to_find(tmp_path):
+    path = tmp_path / "x.fasta"
+    path.write_text(">a tRNA\nACGU\n>a tRNA\nACGU\n")
+    assert len(audit.read(path).rows) == 2
 
 
-def test_chromium_shows_the_page_without_a_network(hostile, tmp_path):
-    path = tmp_path / "audit.html"
-    path.write_text(audit_page.render(hostile), "utf-8")
-    dom = shown(path)
-    assert dom.count("<img ") == 2 and "<script" not in dom
-
-
-@pytest.fixture
-def files(tmp_path):
-    train, test = leaking(random.Random(30))
-    paths = []
-    for side, rows in (("train", train), ("test", test)):
-        paths.append(tmp_path / f"{side}.fasta")
-        paths[-1].write_text(
-            "".join(f">{r.id} {r.answer}\n{r.sequence}\n" for r in rows.itertuples())
-        )
-    return paths
-
-
-def test_the_command_writes_page_and_numbers_and_says_what_it_found(rnagpt, files, tmp_path):
-    out = tmp_path / "my.html"
-    code, said, _ = rnagpt("audit", *files, "--out", out)
-    numbers = json.loads(out.with_suffix(".json").read_text("utf-8"))
-    assert code == 0 and "20 % of the test RNAs (6 of 30) are in train letter by letter" in said
-    assert out.read_text("utf-8") == audit_page.render(numbers)
-    assert [f"- {sentence}" for sentence in numbers["findings"]] == said.splitlines()[:-1]
-    assert {p.name for p in tmp_path.iterdir()} - {"runs"} == {
-        "my.html", "my.json", "test.fasta", "train.fasta",
-    }  # fmt: skip
-
-
-def test_nothing_is_overwritten_without_force(rnagpt, files, tmp_path):
-    out = tmp_path / "my.html"
-    for existing in (out, out.with_suffix(".json")):
-        existing.write_text("mine")
-        code, _, said = rnagpt("audit", *files, "--out", out)
-        assert code == 2 and f"{existing} exists; give --force to replace it" in said
-        assert existing.read_text() == "mine"
-        existing.unlink()
-    out.write_text("mine")
-    assert rnagpt("audit", *files, "--out", out, "--force")[0] == 0
-    assert out.read_text("utf-8").startswith("<!doctype html>")
+def test_records_that_cannot_be_used_are_left_out_and_told(tmp_path):
+    path = tmp_path / "x.fasta"
+    path.write_text(">a tRNA\nACGU\n>b tRNA\nMEEPQ\n>c\nACGU\n")
+    side = audit.read(path)
+    assert side.rows.id.tolist() == ["a"]
+    told = dict(side.left_out)
+    assert "looks like a protein" in told["record 'b'"]
+    assert "the answer is empty" in told["record 'c' (line 5)"]
 
 
 @pytest.mark.parametrize(
-    "out, words",
+    "name, content, words",
     [
-        ("my.pdf", "let its name end in .html"),
-        ("nowhere/my.html", "nowhere is no folder; make it first"),
-        ("folder.html", "folder.html is a folder; name another place"),
+        ("x.csv", "a,b", "its ending says no format; name it .fasta"),
+        ("x.TSV.gz", b"\x1f\x8b", "only FASTA is read; unpack it with gunzip first"),
+        ("x.fasta", "ACGU", "x.fasta, line 1: a FASTA file starts with a header"),
+        ("x.fasta", ">a\nACGU\n", "record 'a' (line 1): there is no answer in its header"),
+        ("x.fasta", ">a b\nPQE\n", "no record that can be used; the first, record 'a'.*protein"),
+        ("x.fasta", "", "x.fasta is empty"),
+        ("x.fasta", b"\x00\x01", "line 1: this is binary"),
+        ("x.tsv", "sequence\tlabel\nACGU\tx\n", "column 'answer' is missing; .* sequence, label"),
+        ("x.tsv", "sequence\tanswer\nACGU\n", "x.tsv, line 2: 1 fields where the header has 2"),
+        ("x.tsv", "sequence\tanswer\tanswer\nA\tb\tc\n", "'answer' stands twice"),
+        ("x.tsv", "sequence\tanswer\n", "holds no record that can be used$"),
+        ("x.tsv", " \n", "x.tsv is empty"),
+        ("x.jsonl", '{"sequence": "A"}', "x.jsonl, line 1: 'answer' is missing"),
+        ("x.jsonl", '{"sequence": "A", "answer": ["b"]}', "line 1: 'answer' is no text"),
+        ("x.jsonl", "{", "x.jsonl, line 1: no valid JSON"),
+        ("x.parquet", "PAR", "x.parquet is no readable parquet table"),
     ],
 )
-def test_places_that_cannot_be_written_are_refused_before_anything_is_read(
-    rnagpt, tmp_path, out, words
-):
-    (tmp_path / "folder.html").mkdir()
-    code, _, said = rnagpt("audit", "no.fasta", "no.fasta", "--out", tmp_path / out)
-    assert code == 2 and words in said and "Traceback" not in said
+def test_faults_name_the_file_the_record_and_the_remedy(name, content, words, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as error:
+        audit.read(path)
+    assert re.search(words.replace("(line 1)", r"\(line 1\)"), str(error.value))
+    assert str(path) in str(error.value)
 
 
-def test_a_fault_on_the_way_leaves_nothing(rnagpt, files, tmp_path, monkeypatch):
-    out = tmp_path / "my.html"
-    files[1].write_text(">a\nACGU\n")
-    code, _, said = rnagpt("audit", *files, "--out", out)
-    assert code == 2 and "there is no answer in its header" in said
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    files[1].write_text(files[0].read_text())
-    monkeypatch.setattr(audit_run, "write_json", full)
-    code, _, said = rnagpt("audit", *files, "--out", out)
-    assert code == 2 and "cannot be written: No space left on device" in said
-    assert not list(tmp_path.glob("*my*")) and not list(tmp_path.glob(".*my*"))
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(InputError, match="there is no such file; check the path"):
+        audit.read(tmp_path / "x.tsv")
 
 
-def test_help_helps(rnagpt):
-    said = " ".join(rnagpt("audit", "--help")[1].split())
-    for words in (".parquet", "'>id answer'", "--force", "IUPAC", "80 % identity"):
-        assert words in said
+def test_missing_values_are_left_out(tmp_path):
+    path = written(tmp_path, ".parquet", ROWS.assign(answer=["tRNA", None, " "]))
+    side = audit.read(path)
+    assert side.rows.id.tolist() == ["a"]
+    assert [where for where, _ in side.left_out] == ["row 2", "row 3"]
 
 
-def test_the_most_common_answer_may_say_that_none_is_known():
-    """Not the ablation's floor, which names something: a constant that is right is the best one."""
-    rng = random.Random(13)
-    none, one = "No disease association of the RNA is known.", "The RNA is associated with glioma."
-    train = records(100, rng).assign(answer=[none, none, none, none, one] * 20)
-    train["question"] = "Which disease is the RNA associated with?"
-    test = train.head(10)
-    assert set(audit_baselines.answers(train, test)["floor.most_common"]) == {none}
+def test_the_real_set_is_read_with_its_letters(shared):
+    side = audit.read(shared / "nrc" / "dataset_Rfam_6320_13classes.fasta")
+    assert len(side.rows) == 6320 and side.rows.answer.nunique() == 13 and not side.left_out
+    assert set("".join(side.rows.sequence)) > set("ACGUNRYKMSW")
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [
+        (pd.Series([1, 2, None], dtype="Int64"), ["1", "2"]),
+        (pd.Series([1.0, 2.0, float("nan")]), ["1", "2"]),
+        (pd.Series([0.5, 2.25, None]), ["0.5", "2.25"]),
+        (pd.Series([True, False, None], dtype="boolean"), ["true", "false"]),
+        (pd.Series(["tRNA", "5S", None], dtype="category"), ["tRNA", "5S"]),
+    ],
+)
+def test_labels_with_gaps_are_those_of_a_column_without(answers, read, tmp_path):
+    side = audit.read(written(tmp_path, ".parquet", ROWS.assign(answer=answers)))
+    assert side.rows.answer.tolist() == read and [where for where, _ in side.left_out] == ["row 3"]
+
+
+def test_a_column_of_lists_is_refused(tmp_path):
+    path = written(tmp_path, ".parquet", ROWS.assign(answer=[["a"], ["b"], []]))
+    with pytest.raises(InputError, match="'answer' holds list.*one text in each row"):
+        audit.read(path)
+
+
+def test_numbers_as_ids_stay_what_they_are(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"sequence": "ACGU", "answer": "a"} | given for given in ({"id": 0}, {}, {"id": 7})]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert audit.read(path).rows.id.tolist() == ["0", "line 2", "7"]
+
+
+def test_half_a_character_is_refused(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"sequence": "ACGU", "answer": "a\\ud83d\\ude00"}\n{"sequence": "ACGU", "answer": "\\ud800"}'
+    )
+    with pytest.raises(InputError, match=r"x.jsonl, line 2: half a character"):
+        audit.read(path)
+
+
+def test_each_fasta_record_that_is_left_out_counts(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text(">a t\nACGU\n>p t\nMEF\n>p t\nMEL\n")
+    assert len(audit.read(path).left_out) == 2

@@ -7,10 +7,10 @@ import pytest
 
 from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core import tables as contracts
-from rnagpt_lib.evaluate import ablation, evidence, fact_scores, questions
-from rnagpt_lib.evaluate.evidence import Entities, Evidence, claimed, shares
+from rnagpt_lib.evaluate import ablation, entities, questions
+from rnagpt_lib.evaluate.entities import claimed
+from rnagpt_lib.evaluate.evidence import Entities, Evidence, shares
 from rnagpt_lib.runs.stages import PARENTS, stage_folder
-from tests.evaluate.test_floors import tables  # noqa: F401  (the small table of RNAs and pairs)
 from tests.support import finished
 
 KNOWN = ["glioma", "asthma", "HuR", "nucleus", "tRNA"]
@@ -26,7 +26,7 @@ SAYS = {
 
 
 def find(sentence: str) -> set[str]:
-    return fact_scores.named(sentence, KNOWN)
+    return entities.named(sentence, KNOWN)
 
 
 @pytest.mark.parametrize("text", SAYS)
@@ -51,7 +51,7 @@ def test_shares_are_the_closed_form(said, wanted, there, values):
 
 
 @pytest.fixture
-def gathered(tables):  # noqa: F811
+def gathered(tables):
     """Test RNAs 3 and 4; the abstract of 4 tells more than its annotation does."""
     rnas, pairs = tables
     rnas = rnas.assign(species="Minia tertia")
@@ -72,8 +72,8 @@ def gathered(tables):  # noqa: F811
 
 
 def gather(rnas, pairs, asked, annotations, articles) -> Evidence:
-    entities = Entities.of(rnas, pairs)
-    return Evidence.gather(entities, asked, rnas, pairs, annotations, articles)
+    known = Entities.of(rnas, pairs)
+    return Evidence.gather(known, asked, rnas, pairs, annotations, articles)
 
 
 def test_evidence_is_fields_annotation_and_cited_articles(gathered):
@@ -92,10 +92,10 @@ def test_evidence_is_fields_annotation_and_cited_articles(gathered):
 def test_the_worlds_entities_are_known_and_those_of_nature_are_looked_up(gathered, of_world):
     rnas, pairs, *_ = gathered
     rnas = rnas.assign(rna_id=("MINI-" if of_world else "") + rnas.rna_id.str[-2:])
-    entities = Entities.of(rnas, pairs)
-    assert entities.id == f"evidence-1-{'lexicon' if of_world else 'dictionary-1'}"
+    known = Entities.of(rnas, pairs)
+    assert known.id == f"evidence-1-{'lexicon' if of_world else 'dictionary-1'}"
     # the references name glioma and the type snRNA, and never a protein
-    found = entities.find("This snRNA binds TP53 in glioma.")
+    found = known.find("This snRNA binds TP53 in glioma.")
     assert found == {"snrna", "glioma"} | (set() if of_world else {"tp53"})
 
 
@@ -126,7 +126,7 @@ def test_samples_have_a_definition_of_their_own_and_no_missing_values(gathered):
         for model, text in (("IT", None), ("vanilla", "Yes."))
     )
     samples, ids, definitions = ablation.score(answers, asked, pairs, (), told)
-    assert samples.value.notna().all() and definitions[told.id] == told.definition
+    assert samples.value.notna().all() and definitions[told.entities.id] == told.definition
     table = bootstrap.score_table(samples, asked, ids, 100, 0)
     overall = table[(table[["kind", "form", "stratum"]] == "all").all(axis=1)]
     value = overall.set_index(["model", "metric"]).value
@@ -150,7 +150,8 @@ def test_references_stand_in_evidence_that_is_true_of_the_world():
     shared = values[["evidence.precision", "evidence.recall"]].dropna()
     assert (shared == 1).all(axis=None) and len(shared) > 50
     true = data.truth.entity.str.casefold().groupby(data.truth.rna_id).agg(set)
-    fields = evidence._fields(rnas)
+    names = rnas[["rna_type", "species", "family"]].apply(lambda column: column.str.casefold())
+    fields = {i: set(row) for i, row in zip(rnas.rna_id, names.to_numpy(), strict=True)}
     beyond = [
         (len(told.of[row.pair_id] - fields[row.rna_id]),
          len(told.of[row.pair_id] - fields[row.rna_id] - true.get(row.rna_id, set())))

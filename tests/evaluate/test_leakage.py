@@ -12,6 +12,7 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import write_json
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
+from rnagpt_lib.curate.splits.split import nearest_identity
 from rnagpt_lib.evaluate import leakage, results
 from rnagpt_lib.report import readme
 from rnagpt_lib.runs import stages
@@ -56,7 +57,7 @@ def test_the_measurement_runs_each_split_and_says_what_their_files_say(
     own_runs, tmp_path, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(measurement.execute, "run_path", lambda *_, **of: asked.append(of))
+    monkeypatch.setattr(measurement.notebooks, "run_path", lambda *_, **of: asked.append(of))
     monkeypatch.setattr(measurement, "RESULTS", tmp_path / "leakage.json")
     monkeypatch.setattr(measurement, "PAGE", tmp_path / "README.md")
     measurement.PAGE.write_text("<!-- leakage:start -->\n<!-- leakage:end -->")
@@ -177,3 +178,75 @@ def test_of_a_run_with_several_seeds_its_own_training_counts():
     samples = tables.read(path, "samples")
     tables.write(path, "samples", pd.concat([samples, samples.assign(seed=1, value=0.0)]))
     pd.testing.assert_frame_equal(leakage.scored(found, 50), alone)
+
+
+# Identity to the nearest training RNA.
+
+
+def letters(rng: random.Random, n: int) -> str:
+    return "".join(rng.choices("ACGU", k=n))
+
+
+@pytest.fixture
+def rnas() -> pd.DataFrame:
+    """Training RNAs; a copy of one, one with a letter of ten changed, a piece, and a stranger."""
+    rng = random.Random(0)
+    train = [letters(rng, 60) for _ in range(5)]
+    spoilt = "".join("A" if i % 10 == 0 else c for i, c in enumerate(train[1].replace("A", "C")))
+    test = [train[0], spoilt, train[2][10:40], letters(rng, 60)]
+    rows = [(s, "train") for s in train] + [(s, "test") for s in test] + [(test[3], "val")]
+    table = pd.DataFrame(rows, columns=["sequence", "split"])
+    return table.assign(rna_id=[f"R{i}" for i in range(len(table))])
+
+
+def test_it_is_the_units_identity_to_training_alone(rnas):
+    asked = pd.concat([rnas[rnas.split == "test"]] * 2)  # two questions each
+    found = leakage.identity(asked, rnas)
+    test, train = (rnas[rnas.split == side].sequence.tolist() for side in ("test", "train"))
+    assert found.to_list() == nearest_identity(test, train).tolist()
+    assert list(found.index) == ["R5", "R6", "R7", "R8"]
+    assert found["R5"] == found["R7"] == 1 and found["R8"] < 0.8  # the copy of R8 is in val
+
+
+@pytest.fixture
+def scored() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Four RNAs of a unit each, two facts each: the floor knows near ones, IT all, MA none."""
+    asked = pd.DataFrame(
+        {"pair_id": f"P{i}{kind}", "rna_id": f"R{i}", "unit": f"U{i}", "stratum": "seen",
+         "reference": "x", "kind": kind, "form": "open"}
+        for i in range(4) for kind in ("local", "rna_type")
+    )  # fmt: skip
+    near = pd.Series([0.3, 0.5, 0.7, 0.9], [f"R{i}" for i in range(4)])
+    knows = {"IT": lambda i: 1, "MA": lambda i: 0, "floor.nearest": lambda i: i // 2, "x": int}
+    samples = pd.DataFrame(
+        {"run": "r", "source": "dnc", "model": model, "seed": 0, "pair_id": row.pair_id, "unit": row.unit,
+         "kind": row.kind, "form": "open", "metric": metric,
+         "value": float(right(int(row.rna_id[1])))}
+        for model, right in knows.items() for row in asked.itertuples()
+        for metric in (f"fact.{row.kind}", "rougeL")
+    )  # fmt: skip
+    return samples, asked, near
+
+
+def test_facts_are_counted_by_bin(scored):
+    table = leakage.by_identity(*scored, n=50, seed=0)
+    value = table.set_index(["model", "metric", "bin"]).value.sort_index()
+    assert "rougeL" not in set(table.metric) and table.rnas.eq(1).all()
+    assert value["floor.nearest", "fact.all"].to_dict() == {0: 0, 1: 0, 2: 1, 3: 1}
+    assert value["IT", "fact.local"].eq(1).all() and value["MA", "fact.rna_type"].eq(0).all()
+    assert table[table.metric == "fact.all"].n.eq(2).all()
+    labels = table.drop_duplicates("bin").set_index("bin").label
+    assert labels.tolist() == ["< 40 %", "40–60 %", "60–80 %", "≥ 80 %"]
+
+
+def test_where_an_edge_would_leave_a_bin_empty_quartiles_part_them(scored):
+    samples, asked, near = scored
+    for values, sizes in (
+        ([0.61, 0.65, 0.7, 0.75], [1, 1, 1, 1]),
+        ([0.7] * 4, [4]),
+        ([1.0, 1.0, 1.0, 0.5], [1, 3]),
+    ):
+        table = leakage.by_identity(samples, asked, pd.Series(values, near.index), n=5, seed=0)
+        bins = table.drop_duplicates("bin")
+        assert bins.rnas.tolist() == sizes and bins.label.nunique() == len(sizes)
+        assert bins.label.iloc[0].startswith(f"{100 * min(values):.1f}–")

@@ -2,10 +2,11 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from rnagpt_lib.chat.decoding import Answer
-from rnagpt_lib.evaluate import ablation, questions, variant_answers
+from rnagpt_lib.evaluate import ablation, questions
 from rnagpt_lib.miniature import probes as world_probes
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.train import ablation_trainings
@@ -32,43 +33,44 @@ def opened(most: int) -> Run:
 
 def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
     [training] = ablation_trainings.list_finished(RUN)
-    given = variant_answers.of(training, opened(4), asked)
+    given = ablation.of_training(training, opened(4), asked)
     assert [a.n_tokens <= 4 for a in given] == [True] * 12
     shutil.rmtree(training.folder / "checkpoints")
     assert ablation_trainings.list_finished(RUN) == [training]
 
     run = opened(4)
-    assert variant_answers.of(training, run, asked) == given
+    assert ablation.of_training(training, run, asked) == given
     assert "its weights are not here; its answers are those of answers" in capsys.readouterr().out
     assert any(name.endswith("it.blind-seed1/answers.parquet") for name in run.manifest["inputs"])
     fewer = asked.iloc[[7, 2]]
-    assert variant_answers.of(training, run, fewer) == [given[7], given[2]]
+    assert ablation.of_training(training, run, fewer) == [given[7], given[2]]
 
-    (training.folder / variant_answers.FILE).unlink()
-    assert variant_answers.of(training, run, asked) is None
-    assert "it.blind-seed1: trained, but its weights are not here, nor" in capsys.readouterr().out
+    (training.folder / ablation.ANSWERS).unlink()
+    assert ablation.of_training(training, run, asked) is None
+    assert "it.blind-seed1: its weights are not here, nor" in capsys.readouterr().out
 
 
 def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
     [training] = ablation_trainings.list_finished(RUN)
-    probes = ablation.probes(world_probes.minimal_pairs(2, seed=0))
-    given = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
-    assert len(given) == 6 and not (training.folder / variant_answers.FILE).exists()
+    probes = ablation.probe_questions(world_probes.minimal_pairs(2, seed=0))
+    given = ablation.of_training(training, opened(4), probes, ablation.MINIMAL)
+    assert len(given) == 6 and not (training.folder / ablation.ANSWERS).exists()
     shutil.rmtree(training.folder / "checkpoints")
-    kept = variant_answers.of(training, opened(4), probes, variant_answers.MINIMAL)
+    kept = ablation.of_training(training, opened(4), probes, ablation.MINIMAL)
     assert kept == given and "those of minimal_pairs.parquet" in capsys.readouterr().out
-    others = ablation.probes(world_probes.minimal_pairs(2, seed=1))
-    assert variant_answers.of(training, opened(4), others, variant_answers.MINIMAL) is None
+    others = ablation.probe_questions(world_probes.minimal_pairs(2, seed=1))
+    assert ablation.of_training(training, opened(4), others, ablation.MINIMAL) is None
 
 
 def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
     [training] = ablation_trainings.list_finished(RUN)
-    variant_answers.of(training, opened(4), asked.head(6))
+    ablation.of_training(training, opened(4), asked.head(6))
     shutil.rmtree(training.folder / "checkpoints")
-    assert variant_answers.of(training, opened(4), asked) is None
+    assert ablation.of_training(training, opened(4), asked) is None
     assert "of other questions" in capsys.readouterr().out
-    path = training.folder / variant_answers.FILE
+    path = training.folder / ablation.ANSWERS
     whole, cut = Answer("No.", 2, "eos"), Answer("No, it is", 4, "length")
     for answer, fits in ((whole, [*range(2, 7)]), (cut, [4])):
-        variant_answers._write(path, asked, [answer] * len(asked))
-        assert [m for m in range(1, 7) if variant_answers.of(training, opened(m), asked)] == fits
+        rows = [(p, answer.text, answer.n_tokens, answer.stop_reason) for p in asked.pair_id]
+        pd.DataFrame(rows, columns=ablation.KEPT).to_parquet(path)
+        assert [m for m in range(1, 7) if ablation.of_training(training, opened(m), asked)] == fits

@@ -129,5 +129,5 @@ def test_ruff_is_content_with_notebooks():
 
 
 def test_only_known_notebooks_are_there():
-    known = {*STAGES, "appendix_miniature_world", "_template"}
+    known = {*STAGES, "appendix_audit", "appendix_metrics", "appendix_miniature_world", "_template"}
     assert {path.stem for path in ALL} <= known

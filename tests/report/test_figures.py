@@ -72,9 +72,8 @@ def test_variants_show_every_training(found):
 def test_what_a_run_lacks_is_not_drawn(found):
     axis = figures.confusion(found).axes[0]
     assert [tick.get_text() for tick in axis.get_yticklabels()][0].startswith("tRNA (")
-    (found.folder / figures.LADDER).unlink()  # of an earlier version
     (stage_folder("fake", "03_decompose_qa") / "pairs.parquet").unlink()
-    assert set(figures.FIGURES) - set(figures.drawable(found)) == {"ladder", "confusion", "cases"}
+    assert set(figures.FIGURES) - set(figures.drawable(found)) == {"confusion", "cases"}
     path = paths.runs() / "fake" / "05_train_stage2" / "steps.jsonl"
     path.write_text('{"step": 0, "loss": 1.0, "lr": 0.1}\n{"step": 1, "loss": 0.5, "lr": 0.1}\n')
     assert len(figures.learning(found).axes) == 4

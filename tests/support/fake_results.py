@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 
 from rnagpt_lib.core import bootstrap, tables
-from rnagpt_lib.evaluate import identity, leakage
-from rnagpt_lib.evaluate.ablation import CONTROLS, MODELS, comparisons
-from rnagpt_lib.evaluate.metric_sensitivity import PARAPHRASE, RUNGS
-from rnagpt_lib.evaluate.questions import FLOORS
+from rnagpt_lib.evaluate import leakage
+from rnagpt_lib.evaluate.ablation import comparisons
+from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, MODELS
 from rnagpt_lib.runs.stages import stage_folder
 
 SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, "it.text": 0.7}
@@ -23,18 +22,19 @@ KINDS = ("rna_type", "family", "local", "literature")
 
 
 def write(run: str, seed: int = 0) -> None:
-    """06's ``answers``, ``samples``, ``scores``, ``differences``, ``ladder``, ``identity``,
+    """06's ``answers``, ``samples``, ``scores``, ``differences``,
     ``leakage``, ``minimal_pairs`` and ``metrics.json``, 03's ``rnas`` and ``pairs``, and both trainings' steps."""
     folder = stage_folder(run, "06_ablations")
-    frames = _frames(run, seed)
+    frames = {
+        name: frame.assign(run=run) if "run" in frame else frame
+        for name, frame in _frames(seed).items()
+    }
     for stage, names in {"06_ablations": SCORED, "03_decompose_qa": ("rnas", "pairs")}.items():
         stage_folder(run, stage).mkdir(parents=True)
         for name in names:
             tables.write(stage_folder(run, stage) / f"{name}.parquet", name, frames[name])
-    _rungs(np.random.default_rng(seed)).to_parquet(folder / "ladder.parquet")
-    _by_identity(run, seed).to_parquet(folder / "identity.parquet")
     _minimal().to_parquet(folder / "minimal_pairs.parquet")
-    _by_split(run, seed).to_parquet(folder / leakage.FILE)
+    _by_split(seed).to_parquet(folder / leakage.FILE)
     pairs = {"n": 40, "followed": 0.925, "followed_low": 0.84, "followed_high": 1.0,
              "flipped": 0.05, "flipped_low": 0.0, "flipped_high": 0.12,
              "by_type": {"tRNA": 0.975}}  # fmt: skip
@@ -46,16 +46,6 @@ def write(run: str, seed: int = 0) -> None:
         stage_folder(run, stage).mkdir(parents=True)
         lines = "\n".join(json.dumps(step) for step in steps)
         (stage_folder(run, stage) / "steps.jsonl").write_text(lines + "\n")
-
-
-def _rungs(rng) -> pd.DataFrame:
-    rows = [
-        (metric, rung, value, value - 0.05, value + 0.05, 40)
-        for metric in (*METRICS, "fact.all")
-        for rung, value in zip(list(RUNGS), rng.random(len(RUNGS)), strict=True)
-        if rung != PARAPHRASE
-    ]
-    return pd.DataFrame(rows, columns=["metric", "rung", "value", "low", "high", "n"])
 
 
 def _minimal() -> pd.DataFrame:
@@ -72,18 +62,8 @@ def _minimal() -> pd.DataFrame:
 
 
 @functools.cache
-def _by_identity(run: str, seed: int) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    _, samples, asked = _rows(run, rng)
-    asked = asked.assign(rna_id=samples.drop_duplicates("pair_id").rna_id.to_numpy())
-    ids = asked.rna_id.unique()
-    nearest = pd.Series(rng.uniform(0.3, 0.7, len(ids)), ids)
-    return identity.score_table(samples, asked, nearest, 200, seed)
-
-
-@functools.cache
-def _by_split(run: str, seed: int) -> pd.DataFrame:
-    samples = _rows(run, np.random.default_rng(seed))[1]
+def _by_split(seed: int) -> pd.DataFrame:
+    samples = _rows(np.random.default_rng(seed))[1]
     tax = leakage.compared({"cluster": samples}, 50, seed)
     anew = samples[samples.model == leakage.FLOOR]
     copied = leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed)
@@ -91,8 +71,8 @@ def _by_split(run: str, seed: int) -> pd.DataFrame:
 
 
 @functools.cache
-def _frames(run: str, seed: int) -> dict[str, pd.DataFrame]:
-    answers, samples, asked = _rows(run, np.random.default_rng(seed))
+def _frames(seed: int) -> dict[str, pd.DataFrame]:
+    answers, samples, asked = _rows(np.random.default_rng(seed))
     ids = dict.fromkeys([*samples.metric.unique(), "fact.all"], "fake")
     return {
         "rnas": _rnas(answers.rna_id.unique()),
@@ -121,7 +101,7 @@ def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
     )[[*tables.COLUMNS["pairs"]]]
 
 
-def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _rows(rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     answers, samples, asked = [], [], []
     for i in range(160):
         kind, stratum = KINDS[i % 4], "held_out" if i % 8 < 2 else "seen"
@@ -129,7 +109,7 @@ def _rows(run: str, rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         asked.append({"pair_id": pair, "unit": unit, "stratum": stratum, "reference": "x"})
         models = (*MODELS, *FLOORS, *CONTROLS, "it.text", "it.blind")
         for model, training in ((m, s) for m in models for s in range(SEEDS.get(m, 1))):
-            key = {"run": run, "source": "dnc", "model": model, "seed": training, "pair_id": pair,
+            key = {"run": "fake", "source": "dnc", "model": model, "seed": training, "pair_id": pair,
                    "rna_id": f"R{i // 4}", "unit": unit, "kind": kind, "form": "open"}  # fmt: skip
             skill = SKILL.get(model, 0.15)
             told = TYPED.format(("tRNA", "rRNA")[i % 3 == 0]) if kind == "rna_type" else "x"

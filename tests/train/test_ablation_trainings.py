@@ -16,7 +16,7 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage1, Stage2
-from rnagpt_lib.evaluate.variant_answers import load
+from rnagpt_lib.evaluate.ablation import load_training
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.runs.stages import outputs, stage_folder
@@ -115,7 +115,7 @@ def same(one: dict, other: dict) -> bool:
 def test_the_answer_is_that_of_what_was_trained(run, name):
     """A blind model gives every RNA one answer, one on letters that of its letters' prompt."""
     trained(name)
-    chat = load(Training(run, name, 0), max_new_tokens=6)
+    chat = load_training(Training(run, name, 0), max_new_tokens=6)
     rnas = tables.read(stage_folder(run, "03_decompose_qa") / "rnas.parquet", "rnas")
     question = "What type of RNA is the RNA?"
     found = chat.answers(list(rnas.sequence), [question] * len(rnas))
@@ -149,7 +149,7 @@ def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     training = Training(run, "it.random_encoder", 1)
     train_variant(training)
     fresh = Encoder.fresh(TINY, seed=1)
-    chat = load(training, max_new_tokens=4)
+    chat = load_training(training, max_new_tokens=4)
     for name, weight in fresh.model.named_parameters():
         assert torch.equal(weight, dict(chat.encoder.model.named_parameters())[name])
     assert (training.folder / "stage1" / "checkpoints").is_dir()

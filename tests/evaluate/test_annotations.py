@@ -12,12 +12,10 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate import (
     ablation,
-    annotation_task,
     evidence,
     questions,
     results,
 )
-from tests.evaluate.test_floors import tables  # noqa: F401  (the small table of RNAs and pairs)
 
 TOLD = [  # the second sentence first: they are joined by their numbers
     ("R0", "dnc", 1, "This RNA is associated with glioma.", ["A0"]),
@@ -30,10 +28,10 @@ TOLD = [  # the second sentence first: they are joined by their numbers
 
 
 @pytest.fixture
-def world(tables):  # noqa: F811
+def world(tables):
     rnas, pairs = tables
     annotations = pd.DataFrame(TOLD, columns=list(contracts.COLUMNS["annotations"]))
-    targets = annotation_task.targets(annotations, pairs)
+    targets = ablation.annotation_targets(annotations, pairs)
     return SimpleNamespace(
         rnas=rnas.assign(species=""), pairs=pairs, annotations=annotations, targets=targets,
         asked=questions.questions(rnas, targets),
@@ -62,9 +60,9 @@ class Writer:
 def written(world, tmp_path, monkeypatch):
     known = dict(zip(world.asked.sequence, world.asked.reference, strict=True))
     world.chat = Writer(known)
-    monkeypatch.setattr(annotation_task, "load_model", lambda run, name, tokens: world.chat)
+    monkeypatch.setattr(ablation, "load_model", lambda run, name, tokens: world.chat)
     world.run = SimpleNamespace(id="r", seed=0, params=Ablations(), folder=tmp_path)
-    return annotation_task.write_all(world.run, world.asked, world.rnas, world.targets)
+    return ablation.write_annotations(world.run, world.asked, world.rnas, world.targets)
 
 
 def test_targets_are_what_stage_1_learns_and_whence(world):
@@ -83,16 +81,16 @@ def test_every_rna_of_the_test_side_is_asked_once_and_no_fact_is_asked(world):
 
 def test_floors_write_annotations_of_the_training_side(world, written):
     texts = written.pivot(index="rna_id", columns="model", values="prediction")
-    assert set(texts) == {"MA", *questions.FLOORS}
+    assert set(texts) == {"MA", *results.FLOORS}
     of_training = {text for _, _, _, text, _ in TOLD[3:5]} | {world.targets.answer[0]}
-    assert set(texts[[*questions.FLOORS]].to_numpy().ravel()) <= of_training
+    assert set(texts[[*results.FLOORS]].to_numpy().ravel()) <= of_training
     assert set(texts["floor.most_common"]) == {"This RNA is associated with asthma."}
     assert texts.loc["R3", "floor.nearest"] == world.targets.answer[0]
     assert texts.loc["R4", "floor.nearest"] == "This RNA is associated with asthma."
 
 
 def test_writing_that_was_stopped_goes_on(world, written, capsys):
-    again = annotation_task.write_all(world.run, world.asked, world.rnas, world.targets)
+    again = ablation.write_annotations(world.run, world.asked, world.rnas, world.targets)
     pd.testing.assert_frame_equal(again, written)
     assert world.chat.asked == len(world.asked) and "kept" in capsys.readouterr().out
 
@@ -110,7 +108,7 @@ def test_a_copy_of_the_reference_is_perfect_and_the_table_has_the_floors(world, 
     contracts.write(tmp_path / "annotations_scored.parquet", "scores", table)
     found = results.Results("r", tmp_path, written, table, pd.DataFrame(), {})
     shown = results.annotations_table(found)
-    assert list(shown.index) == ["MA", *questions.FLOORS]
+    assert list(shown.index) == ["MA", *results.FLOORS]
     for column in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "evidence.precision", "evidence.recall"):
         assert shown.loc["MA", column].startswith("1.00 [1.00, 1.00]")
     assert shown.loc["MA", "evidence.unsupported"] == "0.00 [0.00, 0.00] n=2"

@@ -8,8 +8,7 @@ import pytest
 from benchmarks.science import dictionary as measured
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.evaluate import dictionary
-from rnagpt_lib.evaluate.dictionary import find, mentions
+from rnagpt_lib.evaluate.entities import KINDS, find, mentions
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_mentions_lie_in_the_text_in_order_and_apart():
         found = mentions(text)
         assert all(0 <= m.start < m.end <= len(text) and m.name for m in found)
         assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
-        assert {m.kind for m in found} <= set(dictionary.KINDS)
+        assert {m.kind for m in found} <= set(KINDS)
 
 
 def test_the_kept_figures_are_those_of_the_dictionary_of_today(shared):
@@ -98,7 +97,7 @@ def test_labels_hold_no_text():
         assert set(label) == {"article_id", "sentence", "spans"}
         assert label["article_id"].isdigit() and len(label["sentence"]) == 16
         spans = [tuple(span) for span in label["spans"]]
-        assert spans == sorted(spans) and {kind for *_, kind in spans} <= set(dictionary.KINDS)
+        assert spans == sorted(spans) and {kind for *_, kind in spans} <= set(KINDS)
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
 
 

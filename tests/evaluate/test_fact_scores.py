@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from rnagpt_lib.evaluate import fact_scores
+from rnagpt_lib.curate.questions import question_templates
+from rnagpt_lib.evaluate import entities, fact_scores
 
 DISEASE = "Which disease is the RNA associated with?"
 SITE = "Which site does the RNA guide?"
@@ -29,16 +30,16 @@ KNOWN = {
     ],
 )
 def test_named_takes_whole_words_longest_first(text, found):
-    assert fact_scores.named(text, KNOWN["disease"]) == found
+    assert entities.named(text, KNOWN["disease"]) == found
 
 
 def test_named_does_not_find_a_site_in_a_longer_one():
-    assert fact_scores.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
-    assert fact_scores.named("any", []) == set()
+    assert entities.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
+    assert entities.named("any", []) == set()
 
 
 def row(question, reference, entity, kind="literature", form="open", decidable=True, relation=None):
-    relation = relation or fact_scores.relations.relation_of(question)
+    relation = relation or question_templates.relation_of(question)
     return SimpleNamespace(
         question=question,
         reference=reference,
@@ -66,7 +67,7 @@ def test_open_facts_want_the_entity_and_no_other(prediction, value):
 
 
 def test_none_is_a_fact_of_its_own():
-    nothing = fact_scores.relations.RELATIONS["site"].nothing
+    nothing = question_templates.RELATIONS["site"].nothing
     asked = row(SITE, nothing, "none", kind="local")
     assert fact_scores.fact(asked, nothing, KNOWN) == ("fact.local", 1.0)
     wrong = "The RNA guides the modification of A27."
@@ -76,7 +77,7 @@ def test_none_is_a_fact_of_its_own():
 
 
 def test_abstention_is_scored_where_nothing_can_be_known():
-    unknown = fact_scores.relations.RELATIONS["disease"].unknown
+    unknown = question_templates.RELATIONS["disease"].unknown
     held_out = row(DISEASE, "The RNA is associated with glioma.", "glioma", decidable=False)
     assert fact_scores.fact(held_out, unknown, KNOWN) == ("fact.abstention", 1.0)
     assert fact_scores.fact(held_out, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
@@ -117,7 +118,7 @@ def test_lexicon_holds_what_open_references_name():
         [
             (DISEASE, "The RNA is associated with glioma and asthma.", "open"),
             ("What disease is the RNA linked to?", "The RNA is associated with sepsis.", "open"),
-            (DISEASE, fact_scores.relations.RELATIONS["disease"].unknown, "open"),
+            (DISEASE, question_templates.RELATIONS["disease"].unknown, "open"),
             ("Is the RNA associated with anemia?", "No, …", "closed"),
             ("Why?", "Because.", "open"),
         ],
@@ -193,13 +194,3 @@ def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind(prediction
     assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
     assert fact_scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
     assert fact_scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
-
-
-def test_how_many_facts_there_are_to_check_is_told():
-    asked = [(FREE, "It promotes angiogenesis."), (FREE, "A lot."), (DISEASE, "… glioma.")]
-    asked.append((DISEASE, "The RNA is associated with glioma."))
-    table = pd.DataFrame(asked, columns=["question", "reference"]).assign(form="open")
-    about = [fact_scores.wanted(*one, "open") for one in asked]
-    table["relation"], table["entity"] = zip(*about, strict=True)
-    assert fact_scores.told(table).startswith("2 of 4 open questions have a reference")
-    assert "(1 in words of their own, by the dictionary)" in fact_scores.told(table)

@@ -14,8 +14,7 @@ import torch
 from rnagpt_lib.chat import decoding, generate
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.params import Ablations
-from rnagpt_lib.evaluate import ablation, answer_log
-from rnagpt_lib.evaluate import questions as floors
+from rnagpt_lib.evaluate import ablation, questions
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs.run import Run
 from tests.support.finished import made, trained
@@ -68,22 +67,22 @@ def requests() -> tuple[list, list[str]]:
 
 
 def test_what_is_kept_is_what_the_model_says(chat, run, together, capsys):
-    sequences, questions = requests()
-    expected = chat.answers(sequences, questions, 2)
+    sequences, asked = requests()
+    expected = chat.answers(sequences, asked, 2)
     batches = together.copy()
     together.clear()
-    assert answer_log.Asking(chat, run)("IT", sequences, questions) == expected
+    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
     assert together == batches and not capsys.readouterr().out
     passes = chat.encoder.passes
-    assert answer_log.Asking(chat, run)("IT", sequences, questions) == expected
+    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
     assert together == batches and chat.encoder.passes == passes  # nothing was asked again
     assert "IT: 12 answers kept" in capsys.readouterr().out  # of 12 that differ
 
 
 @pytest.mark.parametrize("stop", range(7))
 def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkeypatch, stop):
-    sequences, questions = requests()
-    expected = chat.answers(sequences, questions, 2)
+    sequences, asked = requests()
+    expected = chat.answers(sequences, asked, 2)
     batches = together.copy()
     together.clear()
     answer = decoding._together
@@ -97,8 +96,8 @@ def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkey
     monkeypatch.setattr(decoding, "_together", stops)
     if stop < len(batches):
         with pytest.raises(KeyboardInterrupt):
-            answer_log.Asking(chat, run)("IT", sequences, questions)
-    assert answer_log.Asking(chat, run)("IT", sequences, questions) == expected
+            ablation.Asking(chat, run)("IT", sequences, asked)
+    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
     assert together == batches  # each once, in the order of an evaluation in a single go
 
 
@@ -121,14 +120,13 @@ def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkey
     ],
 )
 def test_answers_of_others_are_never_taken(chat, run, together, capsys, change):
-    answer_log.Asking(chat, run)("IT", *requests())
+    ablation.Asking(chat, run)("IT", *requests())
     together.clear()
-    chat, run, sequences, questions = change(chat, run, *requests())
-    found = answer_log.Asking(chat, run)("IT", sequences, questions)
-    asked = sum(map(len, together))
-    assert asked == len(set(zip(sequences, questions, strict=True)))
+    chat, run, sequences, asked = change(chat, run, *requests())
+    found = ablation.Asking(chat, run)("IT", sequences, asked)
+    assert sum(map(len, together)) == len(set(zip(sequences, asked, strict=True)))
     assert not capsys.readouterr().out
-    assert found == chat.answers(sequences, questions, run.params.batch_size)
+    assert found == chat.answers(sequences, asked, run.params.batch_size)
 
 
 OPENED = {"run": "w", "max_pairs": 12, "max_new_tokens": 4, "batch_size": 3}
@@ -137,16 +135,16 @@ OPENED = {"run": "w", "max_pairs": 12, "max_new_tokens": 4, "batch_size": 3}
 def evaluated(run: Run) -> pd.DataFrame:
     """The answers of all models to a few questions of the open stage."""
     rnas, pairs = (run.read("03_decompose_qa", name) for name in ("rnas", "pairs"))
-    asked = ablation.sample(floors.questions(rnas, pairs), run.params.max_pairs)
+    asked = questions.sample(questions.questions(rnas, pairs), run.params.max_pairs)
     return ablation.answer_all(run, asked, rnas, pairs)
 
 
 KILLED = """
 import os, signal, sys
 from itertools import count
-from rnagpt_lib import decoding
+from rnagpt_lib.chat import decoding
 from rnagpt_lib.runs.run import Run
-from tests.evaluate.test_answer_log import OPENED, evaluated
+from tests.evaluate.test_resumed_answers import OPENED, evaluated
 answer, calls = decoding._decoded, count()
 def dies(*given):
     if next(calls) == int(sys.argv[1]):

@@ -1,0 +1,237 @@
+"""Answers that need no language model: what a score is worth without one.
+
+They come from training pairs alone, and look at the question, at another RNA's sequence, at a
+length or at counts of short words, never at a reference. `floor_answers` are those of notebook 06;
+`audit_answers` add models of k-mers, and serve data sets of any form. A stronger baseline (an
+alignment, another classifier, a probe of the encoder) is one more function here.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rnagpt_lib.core.files import progress
+from rnagpt_lib.core.sequences import kmer_profile
+from rnagpt_lib.curate.questions import question_templates
+from rnagpt_lib.evaluate.results import FLOORS
+
+AUDITED = {  # the answers of `audit_answers`, and what they look at
+    "floor.most_common": "most common answer to the same question",
+    "floor.random": "random training answer to the same question",
+    "floor.length": "answer of the training RNA nearest in length",
+    "floor.nearest": "answer of the nearest training RNA (cosine of 5-mers)",
+    "blind": "question alone, no RNA: answer to the most similar question",
+    "kmers.nearest": "1-nearest neighbour over 1- to 4-mers and length",
+    "kmers.logistic": "logistic regression over 1- to 4-mers and length",
+}
+BLOCK = 256  # RNAs, or questions, that are compared with all training ones at a time
+LONGEST = 4  # letters of a word that the models of k-mers count
+PENALTY = 0.1  # scikit-learn's C; on scaled features the default of 1 overfits some thousand RNAs
+STEPS = 2000  # of the solver at most
+FITTED = 20_000  # rows that a regression is fitted to at most, drawn by the seed
+CLASSES = 100  # answers that a regression chooses from at most: the most common ones
+LEAST = 20  # training records with such answers that a regression needs
+_CLOSED = re.compile(
+    r"(is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE
+)
+
+
+def floor_answers(
+    asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0
+) -> dict[str, list[str]]:
+    """Floor → its answer to every row of ``asked`` (a table of `questions.questions`).
+
+    An answer comes from training pairs that asked the same (`Slots`).
+    ``most_common`` gives the most common of these that names one entity (for closed ones the
+    most common of all): the best that one constant answer can do. ``random`` gives any,
+    ``nearest`` that of the training RNA nearest by 5-mer cosine, ``length`` that of the one
+    nearest in length.
+    """
+    train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
+    train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
+    slots, given = Slots(train), train.answer.to_numpy(object)
+    rng = random.Random(seed)
+    answers: dict[str, list[str]] = {name: [] for name in FLOORS}
+    for row in asked.itertuples():
+        key = slots.key_of(row)
+        answers["floor.most_common"].append(slots.most_common(row, key))
+        answers["floor.random"].append(given[rng.choice(slots.rows[key])])
+    for name, rows in _closest(asked, rnas, train, slots).items():
+        answers[name] = given[rows].tolist()
+    return answers
+
+
+class Slots:
+    """Which training pairs asked the same as a question: the same relation, for closed questions
+    the same words, or where nobody did, the same kind and form.
+
+    ``train`` and the rows asked about have the columns question, kind and form; ``rows`` are the
+    places in ``train`` by `key_of` a question.
+    """
+
+    def __init__(self, train: pd.DataFrame):
+        places: dict[tuple, list[int]] = {}
+        for place, row in enumerate(train.itertuples()):
+            for key in self._keys(row):
+                places.setdefault(key, []).append(place)
+        self.rows = {key: np.array(own) for key, own in places.items()}
+        self._given, self._common = train.answer.to_numpy(object), {}
+
+    def key_of(self, row) -> tuple:
+        return next(key for key in self._keys(row) if key in self.rows)
+
+    def most_common(self, row, key: tuple) -> str:
+        """The best constant answer to the question, counted once for all that it serves."""
+        naming = row.form != "closed" and question_templates.relation_of(row.question) is not None
+        asked = (key, row.form, row.question if naming else None)
+        if asked not in self._common:
+            texts, counts = np.unique(self._given[self.rows[key]].astype(str), return_counts=True)
+            ordered = [str(text) for text in texts[np.argsort(-counts, kind="stable")]]
+            nothing = (None, question_templates.UNKNOWN)
+            answers = ordered if row.form == "closed" else (
+                t for t in ordered if question_templates.entity(row.question, t) not in nothing
+            )  # fmt: skip
+            self._common[asked] = next(iter(answers), ordered[0])
+        return self._common[asked]
+
+    @staticmethod
+    def _keys(row) -> list[tuple]:
+        relation = None if row.form == "closed" else question_templates.relation_of(row.question)
+        same = ("asked", relation or row.question)
+        return [same, ("kind", row.kind, row.form), ("form", row.form), ("any",)]
+
+
+def _closest(
+    asked: pd.DataFrame, rnas: pd.DataFrame, train: pd.DataFrame, slots: Slots
+) -> dict[str, np.ndarray]:
+    """Floor → for every question the training pair that asked the same about the closest RNA, by
+    5-mers and by length; a block of RNAs at a time, since all with all would be gigabytes."""
+    by_id = rnas.set_index("rna_id").sequence
+    ids, owner = np.unique(train.rna_id, return_inverse=True)
+    theirs = kmer_profile(by_id[ids]).T
+    lengths = by_id[ids].str.len().to_numpy()
+    places = {name: np.zeros(len(asked), dtype=int) for name in ("floor.nearest", "floor.length")}
+    ours, rna = np.unique(asked.rna_id, return_inverse=True)
+    order = np.argsort(rna, kind="stable")
+    for first in range(0, len(ours), BLOCK):
+        sequences = by_id[ours[first : first + BLOCK]]
+        cosine = np.round(kmer_profile(sequences) @ theirs, 5)
+        closer = -np.abs(lengths - sequences.str.len().to_numpy()[:, None])
+        part = order[slice(*np.searchsorted(rna[order], [first, first + BLOCK]))]
+        for place, row in zip(part, asked.iloc[part].itertuples(), strict=True):
+            rows = slots.rows[slots.key_of(row)]
+            for name, affinity in (("floor.nearest", cosine), ("floor.length", closer)):
+                places[name][place] = rows[affinity[rna[place] - first][owner[rows]].argmax()]
+    return places
+
+
+def kmer_features(sequences: Sequence[str]) -> np.ndarray:
+    """(n, 341) float32: unit-length counts of the words of 1, 2, 3 and 4 plain letters, and the
+    logarithm of the length. Words with another IUPAC letter count nothing."""
+    lengths = np.log([[len(sequence)] for sequence in sequences]).reshape(-1, 1)
+    profiles = (kmer_profile(sequences, k) for k in range(1, LONGEST + 1))
+    return np.hstack([*profiles, lengths]).astype(np.float32)
+
+
+def nearest_label(x: np.ndarray, y: Sequence, new: np.ndarray) -> np.ndarray:
+    """The label of the row of ``x`` that is nearest, each feature scaled by its spread; (n,)."""
+    scaler = StandardScaler().fit(x)
+    index = NearestNeighbors(n_neighbors=1).fit(scaler.transform(x))
+    return np.asarray(y, dtype=object)[index.kneighbors(scaler.transform(new))[1].ravel()]
+
+
+def logistic_label(
+    x: np.ndarray,
+    y: Sequence,
+    new: np.ndarray,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """The likeliest label by a logistic regression; (n,). Of more rows than `FITTED` so many are
+    drawn; where all labels are one, it is that. ``weights`` (len(x),): of the rows, if not equal.
+    """
+    y = np.asarray(y, dtype=object)
+    if len(x) > FITTED:
+        drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
+        x, y = x[drawn], y[drawn]
+        weights = None if weights is None else weights[drawn]
+    labels, numbers = np.unique(y.astype(str), return_inverse=True)
+    if len(labels) == 1:
+        return np.repeat(y[:1], len(new))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
+    if weights is not None:
+        weights = weights / weights.mean()  # as strong together as rows without weights
+    model.fit(x, numbers, logisticregression__sample_weight=weights)
+    return labels.astype(object)[model.predict(new)]
+
+
+def audit_answers(train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> dict[str, list[str]]:
+    """Baseline → its answer to every row of ``test``, in the order of `AUDITED`.
+
+    Both tables have the columns sequence, question and answer. ``blind`` takes the most common
+    answer to the training question whose words are most like (TF-IDF). Models of k-mers are fitted
+    for each question; the regression over its `CLASSES` most common answers that were given twice
+    or more; where fewer than `LEAST` records are left, the most common answer stands in.
+    """
+    both = pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
+    number = pd.factorize(both.split + both.sequence)[0]
+    pairs = both.assign(  # ids of one width, so that their order is that of the records
+        pair_id=[f"P{i:09d}" for i in range(len(both))],
+        rna_id=[f"R{i:09d}" for i in number],
+        kind="",
+        form=["closed" if _CLOSED.match(question) else "open" for question in both.question],
+    )
+    rnas = pairs.drop_duplicates("rna_id")[["rna_id", "sequence", "split"]]
+    asked = pairs[pairs.split == "test"].rename(columns={"answer": "reference"})
+    known = pairs[pairs.split == "train"].reset_index(drop=True)
+    answers = floor_answers(asked, rnas, pairs, seed)
+    answers |= _by_question(asked, known, seed) | {"blind": _by_words(asked, known)}
+    return {name: list(map(str, answers[name])) for name in AUDITED}
+
+
+def _by_question(asked: pd.DataFrame, known: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
+    """What is fitted to the records that asked the same: their most common answer ("none is known"
+    too, which is no answer of the floor of this name in 06), and both models of k-mers."""
+    slots, given = Slots(known), known.answer.to_numpy(object)
+    x, new = (_features(side.sequence) for side in (known, asked))
+    keys = pd.Series([slots.key_of(row) for row in asked.itertuples()], dtype=object)
+    common, near, likely = (np.empty(len(asked), dtype=object) for _ in range(3))
+    for key, places in progress(keys.groupby(keys).indices.items(), desc="k-mers", unit="q"):
+        rows = slots.rows[key]
+        common[places] = likely[places] = pd.Series(given[rows]).mode().iloc[0]
+        near[places] = nearest_label(x[rows], given[rows], new[places])
+        counts = pd.Series(given[rows]).value_counts()
+        classes = counts[counts > 1].index[:CLASSES]
+        rows = rows[np.isin(given[rows].astype(str), classes.astype(str))]
+        if len(rows) >= LEAST:
+            likely[places] = logistic_label(x[rows], given[rows], new[places], seed)
+    return {"floor.most_common": common, "kmers.nearest": near, "kmers.logistic": likely}
+
+
+def _features(column: pd.Series) -> np.ndarray:
+    """The features of each row, counted once for each distinct sequence."""
+    number, distinct = pd.factorize(column)
+    return kmer_features(list(distinct))[number]
+
+
+def _by_words(asked: pd.DataFrame, known: pd.DataFrame) -> list[str]:
+    """By the words of the question alone."""
+    theirs = known.groupby("question", sort=True).answer.agg(lambda given: given.mode().iloc[0])
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+")
+    index = vectorizer.fit_transform(theirs.index).T.tocsc()
+    questions = asked.question.drop_duplicates()
+    new = questions[~questions.isin(theirs.index)].tolist()
+    answers = theirs.to_dict()
+    for first in range(0, len(new), BLOCK):
+        part = new[first : first + BLOCK]
+        likest = np.asarray((vectorizer.transform(part) @ index).argmax(axis=1)).ravel()
+        answers |= dict(zip(part, theirs.iloc[likest], strict=True))
+    return [answers[question] for question in asked.question]

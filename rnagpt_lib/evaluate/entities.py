@@ -1,0 +1,188 @@
+"""Entities of texts: diseases, processes, kinds of RNA, molecules, by words and patterns.
+
+The generated world's entities are known (`named` finds them), those of nature are not: a small
+dictionary finds the usual ones (`mentions`). How many it finds, and how often it errs, is measured
+(``python -m benchmarks dictionary``). Its words stand in ``entities.tsv``, this project's own
+compilation: a list, a regular expression, and of synonyms the one name.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+from rnagpt_lib.curate.questions.facts import NEGATION
+
+ID = "dictionary-1"  # a change of words or rules is a new number
+KINDS = ("disease", "process", "rna_type", "molecule")
+SENTENCES = re.compile(r"(?<=[.!?;])\s+")
+_MIR = (
+    r"(?:[a-z]{3}-)?(?:[Mm]i(?:cro)?RNAs?|[Mm]i[Rr]s?|MIR|[Ll]et)(?: ?- ?| )?\d+[a-z]{0,2}(?:-\d{1,2}(?!\d))?"
+    r"(?:-[35]p)?\*?"
+)
+_MORE = re.compile(r"(?:,? and |, ?|/)(-\d+[a-z]{0,2}(?:-[35]p)?\*?)(?!\w)")
+_SYMBOL = (
+    r"[A-Z]{2,5}\d{1,3}-AS\d|CD\d+(?:R[AO])?|(?:IL|TGF-?(?:β|beta))-?\d+|LINC\d+|SNOR[AD]\d+\w*|"
+    r"[A-Z][A-Za-z]{0,5}[A-Z]\d{1,3}[A-Z]{0,2}[a-z]?\d?|[A-Z]\d{2,3}|[A-Z][A-Za-z]{1,5}-?\d{1,2}[A-Z]?|"
+    r"[A-Z]{2,5}-\d{1,2}[A-Z]?"
+)
+_ABBREVIATION = re.compile(r" \(([A-Za-z]*[A-Z][A-Za-z]*)\)")
+_HEAD = r"(?:diseases?|syndromes?|disorders?|injur(?:y|ies)|fibrosis|failure)"
+_RULES = (  # kind, what names one (a list in braces), whether in any case, what does not name one
+    ("disease", "(?:{organ})(?: \\([A-Z]+\\))?"
+     "(?:[ /](?:{organ}|advanced|primary|mucinous|papillary|cell))*"
+     f" (?:(?:{{tumour}})s?|{_HEAD})", True, None),
+    ("disease", rf"[A-Z][a-z]+(?:['’]s) {_HEAD}|"
+     rf"(?:inflammatory bowel|[a-z]+ vascular|infectious) {_HEAD}", False, None),
+    ("disease", "(?:{disease})s?", True, None),
+    ("disease", "{disease ending}", True, "no disease"),
+    ("disease", "(?:{disease, capitals})s?", False, None),
+    ("process", "{process}", True, None),
+    ("process", "{process, capitals}", False, None),
+    ("rna_type", "(?:{rna_type})s?", True, None),
+    ("molecule", "{compound}", True, None),
+    ("molecule", "{compound ending}", True, None),
+    ("molecule", "{compound, capitals}", False, None),
+    ("molecule", "(?:{protein})s?", True, None),
+    ("molecule", "{symbol}", False, None),
+    ("molecule", _SYMBOL, False, "no symbol"),
+)  # fmt: skip
+Finder = Callable[[str], set[str]]  # one sentence -> the entities that it names, in lower case
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An entity in a text: ``text[start:end]``, and the one ``name`` of all its spellings."""
+
+    start: int
+    end: int
+    kind: str
+    name: str
+
+
+def named(text: str, entities: Iterable[str]) -> set[str]:
+    """The entities that stand in ``text`` as whole words, the longest first, case ignored;
+    they come back folded to lower case.
+
+    >>> named("It is a Box C/D snoRNA.", ["snoRNA", "box C/D snoRNA", "RNA"])
+    {'box c/d snorna'}
+    """
+    folded = tuple(sorted({entity.casefold() for entity in entities}, key=lambda e: (-len(e), e)))
+    return set(any_of(folded).findall(text.casefold())) if folded else set()
+
+
+@functools.cache
+def any_of(longest_first: tuple[str, ...]) -> re.Pattern:
+    """Finds each of the texts as whole words."""
+    either = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
+
+
+def claimed(text: str, find: Finder) -> set[str]:
+    """The entities that a text names without denying them in the same sentence.
+
+    >>> claimed("It binds HuR. It is not in the nucleus.", lambda s: named(s, ["HuR", "nucleus"]))
+    {'hur'}
+    """
+    sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
+    return set().union(*map(find, sentences))
+
+
+def find(sentence: str) -> set[str]:
+    """The names of all entities of a sentence by the dictionary: a `Finder`."""
+    return {mention.name for mention in mentions(sentence)}
+
+
+def mentions(text: str) -> list[Mention]:
+    """All entities of a text by the dictionary, in its order; of overlapping ones the longest.
+
+    >>> [(m.kind, m.name) for m in mentions("MiR-21 targets PTEN in colorectal carcinomas (CRC).")]
+    [('molecule', 'mir-21'), ('molecule', 'pten'), ('disease', 'colorectal carcinoma'), ('disease', 'colorectal cancer')]
+    """
+    there = [*_named_rnas(text), *_by_rules(text)]
+    there += _abbreviated(text, there)
+    there.sort(key=lambda m: (m.start - m.end, KINDS.index(m.kind), m.start))
+    kept: list[Mention] = []
+    for mention in there:
+        if all(mention.end <= other.start or other.end <= mention.start for other in kept):
+            kept.append(mention)
+    return sorted(kept, key=lambda m: m.start)
+
+
+def _by_rules(text: str) -> Iterator[Mention]:
+    for kind, pattern, barred in _patterns():
+        for match in pattern.finditer(text):
+            if not (barred and barred.fullmatch(match[0])):
+                yield Mention(*match.span(), kind, _name(kind, match[0]))
+
+
+def _named_rnas(text: str) -> Iterator[Mention]:
+    """miR-21 in all its spellings, and the "-143" of "miR-145, -143"."""
+    for match in _whole(_MIR).finditer(text):
+        yield Mention(*match.span(), "molecule", _mir(match[0]))
+        end = match.end()
+        while more := _MORE.match(text, end):
+            yield Mention(*more.span(1), "molecule", _mir("mir" + more[1]))
+            end = more.end()
+
+
+def _abbreviated(text: str, there: list[Mention]) -> Iterator[Mention]:
+    """What PC is in a text that says "pancreatic cancer (PC)"."""
+    for mention in there:
+        short = _ABBREVIATION.match(text, mention.end)
+        same = short and short[1][0].casefold() == text[mention.start].casefold()
+        if same and mention.kind in ("disease", "process"):
+            for match in _whole(short[1]).finditer(text):
+                yield Mention(*match.span(), mention.kind, mention.name)
+
+
+def _mir(text: str) -> str:
+    bare = re.sub(r"^[a-z]{3}-(?=mi|let)", "", text.lower().strip())
+    bare = re.sub(r"^(?:micrornas?|mirnas?|mirs?)", "mir", bare)
+    return re.sub(r"^(mir|let)[ -]*", r"\1-", bare).rstrip("*")
+
+
+@functools.cache
+def _words() -> dict[str, dict[str, str]]:
+    """List → its expressions in their order → the one name of a synonym."""
+    lists: dict[str, dict[str, str]] = {}
+    text = resources.files(__package__).joinpath("entities.tsv").read_text("utf-8")
+    for line in text.splitlines()[1:]:
+        name, expression, *meant = line.split("\t")
+        lists.setdefault(name, {})[expression] = "".join(meant)
+    return lists
+
+
+@functools.cache
+def _patterns() -> list[tuple[str, re.Pattern, re.Pattern | None]]:
+    """Kind, what names one, and which whole matches do not."""
+    either = {name: "|".join(words) for name, words in _words().items()}
+    lists = re.compile(r"\{(" + "|".join(map(re.escape, either)) + r")\}")
+    return [
+        (
+            kind,
+            _whole(lists.sub(lambda found: either[found[1]], pattern), any_case),
+            re.compile(either[barred], re.IGNORECASE) if barred else None,
+        )
+        for kind, pattern, any_case, barred in _RULES
+    ]
+
+
+def _whole(pattern: str, any_case: bool = False) -> re.Pattern:
+    """Whole words alone; a hyphen ends a word, as in "KRAS-driven"."""
+    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE if any_case else 0)
+
+
+def _name(kind: str, text: str) -> str:
+    """One name for "Drug-resistance" and "drug resistance", "tumours" and "tumor", "CRC" and
+    "colorectal cancer"."""
+    name = re.sub(r"[\s_]+", " ", text.casefold().replace("tumour", "tumor"))
+    name = re.sub(r" \([^)]*\)", "", name)
+    if kind == "rna_type":
+        name = re.sub(r"micro-? ?rna|mi-rna|^mirs?$", "mirna", name)
+    if kind in ("disease", "rna_type"):
+        name = re.sub(r"ies$", "y", re.sub(r"(?<=[a-hj-rt-z])s$", "", name))
+    if kind == "process":
+        name = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", name)
+    return _words()["synonym"].get(name, name)

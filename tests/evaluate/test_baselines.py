@@ -1,0 +1,144 @@
+"""Baselines answer from training pairs alone; models of k-mers are what naive code finds."""
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnagpt_lib.core.sequences import kmers
+from rnagpt_lib.evaluate import baselines, questions
+from tests.evaluate.small import DISEASE, TYPE, A, rna, two_pairs
+
+
+def test_floors_answer_from_training_pairs_alone(tables):
+    rnas, pairs = tables
+    asked = questions.questions(rnas, pairs)
+    found = baselines.floor_answers(asked, rnas, pairs)
+    train = set(pairs[pairs.rna_id.isin(["R0", "R1", "R2"])].answer)
+    assert all(set(answers) <= train for answers in found.values())
+    by_floor = {
+        name: dict(zip(asked.pair_id, answers, strict=True)) for name, answers in found.items()
+    }
+    assert by_floor["floor.most_common"]["P30"] == TYPE.say(["snRNA"])
+    assert by_floor["floor.most_common"]["P31"] == DISEASE.say(["asthma"])
+    assert by_floor["floor.nearest"]["P30"] == TYPE.say(["tRNA"])  # whatever the wording
+    assert by_floor["floor.nearest"]["P31"] == DISEASE.say(["glioma"])
+    assert by_floor["floor.nearest"]["P32"] == DISEASE.confirm("glioma", True)
+    assert by_floor["floor.length"]["P30"] == TYPE.say(["snRNA"])
+
+
+def test_the_most_common_answer_names_something(tables):
+    rnas, pairs = tables
+    extra = [rna(n, A, "tRNA", "f1", "train") for n in range(10, 15)]
+    unknown = [row for n in range(10, 15) for row in two_pairs(n, "tRNA", "?")]
+    for row in unknown:
+        if row["kind"] == "literature" and row["form"] == "open":
+            row["answer"] = DISEASE.unknown
+    rnas = pd.concat([rnas, pd.DataFrame(extra)], ignore_index=True)
+    pairs = pd.concat([pairs, pd.DataFrame(unknown)], ignore_index=True)
+    asked = questions.questions(rnas, pairs)
+    found = baselines.floor_answers(asked, rnas, pairs)["floor.most_common"]
+    assert dict(zip(asked.pair_id, found, strict=True))["P31"] == DISEASE.say(["asthma"])
+
+
+def test_floors_do_not_look_at_references(tables):
+    rnas, pairs = tables
+    asked = questions.questions(rnas, pairs)
+    found = baselines.floor_answers(asked, rnas, pairs, seed=3)
+    hidden = pairs.assign(answer=pairs.answer.where(~pairs.rna_id.isin(["R3", "R4"]), "?"))
+    assert baselines.floor_answers(asked.assign(reference="?"), rnas, hidden, seed=3) == found
+
+
+def test_random_floor_is_seeded_and_varies(tables):
+    rnas, pairs = tables
+    asked = questions.questions(rnas, pairs)
+    drawn = {
+        tuple(baselines.floor_answers(asked, rnas, pairs, seed=s)["floor.random"]) for s in range(9)
+    }
+    assert len(drawn) > 1
+    assert tuple(baselines.floor_answers(asked, rnas, pairs, seed=5)["floor.random"]) in drawn
+
+
+def test_a_question_that_nobody_asked_falls_back_on_kind_and_form(tables):
+    rnas, pairs = tables
+    strange = pairs[pairs.pair_id == "P31"].assign(question="What else is known?", pair_id="P39")
+    pairs = pd.concat([pairs, strange], ignore_index=True)
+    asked = questions.questions(rnas, pairs)
+    found = baselines.floor_answers(asked, rnas, pairs)["floor.most_common"]
+    assert found[list(asked.pair_id).index("P39")] == DISEASE.say(["asthma"])
+
+
+def records(n, rng, question="What is it?", answers=("tRNA", "miRNA", "snRNA")):
+    """Unrelated RNAs; an answer goes with a letter that the RNA has more of."""
+    rows = []
+    for i in range(n):
+        answer = i % len(answers)
+        sequence = "".join(rng.choices("ACGU"[answer] * 3 + "ACGU", k=rng.randint(50, 90)))
+        rows.append((f"r{rng.random():.9f}", sequence, question, answers[answer]))
+    return pd.DataFrame(rows, columns=["id", "sequence", "question", "answer"])
+
+
+def test_one_question_tells_a_blind_reader_the_most_common_answer_alone():
+    rng = random.Random(9)
+    train = records(60, rng, answers=("a", "a", "b"))
+    given = baselines.audit_answers(train, records(12, rng))
+    assert set(given["blind"]) == set(given["floor.most_common"]) == {"a"}
+
+
+def test_the_most_common_answer_may_say_that_none_is_known():
+    """Not the ablation's floor, which names something: a constant that is right is the best one."""
+    rng = random.Random(13)
+    none, one = "No disease association of the RNA is known.", "The RNA is associated with glioma."
+    train = records(100, rng).assign(answer=[none, none, none, none, one] * 20)
+    train["question"] = "Which disease is the RNA associated with?"
+    test = train.head(10)
+    assert set(baselines.audit_answers(train, test)["floor.most_common"]) == {none}
+
+
+def test_features_are_counted_words_and_the_length():
+    text = "ACGUACGNNGGCA"
+    row = baselines.kmer_features([text])[0]
+    place, code = 0, {letter: i for i, letter in enumerate("ACGU")}
+    for k in range(1, 5):
+        counts = np.zeros(4**k)
+        for word in kmers(text, k):
+            if "N" not in word:
+                counts[sum(code[c] * 4 ** (k - 1 - i) for i, c in enumerate(word))] += 1
+        np.testing.assert_allclose(
+            row[place : place + 4**k], counts / np.linalg.norm(counts), atol=1e-6
+        )
+        place += 4**k
+    assert row[place:] == pytest.approx([np.log(len(text))])
+
+
+def test_the_nearest_neighbour_is_that_of_all_distances():
+    rng = np.random.default_rng(0)
+    x, new = rng.normal(size=(50, 6)) * [1, 9, 1, 1, 4, 1], rng.normal(size=(20, 6))
+    apart = (((x[None] - new[:, None]) / x.std(axis=0)) ** 2).sum(axis=2)
+    labels = [f"l{i}" for i in range(50)]
+    expected = [labels[i] for i in apart.argmin(axis=1)]
+    assert baselines.nearest_label(x, labels, new).tolist() == expected
+
+
+def test_a_regression_of_one_label_and_of_many_rows(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    assert baselines.logistic_label(x, ["a"] * 400, x[:3]).tolist() == ["a"] * 3
+    labels = np.where(x[:, 1] > 0, "up", "down")
+    monkeypatch.setattr(baselines, "FITTED", 100)
+    drawn = baselines.logistic_label(x, labels, x, seed=1)
+    assert (drawn == labels).mean() > 0.95
+    assert (drawn == baselines.logistic_label(x, labels, x, seed=1)).all()
+
+
+def test_rows_of_a_regression_count_by_their_weights(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    down = np.arange(400) % 4 == 0
+    labels = np.where(down, "down", "up")  # which x does not tell
+    assert (baselines.logistic_label(x, labels, x) == "up").mean() > 0.9
+    weights = np.where(down, 30.0, 1.0)
+    assert (baselines.logistic_label(x, labels, x, weights=weights) == "down").mean() > 0.9
+    equal = baselines.logistic_label(x, labels, x, weights=np.full(400, 7.0))
+    assert (equal == baselines.logistic_label(x, labels, x)).all()
+    monkeypatch.setattr(baselines, "FITTED", 200)
+    assert (baselines.logistic_label(x, labels, x, weights=weights) == "down").mean() > 0.9
