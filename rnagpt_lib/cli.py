@@ -600,17 +600,16 @@ def export_model(
     finished, a model card, README.md, and every file's hash. Without --push nothing is sent
     anywhere. With --merged, OUT/llm is what vLLM serves; the card has the command.
     """
-    from rnagpt_lib.share import hub
     from rnagpt_lib.share import model as shared_model
 
     if name:
-        hub.check(name)
+        shared_model.check_hub(name)
     about = shared_model.export_model(run_id, out, model=model, merged=merged, force=force)
     if not about["scored"]:
         click.echo("Not scored: notebook 06 of this run is not finished, and the card says so.")
     click.echo(f"Model card: {out / 'README.md'}")
     if name:
-        click.echo(f"Uploaded: {hub.push(out, name)} (private, if it is new)")
+        click.echo(f"Uploaded: {shared_model.push(out, name)} (private, if it is new)")
 
 
 @commands.command(short_help="What a data set's test side shares with train; what needs no model.")

@@ -36,7 +36,7 @@ from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.model import checkpoint, exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
-from rnagpt_lib.share.model_card import name_of, serve_command
+from rnagpt_lib.share.cards import name_of, serve_command
 
 KEY = "VLLM_API_KEY"  # vLLM's own name for it
 AT_ONCE = 8  # requests in flight: the server makes a batch of them

@@ -9,6 +9,9 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from huggingface_hub import HfApi, errors
+from huggingface_hub.utils import validate_repo_id
+
 from rnagpt_lib import __version__
 from rnagpt_lib.chat.generate import MODELS
 from rnagpt_lib.core import paths, weights
@@ -16,15 +19,22 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, visible, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.model import checkpoint as checkpoints
-from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES
+from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES, is_owners
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.runs.provenance import Provenance
 from rnagpt_lib.runs.stages import STAGES, is_fresh, stage_folder
-from rnagpt_lib.share import folder as export_place
-from rnagpt_lib.share import model_card
+from rnagpt_lib.share import cards
+from rnagpt_lib.share import folder as export
 
 SCORES, DEFINITIONS = "scores.csv", "definitions.json"
 LEFT = ("manifest.json", "state/")  # of a checkpoint: an export has sums of its own, no optimiser
+
+TOKEN = "HF_TOKEN"
+REASONS = {
+    401: f"the hub does not know the token in {TOKEN}; make one that may write",
+    403: f"the token in {TOKEN} may not write there; take one that may, or another OWNER",
+    404: f"the hub has no such place for the token in {TOKEN}; look at OWNER/NAME",
+}
 
 
 def export_model(
@@ -41,15 +51,15 @@ def export_model(
     if model not in NAMES:
         raise InputError(f"model {model!r} cannot be exported; {' and '.join(NAMES)} can")
     out = Path(out).expanduser().resolve()
-    export_place.check(out, MADE_BY, force)
+    export.check(out, MADE_BY, force)
     stage = MODELS[model]
     path = STAGES[: STAGES.index(stage) + 1]
-    before = export_place.finished(run_id, path)
+    before = export.finished(run_id, path)
     checkpoint = checkpoints.find(stage_folder(run_id, stage))
     config = Config(**read_json(checkpoint / "config.json"))
     if merged:
         _check_mergeable(model, config)
-    with export_place.in_place_of(out, MADE_BY, force) as folder:
+    with export.in_place_of(out, MADE_BY, force) as folder:
         _copy(checkpoint, folder)
         _name_parts(folder, config)
         if merged:
@@ -58,10 +68,10 @@ def export_model(
         run = Provenance.of(run_id, path)
         about = _about(run, model, config, checkpoint)
         about |= {"merged": merged, "scored": scores is not None}
-        card = model_card.render(run, about, folder, scores)
-        (folder / export_place.CARD).write_text(card, "utf-8")
-        export_place.seal(folder, about)
-        if export_place.finished(run_id, path) != before:
+        card = cards.model_card(run, about, folder, scores)
+        (folder / export.CARD).write_text(card, "utf-8")
+        export.seal(folder, about)
+        if export.finished(run_id, path) != before:
             raise InputError(f"run {run_id} was run again while it was exported; export it again")
     return about
 
@@ -143,3 +153,75 @@ def _about(run: Provenance, model: str, config: Config, checkpoint: Path) -> dic
         "llm": {"name": _public(config.llm), "hash": config.llm_hash},
         "stages": run.hashes,
     }
+
+
+# --- the Hugging Face Hub, on request alone
+
+
+def check_hub(name: str) -> None:
+    """InputError unless ``name`` is OWNER/NAME and a token is in the environment; sends nothing."""
+    try:
+        validate_repo_id(name)
+    except errors.HFValidationError:
+        name = ""
+    if name.count("/") != 1:
+        raise InputError("--push takes OWNER/NAME, of letters, digits, - _ and .")
+    if not os.environ.get(TOKEN):
+        raise InputError(
+            f"{TOKEN} is not in the environment; make a token that may write on the hub's page "
+            "settings/tokens, and export it"
+        )
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload an exported model as ``OWNER/NAME``, private where it is new; returns its address.
+
+    What an earlier export left there and this one lacks is removed; LICENSE and NOTICE stay.
+    Raises InputError where the repository holds anything else, and when the hub refuses or cannot
+    be reached.
+    """
+    check_hub(name)
+    about = export.read_marker(folder)
+    api = HfApi(token=os.environ[TOKEN])
+    try:
+        address = api.create_repo(name, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            commit_message=f"Model {about['model']} of run {about['run']}",
+            delete_patterns=_earlier(api, name),
+        )
+    except InputError:
+        raise
+    except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{name}: {_reason(error)}. The model stands in {folder}; to upload it later: "
+            f"hf upload {name} {folder}"
+        ) from None
+    return str(address)
+
+
+def _earlier(api: HfApi, name: str) -> list[str]:
+    """Files of the export that the repository holds. InputError where it holds something else."""
+    there = [file for file in api.list_repo_files(name) if file != ".gitattributes"]
+    own = [file for file in there if not is_owners(file)]
+    if own and export.MARKER not in own:
+        raise InputError(
+            f"{name} on the hub holds files and no exported model, such as {own[0]}; name another "
+            "repository"
+        )
+    return own
+
+
+def _reason(error: Exception) -> str:
+    """Why an upload failed; what a thread of the hub's client met stands behind its error."""
+    error = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so nothing is sent"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    said = " ".join(str(error).split())[:200]
+    if status is not None:
+        return REASONS.get(status, f"the hub refuses it: {said}")
+    if isinstance(error, errors.HTTPError | OSError):
+        return f"the hub cannot be reached, or broke off ({said})"
+    return f"the upload failed: {said}"

@@ -7,10 +7,9 @@ import pytest
 from huggingface_hub import constants
 
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import read_marker
 from rnagpt_lib.model import exported
-from rnagpt_lib.share import folder as export_place
-from rnagpt_lib.share import hub
-from rnagpt_lib.share import model as export_model
+from rnagpt_lib.share import model as shared_model
 from tests.standin import serve
 from tests.standin.hub import Hub
 
@@ -23,7 +22,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RNAGPT_RUNS")
-        export_model.export_model("reference", folder)
+        shared_model.export_model("reference", folder)
     return folder
 
 
@@ -44,7 +43,7 @@ def snapshot(folder):
 
 
 def test_every_byte_arrives_in_one_commit_of_a_private_repository(there, model):
-    assert hub.push(model, "me/rna-gpt").endswith("/me/rna-gpt")
+    assert shared_model.push(model, "me/rna-gpt").endswith("/me/rna-gpt")
     assert there.private == {"me/rna-gpt": True}
     assert snapshot(there.root / "me/rna-gpt") == snapshot(model)
     assert there.commits == ["Model IT of run reference"]
@@ -55,10 +54,10 @@ def test_every_byte_arrives_in_one_commit_of_a_private_repository(there, model):
 def test_a_later_push_leaves_nothing_of_the_earlier_but_the_owner_s_files(there, model, tmp_path):
     first = Path(shutil.copytree(model, tmp_path / "first"))
     (first / "adapter/old.safetensors").write_bytes(b"old")
-    hub.push(first, "me/rna-gpt")
+    shared_model.push(first, "me/rna-gpt")
     place = there.root / "me/rna-gpt"
     (place / "LICENSE").write_text("MIT")
-    hub.push(model, "me/rna-gpt")
+    shared_model.push(model, "me/rna-gpt")
     assert snapshot(place) == snapshot(model) | {"LICENSE": b"MIT"}
     assert (place / ".gitattributes").is_file() and len(there.commits) == 2
 
@@ -68,7 +67,7 @@ def test_a_repository_of_something_else_is_left_alone(there, model):
     place.mkdir(parents=True)
     (place / "years.txt").write_text("of work")
     with pytest.raises(InputError, match="me/thesis on the hub holds files .* such as years.txt"):
-        hub.push(model, "me/thesis")
+        shared_model.push(model, "me/thesis")
     assert snapshot(place) == {"years.txt": b"of work"} and not there.commits
 
 
@@ -89,7 +88,7 @@ def test_refusals_are_a_sentence_and_leave_no_half(
     monkeypatch.setenv("HF_TOKEN", token)
     there.refuses = refuses
     with pytest.raises(InputError, match=f"^{name}: .*{said}") as refused:
-        hub.push(model, name)
+        shared_model.push(model, name)
     told = str(refused.value)
     assert "\n" not in told and told.endswith(f"hf upload {name} {model}") and token not in told
     assert not there.root.exists() or not snapshot(there.root)
@@ -99,10 +98,10 @@ def test_without_a_network_it_says_so(there, model, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
-            hub.push(model, "me/x")
+            shared_model.push(model, "me/x")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="the hub cannot be reached"):
-        hub.push(model, "me/x")
+        shared_model.push(model, "me/x")
     assert not there.asked
 
 
@@ -110,7 +109,7 @@ def test_without_a_network_it_says_so(there, model, monkeypatch):
 def test_names_and_tokens_are_checked_before_any_work(rnagpt, tmp_path, monkeypatch, name):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with pytest.raises(InputError, match="OWNER/NAME"):
-        hub.check(name)
+        shared_model.check_hub(name)
     monkeypatch.delenv("HF_TOKEN")
     code, _, log = rnagpt("export-model", "none", tmp_path / "out", "--push", "me/x")
     assert code == 2 and log.startswith("rnagpt: HF_TOKEN is not in the environment; make a token")
@@ -122,4 +121,4 @@ def test_the_command_uploads_what_it_wrote(there, rnagpt, monkeypatch, tmp_path)
     code, said, _ = rnagpt("export-model", "reference", out, "--model", "MA", "--push", "me/x")
     assert code == 0 and "/me/x (private, if it is new)" in said
     assert snapshot(there.root / "me/x") == snapshot(out)
-    assert export_place.read_marker(there.root / "me/x")["model"] == "MA"
+    assert read_marker(there.root / "me/x")["model"] == "MA"

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -22,15 +23,7 @@ from rnagpt_lib.core.files import sha256
 from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.share import (
-    dataset,
-    dataset_card,
-    dataset_tables,
-    shards,
-)
-from rnagpt_lib.share import (
-    folder as export_place,
-)
+from rnagpt_lib.share import cards, dataset
 from tests.support.finished import made
 from tests.support.rendered import pages
 
@@ -161,9 +154,9 @@ def load(out, tmp_path):
 
 
 def test_the_library_datasets_loads_it(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "GROUP_ROWS", 50)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
-    monkeypatch.setattr(dataset_tables, "BATCH_ROWS", 40)
+    monkeypatch.setattr(dataset, "GROUP_ROWS", 50)
+    monkeypatch.setattr(dataset, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(dataset, "BATCH_ROWS", 40)
     rows = dataset.export_dataset("w", tmp_path / "out")
     assert len(list((tmp_path / "out/data/pairs").glob("train-*"))) > 1
     found = load(tmp_path / "out", tmp_path)
@@ -274,13 +267,9 @@ def test_card_counts_are_those_of_the_tables(world, tmp_path):
     assert header(tmp_path / "out")["size_categories"] == ["n<1K"]
 
 
-@pytest.mark.parametrize("n, size", [(999, "n<1K"), (1000, "1K<n<10K"), (2_000_000, "1M<n<10M")])
-def test_size_categories(world, tmp_path, n, size):
-    frame = tables.read(world / LAST / "rnas.parquet", "rnas")
-    contents = dataset_tables.Contents(frame, frame["split"], False, True, {"pairs": {"train": n}})
-    assert dataset_card._header(provenance.Provenance.of("w"), contents)["size_categories"] == [
-        size
-    ]
+def test_size_categories():
+    for n, size in {999: "n<1K", 1000: "1K<n<10K", 2_000_000: "1M<n<10M"}.items():
+        assert cards.size_category(n) == size
 
 
 def test_card_names_sources_models_costs_and_prompts(real, tmp_path):
@@ -328,11 +317,11 @@ def test_reasons_are_counted_with_their_numbers_left_out(real, tmp_path):
     assert "shorter than 10 nt (2 nt)" in exported(tmp_path / "out", "dropped")["reason"].tolist()
 
 
-@pytest.mark.parametrize("bad", ["[1]", "{oops", '{"sources": [{"url": "x"}]}', '{"sources": 3}'])
-def test_sources_that_are_none_are_refused(world, tmp_path, bad):
-    (world / FIRST / "sources.json").write_text(bad)
-    with pytest.raises(InputError, match="sources.json"):
-        provenance.Provenance.of("w")
+def test_sources_that_are_none_are_refused(world, tmp_path):
+    for bad in ("[1]", "{oops", '{"sources": [{"url": "x"}]}', '{"sources": 3}'):
+        (world / FIRST / "sources.json").write_text(bad)
+        with pytest.raises(InputError, match="sources.json"):
+            provenance.Provenance.of("w")
 
 
 def test_hostile_texts_stay_texts(real, tmp_path):
@@ -476,7 +465,7 @@ def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
     out.mkdir()
     (out / "thesis.txt").write_text("years")
     if marker:
-        (out / export_place.MARKER).write_text(marker)
+        (out / dataset.export.MARKER).write_text(marker)
     for place in (out, out / "thesis.txt", world, world / LAST / "new"):
         with pytest.raises(InputError):
             dataset.export_dataset("w", place, force=True)
@@ -502,7 +491,7 @@ def test_a_run_that_changes_meanwhile_is_refused(world, tmp_path, monkeypatch):
         again.finish()
         return "card"
 
-    monkeypatch.setattr(dataset_card, "render", render)
+    monkeypatch.setattr(cards, "dataset_card", render)
     with pytest.raises(InputError, match="w was run again while it was exported"):
         dataset.export_dataset("w", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
@@ -516,7 +505,7 @@ def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards.Shards, "_write", full)
+    monkeypatch.setattr(dataset.Shards, "_write", full)
     with pytest.raises(InputError, match="out cannot be written: No space left on device"):
         dataset.export_dataset("w", out, force=True)
     assert snapshot(out) == whole
@@ -526,18 +515,20 @@ def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rnagpt_lib import export
+from rnagpt_lib.share import dataset
 out, moment, rename = Path(sys.argv[1]), sys.argv[2], os.rename
 def killing(old, new):
     if Path(new) == out if moment == "swap" else moment in str(new):
         os.kill(os.getpid(), signal.SIGKILL)
     rename(old, new)
 os.rename = killing
-export.export_dataset("w", out, force=True)
+dataset.export_dataset("w", out, force=True)
 """
 
 
-@pytest.mark.parametrize("moment", ["data/links/test", "swap"])
+@pytest.mark.parametrize(
+    "moment", ["data/links/test", pytest.param("swap", marks=pytest.mark.slow)]
+)
 def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
     out = tmp_path / "out"
     dataset.export_dataset("w", out)
@@ -565,3 +556,65 @@ def test_the_command(world, tmp_path, monkeypatch, capsys):
     assert not exited.value.code and not log
     assert re.search(r"^pairs +train \d+, validation \d+, test \d+$", said, re.MULTILINE)
     assert str(tmp_path / "out/README.md") in said and (tmp_path / "out/README.md").is_file()
+
+
+# --- shards: bounded, named as the Hub names them, the same rows in the same order
+
+
+SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
+
+
+def batches(n, size=7):
+    """Rows 0 to n - 1; every tenth is validation's, and none is the test's."""
+    for first in range(0, n, size):
+        numbers = list(range(first, min(n, first + size)))
+        sides = ["validation" if i % 10 == 0 else "train" for i in numbers]
+        yield pa.table({"split": sides, "text": [str(i) * 40 for i in numbers], "n": numbers})
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(dataset, "GROUP_ROWS", 10)
+    monkeypatch.setattr(dataset, "SHARD_BYTES", 4_000)
+
+
+def test_all_rows_in_order_on_their_sides(tmp_path, small):
+    assert dataset.write_shards(tmp_path / "x", SCHEMA, batches(500), SIDES.values()) == {
+        "train": 450, "validation": 50,
+    }  # fmt: skip
+    files = sorted((tmp_path / "x").iterdir())
+    total = len([file for file in files if file.name.startswith("train")])
+    assert total > 5 and files[0].name == f"train-00000-of-{total:05d}.parquet"
+    for side, wanted in {"train": 450, "validation": 50}.items():
+        own = [file for file in files if file.name.startswith(side)]
+        names = [re.fullmatch(rf"{side}-(\d{{5}})-of-(\d{{5}}).parquet", f.name) for f in own]
+        assert [(int(m[1]), int(m[2])) for m in names] == [(i, len(own)) for i in range(len(own))]
+        rows = pa.concat_tables(pq.read_table(file) for file in own)
+        assert rows.schema.equals(SCHEMA) and len(rows) == wanted
+        assert rows["n"].to_pylist() == [
+            i for i in range(500) if (i % 10 == 0) == (side != "train")
+        ]
+
+
+def test_row_groups_and_shards_are_bounded(tmp_path, small):
+    dataset.write_shards(tmp_path / "x", SCHEMA, batches(500), SIDES.values())
+    for file in (tmp_path / "x").iterdir():
+        about = pq.ParquetFile(file).metadata
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        assert all(group.num_rows < 10 + 7 for group in groups)
+        assert pq.read_table(file).nbytes < 4_000 + 17 * 150
+
+
+def test_no_rows_make_no_file(tmp_path):
+    assert dataset.write_shards(tmp_path / "x", SCHEMA, batches(0), SIDES.values()) == {}
+    assert not list((tmp_path / "x").iterdir())
+
+
+def test_a_failing_flow_leaves_no_file_with_a_final_name(tmp_path, small):
+    def flow():
+        yield from batches(50)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        dataset.write_shards(tmp_path / "x", SCHEMA, flow(), SIDES.values())
+    assert not list((tmp_path / "x").glob("*.parquet"))

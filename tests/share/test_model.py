@@ -26,16 +26,9 @@ from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.share import (
-    dataset,
-    model_card,
-)
-from rnagpt_lib.share import (
-    folder as export_place,
-)
-from rnagpt_lib.share import (
-    model as export_model,
-)
+from rnagpt_lib.share import cards, dataset
+from rnagpt_lib.share import folder as export
+from rnagpt_lib.share import model as shared_model
 from tests.support import llama3
 from tests.support.finished import LAST, SMALL, TUNED, changed, made, trained
 from tests.support.rendered import pages
@@ -56,7 +49,7 @@ def shipped(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RNAGPT_RUNS")
         for name, options in KINDS.items():
-            export_model.export_model("reference", folder / name, **options)
+            shared_model.export_model("reference", folder / name, **options)
     return {name: folder / name for name in KINDS}
 
 
@@ -176,7 +169,7 @@ def test_what_cannot_be_trained_moves_no_training_aside(tiny, own_runs, asked, s
 
 def test_layers_of_the_encoder_that_trained_go_along(tiny, base, tmp_path):
     trained("w", base / "models", encoder_layers=1, cache="live")
-    about = export_model.export_model("w", tmp_path / "out")
+    about = shared_model.export_model("w", tmp_path / "out")
     ours, theirs = load_model(model=str(tmp_path / "out"), **tiny), load_model("w", "IT")
     rnas = [rna.sequence for rna in world.entries(3, seed=3)]
     read = [encoder.encode(rnas) for encoder in (ours.encoder, theirs.encoder)]
@@ -197,8 +190,8 @@ def test_merged_shards_in_half_precision_answer_like_the_adapters(tmp_path, monk
         type(model.causal), "save_pretrained", partialmethod(save, max_shard_size="40KB")
     )
     out = tmp_path / "out"
-    export_model._copy(checkpoint, out)
-    export_model._merge(checkpoint, out)
+    shared_model._copy(checkpoint, out)
+    shared_model._merge(checkpoint, out)
     assert len(list((out / "llm").glob("*.safetensors"))) > 2
     merged = checkpoints.assemble(out, llm=str(out / "llm"))
     assert not torch.equal(logits(merged), logits(model))  # the sum is rounded to bf16
@@ -217,7 +210,7 @@ def test_peft_alone_reads_the_adapters(shipped, reference):
 
 
 def test_the_best_checkpoint_is_exported_not_the_last(tiny, tmp_path):
-    about = export_model.export_model("w", tmp_path / "out")
+    about = shared_model.export_model("w", tmp_path / "out")
     best = checkpoints.find(stages.stage_folder("w", TUNED))
     assert about["step"] == 7 and best.name == "step-00000007"
     for name in ("projection.safetensors", "adapter/adapter_model.safetensors", "template.json"):
@@ -226,7 +219,7 @@ def test_the_best_checkpoint_is_exported_not_the_last(tiny, tmp_path):
 
 def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp_path):
     out = tmp_path / "out"
-    export_model.export_model("w", out)
+    shared_model.export_model("w", out)
     with pytest.raises(InputError, match="models/llm: no LLM there"):
         load_model(model=str(out))
     chat = load_model(model=str(out), max_new_tokens=5, **tiny)
@@ -249,7 +242,7 @@ def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp
 
 def test_a_merged_model_needs_no_other_llm(tiny, tmp_path):
     out = tmp_path / "out"
-    export_model.export_model("w", out, merged=True)
+    shared_model.export_model("w", out, merged=True)
     given = (["ACGUACGUACGU"], ["Why?"])
     chat = load_model(model=str(out), max_new_tokens=5, encoder=tiny["encoder"])
     assert chat.answers(*given) == load_model("w", max_new_tokens=5).answers(*given)
@@ -272,7 +265,7 @@ def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
 
 def test_every_file_has_its_hash_and_nothing_else_is_there(shipped):
     for kind, folder in shipped.items():
-        sums = export_place.read_sums(folder)
+        sums = export.read_sums(folder)
         files = set(snapshot(folder)) - {"SHA256SUMS"}
         assert set(sums) == files and all(sha256(folder / n) == h for n, h in sums.items())
         assert not any("state" in name or name.endswith((".pt", ".bin")) for name in files)
@@ -283,14 +276,14 @@ def test_every_file_has_its_hash_and_nothing_else_is_there(shipped):
 def test_the_same_run_gives_the_same_bytes_and_stays_as_it_is(tiny, own_runs, tmp_path):
     before = snapshot(own_runs)
     for name in ("a", "deep/er/b"):
-        export_model.export_model("w", tmp_path / name, merged=True)
+        shared_model.export_model("w", tmp_path / name, merged=True)
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "deep/er/b")
     assert snapshot(own_runs) == before
 
 
 @pytest.mark.parametrize("merged", [False, True])
 def test_no_folder_of_this_machine_is_named(tiny, base, tmp_path, merged):
-    export_model.export_model("w", tmp_path / "out", merged=merged)
+    shared_model.export_model("w", tmp_path / "out", merged=merged)
     for name, data in snapshot(tmp_path / "out").items():
         for folder in (base, tmp_path, paths.root()):
             assert str(folder).encode() not in data, name
@@ -310,20 +303,23 @@ def test_no_folder_of_this_machine_is_named(tiny, base, tmp_path, merged):
     ],
 )
 def test_names_that_mean_something_elsewhere(given, public):
-    assert export_model._public(given) == public
-    assert export_model._public(str(paths.root() / "models/x")) == "models/x"
+    assert shared_model._public(given) == public
+    assert shared_model._public(str(paths.root() / "models/x")) == "models/x"
 
 
 def test_an_llm_of_the_hub_is_named_for_it_and_for_peft(copy):
     config = checkpoints.Config(**read_json(copy / "config.json"))
-    export_model._name_parts(copy, replace(config, llm="hf:some/llm@v2"))
+    shared_model._name_parts(copy, replace(config, llm="hf:some/llm@v2"))
     adapter = read_json(copy / "adapter/adapter_config.json")
     assert (adapter["base_model_name_or_path"], adapter["revision"]) == ("some/llm", "v2")
     about = {"llm": {"name": "hf:some/llm@v2"}, "merged": False}
     run = provenance.Provenance("r", {}, {LAST: {}, stages.STAGES[0]: {"input": "files"}}, {}, ())
-    made = model_card._header(run, about)
+    made = cards.model_header(run, about).to_dict()
     assert (made["base_model"], made["base_model_relation"]) == ("some/llm", "adapter")
-    assert model_card._header(run, about | {"merged": True})["base_model_relation"] == "finetune"
+    assert (
+        cards.model_header(run, about | {"merged": True}).to_dict()["base_model_relation"]
+        == "finetune"
+    )
     assert "synthetic" not in made["tags"]
 
 
@@ -371,7 +367,7 @@ def test_scores_stand_beside_floors_and_controls_and_never_the_paper_s(shipped, 
 
 def test_a_model_without_scores_says_so(tiny, tmp_path):
     Run.open("06_ablations", run="w")  # begun, not finished
-    about = export_model.export_model("w", tmp_path / "out")
+    about = shared_model.export_model("w", tmp_path / "out")
     assert not about["scored"] and "**This model was not scored**" in text(tmp_path / "out")
     assert not (tmp_path / "out/scores.csv").exists()
 
@@ -387,9 +383,9 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
     params[stages.STAGES[0]] |= {"input": "rnacentral", "limit": 3}
     source = provenance.Source(name=hostile, licence=hostile, query=hostile)
     run = replace(run, params=params, manifests=manifests, sources=(source,))
-    about = export_place.read_marker(shipped["plain"])
+    about = export.read_marker(shipped["plain"])
     about |= {"llm": {"name": f"hf:{hostile}", "hash": hostile}}
-    said = model_card.render(run, about, shipped["plain"], None)
+    said = cards.model_card(run, about, shipped["plain"], None)
     (tmp_path / "README.md").write_text(said)
     assert header(tmp_path)["license"] == "other"
     (page,) = pages([ModelCard(said).text])
@@ -403,7 +399,7 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
 
 def test_every_file_that_is_damaged_missing_or_foreign_is_named(copy):
     assert exported.check(copy) == "IT"
-    for name in [*export_place.read_sums(copy), "SHA256SUMS"]:
+    for name in [*export.read_sums(copy), "SHA256SUMS"]:
         if name == "README.md":
             continue
         whole = (copy / name).read_bytes()
@@ -444,7 +440,7 @@ class Danger:
 def test_a_pickle_is_never_opened(copy, capsys, name):
     """Not even one that the sums agree with."""
     (copy / name).write_bytes(pickle.dumps(Danger()))
-    export_place.seal(copy, export_place.read_marker(copy))
+    export.seal(copy, export.read_marker(copy))
     with pytest.raises(InputError, match="is no safetensors file"):
         load_model(model=str(copy))
     assert "code ran" not in capsys.readouterr().out
@@ -456,7 +452,7 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
     with pytest.raises(InputError, match="pytorch_model.bin is no part"):
         load_model(model=str(copy))
     (copy / "llm/model.safetensors").unlink()
-    export_place.seal(copy, export_place.read_marker(copy))
+    export.seal(copy, export.read_marker(copy))
     with pytest.raises(InputError, match="not the LLM|no safetensors"):
         load_model(model=str(copy))
     assert "code ran" not in capsys.readouterr().out
@@ -465,14 +461,14 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["config.json", "template.json"])
 def test_parts_of_another_version_are_refused_by_name(copy, name):
     (copy / name).write_text(json.dumps(read_json(copy / name) | {"novelty": 1}))
-    export_place.seal(copy, export_place.read_marker(copy) | {"version": "9.9"})
+    export.seal(copy, export.read_marker(copy) | {"version": "9.9"})
     with pytest.raises(InputError, match=f"{name} says novelty, .* was made by 9.9"):
         load_model(model=str(copy))
 
 
 def test_what_is_no_exported_model_is_refused(copy, reference, tmp_path):
     for bad in ("{oops", "[1]", '{"made_by": "rnagpt export-dataset"}'):
-        (copy / export_place.MARKER).write_text(bad)
+        (copy / export.MARKER).write_text(bad)
         with pytest.raises(InputError, match="holds no exported model"):
             load_model(model=str(copy))
     with pytest.raises(InputError, match="'nowhere' is unknown; models are vanilla, MA, IT, or"):
@@ -484,57 +480,57 @@ def test_what_is_no_exported_model_is_refused(copy, reference, tmp_path):
 
 def test_unfinished_runs_are_refused_with_the_command(tiny, own_runs, tmp_path):
     with pytest.raises(InputError, match="there is no run none"):
-        export_model.export_model("none", tmp_path / "out")
+        shared_model.export_model("none", tmp_path / "out")
     (own_runs / "w" / TUNED / "note.txt").write_text("by hand")
     with pytest.raises(InputError, match=f"finish it first: rnagpt run {TUNED}"):
-        export_model.export_model("w", tmp_path / "out")
-    export_model.export_model("w", tmp_path / "out", model="MA")  # stage 04 is as it was
+        shared_model.export_model("w", tmp_path / "out")
+    shared_model.export_model("w", tmp_path / "out", model="MA")  # stage 04 is as it was
 
 
 def test_what_cannot_be_merged_is_refused_with_the_reason(tiny, tmp_path):
     with pytest.raises(InputError, match="'vanilla' cannot be exported; MA and IT can"):
-        export_model.export_model("w", tmp_path / "out", model="vanilla")
+        shared_model.export_model("w", tmp_path / "out", model="vanilla")
     with pytest.raises(InputError, match="MA of this run has no adapters"):
-        export_model.export_model("w", tmp_path / "out", model="MA", merged=True)
+        shared_model.export_model("w", tmp_path / "out", model="MA", merged=True)
     config = checkpoints.load(stages.stage_folder("w", TUNED)).config
     with pytest.raises(InputError, match="4 bits, .* train with TRAIN lora"):
-        export_model._check_mergeable("IT", replace(config, train="qlora"))
+        shared_model._check_mergeable("IT", replace(config, train="qlora"))
     assert not (tmp_path / "out").exists()
 
 
 def test_only_an_earlier_export_of_a_model_is_replaced(tiny, tmp_path):
     out = tmp_path / "out"
-    export_model.export_model("w", out, model="MA")
+    shared_model.export_model("w", out, model="MA")
     with pytest.raises(InputError, match="holds an export of run w; give --force"):
-        export_model.export_model("w", out)
-    export_model.export_model("w", out, force=True)
+        shared_model.export_model("w", out)
+    shared_model.export_model("w", out, force=True)
     assert (out / "adapter").is_dir()
     (out / "thesis.txt").write_text("years")
     with pytest.raises(InputError, match="did not write, such as thesis.txt"):
-        export_model.export_model("w", out, force=True)
+        shared_model.export_model("w", out, force=True)
     dataset.export_dataset("w", tmp_path / "data")
     with pytest.raises(InputError, match="is no earlier export"):
-        export_model.export_model("w", tmp_path / "data", force=True)
+        shared_model.export_model("w", tmp_path / "data", force=True)
 
 
 def test_a_full_disk_or_a_changed_run_leaves_the_earlier_export(
     tiny, own_runs, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
-    export_model.export_model("w", out)
+    shared_model.export_model("w", out)
     whole = snapshot(out)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(export_model, "_merge", full)
+        patch.setattr(shared_model, "_merge", full)
         with pytest.raises(InputError, match="out cannot be written: No space left on device"):
-            export_model.export_model("w", out, merged=True, force=True)
+            shared_model.export_model("w", out, merged=True, force=True)
     note = own_runs / "w" / TUNED / "note.txt"
-    monkeypatch.setattr(model_card, "render", lambda *_: str(note.write_text("meanwhile")))
+    monkeypatch.setattr(cards, "model_card", lambda *_: str(note.write_text("meanwhile")))
     with pytest.raises(InputError, match="its file note.txt has been changed, added"):
-        export_model.export_model("w", out, force=True)
+        shared_model.export_model("w", out, force=True)
     assert snapshot(out) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 

@@ -1,0 +1,408 @@
+"""The cards of shared data sets and models: facts out of a run's files, told by ``*.md.j2``.
+
+Whatever may hold a user's or remote text passes `text.plain`, `text.markdown_table` or a code block
+in the templates; the YAML headers, which are huggingface_hub's, hold none.
+"""
+
+import json
+import re
+import shlex
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from rnagpt_lib.chat.generate import MODELS
+from rnagpt_lib.core import tables, text
+from rnagpt_lib.core.files import visible
+from rnagpt_lib.core.weights import HUB
+from rnagpt_lib.curate.questions.qa_rules import RULES_VERSION
+from rnagpt_lib.curate.splits import split
+from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.evaluate.results import (
+    CONTROLS,
+    FACTS,
+    FLOORS,
+    Results,
+    bounded,
+    strata_table,
+    title,
+)
+from rnagpt_lib.model import exported
+from rnagpt_lib.model.rna_gpt import Config
+from rnagpt_lib.model.template import Template
+from rnagpt_lib.report import findings
+from rnagpt_lib.runs.provenance import ENTRIES, FIRST, LAST, SUMMARIES, Provenance, origin
+from rnagpt_lib.runs.stages import stage_folder
+
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+MOST_REASONS = 60  # rows of the table of what was dropped
+CONFIGS = {
+    "pairs": "a question about an RNA, with its answer, the sequence and the RNA's fields",
+    "rnas": "an RNA: sequence, fields, unit",
+    "annotations": "a sentence about an RNA, with the ids of its articles",
+    "links": "an RNA and an article that speaks of it",
+    "articles": "an article's id and year",
+    "dropped": "a record that was left out, and why",
+}
+TRAINED = {"04_train_stage1": "modality alignment", "05_train_stage2": "instruction tuning"}
+MINIATURE = {"models/mini-encoder", "models/mini-llm"}
+FILES = {
+    "projection.safetensors": "the projection: a nucleotide's vector → a soft token",
+    "adapter/": "LoRA adapters of the LLM's linear layers, in PEFT's format",
+    "encoder_layers.safetensors": "the encoder's last layers as they were trained",
+    "llm/": "the LLM with the adapters merged into its weights, its tokenizer, its settings",
+    "template.json": "every byte of the prompts",
+    "config.json": "what the model is made of",
+    "scores.csv": "all scores of the run, of every model, floor and control",
+    "definitions.json": "what each score is, with the scorer's model and hash",
+}
+CALLS = ("calls", "tokens_in", "tokens_out")
+SIDES = {"train": "train", "val": "validation", "test": "test"}  # ours → the Hub's
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # vLLM's names
+
+
+@dataclass
+class Contents:
+    """What an export of a data set holds, counted: all that its card says about the tables."""
+
+    rnas: pd.DataFrame  # as 03 left them
+    preset: pd.Series  # their sides as 00 had fixed them, "" where it had not
+    texts: bool  # titles and abstracts are in
+    quotes: bool  # sentences that quote abstracts are in
+    rows: dict[str, dict[str, int]] = field(default_factory=dict)  # config → side → rows
+    pairs: Counter = field(default_factory=Counter)  # (kind, form, side) → pairs
+    versions: set[str] = field(default_factory=set)  # of the prompts behind the pairs
+    reasons: Counter = field(default_factory=Counter)  # (stage, reason) → records
+    shared_articles: int = 0  # linked with RNAs on two sides
+    example: dict = field(default_factory=dict)  # the first pair
+
+    def __post_init__(self) -> None:
+        self.per_rna = np.zeros(len(self.rnas), np.int64)
+
+
+def dataset_card(run: Provenance, made: Contents) -> str:
+    """The README.md of an exported data set, whose tables are ``made``."""
+    n = sum(made.rows["pairs"].values())
+    licence = "mit" if run.generated else "other" if run.sources else "unknown"
+    header = DatasetCardData(
+        pretty_name=f"RNA-QA, run {run.run}",
+        language=["en"],
+        license=licence,
+        **({"license_name": "see-the-card"} if licence == "other" else {}),
+        task_categories=["question-answering", "text-generation"],
+        size_categories=[size_category(n)],
+        annotations_creators=["machine-generated"],
+        tags=["biology", "rna", "synthetic" if run.generated else "rna-qa"],
+        configs=[_config(config, sides) for config, sides in made.rows.items()],
+    )
+    texts = {"articles": "an article: id, year, title and abstract"} if made.texts else {}
+    sides = SIDES.values()
+    configs = [
+        {"config": name, "a row is": about}
+        | {side: made.rows.get(name, {}).get(side) for side in sides}
+        for name, about in (CONFIGS | texts).items()
+    ]
+    offline = all(run.params[stage]["provider"] == "offline" for stage in (SUMMARIES, LAST))
+    versions = {k: v for k, v in vars(prompts).items() if k.endswith("_VERSION")}
+    body = _templates().get_template("dataset_card.md.j2").render(
+        run=run, made=made, n=n, rnas=made.rnas, last=run.params[LAST], offline=offline,
+        configs=pd.DataFrame(configs).astype(dict.fromkeys(sides, "Int64")),
+        per_rna=made.per_rna, quartiles=pd.Series(made.per_rna).quantile([0.25, 0.5, 0.75])
+        .astype(int).tolist(), kinds=_kinds(made), types=_types(made),
+        sides=_sides(made.rnas, pd.Series(made.per_rna, made.rnas.rna_id)),
+        checks=_checks(run, made), identity=split.IDENTITY,
+        models=pd.DataFrame([_model(run, stage) for stage in (SUMMARIES, LAST)]),
+        current=made.versions <= {RULES_VERSION, *versions.values()}, prompts=_prompts(versions),
+        dropped=_dropped(made), truth=run.metrics[LAST].get("truth"),
+        few=int((made.per_rna < run.params[LAST]["min_pairs"]).sum()),
+    )  # fmt: skip
+    return _card(DatasetCard, header, body)
+
+
+def model_card(run: Provenance, about: dict, folder: Path, scores: Results | None) -> str:
+    """The README.md of ``folder``, an exported model of which all other files are there.
+
+    ``about``: what ``rnagpt_export.json`` will say; ``scores``: None where the run has none.
+    """
+    config = Config(**json.loads((folder / "config.json").read_text("utf-8")))
+    template = Template(**json.loads((folder / "template.json").read_text("utf-8")))
+    stage, merged = MODELS[about["model"]], exported.llm_of(folder)
+    llm = f"path/to/this/folder/{exported.LLM}" if merged else config.llm
+    bases = [{"part": part} | about[part] for part in ("encoder", "llm")]
+    if about["merged"]:
+        bases[1]["part"] = "llm, before the adapters were merged (not needed)"
+    parts = {about[part]["name"] for part in ("encoder", "llm")}
+    body = _templates().get_template("model_card.md.j2").render(
+        run=run, about=about, stage=stage, stage_name=TRAINED[stage],
+        stage_number=list(TRAINED).index(stage) + 1, bases=pd.DataFrame(bases),
+        files=_files(folder), prompt=template.prompt + template.answer,
+        serve=serve_command(llm, config) if config.train == "projection" else None,
+        origin=origin(run.run), sides=_sides_of(run), scores=scores,
+        recipes=pd.DataFrame([_recipe(run, name) for name in TRAINED if name in run.manifests]),
+        unreal=[] if run.generated else sorted(parts & MINIATURE),
+        **(_scores(scores, about["model"]) if scores else {}),
+    )  # fmt: skip
+    return _card(ModelCard, model_header(run, about, scores), body)
+
+
+def model_header(run: Provenance, about: dict, scores: Results | None = None) -> ModelCardData:
+    """What the Hub reads, with the model's own scores. The licence is the user's to choose."""
+    base, measured = {}, {}
+    if about["llm"]["name"].startswith(HUB):
+        name = about["llm"]["name"].removeprefix(HUB).partition("@")[0]
+        base = {
+            "base_model": name,
+            "base_model_relation": "finetune" if about["merged"] else "adapter",
+        }
+    if scores:
+        values = {
+            m: scores.value(about["model"], m) for m in ("rougeL", *scores.headlines, "fact.all")
+        }
+        measured = {
+            "model_name": f"RNA-GPT {about['model']}, run {run.run}",
+            "eval_results": [
+                EvalResult(
+                    "question-answering", "rna-qa", f"RNA-QA, run {run.run}, test side", m, v
+                )
+                for m, v in values.items()
+                if not pd.isna(v)
+            ],
+        }
+    return ModelCardData(
+        language=["en"],
+        license="other",
+        license_name="see-the-card",
+        library_name="rnagpt-lib",
+        pipeline_tag="text-generation",
+        tags=["biology", "rna", "rna-gpt", *(["synthetic"] if run.generated else [])],
+        **base,
+        **measured,
+    )
+
+
+def name_of(config: Config) -> str:
+    """The name under which a server has the LLM: of its hash, so that no other answers for it."""
+    return f"rna-gpt-{config.llm_hash[:12]}"
+
+
+def serve_command(llm: str, config: Config) -> str:
+    """The line that serves the LLM at ``llm``, a folder or an id of the hub."""
+    name, _, revision = llm.removeprefix(HUB).partition("@")
+    pinned = ["--revision", revision, "--tokenizer-revision", revision] if revision else []
+    words = ["vllm", "serve", name, *pinned, "--served-model-name", name_of(config)]
+    return shlex.join([*words, "--enable-prompt-embeds", "--dtype", DTYPES[config.precision]])
+
+
+def size_category(n: int) -> str:
+    """The Hub's name for a data set of ``n`` rows."""
+    return SIZES[min(max(len(str(n)) - 3, 0), len(SIZES) - 1)]
+
+
+# --- templates
+
+
+def _templates() -> Environment:
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.globals.update(FIRST=FIRST, SUMMARIES=SUMMARIES, LAST=LAST, ENTRIES=ENTRIES)
+    pages.filters.update(
+        plain=text.plain,
+        fenced=text.fenced,
+        table=lambda rows: text.markdown_table(
+            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+        ),
+        json=lambda data: json.dumps(data, indent=1),
+        public=_public,
+        sources=_sources,
+        input_files=lambda run: [
+            {"file": _public(name), "SHA-256": digest}
+            for stage in (FIRST, SUMMARIES)
+            for name, digest in run.manifests[stage]["inputs"].items()
+        ],
+        stages=lambda run: [
+            {
+                "stage": stage,
+                "seed": about["key"]["seed"],
+                "finished (UTC)": about["finished"][:16].replace("T", " "),
+                "code (git)": (about["git"] or "unknown")[:12],
+                "hash": about["hash"][:12],
+            }
+            for stage, about in run.manifests.items()
+        ],
+        versions=lambda run: ", ".join(
+            f"{k} {v}" for k, v in [*run.manifests.values()][-1]["versions"].items()
+        ),
+    )
+    return pages
+
+
+def _card(kind: type, header: object, body: str) -> str:
+    def blank(found: re.Match) -> str:  # lines in a row become one, but in blocks of code
+        return found[0] if found[1] else "\n\n"
+
+    body = re.sub(r"(?s)(`{3,}).*?\n\1|\n{3,}", blank, body).strip()
+    page = "---\n{{ card_data }}\n---\n\n{{ body }}"
+    return f"{kind.from_template(header, template_str=page, body=body)}\n"
+
+
+def _public(value: object) -> object:
+    """Parameters without what is nobody's business (folders, users of servers) or unused."""
+    if isinstance(value, dict):
+        unused = {"model"} if value.get("provider") == "offline" else set()
+        used = {k: v for k, v in value.items() if v is not None and k not in unused}
+        return {name: _public(part) for name, part in used.items()}
+    if isinstance(value, list):
+        return [_public(part) for part in value]
+    if isinstance(value, str) and "://" in value:
+        return urlsplit(value).hostname
+    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value
+
+
+# --- tables of a data set's card
+
+
+def _config(config: str, sides: dict) -> dict:
+    files = [{"split": side, "path": f"data/{config}/{side}-*.parquet"} for side in sides]
+    default = {"default": True} if config == "pairs" else {}
+    return {"config_name": config, **default, "data_files": files}
+
+
+def _kinds(made: Contents) -> pd.DataFrame:
+    keys = pd.MultiIndex.from_tuples(made.pairs, names=["kind", "form", "side"])
+    kinds = pd.Series(list(made.pairs.values()), keys).unstack(fill_value=0)
+    return kinds.reindex(columns=[s for s in SIDES.values() if s in kinds]).reset_index()
+
+
+def _types(made: Contents) -> pd.DataFrame:
+    named = made.rnas["rna_type"].where(made.rnas["rna_type"] != "", "(none)")
+    types = pd.DataFrame({"type": named, "side": made.rnas["split"].map(SIDES), "n": made.per_rna})
+    types = types.groupby(["type", "side"])["n"].agg(RNAs="size", pairs="sum").unstack(fill_value=0)
+    order = [(what, side) for what in ("RNAs", "pairs") for side in SIDES.values()]
+    types = types[[column for column in order if column in types]]
+    types.columns = [f"{what}, {side}" for what, side in types.columns]
+    return types.reset_index()
+
+
+def _sides(rnas: pd.DataFrame, pairs: pd.Series) -> pd.DataFrame:
+    """RNAs, units and pairs of each side; ``pairs``: how many an RNA has, by rna_id."""
+    sides = rnas.groupby("split").agg(RNAs=("rna_id", "size"), units=("unit", "nunique"))
+    own = rnas["rna_id"].map(pairs).fillna(0).astype(int)
+    sides["pairs"] = own.groupby(rnas["split"]).sum()
+    sides = sides.reindex([side for side in SIDES if side in sides.index])
+    return sides.rename(SIDES).rename_axis("side").reset_index()
+
+
+def _checks(run: Provenance, made: Contents) -> pd.DataFrame:
+    rnas, followed = made.rnas, split.swallowed(made.rnas.assign(split=made.preset))
+    near = run.metrics[LAST].get("near_twin_share", {})
+    ways = {"random": "one by one", "cluster": "by unit"}  # of notebook 03's comparison
+    counted = {
+        "units on two sides": len(split.straddling(rnas)),
+        "sequences on two sides": (rnas.groupby("sequence")["split"].nunique() > 1).sum(),
+        "articles linked with RNAs on two sides": made.shared_articles,
+        "RNAs whose side was fixed beforehand": (made.preset != "").sum(),
+        "RNAs that followed such an RNA of their unit": len(followed),
+    }
+    checks = {name: f"{number:,}" for name, number in counted.items()} | {
+        f"test RNAs with a near twin in train, were RNAs split {ways.get(way, way)}": f"{share:.1%}"
+        for way, share in near.items()
+    }
+    return pd.DataFrame({"check": checks.keys(), "found": checks.values()})
+
+
+def _sources(sources: tuple) -> pd.DataFrame:
+    listed = pd.DataFrame([source.model_dump() for source in sources]).astype({"records": "Int64"})
+    return listed[["name", "release", "date", "records", "licence", "query", "url"]]
+
+
+def _model(run: Provenance, stage: str) -> dict:
+    """Who wrote a stage's texts, in how many calls, for how much."""
+    params, calls = run.params[stage], run.metrics[stage].get("calls", {})
+    by = calls.get("model", params["model"])
+    if params["provider"] == "offline":
+        by, calls = "rules, no language model", dict.fromkeys(CALLS, 0) | {"dollars": 0}
+    counts = {name.replace("_", " "): calls.get(name, float("nan")) for name in CALLS}
+    counts = {name: "–" if pd.isna(n) else f"{n:,}" for name, n in counts.items()}
+    dollars = f"{calls['dollars']:.4f}" if "dollars" in calls else "–"
+    return {"stage": stage, "by": by} | counts | {"US dollars": dollars}
+
+
+def _prompts(versions: dict[str, str]) -> list[tuple[str, str]]:
+    """(title, text) of every prompt."""
+    known = vars(prompts).items()
+    texts = {k: v for k, v in known if k.isupper() and isinstance(v, str) and k not in versions}
+    return [
+        (name.strip("_").lower() + (f", version {own}" if own else ""), text)
+        for name, text in texts.items()
+        for own in [versions.get(f"{name}_VERSION")]
+    ]
+
+
+def _dropped(made: Contents) -> pd.DataFrame | None:
+    rows = [(*key, number) for key, number in made.reasons.most_common()]
+    rest = sum(number for *_, number in rows[MOST_REASONS:])
+    rows = sorted(rows[:MOST_REASONS], key=lambda row: (row[0], -row[2], row[1]))
+    rows += [("all", f"{len(made.reasons) - MOST_REASONS} other reasons", rest)] if rest else []
+    return pd.DataFrame(rows, columns=["stage", "reason", "records"]) if rows else None
+
+
+# --- tables of a model's card
+
+
+def _files(folder: Path) -> pd.DataFrame:
+    sizes: Counter = Counter()
+    for name, file in visible(folder).items():
+        sizes[f"{name.split('/')[0]}/" if "/" in name else name] += file.stat().st_size
+    files = [{"file": n, "what it is": FILES.get(n, ""), "bytes": s} for n, s in sizes.items()]
+    return pd.DataFrame(files)
+
+
+def _sides_of(run: Provenance) -> pd.DataFrame:
+    folder = stage_folder(run.run, LAST)
+    pairs: Counter = Counter()
+    with tables.in_batches(folder / "pairs.parquet") as file:
+        for batch in file.iter_batches(columns=["rna_id"]):
+            pairs.update(batch["rna_id"].to_pylist())
+    return _sides(tables.read(folder / "rnas.parquet", "rnas"), pd.Series(pairs))
+
+
+def _recipe(run: Provenance, stage: str) -> dict:
+    params, metrics, about = run.params[stage], run.metrics[stage], run.manifests[stage]
+    layers = params.get("encoder_layers", 0)
+    what = {"lora": "projection and LoRA adapters", "qlora": "the same, over an LLM of 4 bits"}
+    return {
+        "stage": TRAINED[stage],
+        "what trained": what.get(params.get("train", ""), "projection")
+        + (f", and layers of the encoder, the last {layers}" if layers else ""),
+        "recipe": params["recipe"],
+        "epochs": params["epochs"],
+        "steps": metrics.get("steps", ""),
+        "parameters": metrics.get("trained_parameters", ""),
+        "learning rate": str(params["learning_rate"]),
+        "precision": params["precision"],
+        "minutes": round(about["seconds"] / 60),
+        "device": about["device"],
+    }
+
+
+def _scores(scores: Results, model: str) -> dict:
+    """What the card says of the scores: a metric a row, a model a column; strata; sentences."""
+    models = [model, "vanilla", *FLOORS, *(CONTROLS if model == "IT" else ())]
+    rows = [
+        {"metric": title(metric), "answers": scores.value(model, metric, column="n")}
+        | {name: bounded(scores, name, metric).partition(" n=")[0] for name in models}
+        for metric in (*(f"fact.{fact}" for fact in FACTS), "rougeL", *scores.headlines)
+    ]
+    return {
+        "legend": findings.LEGEND,
+        "score_table": pd.DataFrame(rows).astype({"answers": "Int64"}),
+        "strata": strata_table(scores).reindex(models).reset_index(),
+        "findings": findings.findings(scores) if model == "IT" else [],
+    }
