@@ -235,12 +235,14 @@ def test_interrupted_it_leaves_no_training_behind_and_begins_no_other(run, own_r
     waits = "import sys; [*sys.stdin]"  # what the child does instead of training
     program = (
         "from rnagpt_lib.train import ablation_trainings as trainings\n"
-        "real = trainings.Popen\n"
+        "real, sleep, begun = trainings.Popen, trainings.time.sleep, []\n"
         "def child(command, **named):\n"
-        f"    made = real([command[0], '-c', {waits!r}], stdin=-1, **named)\n"
-        "    print(made.pid, flush=True)\n"
-        "    return made\n"
-        "trainings.Popen = child\n"
+        f"    begun.append(real([command[0], '-c', {waits!r}], stdin=-1, **named))\n"
+        "    return begun[-1]\n"
+        "def tell(seconds):\n"
+        "    print(*[made.pid for made in begun], flush=True)\n"
+        "    sleep(60)\n"
+        "trainings.Popen, trainings.time.sleep = child, tell\n"
         "trainings.train_all('tiny', ['it.blind', 'it.text'], [0], 1)\n"
     )
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
