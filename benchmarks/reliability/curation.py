@@ -153,7 +153,11 @@ def killed_batches(tried: int) -> dict:
 def faults() -> dict:
     """Every case of the fault matrix ends in its documented state."""
     wrong = [case.name for case in CASES if not _ends_as_documented(case)]
-    note = "wrong: " + ", ".join(wrong) if wrong else f"{len(CASES)} cases, tests/support/fault_matrix.py"
+    note = (
+        "wrong: " + ", ".join(wrong)
+        if wrong
+        else f"{len(CASES)} cases, tests/support/fault_matrix.py"
+    )
     return _row("fault matrix", len(CASES), len(CASES) - len(wrong), 0, note)
 
 

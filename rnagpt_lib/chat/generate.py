@@ -15,10 +15,7 @@ from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.runs.stages import check_run, stage_folder
-
-# model -> the stage that made it; stage 1 leaves the LLM untouched, so vanilla is found there
-MODELS = {"vanilla": "04_train_stage1", "MA": "04_train_stage1", "IT": "05_train_stage2"}
+from rnagpt_lib.runs.stages import STAGE_OF, check_run, stage_folder
 
 PARTS = {"mini-llm", "mini-encoder"}  # the miniature's base models, in ``models/``
 MINIATURE = "this model knows a generated world and no RNA of nature"
@@ -120,18 +117,20 @@ def load_model(
     Raises InputError for another name, when the stage that makes the model has not run, for a
     damaged folder, and for frozen models with other hashes than the model was trained on.
     """
-    if model in MODELS:
+    if model in STAGE_OF:
         check_run(run)
         try:
-            name, folder = model, checkpoints.find(stage_folder(run, MODELS[model]))
+            name, folder = model, checkpoints.find(stage_folder(run, STAGE_OF[model]))
         except InputError as error:
             raise InputError(f"{error}; or take run reference, which is trained") from None
     else:
         folder = exported.folder_of(model)
         if not folder.is_dir():
-            meant = [f" (did you mean {name}?)" for name in MODELS if name.lower() == model.lower()]
+            meant = [
+                f" (did you mean {name}?)" for name in STAGE_OF if name.lower() == model.lower()
+            ]
             raise InputError(
-                f"model {model!r} is unknown{''.join(meant)}; models are {', '.join(MODELS)}, or an "
+                f"model {model!r} is unknown{''.join(meant)}; models are {', '.join(STAGE_OF)}, or an "
                 f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
             )
         name, llm = exported.check(folder), llm or exported.llm_of(folder)
@@ -156,6 +155,6 @@ def chat_of(
 
 
 def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:
-    """All of `MODELS`; vanilla and MA share their weights. Raises InputError as `load_model`."""
+    """All of `STAGE_OF`; vanilla and MA share their weights. Raises InputError as `load_model`."""
     ma, it = (load_model(run, name, max_new_tokens) for name in ("MA", "IT"))
     return {"vanilla": replace(ma, name="vanilla"), "MA": ma, "IT": it}

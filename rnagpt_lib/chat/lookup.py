@@ -20,11 +20,11 @@ from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.retries import Pace
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.runs.stages import FILTER, QA, stage_folder
 
 OFFLINE = "RNAGPT_OFFLINE"
 URS = re.compile(r"(URS[0-9A-F]{10})(?:_([1-9]\d{0,9}))?")
-TABLES = ("03_decompose_qa", "00_filter_rnacentral")  # the later one knows units and splits, too
+TABLES = (QA, FILTER)  # the later one knows units and splits, too
 PASTE = "paste the sequence instead"
 PER_SECOND = 10  # half of what RNAcentral allows
 PATIENCE = Patience(attempts=2, silence=10.0, deadline=20.0, longest=5.0, remedy=PASTE)

@@ -27,7 +27,7 @@ from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.tables import read as read_table
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.runs.stages import MODELS, QA, stage_folder
 
 RETRIEVAL = {"beside": "beside the answer", "only": "alone, no model", "off": "off"}
 ENTER = 0.3  # seconds in which a browser that sent "Enter" sends the text, too, if it has changed
@@ -71,7 +71,7 @@ def chat_box(
 def suggest_questions(run: str) -> list[str]:
     """A question of each kind, as the pairs of a run ask it most; without pairs, as worded here."""
     try:
-        pairs = read_table(stage_folder(run, "03_decompose_qa") / "pairs.parquet", "pairs")
+        pairs = read_table(stage_folder(run, QA) / "pairs.parquet", "pairs")
     except InputError:
         return [relation.questions[0] for relation in RELATIONS.values()]
     counted = pairs[pairs.form == "open"].question.value_counts()
@@ -204,7 +204,7 @@ class ChatBox(w.VBox):
 
     def _make_controls(self, model: str, retrieval: str) -> None:
         self.picker = RnaPicker(self.run, self._attempt, self._in_background)
-        models = list(dict.fromkeys([*generate.MODELS, *self.chats, model]))
+        models = list(dict.fromkeys([*MODELS, *self.chats, model]))
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
         number = {"style": {"description_width": "initial"}, "layout": _width("11rem")}

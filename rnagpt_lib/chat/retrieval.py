@@ -34,8 +34,8 @@ from rnagpt_lib.curate.questions.question_templates import (
 )
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.runs import stages
+from rnagpt_lib.runs.stages import QA, SUMMARIES
 
-SUMMARIES, DECOMPOSED = stages.STAGES[2:4]
 HEADING = "Retrieved from the training set, not generated"
 NOBODY = "No annotated RNA of the training set is near."
 PUBMED = "https://pubmed.ncbi.nlm.nih.gov/{}/"
@@ -209,8 +209,8 @@ class Retrieval:
         """Of a run whose stages 02 and 03 are finished. Raises InputError where a table is
         missing, with the command that makes it, and where no training RNA has an annotation or a
         field."""
-        rnas = _table(run, DECOMPOSED, "rnas", ["rna_id", "sequence", "split", *CATEGORICAL])
-        source = read_json(stages.stage_folder(run, DECOMPOSED) / stages.PARAMS)["params"]["source"]
+        rnas = _table(run, QA, "rnas", ["rna_id", "sequence", "split", *CATEGORICAL])
+        source = read_json(stages.stage_folder(run, QA) / stages.PARAMS)["params"]["source"]
         columns = ["rna_id", "sentence_no", "text", "article_ids"]
         annotations = _table(run, SUMMARIES, "annotations", columns, source=source)
         frame = rnas.to_pandas()
@@ -227,7 +227,7 @@ class Retrieval:
     @staticmethod
     def tables_hash(run: str) -> str:
         """Of all that is retrieved from."""
-        names = [(SUMMARIES, "annotations"), (DECOMPOSED, "rnas")]
+        names = [(SUMMARIES, "annotations"), (QA, "rnas")]
         return digest([sha256(stages.stage_folder(run, s) / f"{n}.parquet") for s, n in names])
 
     def near(self, sequence: str, k: int = 3) -> list[dict]:

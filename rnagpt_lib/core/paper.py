@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 LABEL = "paper"
-MODELS = ("vanilla", "MA", "IT")
 SEMANTIC = ("S_BERT", "S_Pub", "S_GPT")
 ROUGE = ("rouge1", "rouge2", "rougeL")
 PARTS = ("precision", "recall", "f1")

@@ -23,13 +23,13 @@ from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import baselines, evidence, fact_scores, questions, text_scores
 from rnagpt_lib.evaluate.evidence import Evidence
-from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, MODELS, PRIMARY
+from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, PRIMARY
 from rnagpt_lib.miniature import probes
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.runs.stages import MANIFEST
+from rnagpt_lib.runs.stages import MANIFEST, MODELS
 from rnagpt_lib.train import ablation_trainings
 from rnagpt_lib.train.ablation_trainings import Training
 from rnagpt_lib.train.training_examples import annotation_texts

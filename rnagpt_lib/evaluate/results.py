@@ -16,14 +16,22 @@ from rnagpt_lib.core.bootstrap import ALL
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.evaluate import evidence
-from rnagpt_lib.runs.stages import METRICS, PARAMS, check_run, command, is_fresh, stage_folder
+from rnagpt_lib.runs.stages import (
+    ABLATIONS,
+    METRICS,
+    MODELS,
+    PARAMS,
+    QA,
+    check_run,
+    command,
+    is_fresh,
+    stage_folder,
+)
 from rnagpt_lib.train.ablation_trainings import ABLATED as VARIANTS
 
-STAGE = "06_ablations"
 TRAININGS = "trainings.parquet"
 ANNOTATIONS = {"answers": "annotations_written.parquet", "scores": "annotations_scored.parquet"}
 SCORES = "scores.parquet"
-MODELS = ("vanilla", "MA", "IT")
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
 FACTS = ("rna_type", "family", "local", "literature", "all", "closed", "species", "abstention")
@@ -111,10 +119,10 @@ class Results:
 
 def load(run: str) -> Results:
     """The files of ``runs/<run>/06_ablations``. Raises InputError when it is not finished."""
-    folder = stage_folder(run, STAGE)
+    folder = stage_folder(run, ABLATIONS)
     check_run(run)
     if not (folder / SCORES).is_file():
-        todo = f"{is_fresh(run, STAGE)}; run: {command(run, STAGE)}"
+        todo = f"{is_fresh(run, ABLATIONS)}; run: {command(run, ABLATIONS)}"
         raise InputError(f"{paths.shown(folder)} has no scores: {todo}")
     names = ("answers", "scores", "differences")
     names += ("trainings",) if (folder / TRAININGS).is_file() else ()
@@ -131,7 +139,7 @@ def load_annotations(results: Results) -> Results:
 
 def figure_folder(run: str) -> Path:
     """Where a run's figures are: ``figures/`` for the reference run, else its own folder."""
-    return paths.figures() if is_reference(run) else stage_folder(run, STAGE) / "figures"
+    return paths.figures() if is_reference(run) else stage_folder(run, ABLATIONS) / "figures"
 
 
 def is_reference(run: str) -> bool:
@@ -290,7 +298,7 @@ def interval(value: float, low: float, high: float) -> str:
 
 def split_of(run: str) -> str:
     """The ``SPLIT`` that a run's notebook 03 was given. Raises InputError without its params."""
-    path = stage_folder(run, "03_decompose_qa") / PARAMS
+    path = stage_folder(run, QA) / PARAMS
     params = read_json(path).get("params", {})
     if "split" not in params:
         raise InputError(f"{paths.shown(path)} says no split; run 03 of {run}, or leave it out")

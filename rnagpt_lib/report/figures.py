@@ -21,9 +21,9 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.bootstrap import ALL
 from rnagpt_lib.core.files import sha256, write_json
 from rnagpt_lib.evaluate import leakage, results
-from rnagpt_lib.evaluate.results import MODELS, STAGE, Results
+from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.report import tables
-from rnagpt_lib.runs.stages import STAGES, stage_folder
+from rnagpt_lib.runs.stages import ABLATIONS, CASES, MODELS, STAGES, stage_folder
 
 ANSWERING = (*MODELS, *results.FLOORS)
 COLOURS = dict(zip(ANSWERING, seaborn.color_palette("colorblind"), strict=False))
@@ -41,8 +41,8 @@ FAMILIES = {
 }
 TRAINED = {STAGES[4]: "stage 1 (MA)", STAGES[5]: "stage 2 (IT)"}
 PARTED = {"random": "by row", "cluster": "by unit", "family": "by family"}
-CASES = f"{STAGES[7]}/held_out.parquet"
-SCORED = [f"{STAGE}/{results.SCORES}"]
+CASES = f"{CASES}/held_out.parquet"
+SCORED = [f"{ABLATIONS}/{results.SCORES}"]
 TRAJECTORIES = paths.root() / "benchmarks" / "results" / "trajectories.json"
 VERDICTS = {1.0: ("✓ ", "#A6CEE9"), 0.0: ("✗ ", "#F6C9A0"), None: ("", "#EEEEEE")}
 MOST_CASES = 24  # questions that the figure of cases shows
@@ -185,11 +185,11 @@ FIGURES = {  # how each is drawn, and of which files in the run's folder
     "semantic": (semantic, SCORED),
     "facts": (facts, SCORED),
     "kinds": (kinds, SCORED),
-    "lengths": (lengths, [f"{STAGE}/answers.parquet", f"{STAGE}/{tables.SAMPLES}"]),
-    "confusion": (confusion, [f"{STAGE}/answers.parquet", tables.PAIRS]),
-    "variants": (variants, [*SCORED, f"{STAGE}/{results.TRAININGS}"]),
+    "lengths": (lengths, [f"{ABLATIONS}/answers.parquet", f"{ABLATIONS}/{tables.SAMPLES}"]),
+    "confusion": (confusion, [f"{ABLATIONS}/answers.parquet", tables.PAIRS]),
+    "variants": (variants, [*SCORED, f"{ABLATIONS}/{results.TRAININGS}"]),
     "learning": (learning, [f"{stage}/steps.jsonl" for stage in TRAINED]),
-    "leakage": (leakage_tax, [f"{STAGE}/{leakage.FILE}"]),
+    "leakage": (leakage_tax, [f"{ABLATIONS}/{leakage.FILE}"]),
     "cases": (lambda found: cases(pd.read_parquet(found.folder.parent / CASES)), [CASES]),
 }
 
@@ -222,7 +222,7 @@ def save(figure: Figure, name: str, found: Results) -> Path:
     with matplotlib.rc_context(STYLE):
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     inputs = {p.relative_to(paths.runs()).as_posix(): sha256(p) for p in _inputs(found, name)}
-    notebook = STAGES[7] if name == "cases" else STAGE
+    notebook = CASES if name == "cases" else ABLATIONS
     write_json(
         path.with_suffix(".json"), {"run": found.run, "notebook": notebook, "inputs": inputs}
     )

@@ -14,6 +14,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.report import findings, tables
+from rnagpt_lib.runs.stages import ABLATIONS
 
 TEMPLATE = "results.md.j2"
 NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
@@ -31,7 +32,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def render(run: str, path: Path) -> str:
     """All results of a run, as they stand in the page ``path``, from the run's files alone."""
-    if not (paths.runs() / run / results.STAGE / results.SCORES).is_file():
+    if not (paths.runs() / run / ABLATIONS / results.SCORES).is_file():
         return NOTHING_YET
     found = results.load(run)
     often, folder = tables.trainings(found), results.figure_folder(run)
@@ -59,7 +60,7 @@ def render(run: str, path: Path) -> str:
 
 def render_short(run: str) -> str:
     """Six rows of facts, for the README; `render` has the rest."""
-    if not (paths.runs() / run / results.STAGE / results.SCORES).is_file():
+    if not (paths.runs() / run / ABLATIONS / results.SCORES).is_file():
         return NOTHING_YET
     facts = results.facts_table(results.load(run))
     return markdown(facts.loc[[model for model in SHORT if model in facts.index]])

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.runs.stages import MANIFEST, METRICS, STAGES, stage_folder
+from rnagpt_lib.runs.stages import DATA, FILTER, MANIFEST, METRICS, QA, SUMMARIES, stage_folder
 
-FIRST, TOPICS, SUMMARIES, LAST = STAGES[:4]
 SOURCES = "sources.json"
 ENTRIES = "RNAcentral entries"  # the source of which LIMIT draws some
 
@@ -42,7 +41,7 @@ class Provenance:
     sources: tuple[Source, ...]
 
     @classmethod
-    def of(cls, run_id: str, path: Sequence[str] = STAGES[:4]) -> "Provenance":
+    def of(cls, run_id: str, path: Sequence[str] = DATA) -> "Provenance":
         """Read it, of the stages in ``path``, 00 to 03 and any after them. Raises InputError for a
         damaged file, and for sources that are none."""
         folders = {stage: stage_folder(run_id, stage) for stage in path}
@@ -56,7 +55,7 @@ class Provenance:
     @property
     def generated(self) -> bool:
         """Whether RNAs and articles are those of the miniature world."""
-        return self.params[FIRST]["input"] == "world"
+        return self.params[FILTER]["input"] == "world"
 
     @property
     def quotes_abstracts(self) -> bool:
@@ -66,12 +65,12 @@ class Provenance:
     @property
     def split(self) -> str:
         """SPLIT of notebook 03."""
-        return self.params[LAST]["split"]
+        return self.params[QA]["split"]
 
     @property
     def seed(self) -> int:
         """The seed of the split."""
-        return self.manifests[LAST]["key"]["seed"]
+        return self.manifests[QA]["key"]["seed"]
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -81,7 +80,7 @@ class Provenance:
 
 def origin(run_id: str) -> str:
     """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
-    kind = read_json(stage_folder(run_id, FIRST) / MANIFEST)["key"]["params"]["input"]
+    kind = read_json(stage_folder(run_id, FILTER) / MANIFEST)["key"]["params"]["input"]
     hosts = sorted({urlsplit(source.url).netloc for source in _sources(run_id)} - {""})
     return {
         "world": "the generated miniature world",
@@ -91,7 +90,7 @@ def origin(run_id: str) -> str:
 
 
 def _sources(run_id: str) -> tuple[Source, ...]:
-    path = stage_folder(run_id, FIRST) / SOURCES
+    path = stage_folder(run_id, FILTER) / SOURCES
     try:
         return tuple(TypeAdapter(list[Source]).validate_python(read_json(path).get("sources", [])))
     except (ValidationError, AttributeError) as error:
@@ -99,5 +98,5 @@ def _sources(run_id: str) -> tuple[Source, ...]:
         where = ".".join(map(str, first["loc"])) or "it"
         raise InputError(
             f"{shown(path)}: {where} is not as expected: {first['msg'] or 'no JSON object'}; "
-            f"run {FIRST} again"
+            f"run {FILTER} again"
         ) from None

@@ -30,7 +30,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     CASES: (SUMMARIES, QA, STAGE1, STAGE2),
 }
 MODELS = ("vanilla", "MA", "IT")  # no training, modality alignment, instruction tuning
-MADE_BY = {"vanilla": STAGE1, "MA": STAGE1, "IT": STAGE2}  # stage 1 leaves the LLM untouched
+STAGE_OF = {"vanilla": STAGE1, "MA": STAGE1, "IT": STAGE2}  # stage 1 leaves the LLM untouched
 NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "notebook.ipynb",
     "manifest.json",

@@ -17,7 +17,6 @@ import pandas as pd
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rnagpt_lib.chat.generate import MODELS
 from rnagpt_lib.core import tables, text
 from rnagpt_lib.core.files import visible
 from rnagpt_lib.core.weights import HUB
@@ -37,8 +36,8 @@ from rnagpt_lib.model import exported
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
 from rnagpt_lib.report import findings
-from rnagpt_lib.runs.provenance import ENTRIES, FIRST, LAST, SUMMARIES, Provenance, origin
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.runs.provenance import ENTRIES, Provenance, origin
+from rnagpt_lib.runs.stages import FILTER, QA, STAGE_OF, SUMMARIES, stage_folder
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 MOST_REASONS = 60  # rows of the table of what was dropped
@@ -108,19 +107,19 @@ def dataset_card(run: Provenance, made: Contents) -> str:
         | {side: made.rows.get(name, {}).get(side) for side in sides}
         for name, about in (CONFIGS | texts).items()
     ]
-    offline = all(run.params[stage]["provider"] == "offline" for stage in (SUMMARIES, LAST))
+    offline = all(run.params[stage]["provider"] == "offline" for stage in (SUMMARIES, QA))
     versions = {k: v for k, v in vars(prompts).items() if k.endswith("_VERSION")}
     body = _templates().get_template("dataset_card.md.j2").render(
-        run=run, made=made, n=n, rnas=made.rnas, last=run.params[LAST], offline=offline,
+        run=run, made=made, n=n, rnas=made.rnas, last=run.params[QA], offline=offline,
         configs=pd.DataFrame(configs).astype(dict.fromkeys(sides, "Int64")),
         per_rna=made.per_rna, quartiles=pd.Series(made.per_rna).quantile([0.25, 0.5, 0.75])
         .astype(int).tolist(), kinds=_kinds(made), types=_types(made),
         sides=_sides(made.rnas, pd.Series(made.per_rna, made.rnas.rna_id)),
         checks=_checks(run, made), identity=split.IDENTITY,
-        models=pd.DataFrame([_model(run, stage) for stage in (SUMMARIES, LAST)]),
+        models=pd.DataFrame([_model(run, stage) for stage in (SUMMARIES, QA)]),
         current=made.versions <= {RULES_VERSION, *versions.values()}, prompts=_prompts(versions),
-        dropped=_dropped(made), truth=run.metrics[LAST].get("truth"),
-        few=int((made.per_rna < run.params[LAST]["min_pairs"]).sum()),
+        dropped=_dropped(made), truth=run.metrics[QA].get("truth"),
+        few=int((made.per_rna < run.params[QA]["min_pairs"]).sum()),
     )  # fmt: skip
     return _card(DatasetCard, header, body)
 
@@ -132,7 +131,7 @@ def model_card(run: Provenance, about: dict, folder: Path, scores: Results | Non
     """
     config = Config(**json.loads((folder / "config.json").read_text("utf-8")))
     template = Template(**json.loads((folder / "template.json").read_text("utf-8")))
-    stage, merged = MODELS[about["model"]], exported.llm_of(folder)
+    stage, merged = STAGE_OF[about["model"]], exported.llm_of(folder)
     llm = f"path/to/this/folder/{exported.LLM}" if merged else config.llm
     bases = [{"part": part} | about[part] for part in ("encoder", "llm")]
     if about["merged"]:
@@ -211,7 +210,7 @@ def _templates() -> Environment:
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True
     )
-    pages.globals.update(FIRST=FIRST, SUMMARIES=SUMMARIES, LAST=LAST, ENTRIES=ENTRIES)
+    pages.globals.update(FILTER=FILTER, SUMMARIES=SUMMARIES, QA=QA, ENTRIES=ENTRIES)
     pages.filters.update(
         plain=text.plain,
         fenced=text.fenced,
@@ -223,7 +222,7 @@ def _templates() -> Environment:
         sources=_sources,
         input_files=lambda run: [
             {"file": _public(name), "SHA-256": digest}
-            for stage in (FIRST, SUMMARIES)
+            for stage in (FILTER, SUMMARIES)
             for name, digest in run.manifests[stage]["inputs"].items()
         ],
         stages=lambda run: [
@@ -301,7 +300,7 @@ def _sides(rnas: pd.DataFrame, pairs: pd.Series) -> pd.DataFrame:
 
 def _checks(run: Provenance, made: Contents) -> pd.DataFrame:
     rnas, followed = made.rnas, split.swallowed(made.rnas.assign(split=made.preset))
-    near = run.metrics[LAST].get("near_twin_share", {})
+    near = run.metrics[QA].get("near_twin_share", {})
     ways = {"random": "one by one", "cluster": "by unit"}  # of notebook 03's comparison
     counted = {
         "units on two sides": len(split.straddling(rnas)),
@@ -365,7 +364,7 @@ def _files(folder: Path) -> pd.DataFrame:
 
 
 def _sides_of(run: Provenance) -> pd.DataFrame:
-    folder = stage_folder(run.run, LAST)
+    folder = stage_folder(run.run, QA)
     pairs: Counter = Counter()
     with tables.in_batches(folder / "pairs.parquet") as file:
         for batch in file.iter_batches(columns=["rna_id"]):

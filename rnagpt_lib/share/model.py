@@ -13,7 +13,6 @@ from huggingface_hub import HfApi, errors
 from huggingface_hub.utils import validate_repo_id
 
 from rnagpt_lib import __version__
-from rnagpt_lib.chat.generate import MODELS
 from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, visible, write_json
@@ -22,7 +21,7 @@ from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES, is_owners
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.runs.provenance import Provenance
-from rnagpt_lib.runs.stages import STAGES, is_fresh, stage_folder
+from rnagpt_lib.runs.stages import ABLATIONS, STAGE_OF, STAGES, is_fresh, stage_folder
 from rnagpt_lib.share import cards
 from rnagpt_lib.share import folder as export
 
@@ -52,7 +51,7 @@ def export_model(
         raise InputError(f"model {model!r} cannot be exported; {' and '.join(NAMES)} can")
     out = Path(out).expanduser().resolve()
     export.check(out, MADE_BY, force)
-    stage = MODELS[model]
+    stage = STAGE_OF[model]
     path = STAGES[: STAGES.index(stage) + 1]
     before = export.finished(run_id, path)
     checkpoint = checkpoints.find(stage_folder(run_id, stage))
@@ -132,7 +131,7 @@ def _merge(checkpoint: Path, folder: Path) -> None:
 
 def _scores(run_id: str, folder: Path) -> results.Results | None:
     """The run's scores, written to ``folder``; None where notebook 06 has not scored this model."""
-    if is_fresh(run_id, results.STAGE):
+    if is_fresh(run_id, ABLATIONS):
         return None
     found = results.load(run_id)
     found.scores.to_csv(folder / SCORES, index=False)  # the hub frowns on parquet beside a model

@@ -23,10 +23,19 @@ from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import progress, read_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
-from rnagpt_lib.runs.stages import MANIFEST, PARAMS, is_fresh, stage_folder, stage_hash
+from rnagpt_lib.runs.stages import (
+    MANIFEST,
+    PARAMS,
+    QA,
+    STAGE1,
+    STAGE2,
+    SUMMARIES,
+    is_fresh,
+    stage_folder,
+    stage_hash,
+)
 
-STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
-DATA = ("02_summarize", "03_decompose_qa")
+DATA = (SUMMARIES, QA)
 LOG = "train.log"
 
 
@@ -63,7 +72,7 @@ class Training:
 
     @property
     def folder(self) -> Path:
-        stage_folder(self.id, STAGE_2)  # refuses a bad run id
+        stage_folder(self.id, STAGE2)  # refuses a bad run id
         return paths.runs() / self.id / "variants" / f"{self.name}-seed{self.seed}"
 
     @property
@@ -72,7 +81,7 @@ class Training:
 
     @property
     def has_the_runs_seed(self) -> bool:
-        return self.seed == self._params(STAGE_2).get("seed", 0)
+        return self.seed == self._params(STAGE2).get("seed", 0)
 
     @property
     def takes_the_runs_stage1(self) -> bool:
@@ -83,12 +92,12 @@ class Training:
     @property
     def stage1(self) -> Stage1:
         """The settings that the run's 04 was trained with; a variant has one process."""
-        return Stage1.model_validate(self._params(STAGE_1)["params"] | {"parallel": "ddp"})
+        return Stage1.model_validate(self._params(STAGE1)["params"] | {"parallel": "ddp"})
 
     @property
     def stage2(self) -> Stage2:
         """Those of the run's 05."""
-        return Stage2.model_validate(self._params(STAGE_2)["params"] | {"parallel": "ddp"})
+        return Stage2.model_validate(self._params(STAGE2)["params"] | {"parallel": "ddp"})
 
     def _params(self, stage: str) -> dict:
         return read_json(stage_folder(self.id, stage) / PARAMS)
@@ -100,7 +109,7 @@ class Training:
 
     def parent(self, stage: str) -> Path:
         """The folder of a stage before it; of stage 1, its own where it has one."""
-        own = stage == STAGE_1 and not self.takes_the_runs_stage1
+        own = stage == STAGE1 and not self.takes_the_runs_stage1
         return self.folder / "stage1" if own else stage_folder(self.id, stage)
 
     def read(self, stage: str, table: str) -> pd.DataFrame:
@@ -109,7 +118,7 @@ class Training:
 
     def key(self) -> dict:
         """All that decides what comes out; the settings are those of the run's 04 and 05."""
-        before = (*DATA, STAGE_1) if self.takes_the_runs_stage1 else DATA
+        before = (*DATA, STAGE1) if self.takes_the_runs_stage1 else DATA
         parents = {stage: stage_hash(self.id, stage) for stage in before}
         key = {"seed": self.seed, "variant": asdict(self.variant), "parents": parents}
         return key | {"stage1": self.stage1.key(), "stage2": self.stage2.key()}
@@ -141,7 +150,7 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
     trainings end, too. Raises InputError for an unknown name, for a run whose 04 or 05 is not
     finished, and, once the others have ended, where a training failed.
     """
-    for stage in (STAGE_1, STAGE_2):
+    for stage in (STAGE1, STAGE2):
         if reason := is_fresh(run, stage):
             raise InputError(f"run {run} has no {stage} to train variants beside: {reason}")
     if unknown := sorted(set(names) - VARIANTS.keys()):

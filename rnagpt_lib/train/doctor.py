@@ -16,9 +16,9 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls, Filter, Profile, Train
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
+from rnagpt_lib.runs.stages import FILTER, QA, STAGE1, STAGE2, SUMMARIES
 
 FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
-STAGE_1, STAGE_2 = "04_train_stage1", "05_train_stage2"
 PER_WORD, PER_PAIR, OF_ANSWER = 1.5, 70, 25  # tokens, as in RNA-QA
 # Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
 # many times the inner width, by precision and by whether adapters (in fp32) train beside.
@@ -33,13 +33,13 @@ def examine(profile: Profile) -> Iterator[tuple[str, bool, str]]:
     """What was looked at, whether it will do, and what was found or what to do about it, in the
     order of the path. A hub id alone lets it ask the network."""
     yield "software", True, _software()
-    if (params := profile.stage("00_filter_rnacentral")).input != "world":
+    if (params := profile.stage(FILTER)).input != "world":
         yield _try("00_filter_rnacentral: files", lambda: _files(params))
-    for stage in ("02_summarize", "03_decompose_qa"):
+    for stage in (SUMMARIES, QA):
         params = profile.stage(stage)
         if params.provider == "openai":
             yield _try(f"{stage}: language model", lambda p=params: _language_model(p))
-    for stage in (STAGE_1, STAGE_2):
+    for stage in (STAGE1, STAGE2):
         params = profile.stage(stage)
         encoder = _try(f"{stage}: encoder", lambda p=params: _encoder(p))
         llm = _try(f"{stage}: LLM", lambda p=params: _llm(p))
@@ -151,14 +151,14 @@ def estimate_memory(
 
 def _tokens(profile: Profile, stage: str) -> tuple[int, int]:
     """Tokens of the largest pass, and how many of them at most carry loss."""
-    params, longest = profile.stage(stage), profile.stage("00_filter_rnacentral").max_length
-    if stage == STAGE_1:
-        text, share = round(PER_WORD * profile.stage("02_summarize").words), 1.0
+    params, longest = profile.stage(stage), profile.stage(FILTER).max_length
+    if stage == STAGE1:
+        text, share = round(PER_WORD * profile.stage(SUMMARIES).words), 1.0
     else:
         text, share = PER_PAIR, OF_ANSWER / PER_PAIR
     if params.recipe == "paper":
         return longest + text, round(share * text)
-    pairs = profile.stage("03_decompose_qa").max_pairs if stage == STAGE_2 else 1
+    pairs = profile.stage(QA).max_pairs if stage == STAGE2 else 1
     tokens = max(params.row_tokens, longest + pairs * text)
     return tokens, round(share * tokens)
 

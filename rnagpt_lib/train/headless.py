@@ -34,7 +34,7 @@ from rnagpt_lib.runs.folder import PREVIOUS, acquire_lock, new_folder, release_l
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import MANIFEST, PARENTS, command, is_fresh
 from rnagpt_lib.train import loop
-from rnagpt_lib.train.ablation_trainings import STAGE_1, STAGE_2, Training
+from rnagpt_lib.train.ablation_trainings import STAGE1, STAGE2, Training
 from rnagpt_lib.train.training_examples import PATIENCE, VECTORS, prepare
 
 
@@ -46,8 +46,8 @@ def train_stage(
     ``overrides`` as in ``Run.open``, which the main process opens the stage with.
     Raises InputError for a stage that trains nothing, and where ``Run.open`` and ``train`` do.
     """
-    if stage not in (STAGE_1, STAGE_2):
-        raise InputError(f"{stage} trains nothing; {STAGE_1} and {STAGE_2} do")
+    if stage not in (STAGE1, STAGE2):
+        raise InputError(f"{stage} trains nothing; {STAGE1} and {STAGE2} do")
     machine = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     opened = [None]
     if machine.is_main_process:
@@ -77,9 +77,9 @@ def train_variant(training: Training) -> pd.DataFrame:
         manifest = _open(training)
         encoder = {"encoder": _draw_encoder(training)} if variant.random_encoder else {}
         if variant.aligned and not training.takes_the_runs_stage1:
-            training.parent(STAGE_1).mkdir(exist_ok=True)
+            training.parent(STAGE1).mkdir(exist_ok=True)
             params = training.stage1.model_copy(update=encoder)
-            _train(training, params, training.parent(STAGE_1))
+            _train(training, params, training.parent(STAGE1))
         params = training.stage2.model_copy(update=encoder)
         log = _train(training, params, folder, reads=variant.reads, aligned=variant.aligned)
         shutil.rmtree(folder / VECTORS, ignore_errors=True)

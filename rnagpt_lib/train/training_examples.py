@@ -29,7 +29,7 @@ from rnagpt_lib.model.template import bos_ids, ids
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.runs.stages import stage_folder
-from rnagpt_lib.train.ablation_trainings import DATA, STAGE_1, Training
+from rnagpt_lib.train.ablation_trainings import DATA, STAGE1, Training
 
 SUMMARIES, QA = DATA
 TEXTS = ("kind", "question", "answer")
@@ -62,7 +62,7 @@ def prepare(
     )
     vectors: Mapping[str, Tensor] = {}
     if reads == "vectors":
-        known = stage_folder(run.id, STAGE_1) / VECTORS
+        known = stage_folder(run.id, STAGE1) / VECTORS
         sequences = rnas.loc[rnas["split"] != "test", "sequence"].tolist()
         with machine.main_process_first():
             vectors = encode_all(
@@ -70,7 +70,7 @@ def prepare(
             )
     first = isinstance(params, Stage1)
     if aligned and not first:
-        checkpoint.load_projection(model, run.parent(STAGE_1))
+        checkpoint.load_projection(model, run.parent(STAGE1))
     elif reads == "vectors" and (params if first else run.stage1).whiten:
         train = rnas.loc[rnas["split"] == "train", "sequence"]
         model.projection.whiten(vectors[sequence] for sequence in train)

@@ -7,6 +7,7 @@ from rnagpt_lib.chat.decoding import answers
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.runs.stages import STAGE_OF
 from tests.support.tiny_chat import QUESTIONS, Letters, tiny
 
 __all__ = ["tiny"]
@@ -42,6 +43,6 @@ def test_missing_models_are_named():
 def test_all_models_are_two_sets_of_weights(tiny, monkeypatch):
     monkeypatch.setattr(generate, "load_model", lambda run, name, n: Chat(name, tiny, None, n))
     found = generate.load_models("mini", 7)
-    assert [chat.name for chat in found.values()] == list(found) == list(generate.MODELS)
-    assert generate.MODELS["vanilla"] == generate.MODELS["MA"], "the stage that made both"
+    assert [chat.name for chat in found.values()] == list(found) == list(STAGE_OF)
+    assert STAGE_OF["vanilla"] == STAGE_OF["MA"], "the stage that made both"
     assert found["vanilla"].model is found["MA"].model and found["IT"].max_new_tokens == 7

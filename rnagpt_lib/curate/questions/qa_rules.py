@@ -23,8 +23,8 @@ from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RE
 from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
 from rnagpt_lib.curate.text import names
 from rnagpt_lib.runs.resume_store import Store
+from rnagpt_lib.runs.stages import QA
 
-STAGE = "03_decompose_qa"
 MATTERS = {"model", "temperature", "min_pairs", "max_pairs"}  # for what a model's pairs are
 RULES_VERSION = "rules-2"
 MOST_ENTITIES = 3  # named in one open answer; the best supported ones
@@ -216,7 +216,7 @@ def _asked(
 
 
 def _drop(record: str, reason: str) -> dict:
-    return {"stage": STAGE, "record": record, "reason": reason}
+    return {"stage": QA, "record": record, "reason": reason}
 
 
 def _pair(

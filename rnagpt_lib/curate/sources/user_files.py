@@ -16,6 +16,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.tables import COLUMNS, frame
+from rnagpt_lib.runs.stages import FILTER
 
 _MANY = re.compile(r"(?P<type>\S+) from \d+ species")
 _ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<type>\S+)(?: .*)?")
@@ -25,7 +26,7 @@ _TYPE = re.compile(r"\w*RNA|\w*ribozyme|other|autocatalytically_spliced_intron")
 
 def drop(record: str, reason: str) -> dict[str, str]:
     """A row of ``dropped``, of stage 00."""
-    return {"stage": "00_filter_rnacentral", "record": record, "reason": reason}
+    return {"stage": FILTER, "record": record, "reason": reason}
 
 
 def read(params: Filter) -> dict[str, pd.DataFrame]:
