@@ -19,6 +19,7 @@ from rnagpt_lib.runs.stages import ABLATIONS
 TEMPLATE = "results.md.j2"
 NOTHING_YET = "There is no reference run in `runs/reference/` yet; `make reference` makes it."
 SHORT = ["vanilla", "MA", "IT", "floor.most_common", "floor.nearest", "control.swapped"]
+COLUMNS = ["rna_type", "family", "local", "literature", "all", "closed", "ROUGE-L"]
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -59,16 +60,18 @@ def render(run: str, path: Path) -> str:
 
 
 def render_short(run: str) -> str:
-    """Six rows of facts, for the README; `render` has the rest."""
+    """Six rows and seven columns of facts, for the README; `render` has the rest."""
     if not (paths.runs() / run / ABLATIONS / results.SCORES).is_file():
         return NOTHING_YET
     facts = results.facts_table(results.load(run))
-    return markdown(facts.loc[[model for model in SHORT if model in facts.index]])
+    columns = [name for name in COLUMNS if name in facts.columns]
+    return markdown(facts.loc[[model for model in SHORT if model in facts.index], columns])
 
 
 def update() -> Path:
-    """Render the reference run's results again, where they stand in ``docs/``."""
+    """Render the reference run's results again, where they stand in ``docs/`` and the README."""
     page = paths.root() / "docs" / "results.md"
+    write_block(paths.root() / "README.md", "short", render_short("reference"))
     return write_block(page, "results", render("reference", page))
 
 

@@ -178,7 +178,9 @@ def _own(stage: str, given: Mapping[str, object]) -> dict[str, object]:
     """Those of ``given`` that the stage's notebook has, in their types."""
     notebook = find(stage)
     known = list_parameters(notebook) if given else {}
-    return check_parameters(notebook, {name: value for name, value in given.items() if name in known})
+    return check_parameters(
+        notebook, {name: value for name, value in given.items() if name in known}
+    )
 
 
 def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> None:

@@ -119,10 +119,12 @@ def test_figures_are_found_from_the_page(found):
     assert "](../06_ablations/figures/facts.png)\n" in text and "learning.png" not in text
 
 
-def test_the_page_of_results_says_what_the_reference_run_says(monkeypatch):
+def test_results_and_readme_say_what_the_reference_run_says(monkeypatch):
     monkeypatch.delenv("RNAGPT_RUNS")
     page = paths.root() / "docs" / "results.md"
     assert readme.read_block(page, "results") == readme.render("reference", page)
+    front = paths.root() / "README.md"
+    assert readme.read_block(front, "short") == readme.render_short("reference")
 
 
 def test_markdown_and_the_demos_end(found):

@@ -9,10 +9,10 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from rnagpt_lib.core import paths, params
-from rnagpt_lib.runs import notebooks, stages
+from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json
+from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.runs.run import Run
 
 FIRST, SECOND, THIRD = stages.STAGES[:3]
@@ -383,7 +383,9 @@ def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
 
 
 def test_a_stage_in_use_is_refused_and_left_alone():
-    code = f"from rnagpt_lib.runs.run import Run; Run.open('{FIRST}'); print(1, flush=True); input()"
+    code = (
+        f"from rnagpt_lib.runs.run import Run; Run.open('{FIRST}'); print(1, flush=True); input()"
+    )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()

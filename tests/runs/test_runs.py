@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from rnagpt_lib.core import paths, tables
-from rnagpt_lib.runs import stages
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
+from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.run import Run
 
 FIRST, SECOND, THIRD = stages.STAGES[:3]
