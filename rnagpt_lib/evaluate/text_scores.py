@@ -247,21 +247,6 @@ def _encoder(folder: Path, layer: int) -> torch.nn.Module:
 # --- cosines of an embedding model: S_GPT and its kin
 
 
-class Embedder(Protocol):
-    """A model that gives a text one vector. ``name``: that of its scores; ``id``: tells its
-    vectors from others'; ``about``: for people."""
-
-    name: str
-    id: str
-    about: dict
-
-    def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D) for distinct texts, none of them empty."""
-
-    def cut(self, texts: Collection[str]) -> set[str]:
-        """Those that it reads in part, being too long."""
-
-
 class Cosine:
     """``S_<name>.cos`` and ``S_<name>.words.*`` by an embedding model, under its own name.
 
@@ -270,7 +255,7 @@ class Cosine:
     ``definition`` is as that of `BertScore`.
     """
 
-    def __init__(self, embedder: Embedder):
+    def __init__(self, embedder: "Local | Server"):
         self.embedder = embedder
         name = f"S_{embedder.name}"
         self.columns = [f"{name}.cos", *(f"{name}.words.{part}" for part in PARTS)]
@@ -323,7 +308,9 @@ def greedy(said: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
 
 
 class Local:
-    """A sentence-transformers model in a folder. Raises InputError as `check_weights`."""
+    """A sentence-transformers model in a folder. As of `Server`: ``name``, that of its scores;
+    ``id``, which tells its vectors from others'; ``about``, for people.
+    Raises InputError as `check_weights`."""
 
     def __init__(self, name: str, folder: Path, weights: Weights):
         there = check_weights(folder, weights)
