@@ -461,7 +461,7 @@ def _fasta(
                 shutil.copyfileobj(sys.stdin.buffer, file)
             elif rna_id is not None:
                 found = look_up(rna_id, run=run_id)
-                file.write(f">{found.rna_id}\n{found.sequence}\n".encode())
+                file.write(f">{found.id}\n{found.sequence}\n".encode())
             else:
                 typed = sequence if ">" in sequence else f">sequence\n{sequence}\n"
                 file.write(typed.encode("utf-8", "replace"))

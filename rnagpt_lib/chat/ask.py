@@ -38,10 +38,8 @@ Evidence = Callable[[str, str, str, str], dict]  # id, sequence, question, answe
 
 @dataclass(frozen=True)
 class Asker:
-    """Who answers: a model, what is retrieved beside its answers, or that alone.
-
-    ``named``: all of it that decides an answer, and is no part of the model's files.
-    """
+    """Who answers: a model, what is retrieved beside its answers, or that alone. ``named``: all that
+    decides an answer and is no part of the model's files."""
 
     questions: tuple[str, ...]
     chat: Chat | None = None
@@ -195,10 +193,6 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
-def _json_lines(rows: Iterable[dict]) -> Iterator[str]:
-    return (json.dumps(row, ensure_ascii=False) for row in rows)
-
-
 def _tsv(rows: Iterable[dict]) -> Iterator[str]:
     yield "\t".join(COLUMNS)
     for row in rows:
@@ -245,4 +239,8 @@ def _cut(row: dict, mark: str) -> str:
     return "" if row["stop_reason"] in ("eos", "stop") else f" {mark}"
 
 
-FORMS = {".jsonl": _json_lines, ".tsv": _tsv, ".md": _markdown}
+FORMS = {
+    ".jsonl": lambda rows: (json.dumps(row, ensure_ascii=False) for row in rows),
+    ".tsv": _tsv,
+    ".md": _markdown,
+}

@@ -43,12 +43,9 @@ Keep = Callable[[list[Batch], Make], Iterable[list[Answer]]]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen: the most likely one (temperature 0), or drawn.
-
-    ``top_p``: out of the fewest tokens that hold this share of the probability (Holtzman et al.
-    2020, arXiv 1904.09751). Draws depend on the seed and on what is asked alone, not on what else
-    is in the batch. Raises InputError for values that mean nothing.
-    """
+    """How the next token is chosen: the most likely one (temperature 0), or drawn out of the fewest
+    that hold ``top_p`` of the probability (Holtzman et al. 2020, arXiv 1904.09751). Draws depend on
+    the seed and on what is asked alone. Raises InputError for values that mean nothing."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -102,12 +99,10 @@ def answers(
 ) -> list[Answer]:
     """The answer to ``questions[i]`` about ``rnas[i]``, in order, in fp32 as one by one.
 
-    Give the same object for the same RNA: it is then read once for all of its questions, and
-    a question that is asked twice is answered once. ``keep(batches, make)`` sees the answers of
-    each batch as it finishes, and may have some already: it gives those of all batches in turn
-    and asks ``make`` for what it lacks. The batches are the same whatever it has. Greedy, unless
-    ``sampling`` says otherwise; ``names[i]`` then tells RNAs apart for its draws. Raises InputError
-    where prompt and answer do not fit into the LLM's context.
+    Give the same object for the same RNA: it is then read once, and a question asked twice is
+    answered once. ``keep(batches, make)`` gives the answers of all batches in turn, and asks
+    ``make`` for those that it lacks. ``names[i]`` tells RNAs apart for the draws of ``sampling``.
+    Raises InputError where prompt and answer do not fit into the LLM's context.
     """
     check_room(model, rnas, questions, max_new_tokens)
     template, tokenizer = model.template, model.tokenizer
@@ -140,10 +135,7 @@ def annotations(
     keep: Keep | None = None,
 ) -> list[Answer]:
     """What the model writes about each RNA (L, D) behind the prompt of stage 1: BOS, soft tokens
-    and no text. Greedy, in fp32 as one by one; only EOS ends it, as in training.
-
-    ``keep`` as of `answers`. Raises InputError where RNA and annotation do not fit into the LLM's
-    context.
+    and no text. Greedy; only EOS ends it, as in training. ``keep``, and InputError: as of `answers`.
     """
     before = bos_ids(model.tokenizer)
     _check_fits(model, rnas, len(before) + max_new_tokens, "annotation")
@@ -176,10 +168,7 @@ def _in_batches(
 def check_room(
     model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], max_new_tokens: int
 ) -> None:
-    """A soft token or letter for each nucleotide, then the question and room for the answer.
-
-    Raises InputError where that is more than the LLM reads.
-    """
+    """InputError where RNA, question and answer are more than the LLM reads."""
     before = len(model.template.prefix_ids(model.tokenizer))
     asked = [len(model.template.question_ids(model.tokenizer, q)) for q in set(questions)]
     texts = before + max(asked, default=0) + max_new_tokens
@@ -256,10 +245,8 @@ class DecodingBatch:
         self.mask = self.mask[taken]
 
     def extend(self, texts: list[Tensor]) -> Tensor:
-        """Read on: B embeddings (T, H) of any lengths → logits (B, V) after the last one.
-
-        Padding goes to the left, where the mask hides it and positions do not count it.
-        """
+        """Read on: B embeddings (T, H) of any lengths → logits (B, V) after the last one. Padding
+        goes to the left, where the mask hides it and positions do not count it."""
         flipped = [text.flip(0) for text in texts]
         inputs = pad_sequence(flipped, batch_first=True).flip(1)  # (B, T, H)
         ones = [torch.ones(len(text), dtype=torch.long) for text in texts]
@@ -312,10 +299,7 @@ class DecodingBatch:
 
 class RoomyLayer(DynamicLayer):
     """Keys and values of one layer, (B, heads, T, head dim): views into buffers that grow by blocks.
-
-    transformers' own cache is copied whole for every new token, which took nine tenths of the time
-    of decoding a wide batch on a CPU.
-    """
+    transformers' own are copied whole for every token: nine tenths of the time of a wide batch."""
 
     buffers: tuple[Tensor, Tensor] | None = None
 

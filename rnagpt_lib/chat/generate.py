@@ -39,10 +39,7 @@ class Chat:
 
     @property
     def miniature(self) -> bool:
-        """Whether its LLM or encoder is the miniature's, which has read of a generated world alone.
-
-        Both are asked: a merged model's LLM lies in its own folder, under no name.
-        """
+        """Whether its LLM or encoder (of a merged model that alone) is the miniature's."""
         config = self.model.config
         return not PARTS.isdisjoint(Path(part).name for part in (config.llm, config.encoder))
 
@@ -71,10 +68,7 @@ class Chat:
         sampling: Sampling = GREEDY,
     ) -> list[Answer]:
         """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
-        encoder, or as letters (vanilla, too), or not at all.
-
-        None puts no RNA between the tags: what the words alone tell. ``keep`` and ``sampling`` as
-        of ``decoding.answers``.
+        encoder, or as letters (vanilla, too), or not at all (as None). Options: `decoding.answers`.
         """
         distinct = sorted({s for s in sequences if s is not None})
         rnas: dict[str | None, Rna] = dict(zip(distinct, self.read(distinct), strict=True))

@@ -21,7 +21,7 @@ from rnagpt_lib.chat import generate, lookup, session
 from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import NOBODY, PUBMED, Retrieval, describe
-from rnagpt_lib.chat.session import Session
+from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
 from rnagpt_lib.core.paths import shown
@@ -44,10 +44,12 @@ def _printable(value: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-_templates = Environment(
-    loader=PackageLoader("rnagpt_lib.chat", "."), autoescape=True, finalize=_printable
-)
-_templates.globals |= {"describe": describe, "nobody": NOBODY, "pubmed": PUBMED}
+_loader = PackageLoader("rnagpt_lib.chat", ".")
+_templates = Environment(loader=_loader, autoescape=True, finalize=_printable)
+_templates.globals |= {
+    "describe": describe, "nobody": NOBODY, "pubmed": PUBMED, "retrieved_only": RETRIEVED_ONLY,
+    "quote": lambda text: Markup(quote(text, safe="")),
+}  # fmt: skip
 PAGE = _templates.get_template("notebook_box.html.j2").module  # its macros make HTML
 
 
@@ -79,13 +81,15 @@ def suggest_questions(run: str) -> list[str]:
     return [question for question in counted.index if question in kinds.values()][:12]
 
 
-def _width(width: str) -> w.Layout:
-    return w.Layout(width=width)
+def _wide(kind: type[w.Widget], *values: object, width: str = "auto", **options) -> w.Widget:
+    """A control of a width, whose description is never cut."""
+    if "description" in options and not issubclass(kind, w.Button | w.FileUpload):
+        options["style"] = {"description_width": "initial"}
+    return kind(*values, layout=w.Layout(width=width), **options)
 
 
 def _button(label: str, tooltip: str, action: Callable, style: str = "") -> w.Button:
-    layout = _width("auto")
-    made = w.Button(description=label, tooltip=tooltip, button_style=style, layout=layout)
+    made = _wide(w.Button, description=label, tooltip=tooltip, button_style=style)
     made.on_click(lambda pressed: action())
     return made
 
@@ -102,20 +106,18 @@ class RnaPicker(w.VBox):
     def __init__(self, run: str, attempt: Callable, in_background: Callable) -> None:
         self.run, self.in_background = run, in_background
         self.found: list[Chosen] = []
-        self.paste = w.Textarea(
-            placeholder="Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box.",
-            tooltip="A sequence or FASTA text",
-            continuous_update=False,
-            rows=4,
-            layout=_width("auto"),
+        hint = "Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box."
+        once = {"continuous_update": False}
+        self.paste = _wide(
+            w.Textarea, placeholder=hint, tooltip="A sequence or FASTA text", rows=4, **once
         )
         tip = "A FASTA file, plain or gzip"
-        self.upload = w.FileUpload(description="Upload FASTA", tooltip=tip, layout=_width("auto"))
+        self.upload = _wide(w.FileUpload, description="Upload FASTA", tooltip=tip)
         hint = "or an id, as URS000006DA05_9606"
-        self.rna_id = w.Text(placeholder=hint, continuous_update=False, layout=_width("18rem"))
+        self.rna_id = _wide(w.Text, placeholder=hint, width="18rem", **once)
         tip = "Look the id up in this run, else at RNAcentral"
         self.find = _button("Look up", tip, partial(attempt, self._look_up))
-        self.records = w.Dropdown(description="Record", options=[], layout=_width("auto"))
+        self.records = _wide(w.Dropdown, description="Record", options=[])
         self.about, self.refused = w.HTML(), w.HTML()
         self.records.layout.display = "none"
         self.paste.observe(lambda change: attempt(self._pasted), "value")
@@ -123,7 +125,7 @@ class RnaPicker(w.VBox):
         self.records.observe(lambda change: attempt(self._choose), "index")
         row = w.HBox([self.upload, self.rna_id, self.find])
         super().__init__([self.paste, row, self.records, self.about, self.refused])
-        self.controls = [self.paste, self.upload, self.rna_id, self.find, self.records]
+        self.controls = [self.paste, *row.children, self.records]
 
     def take(self, source: str | bytes) -> None:
         """Read records and choose the first; a fault is told in the box."""
@@ -144,21 +146,16 @@ class RnaPicker(w.VBox):
 
     def _look_up(self) -> None:
         wanted = self.rna_id.value.strip()
-
-        def job() -> None:
-            found = lookup.look_up(wanted, run=self.run)
-            about = f"{found.description or found.rna_type} ({found.where})".strip()
-            self._show([Chosen.of(found.rna_id, about, found.sequence)], [])
-
+        job = lambda: self._show([lookup.look_up(wanted, run=self.run)], [])  # noqa: E731
         self.in_background(job, f"Looking up {wanted} …")
 
     def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
-        self.found = found
-        labels = [" ".join(_printable(f"{one.id} {one.description}").split()) for one in found]
-        self.records.options = [
-            (f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)", number)
-            for number, (text, one) in enumerate(zip(labels, found, strict=True))
-        ]
+        self.found, options = found, []
+        for number, one in enumerate(found):
+            text = " ".join(_printable(f"{one.id} {one.description}").split())
+            text = f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)"
+            options.append((text, number))
+        self.records.options = options
         self.records.index = 0 if found else None
         self.records.layout.display = "" if len(found) > 1 else "none"
         self.refused.value = PAGE.refusals(refused)
@@ -181,19 +178,7 @@ class ChatBox(w.VBox):
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._retrieval: Retrieval | None = None
-        self._make_controls(model, retrieval)
-        super().__init__([
-            w.HTML(PAGE.style() + PAGE.title(f"Talk to an RNA · run {run}")),
-            self.picker,
-            w.HBox([self.model, self.memory]),
-            w.Accordion([self.options], titles=["Options"], selected_index=None),
-            self.said,
-            self.suggested,
-            w.HBox([self.question, self.ask, self.stop]),
-            self.status,
-            w.HBox([self.new, self.export]),
-            self.files,
-        ])  # fmt: skip
+        super().__init__(self._make_controls(model, retrieval))
         self.add_class("rnagpt")
         self._rest(False)
         self._say(READY)
@@ -202,36 +187,31 @@ class ChatBox(w.VBox):
         """What is shown where there are no widgets, as in an executed copy."""
         return f"A box to talk to an RNA in (run {self.run}): run this cell in JupyterLab."
 
-    def _make_controls(self, model: str, retrieval: str) -> None:
+    def _make_controls(self, model: str, retrieval: str) -> list[w.Widget]:
         self.picker = RnaPicker(self.run, self._attempt, self._in_background)
         models = list(dict.fromkeys([*MODELS, *self.chats, model]))
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
-        number = {"style": {"description_width": "initial"}, "layout": _width("11rem")}
-        self.temperature = w.BoundedFloatText(
-            0, min=0, max=5, step=0.1, description="Temperature", **number
-        )
-        self.top_p = w.BoundedFloatText(
-            1, min=0.01, max=1, step=0.05, description="Top-p", **number
-        )
-        self.seed = w.BoundedIntText(0, min=0, max=2**31 - 1, description="Seed", **number)
-        known = [(label, name) for name, label in RETRIEVAL.items()]
-        self.retrieval = w.Dropdown(
-            options=known, value=retrieval, description="Evidence", style=number["style"]
-        )
+        number = partial(_wide, width="11rem")
+        about = {"min": 0, "max": 5, "step": 0.1, "description": "Temperature"}
+        self.temperature = number(w.BoundedFloatText, 0, **about)
+        about = {"min": 0.01, "max": 1, "step": 0.05, "description": "Top-p"}
+        self.top_p = number(w.BoundedFloatText, 1, **about)
+        self.seed = number(w.BoundedIntText, 0, min=0, max=2**31 - 1, description="Seed")
+        known = {"options": [(label, name) for name, label in RETRIEVAL.items()]}
+        self.retrieval = _wide(w.Dropdown, value=retrieval, description="Evidence", **known)
         fields = [self.temperature, self.top_p, self.seed, self.retrieval]
         self.options = w.HBox(fields, layout=w.Layout(flex_flow="row wrap"))
         self.lines = w.VBox(layout=w.Layout(flex="0 0 auto", width="100%"))
         # turned round, a box stays scrolled to its end
         turned = w.Layout(flex_flow="column-reverse", overflow="auto", max_height="28rem")
-        self.said = w.Box([self.lines], layout=turned)
-        self.said.add_class("rnagpt-log")
+        log = w.Box([self.lines], layout=turned)
+        log.add_class("rnagpt-log")
         asks = [(_printable(one), one) for one in suggest_questions(self.run)]
         asks = [("Suggested questions …", ""), *asks]
-        self.suggested = w.Dropdown(options=asks, layout=_width("20rem"))
-        rest = w.Layout(flex="1 1 auto", width="auto")
-        hint = "Ask about the RNA"
-        self.question = w.Text(placeholder=hint, continuous_update=False, layout=rest)
+        self.suggested = _wide(w.Dropdown, options=asks, width="20rem")
+        self.question = _wide(w.Text, placeholder="Ask about the RNA", continuous_update=False)
+        self.question.layout.flex = "1 1 auto"
         act = partial(partial, self._attempt)
         tip = "End the answer, and keep it as far as it came"
         self.ask = _button("Ask", "Ask the question (Enter)", act(self._ask), "primary")
@@ -244,6 +224,13 @@ class ChatBox(w.VBox):
         self.question.on_msg(self._on_enter)
         self.question.observe(lambda change: self._attempt(self._on_text), "value")
         self.suggested.observe(lambda change: self._attempt(self._suggest), "value")
+        return [
+            w.HTML(PAGE.style() + PAGE.title(f"Talk to an RNA · run {self.run}")), self.picker,
+            w.HBox([self.model, self.memory]),
+            w.Accordion([self.options], titles=["Options"], selected_index=None),
+            log, self.suggested, w.HBox([self.question, self.ask, self.stop]), self.status,
+            w.HBox([self.new, self.export]), self.files,
+        ]  # fmt: skip
 
     def _on_enter(self, widget: w.Widget, content: dict, buffers: list) -> None:
         """The browser sends "Enter" before the text, and the text only where it has changed."""
@@ -275,41 +262,39 @@ class ChatBox(w.VBox):
             self._in_background(partial(self._turn, question, chosen), "")
 
     def _turn(self, question: str, chosen: Chosen) -> None:
-        name, line, turn, fault = self.model.value, None, None, ""
-        only, beside = (self.retrieval.value == value for value in ("only", "beside"))
+        name, line, found, fault = self.model.value, None, None, ""
+        only = self.retrieval.value == "only"
         try:
             talk = self._session_about(chosen, name)
             sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
             talk.sampling, talk.memory = sampling, self.memory.value
-            line = self._add_line(PAGE.turn(question, name, None if only else " …"))
-            if not only:
-                turn = self._stream(talk, question, line)
+            turn = Turn(question, "", 0, RETRIEVED_ONLY) if only else Turn(question, " …", 0, "")
+            line = self._add_line(PAGE.turn(name, turn))
+            turn = turn if only else self._stream(talk, question, line)
             try:
                 if only:
                     found = self._evidence().answer(talk.rna, question)
-                    turn = talk.add_retrieved(question, found)
-                elif beside:
+                elif self.retrieval.value == "beside":
                     asked = (talk.rna, question, turn.answer, chosen.id)
-                    turn.retrieved = self._evidence().retrieve(*asked)
+                    found = self._evidence().retrieve(*asked)
             except InputError as error:
                 fault = f"Nothing was retrieved: {error}"
-                turn = turn or talk.add_retrieved(question, None)
+            turn = talk.add_retrieved(question) if only else turn
+            turn.retrieved = found
         except Exception:
             self.lines.children = tuple(one for one in self.lines.children if one is not line)
             self.question.value = self.question.value or question
             raise
-        made = () if only else (turn.answer or "(nothing)", turn.how)
-        made = dict(zip(("answer", "how"), made, strict=False))
-        line.value = PAGE.turn(question, name, **made, retrieved=turn.retrieved, fault=fault)
+        line.value = PAGE.turn(name, turn, fault)
 
-    def _stream(self, talk: Session, question: str, line: w.HTML) -> session.Turn:
+    def _stream(self, talk: Session, question: str, line: w.HTML) -> Turn:
         text, pieces = "", talk.stream(question)
         self._say("Answering …")
         if self._stopping.is_set():  # while the model was loaded
             talk.stop()
         for piece in pieces:
             text += piece
-            line.value = PAGE.turn(question, talk.chat.name, f"{text} …")
+            line.value = PAGE.turn(talk.chat.name, Turn(question, f"{text} …", 0, ""))
         return talk.turns[-1]
 
     def _session_about(self, chosen: Chosen, name: str) -> Session:
@@ -331,9 +316,8 @@ class ChatBox(w.VBox):
         return self._retrieval
 
     def _add_line(self, html: str) -> w.HTML:
-        line = w.HTML(html)
-        self.lines.children += (line,)
-        return line
+        self.lines.children += (w.HTML(html),)
+        return self.lines.children[-1]
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -351,11 +335,7 @@ class ChatBox(w.VBox):
             self._say("There is nothing to export yet: ask something first.", "error")
             return
         files = session.files(said)
-        self.files.value = PAGE.links([
-            (name, f"Download {'JSON' if name.endswith('json') else 'Markdown'}",
-             f"data:{session.KINDS[name[name.rindex('.'):]]};charset=utf-8,{quote(text, safe='')}")
-            for name, text in files.items()
-        ])  # fmt: skip
+        self.files.value = PAGE.links(files)
         self._say("The links below hold the conversation.")
         folder = session.keep(self.run, files)
         self._say(f"Written to {shown(folder)}: {', '.join(files)}")

@@ -25,13 +25,9 @@ from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.core.text import plain
 from rnagpt_lib.curate.questions import facts
+from rnagpt_lib.curate.questions import question_templates as templates
 from rnagpt_lib.curate.questions.facts import NEGATION
-from rnagpt_lib.curate.questions.question_templates import (
-    CATEGORICAL,
-    RELATIONS,
-    asked_entity,
-    relation_of,
-)
+from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, relation_of
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.stages import QA, SUMMARIES
@@ -72,12 +68,9 @@ class Nearest:
         self._lengths = np.array([len(sequence) for sequence in sequences])
 
     def find(self, sequence: str, k: int) -> tuple[list[Hit], float]:
-        """The k of the highest score, equals in the order of the index, and what chance reaches.
-
-        Up to `ALIGNED` RNAs all are aligned; of more those that share most words of five letters
-        with the query. Chance is the highest score of `DRAWS` shuffles of the query with its
-        dinucleotides kept: as long and as simple as the query, and no relative.
-        """
+        """The k of the highest score, and what chance reaches: the highest score of `DRAWS` shuffles
+        of the query with its dinucleotides kept. Of many RNAs those are aligned that share most
+        words of five letters with the query."""
         rng = random.Random(sequence)
         strangers = [dinucleotide_shuffle(sequence, rng) for _ in range(DRAWS)]
         shared = self._words @ kmer_profile([sequence, *strangers]).T  # (n, 1 + DRAWS)
@@ -153,23 +146,20 @@ def agree(one: str, other: str) -> bool:
 
 
 def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tuple[set, set]:
-    """The values of a field, folded, that an answer gives the RNA, and those that it denies.
-
-    To a question about the field, whichever of ``known`` a sentence names that neither denies nor
-    hedges; to any other one what it says in a sentence of the field's own: "The RNA is of the type
-    tRNA."
-    """
+    """The values of a field, folded, that an answer gives the RNA, and those that it denies: to a
+    question about it whichever of ``known`` a sentence names that neither denies nor hedges; to any
+    other one what it says in a sentence of the field's own ("The RNA is of the type tRNA.")."""
     sentences = re.split(r"(?<=[.!?;])\s+", answer)
     folded = sorted({value.casefold() for value in known}, key=lambda value: (-len(value), value))
     if relation_of(question) != field:
-        matches = map(RELATIONS[field].answer_pattern.fullmatch, sentences)
+        matches = map(templates.RELATIONS[field].answer_pattern.fullmatch, sentences)
         return {match["entity"].casefold() for match in matches if match} & set(folded), set()
     either = "|".join(map(re.escape, folded)) or "(?!)"
     whole = re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
     sure = (s for s in sentences if not HEDGES.search(s) and not NEGATION.search(s))
     said = {value for sentence in sure for value in whole.findall(sentence.casefold())}
     word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
-    entity = asked_entity(question)
+    entity = templates.asked_entity(question)
     if not (word and entity):
         return said, set()
     yes = word[1].lower() == "yes"
@@ -180,9 +170,7 @@ def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tupl
 
 
 class Retrieval:
-    """The tables of a run, ready to be looked up; ``Retrieval.of`` reads them.
-
-    ``rnas``: rna_id, sequence, split and the categorical fields, of all sides; only the train side
+    """The tables of a run, ready to be looked up; ``Retrieval.of`` reads them. Only the train side
     is searched, and of it only RNAs with an annotation or a field.
 
     >>> retrieval = Retrieval.of("mini")
@@ -206,9 +194,8 @@ class Retrieval:
 
     @classmethod
     def of(cls, run: str) -> "Retrieval":
-        """Of a run whose stages 02 and 03 are finished. Raises InputError where a table is
-        missing, with the command that makes it, and where no training RNA has an annotation or a
-        field."""
+        """Of a run whose stages 02 and 03 are finished; else, and where no training RNA has an
+        annotation or a field, it raises InputError."""
         rnas = _table(run, QA, "rnas", ["rna_id", "sequence", "split", *CATEGORICAL])
         source = read_json(stages.stage_folder(run, QA) / stages.PARAMS)["params"]["source"]
         columns = ["rna_id", "sentence_no", "text", "article_ids"]
@@ -219,8 +206,8 @@ class Retrieval:
         sequences = frame["sequence"][known & (frame["split"] == "train")].unique().tolist()
         if not sequences:
             raise InputError(
-                f"run {run} has no training RNA with an annotation or a field, so there is nothing "
-                "to retrieve; give 00 RNAs with types, or 02 articles"
+                f"run {run} has no training RNA with an annotation or a field to be retrieved; give "
+                "00 RNAs with types, or 02 articles"
             )
         return cls(frame, annotations, Nearest(sequences))
 
@@ -231,22 +218,17 @@ class Retrieval:
         return digest([sha256(stages.stage_folder(run, s) / f"{n}.parquet") for s, n in names])
 
     def near(self, sequence: str, k: int = 3) -> list[dict]:
-        """The k nearest, in the order of `Nearest.find`; raises InputError for what is no RNA.
-
-        Each sequence is there once, as it is found in many species: ``rna_ids``, the annotated ones
-        first, the distinct values of ``rna_type``, ``species`` and ``family``, ``sentences`` (text,
-        article_ids), ``identity`` (0 to 1), and whether it is nearer than chance reaches, ``near``.
-        """
+        """The k nearest; raises InputError for what is no RNA. Each sequence is there once, as it is
+        found in many species: ``rna_ids``, the annotated ones first, the distinct values of
+        ``rna_type``, ``species`` and ``family``, ``sentences`` (text, article_ids), ``identity`` (0
+        to 1), and whether it is nearer than chance reaches, ``near``."""
         sequence = check_sequence(sequence)
         hits, chance = self._find(sequence, k)
-        return [
-            self._entry(
-                self.rnas[self._row == hit.row],
-                identity=hit.identity,
-                near=hit.score > chance or self.nearest.sequences[hit.row] == sequence,
-            )
-            for hit in hits
-        ]
+        found = []
+        for hit in hits:
+            near = hit.score > chance or self.nearest.sequences[hit.row] == sequence
+            found.append(self._entry(self.rnas[self._row == hit.row], hit.identity, near))
+        return found
 
     def retrieve(
         self, sequence: str, question: str, answer: str, rna_id: str | None = None, k: int = 3
@@ -255,10 +237,9 @@ class Retrieval:
         own fields, where ``rna_id`` or the sequence is in the run's tables, on whatever side."""
         found, relation = self.near(sequence, k), relation_of(question)
         known, another = self.own(sequence, rna_id)
-        said = [f"{rna_id} has another sequence in the run's tables; its fields are not used."]
-        statements = (said if another else []) + list(
-            self.statements(question, answer, known, found)
-        )
+        said = f"{rna_id} has another sequence in the run's tables; its fields are not used."
+        statements = [said] if another else []
+        statements += self.statements(question, answer, known, found)
         for one in found:  # those that bear on the question come first
             one["sentences"].sort(key=lambda sentence: not _states(relation, sentence))
         return _evidence(statements, found)
@@ -271,12 +252,12 @@ class Retrieval:
         if not near:
             return _evidence([f"{_nothing_near(found)}, so nothing is retrieved."], [])
         if relation in CATEGORICAL:
+            what = NOUNS[relation]
             said = [
-                f"{one['rna_ids'][0]} ({percent(one['identity'])} identical) has the "
-                f"{NOUNS[relation]} {listed(one[relation])}."
+                f"{describe(one)[0]} has the {what} {listed(one[relation])}."
                 for one in near
                 if one[relation]
-            ] or [f"No {NOUNS[relation]} of the nearest RNAs is known."]
+            ] or [f"No {what} of the nearest RNAs is known."]
             return _evidence(said, [one | {"sentences": []} for one in near])
         for one in near:
             if relation:
@@ -297,32 +278,24 @@ class Retrieval:
     def statements(
         self, question: str, answer: str, known: dict | None, found: list[dict]
     ) -> Iterator[str]:
-        """What is to be said of an answer; nothing where it denies, hedges or lists, as a statement
-        has to be right more than it has to be there (measured: `benchmarks`, neighbours).
-
-        ``known``: the RNA's own entry. Where it has no type or family, the near ones count if all
-        that have one agree, and the answer's is one that training RNAs have: of another none could
-        have been near.
-        """
+        """What is to be said of an answer, in view of the RNA's own entry. Where that has no type or
+        family, the near ones count if all that have one agree, and the answer's is one that training
+        RNAs have: of another none could have been near. How often it is right: `benchmarks`."""
         near = [one for one in found if one["near"]]
         for field in CATEGORICAL:
             said, denied = claims(field, question, answer, self.fields[field])
             if known and known[field]:
                 if but := self._but(field, said, denied, known[field]):
-                    yield (
-                        f"{_owner(known['rna_ids'][0])} gives this RNA the {NOUNS[field]} "
-                        f"{listed(known[field])}; {but}."
-                    )
+                    gives = f"{_owner(known['rna_ids'][0])} gives this RNA the {NOUNS[field]}"
+                    yield f"{gives} {listed(known[field])}; {but}."
             elif field != "species" and (not said or _any_agree(said, self.taught[field])):
                 telling = [one for one in near if one[field]]
                 agreed = {value for one in telling for value in one[field]}
                 if len(agreed) == 1 and (but := self._but(field, said, denied, agreed)):
                     best = max(telling, key=lambda one: one["identity"])
+                    alike = f"{best['rna_ids'][0]} is {percent(best['identity'])} identical"
                     some = f"{len(telling)} nearest RNAs have" if telling[1:] else "nearest RNA has"
-                    yield (
-                        f"The {some} the {NOUNS[field]} {agreed.pop()} ({best['rna_ids'][0]} is "
-                        f"{percent(best['identity'])} identical); {but}."
-                    )
+                    yield f"The {some} the {NOUNS[field]} {agreed.pop()} ({alike}); {but}."
         if not near:
             yield f"{_nothing_near(found)}{'' if known else '; take the answer as a guess'}."
 

@@ -8,6 +8,7 @@ Questions, answers and evidence may say anything: in the transcript's Markdown n
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -49,9 +50,8 @@ def _now() -> str:
 
 @dataclass
 class Turn:
-    """A question and its answer, when it ended (UTC), how its tokens were chosen, and what was
-    retrieved for it; ``stop_reason``: ``eos``, ``stop``, ``length``, ``cancelled`` or
-    `RETRIEVED_ONLY`."""
+    """A question and its answer, when it ended (UTC), how its tokens were chosen, what was retrieved;
+    ``stop_reason``: ``eos``, ``stop``, ``length``, ``cancelled`` or `RETRIEVED_ONLY`."""
 
     question: str
     answer: str
@@ -88,7 +88,6 @@ class Session:
         self,
         chat: Chat,
         rna: str | Chosen,
-        *,
         sampling: Sampling = GREEDY,
         memory: bool = False,
         run: str = "",
@@ -106,12 +105,9 @@ class Session:
         return self.turns[-1]
 
     def stream(self, question: str) -> Iterator[str]:
-        """The pieces of an answer, which together are its text; then its turn stands in ``turns``.
-
-        An answer that was stopped, or that nobody wanted to hear to its end, is kept as far as it
-        came. Raises InputError for an empty question, and for one that does not fit into the LLM's
-        context behind the RNA.
-        """
+        """The pieces of an answer, which together are its text; then its turn stands in ``turns``,
+        if it was stopped as far as it came. Raises InputError for an empty question, and for one
+        that does not fit into the LLM's context behind the RNA."""
         asked = self._prompt_behind_rna(question)
         self._stopping.clear()
         return self._pieces(asked, question)
@@ -120,7 +116,7 @@ class Session:
         """End the answer in work after its next token; from any thread."""
         self._stopping.set()
 
-    def add_retrieved(self, question: str, retrieved: dict) -> Turn:
+    def add_retrieved(self, question: str, retrieved: dict | None = None) -> Turn:
         """A turn in which no model was asked, and that none will read."""
         made_by = {"sampling": self.sampling, "memory": self.memory, "retrieved": retrieved}
         self.turns.append(Turn(question, "", 0, RETRIEVED_ONLY, **made_by))
@@ -137,7 +133,7 @@ class Session:
     def _pieces(self, asked: list[int], question: str) -> Iterator[str]:
         reply, shown = Reply(), ""
         kept = {"sampling": self.sampling, "memory": self.memory}
-        try:
+        with suppress(GeneratorExit):  # nobody wants to hear more
             for reply in self._replies(asked, question):
                 text = self._certain(reply)
                 if text.startswith(shown) and len(text) > len(shown):
@@ -145,12 +141,6 @@ class Session:
                     yield piece
                 if self._stopping.is_set():
                     break
-        except GeneratorExit:
-            self._keep(question, reply, kept)
-            raise
-        self._keep(question, reply, kept)
-
-    def _keep(self, question: str, reply: Reply, kept: dict) -> None:
         answer = self._answer(reply)
         reason = answer.stop_reason or CANCELLED
         self.turns.append(Turn(question, answer.text, answer.n_tokens, reason, **kept))
@@ -251,7 +241,6 @@ def to_markdown(sessions: Sequence[Session]) -> str:
 
 
 FORMS = {".json": to_json, ".md": to_markdown}
-KINDS = {".json": "application/json", ".md": "text/markdown"}
 
 
 def files(sessions: Sequence[Session]) -> dict[str, str]:
@@ -261,10 +250,7 @@ def files(sessions: Sequence[Session]) -> dict[str, str]:
 
 
 def keep(run: str, made: Mapping[str, str]) -> Path:
-    """Write `files` into ``runs/<run>/chats/``, the folder that comes back.
-
-    Raises InputError where nothing can be written.
-    """
+    """Write `files` into ``runs/<run>/chats/``, the folder that comes back, or raise InputError."""
     folder = paths.runs() / run / FOLDER
     with writing(folder, "make room or give rights to write there, or save the links"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import io
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,23 +77,13 @@ class Terminal:
                 print(f"! {type(error).__name__}: {one_line(str(error))}")
 
     def _do(self, line: str) -> None:
+        name, _, given = line.partition(" ")
         if not line.startswith("/"):
             self._ask(line)
-            return
-        name, _, given = line.partition(" ")
-        given = given.strip()
-        commands = {
-            "/help": lambda: print(HELP),
-            "/rna": lambda: self._take(given),
-            "/use": lambda: self._use(given),
-            "/model": lambda: self._switch(given),
-            "/memory": self._remember,
-            "/new": self._begin,
-            "/save": lambda: self._save(given),
-        }
-        if name not in commands:
+        elif command := COMMANDS.get(name):
+            command(self, given.strip())
+        else:
             raise InputError(f"there is no {name}; /help lists what there is")
-        commands[name]()
 
     def _ask(self, question: str) -> None:
         if not self.rna:
@@ -140,8 +130,7 @@ class Terminal:
         self._choose_from(*found)
 
     def _look_up(self, rna_id: str) -> None:
-        at = lookup.look_up(rna_id, run=self.run)
-        self._choose_from([Chosen.of(at.rna_id, at.description, at.sequence)], [])
+        self._choose_from([lookup.look_up(rna_id, run=self.run)], [])
 
     def _choose_from(self, found: list[Chosen], refused: list[Refused]) -> None:
         for one in refused:
@@ -174,13 +163,13 @@ class Terminal:
             self.chats[name] = generate.load_model(self.run, name, self.most)
         return self.chats[name]
 
-    def _remember(self) -> None:
+    def _remember(self, given: str) -> None:
         self.memory = not self.memory
         for session in self.sessions[-1:]:
             session.memory = self.memory
         print(f"memory {'on' if self.memory else 'off'}")
 
-    def _begin(self) -> None:
+    def _begin(self, given: str = "") -> None:
         if not self.rna:
             raise InputError(NO_RNA)
         for session in self.sessions[-1:]:
@@ -200,6 +189,13 @@ class Terminal:
         with writing(out, "take another name"), replacing(out) as temporary:
             temporary.write_text(FORMS[out.suffix](said), "utf-8")
         print(f"{out}: {sum(len(one.turns) for one in said)} answers")
+
+
+COMMANDS: dict[str, Callable[[Terminal, str], None]] = {
+    "/help": lambda terminal, given: print(HELP), "/rna": Terminal._take, "/use": Terminal._use,
+    "/model": Terminal._switch, "/memory": Terminal._remember, "/new": Terminal._begin,
+    "/save": Terminal._save,
+}  # fmt: skip
 
 
 def _lines() -> Iterator[str]:

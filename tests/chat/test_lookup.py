@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.chat import lookup
-from rnagpt_lib.chat.lookup import PATIENCE, Found, look_up
+from rnagpt_lib.chat.lookup import PATIENCE, look_up
 from rnagpt_lib.core import paper
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.sources.http import Site
@@ -17,7 +17,6 @@ from tests.standin.ebi import Ebi, addresses
 from tests.support.finished import FIRST, LAST
 
 CASE = paper.CASE_STUDIES[0]
-FIELDS = ["rna_id", "sequence", "rna_type", "species", "taxid", "description"]
 
 
 @pytest.fixture
@@ -60,57 +59,53 @@ def table(run, stage, **columns):
 # --- on this machine
 
 
+A, G = "ACGUACGUAC", "GGGGGGGGGG"
+
+
 def test_every_rna_of_the_reference_run_is_found_as_its_table_has_it(monkeypatch, nobody):
     monkeypatch.delenv("RNAGPT_RUNS")
     rows = pd.read_parquet(stages.stage_folder("reference", LAST) / "rnas.parquet")
-    for row in rows.sample(20, random_state=0)[FIELDS].to_dict("records"):
-        assert look_up(row["rna_id"], "reference") == Found(**row, where="run reference")
+    for row in rows.sample(20, random_state=0).to_dict("records"):
+        found = look_up(row["rna_id"], "reference")
+        assert (found.id, found.sequence) == (row["rna_id"], row["sequence"])
+        assert found.description.endswith("(run reference)")
     with pytest.raises(InputError, match="run reference has no RNA 'MINI-R999999', and it is no"):
         look_up("MINI-R999999", "reference")
 
 
-def test_the_table_of_03_comes_before_that_of_00(nobody):
-    table("w", FIRST, rna_id=["a", "b"], sequence=["ACGU", "GGGG"], description=["old", "only"])
-    table("w", LAST, rna_id=["a"], sequence=["ACGU"], description=["new"])
-    assert look_up("a", "w").description == "new" and look_up("b", "w").description == "only"
-    assert look_up(" a\n", "w").rna_id == "a"
+def test_ids_of_a_run_are_found_as_they_are(nobody):
+    table("w", FIRST, rna_id=["a", "b"], sequence=[A, G], description=["old", "only"])
+    table("w", LAST, rna_id=["a"], sequence=[A], description=["new"])
+    assert look_up("a", "w").description == "new (run w)"  # 03 comes before 00
+    assert look_up("b", "w").description == "only (run w)" and look_up(" a\n", "w").id == "a"
     with pytest.raises(InputError, match="run w has no RNA 'A'"):
         look_up("A", "w")
-
-
-def test_a_urs_without_its_taxid_is_any_of_its_species_and_never_another_urs(nobody):
     ids = ["URS0000000001_9606", "URS0000000001_10090", "URS0000000002_9606"]
-    table("w", LAST, rna_id=ids, sequence=["ACGU", "ACGU", "GGGG"], taxid=["9606", "10090", "9606"])
-    assert look_up("URS0000000001", "w").rna_id == ids[1]
-    for rna_id in ids:
-        found = look_up(rna_id.lower(), "w")
-        assert (found.rna_id, found.taxid) == (rna_id, rna_id.partition("_")[2])
+    table("v", LAST, rna_id=ids, sequence=[A, A, G])
+    assert look_up("URS0000000001", "v").id == ids[1]  # any of its species, no other URS
+    assert all(look_up(rna_id.lower(), "v").id == rna_id for rna_id in ids)
     for other in ("URS0000000001_960", "URS000000000"):
         with pytest.raises(InputError):
-            look_up(other, "w", offline=True)
-
-
-def test_ids_of_a_user_s_own_fasta_are_no_patterns(nobody):
-    ids = ["my%rna", "my.rna", "a_b", "URS", "100"]
-    table("w", FIRST, rna_id=ids, sequence=["ACGU"] * 5)
-    assert all(look_up(rna_id, "w").rna_id == rna_id for rna_id in ids)
+            look_up(other, "v", offline=True)
+    ids = ["my%rna", "my.rna", "a_b", "URS", "100"]  # of a user's own FASTA: no patterns
+    table("u", FIRST, rna_id=ids, sequence=[A] * 5)
+    assert all(look_up(rna_id, "u").id == rna_id for rna_id in ids)
     for missing in ("my_rna", "my", "a", "%", ".*"):
-        with pytest.raises(InputError, match="run w has no RNA"):
-            look_up(missing, "w")
+        with pytest.raises(InputError, match="run u has no RNA"):
+            look_up(missing, "u")
 
 
 def test_the_paper_s_rnas_need_no_network(nobody):
     for case in paper.CASE_STUDIES:
         found = look_up(case.rna_id)
         assert found == look_up(case.rna_id.partition("_")[0].lower())
-        assert (found.sequence, found.where) == (case.sequence, "paper")
-        assert found.rna_id == f"{case.rna_id.partition('_')[0]}_{found.taxid}"
+        assert (found.sequence, found.description) == (case.sequence, f"{case.what} (paper)")
     table("w", LAST, rna_id=[CASE.rna_id], sequence=[CASE.sequence], species=["x"])
-    assert look_up(CASE.rna_id, "w").where == "run w"
+    assert look_up(CASE.rna_id, "w").description == "(run w)"
 
 
 def test_a_damaged_table_is_named(nobody):
-    path = table("w", LAST, rna_id=["a"], sequence=["ACGU"])
+    path = table("w", LAST, rna_id=["a"], sequence=[A])
     for data in (b"", b"PAR1 no table", path.read_bytes()[:-9]):
         path.write_bytes(data)
         with pytest.raises(InputError, match="03_decompose_qa/rnas.parquet is no readable table"):
@@ -120,47 +115,41 @@ def test_a_damaged_table_is_named(nobody):
         look_up("a", "w")
 
 
-@pytest.mark.parametrize(
-    "bad",
-    ["", "  ", "URS12", "URS000000000G_1", "URS0000000001_", "URS0000000001_0", "rnacentral",
-     "URS0000000001_9606/../x", "URS0000000001?x=1", "URS0000000001_9606 9", "x" * 10_000,
-     "URS0000000001_12345678901", "URS0000000001_٣", "http://evil.example/", "\x1b[31m"],
-)  # fmt: skip
-def test_what_is_no_id_is_told_so_and_never_sent(nobody, bad):
-    with pytest.raises(InputError, match="is no id of RNAcentral .*paste the sequence inst") as no:
-        look_up(bad)
-    assert len(str(no.value)) < 200 and str(no.value).isprintable()
+def test_what_is_no_id_is_told_so_and_never_sent(nobody):
+    for bad in (
+        "", "  ", "URS12", "URS000000000G_1", "URS0000000001_", "URS0000000001_0", "rnacentral",
+        "URS0000000001_9606/../x", "URS0000000001?x=1", "URS0000000001_9606 9", "x" * 10_000,
+        "URS0000000001_12345678901", "URS0000000001_٣", "http://evil.example/", "\x1b[31m",
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="is no id of RNAcentral .*paste the sequence") as no:
+            look_up(bad)
+        assert len(str(no.value)) < 200 and str(no.value).isprintable()
 
 
-@pytest.mark.parametrize("how", ["argument", "1", "yes"])
-def test_offline_nothing_is_asked_for(nobody, site, queue, monkeypatch, how):
-    if how != "argument":
-        monkeypatch.setenv("RNAGPT_OFFLINE", how)
-    with pytest.raises(InputError, match="is not on this machine, .*paste the sequence instead"):
-        look_up("URS0000000001_9606", site=site, offline=how == "argument")
+def test_offline_nothing_is_asked_for(nobody, site, queue, ebi, monkeypatch):
+    for how in ("argument", "1", "yes"):
+        if how != "argument":
+            monkeypatch.setenv("RNAGPT_OFFLINE", how)
+        with pytest.raises(InputError, match="is not on this machine, .*paste the sequence inst"):
+            look_up("URS0000000001_9606", site=site, offline=how == "argument")
     assert not queue.seen and look_up(CASE.rna_id, offline=True).sequence == CASE.sequence
-
-
-@pytest.mark.parametrize("value", ["", "0"])
-def test_offline_can_be_set_to_nothing(site, ebi, monkeypatch, value):
-    monkeypatch.setenv("RNAGPT_OFFLINE", value)
-    assert look_up(ebi.rnas[0]["id"][0], site=site).where == "RNAcentral"
+    for value in ("", "0"):
+        monkeypatch.setenv("RNAGPT_OFFLINE", value)
+        assert "RNAcentral" in look_up(ebi.rnas[0]["id"][0], site=site).description
 
 
 # --- at RNAcentral
 
 
-def test_a_record_comes_with_its_species_where_the_id_names_one(site, queue, ebi):
+def test_a_record_is_asked_for_by_its_id_with_or_without_a_species(site, queue, ebi):
     for entry in ebi.rnas:
         rna_id = entry["id"][0]
         urs, _, taxid = rna_id.partition("_")
         found = look_up(rna_id, site=site)
-        assert (found.rna_id, found.taxid, found.where) == (rna_id, taxid, "RNAcentral")
-        assert found.sequence == entry["sequence"][0] and found.species == entry["species"][0]
-        assert found.rna_type == "".join(entry["rna_type"]).replace(" ", "_")
+        assert (found.id, found.sequence) == (rna_id, entry["sequence"][0])
+        assert found.description.endswith("(RNAcentral)")
         bare = look_up(f" {urs.lower()} ", site=site)
-        assert (bare.rna_id, bare.sequence) == (urs, found.sequence)
-        assert (bare.species, bare.taxid) == ("", "")
+        assert (bare.id, bare.sequence) == (urs, found.sequence)
     asked = [(seen.method, seen.path, seen.query) for seen in queue.seen]
     assert asked[-2:] == [
         ("GET", f"/ebi/api/v1/rna/{urs}/{taxid}", {"format": "json"}),
@@ -172,8 +161,8 @@ def test_a_record_comes_with_its_species_where_the_id_names_one(site, queue, ebi
 def test_a_run_that_has_it_is_asked_first_and_one_that_lacks_it_is_no_end(site, queue, ebi):
     rna_id = ebi.rnas[0]["id"][0]
     table("w", LAST, rna_id=[rna_id], sequence=["ACGUACGUAC"])
-    assert look_up(rna_id, "w", site).where == "run w" and not queue.seen
-    assert look_up(ebi.rnas[1]["id"][0], "w", site).where == "RNAcentral" and queue.seen
+    assert look_up(rna_id, "w", site).description == "(run w)" and not queue.seen
+    assert "RNAcentral" in look_up(ebi.rnas[1]["id"][0], "w", site).description and queue.seen
 
 
 def test_an_id_that_rnacentral_lacks_is_told_so(site, ebi):
@@ -195,18 +184,13 @@ def answered(site, queue, **changes):
     return look_up(ID, site=site)
 
 
-def test_texts_become_one_printable_line_each(site, queue):
+def test_texts_become_one_printable_line_and_sequences_are_read_as_everywhere(site, queue):
     hostile = "  <script>alert(1)</script>\x1b[31m\n\nred\u202e\u200b\t| # T \x00 "
-    found = answered(site, queue, species=hostile, description=hostile, rna_type=hostile)
-    for text in (found.species, found.description, found.rna_type):
-        assert text.isprintable() and text == text.strip()
-    assert found.description == "<script>alert(1)</script> [31m red | # T"
-    assert answered(site, queue, description="x" * 9999).description == "x" * lookup.LINE
-    nothing = answered(site, queue, species=None, description=None, rna_type=None)
-    assert (nothing.species, nothing.description, nothing.rna_type) == ("", "", "")
-
-
-def test_dna_and_lower_case_are_read_as_everywhere(site, queue):
+    found = answered(site, queue, description=hostile, rna_type=hostile)
+    assert found.description == "<script>alert(1)</script> [31m red | # T (RNAcentral)"
+    long = answered(site, queue, description="x" * 9999).description
+    assert long == "x" * lookup.LINE + " (RNAcentral)"
+    assert answered(site, queue, description=None, rna_type=None).description == "(RNAcentral)"
     assert answered(site, queue, sequence="acgtacgtNN").sequence == "ACGUACGUNN"
 
 
@@ -260,7 +244,7 @@ def test_a_server_at_fault_is_not_waited_for(site, queue, pauses, name):
 
 def test_a_fault_that_passes_is_asked_again(site, queue):
     queue.add(faults.status(502), faults.status(200, body=GOOD))
-    assert look_up(ID, site=site).rna_type == "pre_miRNA" and queue.left == 0
+    assert look_up(ID, site=site).description == "d (RNAcentral)" and queue.left == 0
 
 
 def test_without_a_network_it_says_so(pauses):

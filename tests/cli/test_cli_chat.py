@@ -195,7 +195,7 @@ def test_what_fails_behind_an_answer_ends_neither_the_chat_nor_the_transcript(
 ):
     kept, faults = tmp_path / "said.json", [KeyboardInterrupt(), RuntimeError("out of memory")]
 
-    def beside(self, turn):
+    def beside(self, *asked):
         raise faults.pop(0)
 
     monkeypatch.setattr(terminal.Retrieval, "retrieve", beside)
