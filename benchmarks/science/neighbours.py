@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._page import page_of, publish, results_of
-from rnagpt_lib.chat.retrieval import DECOMPOSED, POWER, Nearest, Retrieval, identity_of
+from rnagpt_lib.chat.retrieval import POWER, Nearest, Retrieval, identity_of
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
@@ -28,7 +28,7 @@ from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.report import readme
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.runs.stages import QA, stage_folder
 
 RUN = "reference"
 RESULTS = results_of("neighbours")
@@ -47,7 +47,7 @@ def main() -> None:
 def measure() -> dict:
     """Top-1 neighbours of val and test RNAs, and statements about right and wrong answers."""
     retrieval = Retrieval.of(RUN)
-    folder = stage_folder(RUN, DECOMPOSED)
+    folder = stage_folder(RUN, QA)
     rnas, pairs = (tables.read(folder / f"{name}.parquet", name) for name in ("rnas", "pairs"))
     return {
         "sets": {
