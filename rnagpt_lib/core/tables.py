@@ -20,100 +20,31 @@ pa.set_memory_pool(pa.system_memory_pool())
 
 TEXT, WHOLE, REAL, FLAG, TEXTS = "text", "whole", "real", "flag", "texts"
 
+# Columns hold text, unless another kind stands behind their names.
+_CONTRACTS = {
+    "rnas": "rna_id sequence length:whole rna_type species taxid family description unit split",
+    "articles": "article_id title abstract year:whole",
+    "links": "rna_id article_id",
+    "topics": "rna_id article_id topic:whole weight:real",
+    "annotations": "rna_id source sentence_no:whole text article_ids:texts",
+    "pairs": "pair_id rna_id source kind form question answer article_ids:texts prompt_version",
+    "dropped": "stage record reason",
+    "truth": "rna_id relation entity local:flag stratum",
+    "topics_truth": "rna_id article_id topic",
+    "answers": (
+        "run source model seed:whole pair_id rna_id unit kind form prediction reference "
+        "n_tokens:whole stop_reason"
+    ),
+    "samples": "run source model seed:whole pair_id rna_id unit kind form metric value:real",
+    "scores": (
+        "run source model kind form stratum metric definition value:real low:real high:real n:whole"
+    ),
+    "trainings": "run model seed:whole metric value:real",
+    "differences": "model_a model_b metric value:real low:real high:real",
+}
 COLUMNS: dict[str, dict[str, str]] = {
-    "rnas": {
-        "rna_id": TEXT,
-        "sequence": TEXT,
-        "length": WHOLE,
-        "rna_type": TEXT,
-        "species": TEXT,
-        "taxid": TEXT,
-        "family": TEXT,
-        "description": TEXT,
-        "unit": TEXT,
-        "split": TEXT,
-    },
-    "articles": {"article_id": TEXT, "title": TEXT, "abstract": TEXT, "year": WHOLE},
-    "links": {"rna_id": TEXT, "article_id": TEXT},
-    "topics": {"rna_id": TEXT, "article_id": TEXT, "topic": WHOLE, "weight": REAL},
-    "annotations": {
-        "rna_id": TEXT,
-        "source": TEXT,
-        "sentence_no": WHOLE,
-        "text": TEXT,
-        "article_ids": TEXTS,
-    },
-    "pairs": {
-        "pair_id": TEXT,
-        "rna_id": TEXT,
-        "source": TEXT,
-        "kind": TEXT,
-        "form": TEXT,
-        "question": TEXT,
-        "answer": TEXT,
-        "article_ids": TEXTS,
-        "prompt_version": TEXT,
-    },
-    "dropped": {"stage": TEXT, "record": TEXT, "reason": TEXT},
-    "truth": {
-        "rna_id": TEXT,
-        "relation": TEXT,
-        "entity": TEXT,
-        "local": FLAG,
-        "stratum": TEXT,
-    },
-    "topics_truth": {"rna_id": TEXT, "article_id": TEXT, "topic": TEXT},
-    "answers": {
-        "run": TEXT,
-        "source": TEXT,
-        "model": TEXT,
-        "seed": WHOLE,
-        "pair_id": TEXT,
-        "rna_id": TEXT,
-        "unit": TEXT,
-        "kind": TEXT,
-        "form": TEXT,
-        "prediction": TEXT,
-        "reference": TEXT,
-        "n_tokens": WHOLE,
-        "stop_reason": TEXT,
-    },
-    "samples": {
-        "run": TEXT,
-        "source": TEXT,
-        "model": TEXT,
-        "seed": WHOLE,
-        "pair_id": TEXT,
-        "rna_id": TEXT,
-        "unit": TEXT,
-        "kind": TEXT,
-        "form": TEXT,
-        "metric": TEXT,
-        "value": REAL,
-    },
-    "scores": {
-        "run": TEXT,
-        "source": TEXT,
-        "model": TEXT,
-        "kind": TEXT,
-        "form": TEXT,
-        "stratum": TEXT,
-        "metric": TEXT,
-        "definition": TEXT,
-        "value": REAL,
-        "low": REAL,
-        "high": REAL,
-        "n": WHOLE,
-    },
-    "trainings": {"run": TEXT, "model": TEXT, "seed": WHOLE, "metric": TEXT, "value": REAL},
-    "differences": {
-        "model_a": TEXT,
-        "model_b": TEXT,
-        "metric": TEXT,
-        "value": REAL,
-        "low": REAL,
-        "high": REAL,
-    },
+    table: {name: kind or TEXT for name, _, kind in (c.partition(":") for c in columns.split())}
+    for table, columns in _CONTRACTS.items()
 }
 
 # What identifies a row, in the tables that may not repeat one.
