@@ -1,13 +1,25 @@
-"""Files written whole or not at all, and hashes that depend on content alone."""
+"""Files written whole or not at all, hashes of content alone, and bars for eyes alone."""
 
+import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, read_json, replacing, sha256, visible, write_json
+from rnagpt_lib.core.files import (
+    digest,
+    is_watched,
+    progress,
+    read_json,
+    replacing,
+    sha256,
+    visible,
+    write_json,
+)
+from rnagpt_lib.curate import workers
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -81,3 +93,25 @@ def test_a_folder_is_hashed_by_names_and_content_not_by_place_time_or_hidden_fil
 def test_digests_do_not_depend_on_the_order_of_keys():
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": [1, 2]}) != digest({"a": [2, 1]})
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "shell", "seen"),
+    [(io.StringIO(), None, False), (Terminal(), None, True), (io.StringIO(), object(), True)],
+)
+def test_a_bar_is_seen_on_a_terminal_and_in_a_notebook(monkeypatch, stream, shell, seen):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert is_watched() == seen
+    assert list(progress(range(3), file=stream)) == [0, 1, 2]
+    assert bool(stream.getvalue()) == seen
+
+
+def test_a_log_gets_none(capfd):
+    assert list(workers.mapped(str, range(3), workers=1, total=3)) == ["0", "1", "2"]
+    assert capfd.readouterr() == ("", "")

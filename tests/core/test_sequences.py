@@ -41,14 +41,14 @@ def test_letters_that_only_look_like_nucleotides_are_named():
             sequences.normalise(f"AC{letter}GU")
 
 
-@pytest.mark.parametrize("length", [1, 1022, 1023, 1024, 1500, 1789, 2044, 3000, 10_000])
-def test_windows_cover_everything_and_overlap(length):
-    found = sequences.windows(length)
-    assert found[0][0] == 0 and found[-1][1] == length
-    assert all(end - start == min(length, 1022) for start, end in found)
-    assert all(b[0] < a[1] and a[0] < b[0] for a, b in zip(found, found[1:], strict=False))
-    overlaps = [a[1] - b[0] for a, b in zip(found, found[1:], strict=False)]
-    assert all(overlap >= 1022 // 4 - 1 for overlap in overlaps)
+def test_windows_cover_everything_and_overlap():
+    for length in [1, 1022, 1023, 1024, 1500, 1789, 2044, 3000, 10_000]:
+        found = sequences.windows(length)
+        assert found[0][0] == 0 and found[-1][1] == length
+        assert all(end - start == min(length, 1022) for start, end in found)
+        assert all(b[0] < a[1] and a[0] < b[0] for a, b in zip(found, found[1:], strict=False))
+        overlaps = [a[1] - b[0] for a, b in zip(found, found[1:], strict=False)]
+        assert all(overlap >= 1022 // 4 - 1 for overlap in overlaps)
 
 
 def test_reverse_complement_twice_is_the_same():

@@ -82,20 +82,19 @@ def project(request, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["00", FIRST, f"{FIRST}.ipynb", f"notebooks/{FIRST}.ipynb"])
-def test_notebooks_are_found_by_number_name_or_path(name):
-    assert notebooks.find(name) == paths.notebooks() / f"{FIRST}.ipynb"
+def test_notebooks_are_found_by_number_name_or_path():
+    for name in ["00", FIRST, f"{FIRST}.ipynb", f"notebooks/{FIRST}.ipynb"]:
+        assert notebooks.find(name) == paths.notebooks() / f"{FIRST}.ipynb"
 
 
-@pytest.mark.parametrize("name, words", [("09", "unknown"), ("0", "ambiguous"), ("x/y", "unknown")])
-def test_other_names_are_refused(name, words):
-    with pytest.raises(InputError, match=f"is {words}; notebooks are {FIRST}, {SECOND}"):
-        notebooks.find(name)
+def test_other_names_are_refused():
+    for name, words in [("09", "unknown"), ("0", "ambiguous"), ("x/y", "unknown")]:
+        with pytest.raises(InputError, match=f"is {words}; notebooks are {FIRST}, {SECOND}"):
+            notebooks.find(name)
 
 
-@pytest.mark.parametrize(
-    "name, given, wanted",
-    [
+def test_values_become_what_the_parameter_says():
+    for name, given, wanted in [
         ("WORLD_SIZE", "007", 7),
         ("WORLD_SIZE", 7, 7),
         ("WORLD_SIZE", "null", None),
@@ -113,16 +112,13 @@ def test_other_names_are_refused(name, words):
         ("FLAG", "false", False),
         ("RUNS", "[mini, big]", ["mini", "big"]),
         ("RUNS", ["big"], ["big"]),
-    ],
-)
-def test_values_become_what_the_parameter_says(name, given, wanted):
-    value = notebooks.check_parameters(notebooks.find("00"), {name: given})[name]
-    assert value == wanted and type(value) is type(wanted)
+    ]:
+        value = notebooks.check_parameters(notebooks.find("00"), {name: given})[name]
+        assert value == wanted and type(value) is type(wanted)
 
 
-@pytest.mark.parametrize(
-    "name, given",
-    [
+def test_ill_typed_values_are_refused():
+    for name, given in [
         ("WORLD_SIZE", "1.5"),
         ("WORLD_SIZE", 1.5),
         ("WORLD_SIZE", True),
@@ -137,11 +133,9 @@ def test_values_become_what_the_parameter_says(name, given, wanted):
         ("FLAG", 1),
         ("RUNS", "mini"),
         ("RUNS", "[mini"),
-    ],
-)
-def test_ill_typed_values_are_refused(name, given):
-    with pytest.raises(InputError, match=f"{FIRST}: parameter {name} should be "):
-        notebooks.check_parameters(notebooks.find("00"), {name: given})
+    ]:
+        with pytest.raises(InputError, match=f"{FIRST}: parameter {name} should be "):
+            notebooks.check_parameters(notebooks.find("00"), {name: given})
 
 
 def test_unknown_parameters_are_refused_with_the_known_ones(own_runs):

@@ -24,12 +24,12 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", profiles.names())
-def test_every_profile_resolves_every_stage(name):
-    profile = profiles.load(name)
-    assert profile.name == name and profile.about.endswith(".")
-    for stage, model in profiles.STAGE_MODELS.items():
-        assert isinstance(profile.stage(stage), model)
+def test_every_profile_resolves_every_stage():
+    for name in profiles.names():
+        profile = profiles.load(name)
+        assert profile.name == name and profile.about.endswith(".")
+        for stage, model in profiles.STAGE_MODELS.items():
+            assert isinstance(profile.stage(stage), model)
 
 
 def test_only_mini_runs_predecessors_and_only_the_large_ones_refuse():
@@ -63,9 +63,8 @@ def test_overrides_win_and_none_leaves_the_profile(write):
     assert profile.stage(STAGE2).warmup_steps == profiles.Stage2().warmup_steps
 
 
-@pytest.mark.parametrize(
-    "stage, overrides, words",
-    [
+def test_bad_parameters_are_named():
+    for stage, overrides, words in [
         (FILTER, {"wrld_size": 5}, "no parameter WRLD_SIZE; parameters are INPUT"),
         (FILTER, {"world_size": "many"}, "parameter WORLD_SIZE is 'many', but .*valid integer"),
         (FILTER, {"world_size": 3}, "greater than or equal to 20"),
@@ -73,16 +72,13 @@ def test_overrides_win_and_none_leaves_the_profile(write):
         (STAGE2, {"epochs": 1.5}, "parameter EPOCHS is 1.5"),
         (STAGE2, {"learning_rate": 0}, "parameter LEARNING_RATE is 0, but"),
         (STAGE2, {"betas": [0.9]}, "parameter BETAS is"),
-    ],
-)
-def test_bad_parameters_are_named(stage, overrides, words):
-    with pytest.raises(InputError, match=words):
-        profiles.load("mini").stage(stage, **overrides)
+    ]:
+        with pytest.raises(InputError, match=words):
+            profiles.load("mini").stage(stage, **overrides)
 
 
-@pytest.mark.parametrize(
-    "text, words",
-    [
+def test_bad_files_are_named_in_one_line(write):
+    for text, words in [
         ("stages: {}\n", "mine.yaml: about Field required"),
         ("about: x.\nautorun: true\n", "autorun Extra inputs"),
         ("about: x.\nstages:\n  04_stage: {}\n", "unknown stage '04_stage'"),
@@ -91,13 +87,11 @@ def test_bad_parameters_are_named(stage, overrides, words):
         ("", "is no YAML mapping"),
         ("just text", "is no YAML mapping"),
         (b"\xff\xfe\x00\x81", "is no YAML mapping"),
-    ],
-)
-def test_bad_files_are_named_in_one_line(write, text, words):
-    write(text)
-    with pytest.raises(InputError, match=words) as caught:
-        profiles.load("mine")
-    assert "\n" not in str(caught.value) and "mine.yaml" in str(caught.value)
+    ]:
+        write(text)
+        with pytest.raises(InputError, match=words) as caught:
+            profiles.load("mine")
+        assert "\n" not in str(caught.value) and "mine.yaml" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["nope", "", "../pyproject", "mini.yaml"])
