@@ -179,6 +179,16 @@ def test_the_path_runs_again_what_was_run_with_other_parameters(capsys):
     assert [(folder / "notebook.ipynb").is_file() for folder in archived] == [True]
 
 
+def test_parameters_that_stand_in_no_cell_are_set_the_same_way():
+    known = notebooks.list_parameters(notebooks.find("00"))
+    assert known["MAX_LENGTH"]["help"] == "longest RNA kept, nt" and "MAX_LENGTH" not in TYPED
+    notebooks.run_notebook("00", parameters={"MAX_LENGTH": "080", "QUERY": "null"})
+    recorded = read_json(stages.stage_folder("mini", FIRST) / "params.json")
+    assert recorded["overrides"] == {"max_length": 80}
+    with pytest.raises(InputError, match="MAX_LENGTHS .did you mean MAX_LENGTH"):
+        notebooks.run_notebook("00", parameters={"MAX_LENGTHS": 80})
+
+
 def test_the_path_hands_each_parameter_to_the_notebooks_that_have_it(capsys):
     given = {"WORLD_SIZE": "50", "PASSES": 3, "SEED": "2", "ON_FINISHED": "archive"}
     for _ in range(2):
@@ -359,6 +369,7 @@ def test_a_refusal_after_writing_keeps_both(own_runs):
     assert next((own_runs / "mini" / ".previous").glob("*/note.txt")).is_file()
 
 
+@pytest.mark.slow
 def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
     write_notebook(FIRST, action="1 / 0")
     with pytest.raises(NotebookFailed, match="ZeroDivisionError: division by zero") as caught:

@@ -11,11 +11,13 @@ import sys
 import nbformat
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs import stages
+from rnagpt_lib.runs.folder import lock_of
 from rnagpt_lib.runs.run import Run
 
 FIRST, SECOND, THIRD = stages.STAGES[:3]
@@ -234,19 +236,36 @@ def test_a_second_process_is_refused_until_the_first_dies(other_process):
     assert Run.open(FIRST).resuming
 
 
+def is_free(stage):
+    """Whether another descriptor could lock it, as that of another process would."""
+    with FileLock(lock_of(stages.stage_folder("mini", stage)), blocking=False):
+        return True
+
+
 def test_the_same_process_may_open_again_and_finishing_frees():
     Run.open(FIRST)
+    with pytest.raises(Timeout):
+        is_free(FIRST)
     Run.open(FIRST).finish()
-    code = f"from rnagpt_lib.runs.run import Run; Run.open('{FIRST}')"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert is_free(FIRST)
 
 
-def test_a_refused_opening_frees_the_stage(monkeypatch):
+def test_a_refused_opening_frees_the_stage():
     done(FIRST)
     with pytest.raises(InputError):
         Run.open(FIRST, on_finished="refuse")
-    code = f"from rnagpt_lib.runs.run import Run; Run.open('{FIRST}')"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert is_free(FIRST)
+
+
+def test_a_notebooks_names_are_taken_where_they_are_parameters_of_the_stage():
+    names = {"RUN": "mine", "SEED": 3, "WORLD_SIZE": 40, "LIMIT": None, "EDGES": [1], "PASSES": 2}
+    run = Run.open(FIRST, names | {"max_length": 80, "pd": json, "ON_FINISHED": "archive"})
+    assert (run.id, run.seed, run.profile.name) == ("mine", 3, "mini")
+    assert read_json(run.folder / "params.json")["overrides"] == {"world_size": 40}
+    with pytest.raises(InputError, match="parameter WORLD_SIZE is 'many'"):
+        Run.open(FIRST, {"WORLD_SIZE": "many"})
+    with pytest.raises(InputError, match="stages are 00_filter_rnacentral"):
+        Run.open("04_stage1", names)
 
 
 def test_a_crash_while_moving_files_aside_loses_nothing(monkeypatch, own_runs):
