@@ -56,9 +56,9 @@ def url(app, queue, pauses):
 
 
 def test_answers_are_the_chats_also_of_a_cache_that_hashes_no_embeddings(url, app, remote, chat):
-    rnas = [rna.sequence for rna in world.entries(60, seed=2)]
-    one = rnas[0]
-    twin = next(rna for rna in rnas if len(rna) == len(one) and rna != one)
+    rnas = [rna.sequence[:60] for rna in world.entries(20, seed=2) if len(rna.sequence) >= 60]
+    types = chat.answers(rnas, QUESTIONS[:1] * len(rnas))
+    one, twin = rnas[0], next(r for r, a in zip(rnas, types, strict=True) if a != types[0])
     asked = [one, twin, twin, one], [QUESTIONS[0], QUESTIONS[0], *QUESTIONS]
     expected = chat.answers(*asked)
     assert remote.answers(url, *asked) == expected and expected[0] != expected[1]
@@ -90,8 +90,8 @@ def test_faults_are_sentences(url, app, remote, queue, merged, monkeypatch, tmp_
         with pytest.raises(InputError, match=expected):
             remote.ask(at, rna, QUESTIONS[0])
 
-    for bad in ("MKVLE" * 5, "ACGU", ""):
-        says("", bad)
+    for bad, expected in (("MKVLE" * 5, "letter 'L'"), ("ACGU", "4 nt"), ("", "empty")):
+        says(expected, bad)
     assert not queue.seen
     app.enable_prompt_embeds = False
     says("refuses .*enable-prompt-embeds")
