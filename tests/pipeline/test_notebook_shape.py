@@ -50,9 +50,9 @@ def test_first_cell_is_the_title(path):
 
 @each
 def test_code_cells_are_short(path):
-    """But for derivations, which show a whole step where it is taught, and imports."""
+    """But for derivations, which show a whole step where it is taught."""
     for cell in cells_of(path, "code"):
-        whole = cell.metadata.get("tags") == ["derivation"] or cell.source.startswith("import ")
+        whole = cell.metadata.get("tags") == ["derivation"]
         assert 1 <= len(cell.source.splitlines()) <= (30 if whole else 20), cell.source[:80]
 
 
