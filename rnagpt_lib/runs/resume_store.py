@@ -192,6 +192,7 @@ def _name(task: object) -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    """A hash of the library: what another version computed is computed again."""
-    code = (path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
+    """A hash of the library and its word lists: what another version computed is computed again."""
+    files = sorted(Path(__file__).parents[1].rglob("*"))
+    code = (path.read_bytes() for path in files if path.suffix in (".py", ".tsv", ".yaml"))
     return hashlib.sha256(b"".join(code)).hexdigest()
