@@ -23,6 +23,7 @@ from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.paths import root
+from rnagpt_lib.core.text import markdown_table
 from rnagpt_lib.evaluate import fact_scores, questions
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
@@ -193,7 +194,7 @@ def render() -> str:
     kept = read_json(RESULTS)
     table = pd.DataFrame(kept["by_turn"]).pivot(index="earlier", columns="memory", values="right")
     table.columns = ["without memory", "with memory"]
-    return table(table.rename_axis("earlier turns").reset_index())
+    return markdown_table(table.rename_axis("earlier turns").reset_index())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ sentence about an RNA, so one that holds such is left out whole, never repaired.
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # slow to import, and the command line needs no more than `printable`
+    import pandas as pd
 
 _LINK = re.compile(
     r"(?i)\b(?:https?|ftp|file|data|javascript|mailto)\s*:\s*\S|\bwww\.|//\w|\b\S+@\w+\.\w|"
@@ -61,10 +63,11 @@ def plain(text: object, longest: int = 300) -> str:
     return _ACTIVE.sub(r"\\\1", line).translate(_ENTITIES)
 
 
-def markdown_table(data: pd.DataFrame) -> str:
+def markdown_table(data: "pd.DataFrame") -> str:
     """A GitHub table without the index; whole numbers get thousands separators, and NaN "–"."""
     rows = [[_cell(name) for name in data.columns]]
-    rows += [["---:" if _is_number(data[name]) else "---" for name in data.columns]]
+    numeric = data.select_dtypes(["number", "bool"]).columns
+    rows += [["---:" if name in numeric else "---" for name in data.columns]]
     rows += [[_cell(value) for value in row] for row in data.astype(object).to_numpy().tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -76,15 +79,13 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def _cell(value: object) -> str:
+    import pandas as pd
+
     if pd.isna(value):
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.2f}" if isinstance(value, float) else plain(value)
-
-
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column)
 
 
 def screen(text: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from benchmarks import _page
 from benchmarks.speed import _peers, training_steps
 from benchmarks.speed import _steps as steps
 from rnagpt_lib.report import readme
@@ -112,7 +113,7 @@ def test_the_head_s_share_of_the_flops():
 
 
 def test_rows_keep_the_contract_and_a_file_holds_several(tmp_path, monkeypatch):
-    monkeypatch.setattr(_peers, "RESULTS", tmp_path)
+    monkeypatch.setattr(_page, "RESULTS", tmp_path)
     monkeypatch.setattr(_peers, "PAGE", tmp_path / "README.md")
     (tmp_path / "README.md").write_text("<!-- peers:start -->\n<!-- peers:end -->\n", "utf-8")
     for made in ("rna", "annotated"):

@@ -8,7 +8,7 @@ import pytest
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import write_json
-from rnagpt_lib.report import figures, findings
+from rnagpt_lib.report import figures, findings, page
 from rnagpt_lib.runs import notebooks
 from rnagpt_lib.runs.stages import STAGES
 
@@ -20,6 +20,7 @@ def calls(monkeypatch):
     for name in ("run_notebook", "run_path"):
         monkeypatch.setattr(notebooks, name, lambda *given, **named: seen.append((given, named)))
     monkeypatch.setattr(findings, "ablation", lambda run: f"table of {run}")
+    monkeypatch.setattr(page, "write_report", lambda run: paths.runs() / run / "report.html")
     return seen
 
 
@@ -63,7 +64,7 @@ def test_demo_runs_all_stages_and_says_where_everything_is(rnagpt, calls, monkey
 
 def test_figures_draws_the_run_it_is_given(rnagpt, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "draw", drawn.append)
+    monkeypatch.setattr(figures, "draw", lambda run: drawn.append(run) or [])
     assert rnagpt("figures")[0] == rnagpt("figures", "--run", "mini")[0] == 0
     assert drawn == ["reference", "mini"]
 

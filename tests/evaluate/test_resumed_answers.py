@@ -51,13 +51,16 @@ def run(tmp_path):
 @pytest.fixture
 def together(monkeypatch) -> list[list[int]]:
     """The batches that were answered since the list was last cleared."""
-    asked, answer = [], decoding._together
+    asked, in_batches = [], decoding._in_batches
 
-    def noted(model, rnas, questions, batch, *rest):
-        asked.append(batch)
-        return answer(model, rnas, questions, batch, *rest)
+    def noted(order, size, answer, keep):
+        def note(batch):
+            asked.append(batch)
+            return answer(batch)
 
-    monkeypatch.setattr(decoding, "_together", noted)
+        return in_batches(order, size, note, keep)
+
+    monkeypatch.setattr(decoding, "_in_batches", noted)
     return asked
 
 
@@ -85,15 +88,17 @@ def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkey
     expected = chat.answers(sequences, asked, 2)
     batches = together.copy()
     together.clear()
-    answer = decoding._together
-    calls = count()
+    in_batches, calls = decoding._in_batches, count()
 
-    def stops(*given):
-        if next(calls) == stop:
-            raise KeyboardInterrupt
-        return answer(*given)
+    def stops(order, size, answer, keep):
+        def once(batch):
+            if next(calls) == stop:
+                raise KeyboardInterrupt
+            return answer(batch)
 
-    monkeypatch.setattr(decoding, "_together", stops)
+        return in_batches(order, size, once, keep)
+
+    monkeypatch.setattr(decoding, "_in_batches", stops)
     if stop < len(batches):
         with pytest.raises(KeyboardInterrupt):
             ablation.Asking(chat, run)("IT", sequences, asked)

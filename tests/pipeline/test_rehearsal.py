@@ -34,9 +34,9 @@ def differences(run: str, stage: str) -> set[str]:
     return {name for name in recorded if getattr(found, name) != getattr(live, name)}
 
 
-def test_the_live_run_is_the_one_of_the_readme():
-    readme = (paths.root() / "README.md").read_text("utf-8")
-    told = re.findall(rf"^rnagpt run 0[23] --profile {rehearsal.PROFILE} .*$", readme, re.M)
+def test_the_live_run_is_the_one_of_the_docs():
+    page = (paths.root() / "docs" / "live_data.md").read_text("utf-8")
+    told = re.findall(rf"^rnagpt run 0[23] --profile {rehearsal.PROFILE} .*$", page, re.M)
     assert len(told) == 2
     for line in told:
         assert dict(re.findall(r"-p (\S+) (\S+)", line)) == rehearsal.LIVE

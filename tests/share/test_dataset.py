@@ -551,7 +551,7 @@ def test_killed_at_any_moment_it_is_whole_or_absent(world, tmp_path, moment):
 def test_the_command(world, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rnagpt", "export-dataset", "w", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as exited:
-        main.main()
+        main()
     said, log = capsys.readouterr()
     assert not exited.value.code and not log
     assert re.search(r"^pairs +train \d+, validation \d+, test \d+$", said, re.MULTILINE)

@@ -256,7 +256,7 @@ def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
     assert rnagpt("export-model", "w", "my-model")[0] == 0
     assert load_model(model="my-model", **tiny).name == "IT"
     monkeypatch.chdir("/")
-    with pytest.raises(InputError, match="is unknown.*there is none at .*/my-model or /my-model"):
+    with pytest.raises(InputError, match="is unknown.*none is at .*/my-model or /my-model"):
         load_model(model="my-model")
 
 
