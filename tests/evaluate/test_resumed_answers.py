@@ -55,8 +55,9 @@ def together(monkeypatch) -> list[list[int]]:
 
     def noted(order, size, answer, keep):
         def note(batch):
-            asked.append(batch)
-            return answer(batch)
+            answered = answer(batch)
+            asked.append(batch)  # not one that was stopped
+            return answered
 
         return in_batches(order, size, note, keep)
 
