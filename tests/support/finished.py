@@ -1,11 +1,14 @@
 """Runs whose stages 00 to 05 are finished, made in seconds: offline texts, a tiny model."""
 
+import copy
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
 
-from rnagpt_lib.core import tables
+from rnagpt_lib.core import paths, tables
 from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.splits import split
 from rnagpt_lib.curate.summaries import summarize
@@ -22,8 +25,31 @@ SMALL = {"layers": 1, "embed_dim": DIM, "ffn_embed_dim": 16, "attention_heads": 
          "max_positions": 1024, "token_dropout": True, "emb_layer_norm_before": True}  # fmt: skip
 
 
+KEPT = Path(tempfile.mkdtemp(prefix="rnagpt-finished-"))  # runs that were made before, as they were
+_made: dict[str, tuple] = {}
+
+
 def made(run, *, sources=None, first=None, second=None, last=None, change=None):
-    """Stages 00 to 03 of a run; ``change(name, frame)`` may alter tables of 03 unchecked."""
+    """Stages 00 to 03 of a run; ``change(name, frame)`` may alter tables of 03 unchecked.
+
+    The same run is made once in a process, and copied to whoever asks for it again.
+    """
+    key = json.dumps([run, sources, first, second, last], default=str)
+    files = {"fasta", "table", "articles", "links"}.intersection(first or {})
+    if change or files or (paths.runs() / run).exists():
+        return _make(run, sources, first, second, last, change)
+    place = KEPT / str(len(_made))
+    if key not in _made:
+        data = _make(run, sources, first, second, last, change)
+        shutil.copytree(paths.runs() / run, place, ignore=shutil.ignore_patterns(".locks"))
+        _made[key] = place, data
+    else:
+        place, _ = _made[key]
+        shutil.copytree(place, paths.runs() / run)
+    return copy.deepcopy(_made[key][1])
+
+
+def _make(run, sources, first, second, last, change):
     opened = Run.open(FIRST, run=run, **(first or {"world_size": 60}))
     for name in ("fasta", "table", "articles", "links"):
         if path := getattr(opened.params, name):
