@@ -151,12 +151,12 @@ from itertools import count
 from rnagpt_lib.chat import decoding
 from rnagpt_lib.runs.run import Run
 from tests.evaluate.test_resumed_answers import OPENED, evaluated
-answer, calls = decoding._decoded, count()
+answer, calls = decoding.DecodingBatch.complete, count()
 def dies(*given):
     if next(calls) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer(*given)
-decoding._decoded = dies
+decoding.DecodingBatch.complete = dies
 evaluated(Run.open("06_ablations", **OPENED))
 """
 

@@ -155,17 +155,17 @@ def test_bad_runs_and_profiles_are_refused_before_anything_starts(bad, own_runs)
 
 @pytest.mark.slow
 def test_one_line_of_progress_and_up_to_date_after_with_kernels(capsys):
-    stages = (FIRST, SECOND)
-    notebooks.run_path(stages, run="mini", profile="mini")
+    path = (FIRST, SECOND)
+    notebooks.run_path(path, run="mini", profile="mini")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    for stage, line in zip(stages, lines, strict=True):
+    for stage, line in zip(path, lines, strict=True):
         assert re.fullmatch(rf"{stage} +\d+ s   \S+{stage}: note.txt", line)
         executed = nbformat.read(stages.stage_folder("mini", stage) / "notebook.ipynb", 4)
         assert executed.metadata.papermill.end_time
-    notebooks.run_path(stages, run="mini", profile="mini")
+    notebooks.run_path(path, run="mini", profile="mini")
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        [stage, "is", "up", "to", "date"] for stage in stages
+        [stage, "is", "up", "to", "date"] for stage in path
     ]
 
 
