@@ -33,7 +33,6 @@ from tests.standin.ebi import Ebi, addresses
 from tests.standin.openai_api import OpenAI
 from tests.support.rendered import unwanted
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker makes the small run
 SMALL = {
     "00_filter_rnacentral": {"WORLD_SIZE": 60},
     "01_explore_topics": {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4},
