@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rnagpt_lib.core import paths
-from rnagpt_lib.report import readme
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,6 +27,8 @@ def page_of(name: str) -> Path:
 
 def publish(page: Path, name: str, block: str) -> None:
     """Put ``block`` between the markers ``name`` of ``page``, and print it."""
+    from rnagpt_lib.report import readme  # here: `gpu` measures where pandas is missing
+
     print(readme.write_block(page, name, block))
 
 

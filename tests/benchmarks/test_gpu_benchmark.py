@@ -156,7 +156,7 @@ def test_it_runs_where_torch_and_transformers_are_alone(tmp_path):
         "import sys, pathlib, torch",
         f"sys.modules.update(dict.fromkeys({ABSENT}))",
         "sys.argv = ['benchmarks', 'gpu']",
-        "import runpy; from benchmarks import gpu; from benchmarks.speed._gpu_cases import Plan, cases",
+        "import runpy; from benchmarks.speed import gpu; from benchmarks.speed._gpu_cases import Plan, cases",
         "torch.compiler.set_stance('force_eager')",
         "gpu.cases = lambda plan, trains: [next(cases(plan, trains))]",
         "gpu.SMALL = gpu.LlamaConfig(vocab_size=97, hidden_size=32, intermediate_size=48,"
