@@ -18,7 +18,7 @@ import torch
 
 from benchmarks._page import page_of, publish, results_of, where
 from benchmarks.science.nrc_asking import START, begun
-from rnagpt_lib.chat.decoding import Answer, answers
+from rnagpt_lib.chat.decoding import Answer, answer_all
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage2
@@ -150,7 +150,7 @@ def _followed(model: RnaGpt, kept: Path) -> dict:
 def _said(model: RnaGpt, sequences: Sequence[str], questions: Sequence[str]) -> list[Answer]:
     """Answers of a model that is in training."""
     vectors = checkpoint.load_encoder(model).encode(list(sequences))
-    return answers(model, vectors, list(questions), max_new_tokens=64)
+    return answer_all(model, vectors, list(questions), max_new_tokens=64)
 
 
 def _asked_before() -> dict[str, dict[str, int]]:

@@ -23,7 +23,7 @@ from benchmarks._page import page_of, publish, results_of, where
 from benchmarks.science import _nrc_asking_page, _nrc_encoder, nrc
 from benchmarks.science._nrc_asking_page import COMPARED, METHODS
 from benchmarks.science.trajectories import Clocked
-from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, write_json
@@ -234,7 +234,7 @@ def asked(
     """The class that the model's answer about each RNA names, (n,) str; "" where it names none of
     ``classes``, or several."""
     vectors = encoder.encode(sequences)
-    replies = answers(model, vectors, [QUESTION] * len(vectors), max_new_tokens=LONGEST)
+    replies = answer_all(model, vectors, [QUESTION] * len(vectors), max_new_tokens=LONGEST)
     return np.array([one_class(reply.text, classes) for reply in replies], dtype=str)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from benchmarks._page import page_of, publish
 from benchmarks.science import _trajectories
-from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import bootstrap, paths, tables
 from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core.files import digest, read_json, write_json
@@ -218,7 +218,7 @@ def _answered(ground: Ground, mode: str, checkpoint: Path) -> pd.DataFrame:
     open_ones = (asked["form"] == "open") & asked["kind"].isin(OPEN_FACTS)
     asked = asked[open_ones & asked["decidable"]]
     read = {sequence: ground.embeddings[sequence] for sequence in asked["sequence"].unique()}
-    replies = answers(
+    replies = answer_all(
         model,
         [read[sequence] for sequence in asked["sequence"]],
         list(asked["question"]),

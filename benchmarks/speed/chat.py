@@ -100,7 +100,7 @@ def kept(chat: Chat, asked: list[str]) -> list[str]:
 
 def together(chat: Chat, asked: list[str]) -> list[str]:
     """All in one batch."""
-    return [answer.text for answer in chat.answers([RNA] * len(asked), asked)]
+    return [answer.text for answer in chat.answer_all([RNA] * len(asked), asked)]
 
 
 @torch.inference_mode()

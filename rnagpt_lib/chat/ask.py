@@ -73,7 +73,7 @@ class Asker:
         answers = [None] * len(asked)
         if self.chat:
             rnas, questions = [rna for _, _, rna, _ in asked], [one for _, one, _, _ in asked]
-            answers = self.chat.answers(rnas, questions, sampling=self.sampling)
+            answers = self.chat.answer_all(rnas, questions, sampling=self.sampling)
         answered = iter(zip(asked, answers, strict=True))
         return [row or self._row(*next(answered)) for row in found]
 

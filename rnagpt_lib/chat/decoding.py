@@ -1,6 +1,6 @@
 """Decoding: B rows of text that the LLM has read go on, one token again and again.
 
-`answers` asks many questions, `annotations` writes as in stage 1; `session` holds one conversation.
+`answer_all` asks many questions, `annotate_all` writes as in stage 1; `session` holds one conversation.
 Prompts come from the model's own ``Template``, the one that it was trained with. Every RNA is read
 once; its questions go on from a copy of its prefix cache.
 """
@@ -86,7 +86,7 @@ GREEDY = Sampling()
 
 
 @torch.inference_mode()
-def answers(
+def answer_all(
     model: RnaGpt,
     rnas: Sequence[Rna],
     questions: Sequence[str],
@@ -126,7 +126,7 @@ def answers(
 
 
 @torch.inference_mode()
-def annotations(
+def annotate_all(
     model: RnaGpt,
     rnas: Sequence[Tensor],
     *,
@@ -135,7 +135,7 @@ def annotations(
     keep: Keep | None = None,
 ) -> list[Answer]:
     """What the model writes about each RNA (L, D) behind the prompt of stage 1: BOS, soft tokens
-    and no text. Greedy; only EOS ends it, as in training. ``keep``, and InputError: as of `answers`.
+    and no text. Greedy; only EOS ends it, as in training. ``keep``, and InputError: as of `answer_all`.
     """
     before = bos_ids(model.tokenizer)
     _check_fits(model, rnas, len(before) + max_new_tokens, "annotation")

@@ -57,9 +57,9 @@ class Chat:
         rna, notes = read_sequence(sequence)
         for note in notes:
             print(f"Note: {note}")
-        return self.answers([rna], [question], batch_size=1)[0].text
+        return self.answer_all([rna], [question], batch_size=1)[0].text
 
-    def answers(
+    def answer_all(
         self,
         sequences: Sequence[str | None],
         questions: Sequence[str],
@@ -68,24 +68,24 @@ class Chat:
         sampling: Sampling = GREEDY,
     ) -> list[Answer]:
         """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
-        encoder, or as letters (vanilla, too), or not at all (as None). Options: `decoding.answers`.
+        encoder, or as letters (vanilla, too), or not at all (as None). Options: `decoding.answer_all`.
         """
         distinct = sorted({s for s in sequences if s is not None})
         rnas: dict[str | None, Rna] = dict(zip(distinct, self.read(distinct), strict=True))
         asked = [rnas.get(sequence) for sequence in sequences]
-        return decoding.answers(
+        return decoding.answer_all(
             self.model, asked, questions, max_new_tokens=self.max_new_tokens,
             batch_size=batch_size, keep=keep, sampling=sampling, names=sequences,
         )  # fmt: skip
 
-    def annotations(
+    def annotate_all(
         self, sequences: Sequence[str], batch_size: int = 64, keep: Keep | None = None
     ) -> list[Answer]:
         """What the model writes about each sequence behind the prompt of stage 1; ``keep`` as of
-        `answers`."""
+        `answer_all`."""
         distinct = sorted(set(sequences))
         options = {"max_new_tokens": self.max_new_tokens, "batch_size": batch_size, "keep": keep}
-        said = decoding.annotations(self.model, self.encoder.encode(distinct), **options)
+        said = decoding.annotate_all(self.model, self.encoder.encode(distinct), **options)
         found = dict(zip(distinct, said, strict=True))
         return [found[sequence] for sequence in sequences]
 

@@ -69,10 +69,10 @@ class Asking:
     def __call__(
         self, name: str, sequences: Sequence[str | None], asked: Sequence[str] | None = None
     ) -> list[Answer]:
-        """``Chat.answers``, or without questions ``Chat.annotations``; ``name`` is what the bar,
+        """``Chat.answer_all``, or without questions ``Chat.annotate_all``; ``name`` is what the bar,
         and a line about kept answers, call it."""
         requests = [list(column) for column in (sequences, asked) if column is not None]
-        reply = self.chat.annotations if asked is None else self.chat.answers
+        reply = self.chat.annotate_all if asked is None else self.chat.answer_all
         key, self.made = self._key(requests), 0
         with Store(self.run.folder) as store:
 

@@ -67,7 +67,7 @@ def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:
-    found = chat.answers(list(asked.sequence), list(asked.question))
+    found = chat.answer_all(list(asked.sequence), list(asked.question))
     return [answer.text for answer in found]
 
 

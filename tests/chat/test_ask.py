@@ -66,7 +66,7 @@ def test_every_question_about_every_record(chat, fasta, tmp_path):
         ("a", None), *[("=1+1", q) for q in ASKED],
     ]  # fmt: skip
     answered = [row for row in rows if "question" in row]
-    expected = chat.answers(
+    expected = chat.answer_all(
         ["GGCUAGCUCAAUCGGUAGAGC"] * 2 + ["ACGUACGUACGUACGU"] * 2 + ["ACGGACUUGACAUGCAUG"] * 2,
         list(ASKED) * 3,
     )

@@ -9,7 +9,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from rnagpt_lib.chat import decoding
-from rnagpt_lib.chat.decoding import Sampling, answers
+from rnagpt_lib.chat.decoding import Sampling, answer_all
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model.rna_gpt import RnaGpt
@@ -39,7 +39,7 @@ def test_batched_answers_are_the_naive_ones(tiny):
     with torch.inference_mode():
         expected = [naive(tiny, rna, q, 7) for rna, q in zip(rnas, questions, strict=True)]
     for batch_size in (1, 4, 64):
-        found = answers(tiny, rnas, questions, max_new_tokens=7, batch_size=batch_size)
+        found = answer_all(tiny, rnas, questions, max_new_tokens=7, batch_size=batch_size)
         for answer, tokens in zip(found, expected, strict=True):
             text = tiny.tokenizer.decode(tokens, skip_special_tokens=True)
             assert answer.text == tiny.template.clean(text)
@@ -58,14 +58,14 @@ def test_a_question_asked_twice_is_answered_once_and_what_is_kept_is_not_made_ag
         yield from make(missing)
 
     options = {"max_new_tokens": 3, "batch_size": 4}
-    found = answers(tiny, rnas * 2, questions * 2, **options, keep=keep)
+    found = answer_all(tiny, rnas * 2, questions * 2, **options, keep=keep)
     assert found[: len(rnas)] == found[len(rnas) :]
     order = [i for batch in seen for i in batch]
     distinct = {(id(rna), question) for rna, question in zip(rnas, questions, strict=True)}
     assert {(id(rnas[i]), questions[i]) for i in order} == distinct and len(order) == len(distinct)
     lengths = [0 if rnas[i] is None else len(rnas[i]) for i in order]
     assert lengths == sorted(lengths)
-    plain = answers(tiny, rnas, questions, **options)
+    plain = answer_all(tiny, rnas, questions, **options)
     for i, answer in enumerate(plain):
         kept = any((id(rnas[i]), questions[i]) == (id(rnas[j]), questions[j]) for j in seen[0])
         assert found[i] == (decoding.Answer("kept", 1, "eos") if kept else answer)
@@ -77,7 +77,7 @@ def test_the_prompt_is_the_one_of_training(tiny):
     hook = tiny.llm.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["inputs_embeds"][0]), with_kwargs=True
     )
-    answers(tiny, [rna], [question], max_new_tokens=1)
+    answer_all(tiny, [rna], [question], max_new_tokens=1)
     hook.remove()
     before = tiny.template.prefix_ids(tiny.tokenizer)
     after = tiny.template.question_ids(tiny.tokenizer, question)
@@ -97,7 +97,7 @@ def test_annotations_are_the_naive_ones_behind_the_prompt_of_stage_1(tiny):
             expected.append(greedy(tiny, prompt, 9))
     chat = Chat("MA", tiny, Letters(), max_new_tokens=9)
     for batch_size in (1, 3, 64):
-        found = chat.annotations(sequences, batch_size)
+        found = chat.annotate_all(sequences, batch_size)
         for answer, tokens in zip(found, expected, strict=True):
             text = tiny.tokenizer.decode(tokens, skip_special_tokens=True)
             assert (answer.text, answer.n_tokens) == (text.strip(), len(tokens))
@@ -108,8 +108,8 @@ def say(tiny, monkeypatch, text: str, end: list[int], annotate: bool = False) ->
     scripted(tiny, monkeypatch, text, end, 2 - annotate)
     if annotate:
         monkeypatch.setattr(RnaGpt, "soft", lambda self, vectors: torch.zeros(len(vectors), 1))
-        return decoding.annotations(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
-    return answers(tiny, ["ACGU"], ["Why?"], max_new_tokens=12)[0]
+        return decoding.annotate_all(tiny, [torch.zeros(4, DIM)], max_new_tokens=12)[0]
+    return answer_all(tiny, ["ACGU"], ["Why?"], max_new_tokens=12)[0]
 
 
 def test_where_an_answer_ends(tiny, monkeypatch):
@@ -136,10 +136,10 @@ def test_an_annotation_ends_by_eos_alone(tiny, monkeypatch):
 def test_what_does_not_fit_into_the_context_is_refused(tiny):
     room = tiny.llm.config.max_position_embeddings
     with pytest.raises(InputError, match=f"an RNA of {room:,} nt .* the LLM reads {room:,}"):
-        answers(tiny, [torch.zeros(room, DIM)], ["Why?"], max_new_tokens=1)
+        answer_all(tiny, [torch.zeros(room, DIM)], ["Why?"], max_new_tokens=1)
     long = torch.zeros(room - 1, DIM)  # with BOS, no token is left to write
     with pytest.raises(InputError, match=f"with annotation takes {room + 1:,} tokens"):
-        decoding.annotations(tiny, [long], max_new_tokens=1)
+        decoding.annotate_all(tiny, [long], max_new_tokens=1)
 
 
 def test_draws_follow_the_probabilities_within_top_p():

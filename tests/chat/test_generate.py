@@ -3,7 +3,7 @@
 import pytest
 
 from rnagpt_lib.chat import generate
-from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
@@ -16,13 +16,13 @@ __all__ = ["tiny"]
 def test_chat_answers_as_the_batch_does_and_says_how_a_sequence_was_read(tiny, capsys):
     chat = Chat("IT", tiny, Letters(), max_new_tokens=6)
     sequences = ["ACGUACGUACGU", "GGGGGGGGGGCC", "ACGUACGUACGU"]
-    found = [answer.text for answer in chat.answers(sequences, QUESTIONS)]
+    found = [answer.text for answer in chat.answer_all(sequences, QUESTIONS)]
     assert [chat.ask(s, q) for s, q in zip(sequences, QUESTIONS, strict=True)] == found
     assert capsys.readouterr().out == ""
     assert chat.ask("acgtacgtacgt", QUESTIONS[0]) == found[0]
     assert "DNA" in capsys.readouterr().out
     vanilla = Chat("vanilla", tiny, Letters(), max_new_tokens=6)
-    [expected] = answers(tiny, [sequences[0]], ["Why?"], max_new_tokens=6)
+    [expected] = answer_all(tiny, [sequences[0]], ["Why?"], max_new_tokens=6)
     assert vanilla.ask(sequences[0], "Why?") == expected.text
     with pytest.raises(InputError, match="protein"):
         chat.ask("MKLVFFAEDVGSNKGAIIGL", "Why?")

@@ -48,7 +48,7 @@ def naive(chat: Chat, turns: list[Turn], question: str, rna: str = RNA) -> str:
 def test_a_question_is_answered_as_in_the_batch(chat):
     session = Session(chat, RNA)
     for question in [*QUESTIONS, QUESTIONS[0]]:
-        turn, [batch] = session.ask(question), chat.answers([RNA], [question])
+        turn, [batch] = session.ask(question), chat.answer_all([RNA], [question])
         assert (turn.answer, turn.n_tokens, turn.stop_reason) == (
             batch.text, batch.n_tokens, batch.stop_reason,
         )  # fmt: skip
@@ -169,9 +169,9 @@ def test_dna_is_read_and_said_so_and_a_protein_refused(chat):
 
 def test_draws_depend_on_seed_and_question_and_not_on_the_batch(chat):
     rnas, sampling = [RNA, RNA[::-1], RNA], Sampling(1.5, 0.9, seed=3)
-    many = chat.answers(rnas, QUESTIONS, sampling=sampling)
+    many = chat.answer_all(rnas, QUESTIONS, sampling=sampling)
     for rna, question, answer in zip(rnas, QUESTIONS, many, strict=True):
-        assert chat.answers([rna], [question], sampling=sampling) == [answer]
+        assert chat.answer_all([rna], [question], sampling=sampling) == [answer]
         session = Session(chat, rna, sampling=sampling)
         assert session.ask(question).answer == answer.text
         assert Session(chat, rna, sampling=sampling).ask(question).answer == answer.text
@@ -187,7 +187,7 @@ def test_a_blind_model_and_vanilla_read_what_they_were_trained_to(tiny, chat):
     for name, reads in (("vanilla", "vectors"), ("it.text", "letters"), ("it.blind", "nothing")):
         tiny.config = replace(CONFIG, reads=reads)
         one = replace(chat, name=name)
-        [batch] = one.answers([RNA], ["Why?"])
+        [batch] = one.answer_all([RNA], ["Why?"])
         assert Session(one, RNA).ask("Why?").answer == batch.text
     tiny.config = CONFIG
 

@@ -44,7 +44,7 @@ def test_ask_writes_a_row_for_each_record_and_question(rnagpt, run, fasta, tmp_p
     assert code == 0 and "5 rows; 1 records refused" in said
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     chat = load_model(run, "IT", 6)
-    assert rows[0]["answer"] == chat.answers([RNA], [WHAT])[0].text
+    assert rows[0]["answer"] == chat.answer_all([RNA], [WHAT])[0].text
     assert rows[0]["retrieved"]["about"].endswith("not generated")
     assert rows[0]["retrieved"]["neighbours"] and "protein" in rows[2]["refused"]
     code, _, error = rnagpt("ask", "--run", run, "--fasta", fasta, *asked, "--out", out)
@@ -121,7 +121,7 @@ def test_a_chat_over_a_pipe(rnagpt, run, fasta, tmp_path, monkeypatch):
     ]
     dna = "ACGUACGUACGUAC"
     assert answers == [
-        (name, question, load_model(run, name, 5).answers([dna], [question])[0].text)
+        (name, question, load_model(run, name, 5).answer_all([dna], [question])[0].text)
         for name, question in (("IT", WHAT), ("vanilla", "Why?"))
     ]
     assert "".join(c for c in answers[0][2] if c in "\n\t" or c.isprintable()) in said

@@ -22,7 +22,7 @@ class Parrot:
     def __init__(self, name: str, facts: dict[str, dict[str, str]]):
         self.name, self.facts, self.asked = name, facts, 0
 
-    def answers(self, sequences, questions, batch_size=64, keep=None):
+    def answer_all(self, sequences, questions, batch_size=64, keep=None):
         requests = list(zip(sequences, questions, strict=True))
 
         def make(missing):
@@ -35,7 +35,7 @@ class Parrot:
         return found
 
     def ask(self, name, sequences, questions):
-        return self.answers(sequences, questions)
+        return self.answer_all(sequences, questions)
 
     def _say(self, sequence: str | None, question: str) -> str:
         if sequence is None:

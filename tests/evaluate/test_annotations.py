@@ -46,7 +46,7 @@ class Writer:
     def __init__(self, known):
         self.known, self.asked = known, 0
 
-    def annotations(self, sequences, batch_size, keep):
+    def annotate_all(self, sequences, batch_size, keep):
         def make(missing):
             for batch in missing:
                 self.asked += len(batch)

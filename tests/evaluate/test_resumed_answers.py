@@ -72,7 +72,7 @@ def requests() -> tuple[list, list[str]]:
 
 def test_what_is_kept_is_what_the_model_says(chat, run, together, capsys):
     sequences, asked = requests()
-    expected = chat.answers(sequences, asked, 2)
+    expected = chat.answer_all(sequences, asked, 2)
     batches = together.copy()
     together.clear()
     assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
@@ -86,7 +86,7 @@ def test_what_is_kept_is_what_the_model_says(chat, run, together, capsys):
 @pytest.mark.parametrize("stop", range(7))
 def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkeypatch, stop):
     sequences, asked = requests()
-    expected = chat.answers(sequences, asked, 2)
+    expected = chat.answer_all(sequences, asked, 2)
     batches = together.copy()
     together.clear()
     in_batches, calls = decoding._in_batches, count()
@@ -132,7 +132,7 @@ def test_answers_of_others_are_never_taken(chat, run, together, capsys, change):
     found = ablation.Asking(chat, run)("IT", sequences, asked)
     assert sum(map(len, together)) == len(set(zip(sequences, asked, strict=True)))
     assert not capsys.readouterr().out
-    assert found == chat.answers(sequences, asked, run.params.batch_size)
+    assert found == chat.answer_all(sequences, asked, run.params.batch_size)
 
 
 OPENED = {"run": "w", "max_pairs": 12, "max_new_tokens": 4, "batch_size": 3}

@@ -57,10 +57,10 @@ def url(app, queue, pauses):
 
 def test_answers_are_the_chats_also_of_a_cache_that_hashes_no_embeddings(url, app, remote, chat):
     rnas = [rna.sequence[:60] for rna in world.entries(20, seed=2) if len(rna.sequence) >= 60]
-    types = chat.answers(rnas, QUESTIONS[:1] * len(rnas))
+    types = chat.answer_all(rnas, QUESTIONS[:1] * len(rnas))
     one, twin = rnas[0], next(r for r, a in zip(rnas, types, strict=True) if a != types[0])
     asked = [one, twin, twin, one], [QUESTIONS[0], QUESTIONS[0], *QUESTIONS]
-    expected = chat.answers(*asked)
+    expected = chat.answer_all(*asked)
     assert remote.answers(url, *asked) == expected and expected[0] != expected[1]
     app.cache.clear()
     app.hashes_embeddings = False
@@ -68,7 +68,7 @@ def test_answers_are_the_chats_also_of_a_cache_that_hashes_no_embeddings(url, ap
     for most, reason in ((64, "eos"), (3, "length")):
         ours, theirs = (dataclasses.replace(one, max_new_tokens=most) for one in (remote, chat))
         answer = ours.ask(url, RNA.lower().replace("u", "t"), QUESTIONS[0])
-        assert [answer] == theirs.answers([RNA], QUESTIONS[:1]) and answer.stop_reason == reason
+        assert [answer] == theirs.answer_all([RNA], QUESTIONS[:1]) and answer.stop_reason == reason
 
 
 def test_the_request_holds_the_prompt_and_leaves_nothing_to_the_server(remote, chat):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
-from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model import language_model
@@ -97,7 +97,7 @@ def test_an_answer_ends_with_any_of_its_ends(model, monkeypatch, end):
     monkeypatch.setattr(head, "forward", logits)
     # the first forward reads the RNA alone
     said.insert(0, 0)
-    [answer] = answers(model, [torch.zeros(20, DIM)], [QUESTION], max_new_tokens=20)
+    [answer] = answer_all(model, [torch.zeros(20, DIM)], [QUESTION], max_new_tokens=20)
     assert (answer.text, answer.stop_reason) == ("tRNA", "eos")
 
 

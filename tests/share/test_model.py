@@ -127,8 +127,8 @@ def test_loaded_with_one_call_it_answers_like_the_committed_model(shipped, refer
     assert torch.equal(logits(ours.model), logits(theirs.model))
     rnas = [rna.sequence for rna in world.entries(4, seed=3)] * 2
     asked = [QUESTIONS[i // 4] for i in range(8)]
-    found = ours.answers(rnas, asked)
-    assert found == theirs.answers(rnas, asked) and len({answer.text for answer in found}) > 3
+    found = ours.answer_all(rnas, asked)
+    assert found == theirs.answer_all(rnas, asked) and len({answer.text for answer in found}) > 3
 
 
 def test_merged_weights_are_llm_and_adapters_and_any_software_loads_them(shipped, reference):
@@ -175,7 +175,7 @@ def test_layers_of_the_encoder_that_trained_go_along(tiny, base, tmp_path):
     read = [encoder.encode(rnas) for encoder in (ours.encoder, theirs.encoder)]
     assert all(map(torch.equal, *read))
     assert not any(map(torch.equal, read[0], Encoder.load(tiny["encoder"]).encode(rnas)))
-    assert ours.answers(rnas, QUESTIONS[:1] * 3) == theirs.answers(rnas, QUESTIONS[:1] * 3)
+    assert ours.answer_all(rnas, QUESTIONS[:1] * 3) == theirs.answer_all(rnas, QUESTIONS[:1] * 3)
     assert about["encoder"]["hash"] == Encoder.load(tiny["encoder"]).hash
     assert "layers of the encoder, the last 1" in text(tmp_path / "out")
     assert "encoder_layers.safetensors" in text(tmp_path / "out")
@@ -224,7 +224,7 @@ def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp
         load_model(model=str(out))
     chat = load_model(model=str(out), max_new_tokens=5, **tiny)
     given = (["ACGUACGUACGU"], ["Why?"])
-    assert chat.answers(*given) == load_model("w", max_new_tokens=5).answers(*given)
+    assert chat.answer_all(*given) == load_model("w", max_new_tokens=5).answer_all(*given)
     assert not chat.miniature
     other = write_llm(tmp_path / "other")
     config = (
@@ -245,7 +245,7 @@ def test_a_merged_model_needs_no_other_llm(tiny, tmp_path):
     shared_model.export_model("w", out, merged=True)
     given = (["ACGUACGUACGU"], ["Why?"])
     chat = load_model(model=str(out), max_new_tokens=5, encoder=tiny["encoder"])
-    assert chat.answers(*given) == load_model("w", max_new_tokens=5).answers(*given)
+    assert chat.answer_all(*given) == load_model("w", max_new_tokens=5).answer_all(*given)
     with pytest.raises(InputError, match="not the LLM that this model was made with"):
         load_model(model=str(out), **tiny)
     assert not (out / "adapter").exists() and "before the adapters were merged" in text(out)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rnagpt_lib.chat.decoding import answers
+from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, write_json
@@ -118,9 +118,9 @@ def test_the_answer_is_that_of_what_was_trained(run, name):
     chat = load_training(Training(run, name, 0), max_new_tokens=6)
     rnas = tables.read(stage_folder(run, "03_decompose_qa") / "rnas.parquet", "rnas")
     question = "What type of RNA is the RNA?"
-    found = chat.answers(list(rnas.sequence), [question] * len(rnas))
+    found = chat.answer_all(list(rnas.sequence), [question] * len(rnas))
     read = [None if name == "it.blind" else s for s in rnas.sequence]
-    assert found == answers(chat.model, read, [question] * len(rnas), max_new_tokens=6)
+    assert found == answer_all(chat.model, read, [question] * len(rnas), max_new_tokens=6)
     assert (len(set(found)) == 1) == (name == "it.blind")
 
 
