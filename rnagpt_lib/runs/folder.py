@@ -4,7 +4,6 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nbformat
 from filelock import FileLock, Timeout
 
 from rnagpt_lib.core.errors import InputError
@@ -111,7 +110,7 @@ def _stays(file: Path) -> bool:
     if file.name != NOTEBOOK:
         return file.name == _KEEP or file.name.endswith(f".{NOTEBOOK}")
     try:
-        metadata = nbformat.read(file, 4).metadata
-    except (OSError, ValueError, nbformat.ValidationError):
+        metadata = read_json(file)["metadata"]
+    except (InputError, OSError, KeyError, TypeError):
         return True
     return metadata.get("papermill", {"end_time": ""}).get("end_time") is None
