@@ -17,7 +17,7 @@ from rnagpt_lib.chat.decoding import GREEDY, Sampling, check_room
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import SHOWN, describe, describe_neighbours, describe_statements
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Record, Refused, read_sequence, stream_records
+from rnagpt_lib.core.fasta import Record, Refused, stream_records
 from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
 from rnagpt_lib.core.text import plain, printable
 from rnagpt_lib.runs.folder import acquire_lock, release_lock
@@ -56,29 +56,31 @@ class Asker:
 
     def rows(self, records: Sequence[Record | Refused]) -> list[dict]:
         """A row for each question about each record, and one for a record that is refused."""
-        asked: list[tuple[Record, str, str, list[str]]] = []
+        asked: list[tuple[Record, str]] = []
         found: list[dict | None] = []
         for record in records:
             try:
                 if isinstance(record, Refused):
                     raise InputError(record.reason)
-                rna, notes = read_sequence(record.sequence, record.dna, record.gaps)
                 if self.chat:
-                    check_room(self.chat.model, [rna], self.questions, self.chat.max_new_tokens)
+                    check_room(
+                        self.chat.model, [record.sequence], self.questions, self.chat.max_new_tokens
+                    )
             except InputError as error:
                 found.append({"id": record.id, "line": record.line, "refused": str(error)})
                 continue
-            asked += [(record, question, rna, notes) for question in self.questions]
+            asked += [(record, question) for question in self.questions]
             found += [None] * len(self.questions)
         answers = [None] * len(asked)
         if self.chat:
-            rnas, questions = [rna for _, _, rna, _ in asked], [one for _, one, _, _ in asked]
+            rnas, questions = [rna.sequence for rna, _ in asked], [one for _, one in asked]
             answers = self.chat.answer_all(rnas, questions, sampling=self.sampling)
         answered = iter(zip(asked, answers, strict=True))
         return [row or self._row(*next(answered)) for row in found]
 
-    def _row(self, asked: tuple[Record, str, str, list[str]], answer) -> dict:
-        record, question, rna, notes = asked
+    def _row(self, asked: tuple[Record, str], answer) -> dict:
+        record, question = asked
+        rna = record.sequence
         row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
         if answer:
             row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
@@ -87,7 +89,7 @@ class Asker:
         if self.evidence:
             text = answer.text if answer else ""
             row |= {"retrieved": self.evidence(record.id, rna, question, text)}
-        return row | ({"notes": notes} if notes else {})
+        return row | ({"notes": [*record.notes]} if record.notes else {})
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from rnagpt_lib.chat import decoding
 from rnagpt_lib.chat.decoding import GREEDY, Answer, Keep, Rna, Sampling
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import read_sequence
+from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.encoder import Encoder
@@ -54,10 +54,10 @@ class Chat:
 
         DNA is read as RNA. Raises InputError for proteins, other letters and under 10 nt.
         """
-        rna, notes = read_sequence(sequence)
-        for note in notes:
+        rna = Record.of("", "", sequence)
+        for note in rna.notes:
             print(f"Note: {note}")
-        return self.answer_all([rna], [question], batch_size=1)[0].text
+        return self.answer_all([rna.sequence], [question], batch_size=1)[0].text
 
     def answer_all(
         self,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from rnagpt_lib.core import paper, params, paths
 from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.core.fasta import Chosen
+from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.stages import FILTER, QA, stage_folder
@@ -32,7 +32,7 @@ LINE = 500  # characters of a text that are kept
 
 def look_up(
     rna_id: str, run: str | None = None, site: Site | None = None, *, offline: bool = False
-) -> Chosen:
+) -> Record:
     """The RNA of an id, ``URS000000F6A7_645133`` or without the taxid; of ``run`` any id of it.
 
     Its description says where it was found. ``site``: RNAcentral's API, else the live one.
@@ -55,7 +55,7 @@ def look_up(
     return _at_rnacentral(wanted, *named.groups(), site or _live())
 
 
-def _in_run(wanted: str, run: str) -> Chosen | None:
+def _in_run(wanted: str, run: str) -> Record | None:
     """Of a run's tables, of a URS the first species; no other rows are held in memory."""
     asked = pc.field("rna_id") == wanted
     if URS.fullmatch(wanted):
@@ -72,14 +72,14 @@ def _in_run(wanted: str, run: str) -> Chosen | None:
             ) from None
         for row in sorted(rows.to_pylist(), key=lambda row: row["rna_id"]):
             about = row["description"] or row["rna_type"] or ""
-            return Chosen.of(row["rna_id"], f"{about} (run {run})".strip(), row["sequence"])
+            return Record.of(row["rna_id"], f"{about} (run {run})".strip(), row["sequence"])
     return None
 
 
-def _in_paper(wanted: str) -> Chosen | None:
+def _in_paper(wanted: str) -> Record | None:
     for case in paper.CASE_STUDIES:
         if wanted in (case.rna_id, case.rna_id.partition("_")[0]):
-            return Chosen.of(case.rna_id, f"{case.what} ({paper.LABEL})", case.sequence)
+            return Record.of(case.rna_id, f"{case.what} ({paper.LABEL})", case.sequence)
     return None
 
 
@@ -104,7 +104,7 @@ def _live() -> Site:
     return Site(params.Filter.model_fields["rnacentral_api"].default, Pace(PER_SECOND), PATIENCE)
 
 
-def _at_rnacentral(wanted: str, urs: str, taxid: str | None, site: Site) -> Chosen:
+def _at_rnacentral(wanted: str, urs: str, taxid: str | None, site: Site) -> Record:
     place, other = f"RNAcentral ({site.host})", f", or leave out _{taxid}" if taxid else ""
     try:
         record = site.get(f"/rna/{urs}/{taxid}" if taxid else f"/rna/{urs}", _Record, format="json")
@@ -117,6 +117,6 @@ def _at_rnacentral(wanted: str, urs: str, taxid: str | None, site: Site) -> Chos
         raise InputError(f"{place} answers with another RNA than {wanted}; {PASTE}")
     about = f"{record.description or record.rna_type} (RNAcentral)".strip()
     try:
-        return Chosen.of(wanted, about, record.sequence)
+        return Record.of(wanted, about, record.sequence)
     except InputError as error:
         raise InputError(f"{wanted} at {place}: {error}; {PASTE}") from None

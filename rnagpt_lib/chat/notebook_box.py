@@ -23,7 +23,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import NOBODY, PUBMED, Retrieval, describe
 from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
+from rnagpt_lib.core.fasta import Record, Refused, read_chosen
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.tables import read as read_table
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
@@ -101,11 +101,11 @@ class RnaPicker(w.VBox):
     thread, for what may take long.
     """
 
-    chosen = traitlets.Instance(Chosen, allow_none=True)
+    chosen = traitlets.Instance(Record, allow_none=True)
 
     def __init__(self, run: str, attempt: Callable, in_background: Callable) -> None:
         self.run, self.in_background = run, in_background
-        self.found: list[Chosen] = []
+        self.found: list[Record] = []
         hint = "Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box."
         once = {"continuous_update": False}
         self.paste = _wide(
@@ -149,7 +149,7 @@ class RnaPicker(w.VBox):
         job = lambda: self._show([lookup.look_up(wanted, run=self.run)], [])  # noqa: E731
         self.in_background(job, f"Looking up {wanted} …")
 
-    def _show(self, found: list[Chosen], refused: list[Refused]) -> None:
+    def _show(self, found: list[Record], refused: list[Refused]) -> None:
         self.found, options = found, []
         for number, one in enumerate(found):
             text = " ".join(_printable(f"{one.id} {one.description}").split())
@@ -174,7 +174,7 @@ class ChatBox(w.VBox):
     def __init__(self, run: str, model: str, retrieval: str, chats: Mapping[str, Chat]) -> None:
         self.run, self.chats = run, dict(chats)
         self.sessions: list[Session] = []
-        self._about: tuple[Chosen, str] | None = None  # RNA and model of the session that goes on
+        self._about: tuple[Record, str] | None = None  # RNA and model of the session that goes on
         self._working, self._stopping = threading.Lock(), threading.Event()
         self._entered = threading.Timer(0, self._attempt, (self._ask,))
         self._retrieval: Retrieval | None = None
@@ -261,7 +261,7 @@ class ChatBox(w.VBox):
             self.question.value = self.files.value = ""  # links to what was said so far are old
             self._in_background(partial(self._turn, question, chosen), "")
 
-    def _turn(self, question: str, chosen: Chosen) -> None:
+    def _turn(self, question: str, chosen: Record) -> None:
         name, line, found, fault = self.model.value, None, None, ""
         only = self.retrieval.value == "only"
         try:
@@ -297,7 +297,7 @@ class ChatBox(w.VBox):
             line.value = PAGE.turn(talk.chat.name, Turn(question, f"{text} …", 0, ""))
         return talk.turns[-1]
 
-    def _session_about(self, chosen: Chosen, name: str) -> Session:
+    def _session_about(self, chosen: Record, name: str) -> Session:
         """The conversation with this RNA and model, which goes on until one of them changes."""
         if self._about != (chosen, name):
             if name not in self.chats:

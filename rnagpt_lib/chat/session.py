@@ -30,7 +30,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import HEADING, NOBODY, describe_neighbours, describe_statements
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Chosen
+from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.core.files import replacing, writing
 from rnagpt_lib.core.text import fenced, plain
 
@@ -81,18 +81,18 @@ class Session:
 
     ``memory``: whether the model reads the earlier turns again before it answers. Stage 2 trains
     on single questions, so that a model may answer worse with it (`benchmarks`). ``run``: what the
-    transcript calls it. Raises InputError for a sequence as ``read_sequence`` does.
+    transcript calls it. Raises InputError for a sequence as `Record.of` does.
     """
 
     def __init__(
         self,
         chat: Chat,
-        rna: str | Chosen,
+        rna: str | Record,
         sampling: Sampling = GREEDY,
         memory: bool = False,
         run: str = "",
     ) -> None:
-        chosen = rna if isinstance(rna, Chosen) else Chosen.of("", "", rna)
+        chosen = rna if isinstance(rna, Record) else Record.of("", "", rna)
         self.chat, self.sampling, self.memory, self.run = chat, sampling, memory, run
         self.rna_id, self.rna, self.notes = chosen.id, chosen.sequence, list(chosen.notes)
         self.turns: list[Turn] = []

@@ -19,7 +19,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.chat.session import FORMS, Session
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Chosen, Refused, read_chosen
+from rnagpt_lib.core.fasta import Record, Refused, read_chosen
 from rnagpt_lib.core.files import replacing, writing
 
 HELP = """\
@@ -43,8 +43,8 @@ class Terminal:
     ) -> None:
         self.run, self.model, self.mode = run, model, retrieval
         self.sampling, self.memory, self.most = sampling, memory, most
-        self.found: list[Chosen] = []
-        self.rna: Chosen | None = None
+        self.found: list[Record] = []
+        self.rna: Record | None = None
         self.chats: dict[str, Chat] = {}
         self.sessions: list[Session] = []
 
@@ -132,7 +132,7 @@ class Terminal:
     def _look_up(self, rna_id: str) -> None:
         self._choose_from([lookup.look_up(rna_id, run=self.run)], [])
 
-    def _choose_from(self, found: list[Chosen], refused: list[Refused]) -> None:
+    def _choose_from(self, found: list[Record], refused: list[Refused]) -> None:
         for one in refused:
             print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
         if not found:

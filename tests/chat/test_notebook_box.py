@@ -11,7 +11,7 @@ from rnagpt_lib.chat.notebook_box import PAGE, chat_box, suggest_questions
 from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.chat.session import Session, Turn
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Chosen, Refused
+from rnagpt_lib.core.fasta import Record, Refused
 from tests.support import finished
 from tests.support.payloads import PAYLOADS
 from tests.support.rendered import Page, Tags
@@ -295,7 +295,7 @@ def test_buttons_tell_what_they_do(box):
 
 
 def parts(text: str) -> list[str]:
-    chosen = Chosen(text, text, "ACGUACGUAC", (text,))
+    chosen = Record(text, text, "ACGUACGUAC", (text,))
     sentences = [{"text": text, "article_ids": ["A1", text, "12345"]}]
     near = {"rna_ids": [text], "rna_type": [text], "identity": 0.5, "sentences": sentences}
     found = {"about": HEADING, "statements": [text], "neighbours": [near]}

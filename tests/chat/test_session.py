@@ -14,7 +14,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.retrieval import HEADING
 from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Chosen
+from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.model.template import ids
 from tests.support.payloads import PAYLOADS
 from tests.support.rendered import pages
@@ -205,7 +205,7 @@ def evidence(text: str) -> dict:
 
 def conversation(chat: Chat, text: str, *reasons: str) -> Session:
     """A session in which model, RNA, question, answer and evidence all say ``text``."""
-    chosen = Chosen(text, text, "GGCUAGCUCAAU", (text,))
+    chosen = Record(text, text, "GGCUAGCUCAAU", (text,))
     found = Session(replace(chat, name=text, hash="abc" * 20), chosen, run=text)
     found.turns = [Turn(text, text, 3, reason, retrieved=evidence(text)) for reason in reasons]
     return found
