@@ -13,9 +13,9 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	$(PY) -m rnagpt_lib demo
 test: setup
-	$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadfile -m "not slow"
+	$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow"
 test-slow: setup
-	$(PY) -m pytest -q -n logical --maxprocesses 2 --dist loadfile -m slow
+	$(PY) -m pytest -q -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder -m slow
 reference: setup
 	$(PY) -m rnagpt_lib demo --profile reference
 reference-ablations: setup

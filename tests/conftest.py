@@ -93,6 +93,8 @@ def rnagpt(monkeypatch, capsys):
 
 
 def pytest_collection_modifyitems(items):
+    # the longest files first, so that no worker is alone with one at the end
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/pipeline/"))
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
