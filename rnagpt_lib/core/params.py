@@ -1,8 +1,5 @@
-"""The parameters of every stage, as pydantic models, and the profiles that fill them.
-
-A profile is a YAML file in ``profiles/`` with one section per stage; a notebook's own
-parameters override it. Unknown names and ill-typed values are refused.
-"""
+"""The parameters of every stage, as pydantic models, and the profiles that fill them: YAML files in
+``profiles/`` with one section per stage. Unknown names and ill-typed values are refused."""
 
 import os
 import re
@@ -11,17 +8,9 @@ from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
+import pydantic
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
@@ -29,10 +18,10 @@ from rnagpt_lib.core.errors import InputError
 KEY = "OPENAI_API_KEY"  # in the environment alone
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
+# What changes no result: the machine, the money, the pace, a mirror of a site.
 _NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
-              "track"}  # fmt: skip
-_SITES = {"ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}
+              "track", "ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}  # fmt: skip
 
 
 def _param(default: object, about: str, **limits: float) -> Any:
@@ -78,10 +67,6 @@ class Filter(Stage):
     )
     rnacentral_api: str = _param("https://rnacentral.org/api/v1", "address of RNAcentral's API")
     requests_per_second: float = _param(8, "to one host at most", gt=0)
-
-    def key(self) -> dict:
-        """The parameters that can change results: a mirror and a slower pace do not."""
-        return {name: value for name, value in super().key().items() if name not in _SITES}
 
 
 class Topics(Stage):
@@ -235,10 +220,10 @@ class Stage2(Train):
 
     @field_validator("encoder_layers")
     @classmethod
-    def _reads_anew(cls, layers: int, info: ValidationInfo) -> int:
+    def _reads_anew(cls, layers: int, info: pydantic.ValidationInfo) -> int:
         if layers and info.data.get("cache") != "live":
             raise ValueError(
-                "vectors of an encoder that trains cannot be kept: set CACHE to live with it"
+                "the vectors of an encoder that trains change: set CACHE to live with it"
             )
         if layers and info.data.get("parallel") == "fsdp":
             raise ValueError("its layers are in no part of a shared-out model: PARALLEL is ddp")
@@ -288,8 +273,7 @@ STAGE_MODELS: dict[str, type[Stage]] = {
 }
 
 
-# Parameters of every stage that are none of its fields.
-GENERAL = {
+GENERAL = {  # parameters of every stage that are none of its fields
     "PROFILE": ("str", "a file of profiles/"),
     "RUN": ("str", "run id: results go to runs/RUN/"),
     "SEED": ("int", "one seed, one machine: the same tables"),
@@ -300,11 +284,11 @@ GENERAL = {
 def describe(stage: str) -> dict[str, dict]:
     """All parameters of a stage by their names in notebooks, as papermill describes those of a
     notebook: type, default and help. None, the default, stands for the profile's value."""
-    fields = STAGE_MODELS[stage].model_fields
-    about = {name.upper(): (_kind(x.annotation), x.description or "") for name, x in fields.items()}
+    fields = STAGE_MODELS[stage].model_fields.items()
+    own = {name.upper(): (_kind(field.annotation), field.description) for name, field in fields}
     return {
-        name: {"name": name, "inferred_type_name": kind, "default": "None", "help": told}
-        for name, (kind, told) in (GENERAL | about).items()
+        name: {"name": name, "inferred_type_name": kind, "default": "None", "help": about}
+        for name, (kind, about) in (GENERAL | own).items()
     }
 
 
@@ -327,58 +311,39 @@ class Profile(BaseModel):
     on_finished: Literal["archive", "refuse"] = "archive"
     stages: dict[str, dict] = {}
 
-    @model_validator(mode="after")
-    def _sections_are_valid(self) -> "Profile":
-        for stage in self.stages:
-            if stage not in STAGE_MODELS:
-                known = ", ".join(STAGE_MODELS)
-                raise ValueError(f"unknown stage {stage!r}; stages are {known}")
-            self.stage(stage)
-        return self
-
     def stage(self, stage: str, **overrides: object) -> Stage:
         """The stage's parameters; ``overrides`` that are None leave the profile's value.
 
         Raises InputError for an unknown name or a value of the wrong type.
         """
+        if stage not in STAGE_MODELS:
+            raise InputError(f"unknown stage {stage!r}; stages are {', '.join(STAGE_MODELS)}")
         chosen = {name: value for name, value in overrides.items() if value is not None}
         try:
             return STAGE_MODELS[stage].model_validate(self.stages.get(stage, {}) | chosen)
         except ValidationError as error:
-            raise InputError(_refusal(error, f"{stage}, profile {self.name}", stage)) from None
+            first = error.errors()[0]
+        where, name = f"{stage}, profile {self.name}", str(first["loc"][0]).upper()
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
+            raise InputError(f"{where}: there is no parameter {name}; parameters are {known}")
+        said = first["msg"].removeprefix("Value error, ")
+        given = "(not shown)" if name == "BASE_URL" else repr(first["input"])  # may hold a secret
+        raise InputError(f"{where}: parameter {name} is {given}, but {said[0].lower()}{said[1:]}")
 
 
 def overridden(profile: Profile, given: Mapping[str, object]) -> Profile:
-    """The profile with ``given`` parameters (in lower case) in every stage that has them.
-
-    None means "as in the profile".
-    Raises InputError for one that no stage has, and for a value that a stage refuses.
-    """
-    for name in given:
-        if not any(name in model.model_fields for model in STAGE_MODELS.values()):
-            raise InputError(f"no stage has a parameter {name.upper()}")
-    stages = {
-        stage: {n: v for n, v in given.items() if n in model.model_fields and v is not None}
-        for stage, model in STAGE_MODELS.items()
-    }
-    for stage, own in stages.items():
+    """The profile with ``given`` parameters (in lower case) in every stage that has them; None
+    means "as in the profile". Raises InputError for one that no stage has, or that one refuses."""
+    known = {name for model in STAGE_MODELS.values() for name in model.model_fields}
+    if unknown := [name for name in given if name not in known]:
+        raise InputError(f"no stage has a parameter {unknown[0].upper()}")
+    stages = {}
+    for stage, model in STAGE_MODELS.items():
+        own = {n: v for n, v in given.items() if n in model.model_fields and v is not None}
         profile.stage(stage, **own)
-    merged = {stage: profile.stages.get(stage, {}) | own for stage, own in stages.items()}
-    return profile.model_copy(update={"stages": merged})
-
-
-def _refusal(error: ValidationError, where: str, stage: str) -> str:
-    """One sentence on the first thing that is wrong, in the notebooks' names."""
-    first = error.errors()[0]
-    name = str(first["loc"][0]).upper()
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
-        return f"{where}: there is no parameter {name}; parameters are {known}"
-    said = first["msg"].removeprefix("Value error, ")
-    reason = said[0].lower() + said[1:]
-    # not shown, as it may hold a secret
-    given = "(not shown)" if name == "BASE_URL" else repr(first["input"])
-    return f"{where}: parameter {name} is {given}, but {reason}"
+        stages[stage] = profile.stages.get(stage, {}) | own
+    return profile.model_copy(update={"stages": stages})
 
 
 def names() -> list[str]:
@@ -393,11 +358,15 @@ def load(name: str) -> Profile:
         raise InputError(f"profile {name!r} is unknown; profiles are {', '.join(names())}")
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
-        return Profile.model_validate({**data, "name": name})
+        profile = Profile.model_validate({**data, "name": name})
+        for stage in profile.stages:
+            profile.stage(stage)
+        return profile
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{paths.shown(path)}: {where} {first['msg']}".strip()) from None
+        fault = f"{'.'.join(map(str, first['loc']))} {first['msg']}"
+    except InputError as error:
+        fault = str(error)
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{paths.shown(path)} is no YAML mapping: {reason}") from None
+        fault = f"it is no YAML mapping: {' '.join(str(error).split())}"
+    raise InputError(f"{paths.shown(path)}: {fault}")

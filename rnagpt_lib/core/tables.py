@@ -18,8 +18,6 @@ from rnagpt_lib.core.paths import shown
 # Arrow's own, mimalloc, holds 0.7 GB beside 2.2 GB of texts in parquet's pieces.
 pa.set_memory_pool(pa.system_memory_pool())
 
-TEXT, WHOLE, REAL, FLAG, TEXTS = "text", "whole", "real", "flag", "texts"
-
 # Columns hold text, unless another kind stands behind their names.
 _CONTRACTS = {
     "rnas": "rna_id sequence length:whole rna_type species taxid family description unit split",
@@ -42,28 +40,25 @@ _CONTRACTS = {
     "trainings": "run model seed:whole metric value:real",
     "differences": "model_a model_b metric value:real low:real high:real",
 }
-COLUMNS: dict[str, dict[str, str]] = {
-    table: {name: kind or TEXT for name, _, kind in (c.partition(":") for c in columns.split())}
-    for table, columns in _CONTRACTS.items()
-}
-
 # What identifies a row, in the tables that may not repeat one.
-KEYS: dict[str, list[str]] = {
+_KEYS: dict[str, list[str]] = {
     "rnas": ["rna_id"],
     "articles": ["article_id"],
     "links": ["rna_id", "article_id"],
     "annotations": ["rna_id", "source", "sentence_no"],
     "pairs": ["pair_id"],
 }
-
 ARROW = {
-    TEXT: pa.string(),
-    WHOLE: pa.int64(),
-    REAL: pa.float64(),
-    FLAG: pa.bool_(),
-    TEXTS: pa.list_(pa.string()),
+    "text": pa.string(),
+    "whole": pa.int64(),
+    "real": pa.float64(),
+    "flag": pa.bool_(),
+    "texts": pa.list_(pa.string()),
 }
-
+COLUMNS: dict[str, dict[str, str]] = {  # table → column → its kind, one of `ARROW`
+    table: {name: kind or "text" for name, _, kind in (c.partition(":") for c in columns.split())}
+    for table, columns in _CONTRACTS.items()
+}
 GROUP = 1 << 15  # rows of a row group at most: what a writer of batches holds
 FRAME = 1 << 18  # the same of a frame, which is in memory: each group repeats the ids
 BUFFER = 1 << 20  # bytes of a column that a reader of batches takes at a time
@@ -121,20 +116,15 @@ def write_batches(path: Path, table: str, batches: Iterable[pa.RecordBatch]) -> 
     columns, rows, held = schema(table), 0, []
     with replacing(path) as temporary, pq.ParquetWriter(temporary, columns) as writer:
         for batch in batches:
-            if sum(map(len, held)) + len(batch) > GROUP:
-                _write_group(writer, held)
-            held.append(batch.select(columns.names).cast(columns))
+            if held and sum(map(len, held)) + len(batch) > GROUP:
+                writer.write_table(pa.Table.from_batches(held), row_group_size=GROUP)
+                held.clear()
+            if len(batch):
+                held.append(batch.select(columns.names).cast(columns))
             rows += len(batch)
-        _write_group(writer, held)
+        if held:
+            writer.write_table(pa.Table.from_batches(held), row_group_size=GROUP)
     return rows
-
-
-def _write_group(writer: pq.ParquetWriter, held: list[pa.RecordBatch]) -> None:
-    """Write what is held as one row group, and hold nothing more."""
-    group = pa.Table.from_batches(held, writer.schema)
-    held.clear()
-    if len(group):
-        writer.write_table(group, row_group_size=GROUP)
 
 
 def read(path: Path, table: str) -> pd.DataFrame:
@@ -144,7 +134,7 @@ def read(path: Path, table: str) -> pd.DataFrame:
     """
     data = _checked(path, table, _read(path).to_pandas()).to_pandas()
     for name, kind in _columns(table).items():
-        if kind == TEXTS:
+        if kind == "texts":
             data[name] = [list(texts) for texts in data[name]]
     return data
 
@@ -166,9 +156,7 @@ def read_part(path: Path, table: str, columns: Sequence[str], **equal: str) -> p
 
 def _read(path: Path, **part: object) -> pa.Table:
     if not path.is_file():
-        raise InputError(
-            f"{shown(path)} is missing; run {path.parent.name}, which writes it, first"
-        )
+        raise InputError(f"{shown(path)} is missing; first run {path.parent.name}, which writes it")
     try:
         return pq.read_table(path, **part)
     except (pa.ArrowException, OSError) as error:
@@ -188,46 +176,31 @@ def _columns(table: str) -> dict[str, str]:
 
 def _checked(path: Path, table: str, data: pd.DataFrame) -> pa.Table:
     """The frame as Arrow with the contract's columns in order, or InputError."""
-    columns = _columns(table)
-    where = f"{shown(path)} (table {table})"
-    missing, unknown = set(columns) - set(data.columns), set(data.columns) - set(columns)
+    columns, where = _columns(table), f"{shown(path)} (table {table})"
+    missing, unknown = sorted({*columns} - {*data}), sorted({*data} - {*columns})
     if missing or unknown:
-        raise InputError(
-            f"{where}: columns missing: {sorted(missing)}, unknown: {sorted(unknown)}; "
-            f"the table has {', '.join(columns)}"
-        )
-    arrays = [_array(where, data[name], name, kind) for name, kind in columns.items()]
-    for name in columns:
-        if name.endswith("_id"):
-            _check_ids(where, data[name], name)
-    _check_keys(where, data, KEYS.get(table))
-    return pa.table(arrays, names=list(columns))
-
-
-def _array(where: str, column: pd.Series, name: str, kind: str) -> pa.Array | pa.ChunkedArray:
-    try:
-        if kind not in (TEXT, TEXTS) and pd.api.types.is_string_dtype(column) and len(column):
-            raise pa.ArrowInvalid("it holds text")  # Arrow would parse "1" silently
-        array = pa.Array.from_pandas(column, type=ARROW[kind], safe=True)
-    except pa.ArrowException as error:
-        raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None
-    if kind != REAL and array.null_count:
-        row = int(column.isna().to_numpy().argmax())
-        raise InputError(f"{where}: column {name} has no value in row {row}")
-    return array  # in chunks as it came: a million abstracts are not copied to be one piece
-
-
-def _check_ids(where: str, column: pd.Series, name: str) -> None:
-    good = column.astype(str).str.fullmatch(r"\S+")
-    if not good.all():
-        row = int((~good).to_numpy().argmax())
-        raise InputError(
-            f"{where}: {name} {column.iloc[row]!r} in row {row} is empty or holds spaces"
-        )
-
-
-def _check_keys(where: str, data: pd.DataFrame, keys: list[str] | None) -> None:
+        raise InputError(f"{where}: columns missing: {missing}, unknown: {unknown}")
+    arrays = []
+    for name, kind in columns.items():
+        column = data[name]
+        try:
+            if kind not in ("text", "texts") and pd.api.types.is_string_dtype(column) and len(data):
+                raise pa.ArrowInvalid("it holds text")  # Arrow would parse "1" silently
+            # in chunks as it came: a million abstracts are not copied to be one piece
+            arrays.append(pa.Array.from_pandas(column, type=ARROW[kind], safe=True))
+        except pa.ArrowException as error:
+            raise InputError(f"{where}: column {name} should hold {kind}: {error}") from None
+        if kind != "real" and arrays[-1].null_count:
+            row = int(column.isna().to_numpy().argmax())
+            raise InputError(f"{where}: column {name} has no value in row {row}")
+        bad = ~column.astype(str).str.fullmatch(r"\S+") if name.endswith("_id") else column[:0]
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            fault = f"{name} {column.iloc[row]!r} in row {row} is empty or holds spaces"
+            raise InputError(f"{where}: {fault}")
+    keys = _KEYS.get(table)
     repeated = data[data.duplicated(keys)] if keys else data[:0]
     if len(repeated):
         first = ", ".join(f"{key} {repeated[key].iloc[0]}" for key in keys)
         raise InputError(f"{where}: {len(repeated)} repeated rows, the first is {first}")
+    return pa.table(arrays, names=[*columns])

@@ -9,11 +9,11 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 
 SAMPLES = {
-    tables.TEXT: "α-tRNA <b>",
-    tables.WHOLE: 7,
-    tables.REAL: 0.25,
-    tables.FLAG: True,
-    tables.TEXTS: ["A1", "A2"],
+    "text": "α-tRNA <b>",
+    "whole": 7,
+    "real": 0.25,
+    "flag": True,
+    "texts": ["A1", "A2"],
 }
 
 
