@@ -44,40 +44,36 @@ def test_what_is_wrong_with_a_sentence():
 
 
 def checked(*sentences, words=50):
-    return citations.find_faults(Summary(sentences=list(sentences)), TEXTS, NAMES, words)
+    return citations.check(Summary(sentences=list(sentences)), TEXTS, ARTICLES, NAMES, words)
 
 
 def test_half_of_the_sentences_must_cite():
     good, bare = cited("This RNA targets PTEN.", "1"), cited("This RNA is old.")
-    assert checked(good, bare) == (["", ""], [])
-    _, whole = checked(good, bare, bare)
-    assert whole == ["only 1 of 3 sentences cite an article; each should"]
+    assert checked(good, bare)[:2] == (["", ""], [])
+    assert checked(good, bare, bare).whole == ["only 1 of 3 sentences cite an article; each should"]
 
 
 def test_the_budget_is_the_wholes_and_an_empty_answer_is_no_fault():
     good = cited("hsa-mir-21 targets PTEN.", "1")  # four words, its name masked
-    assert checked(good, words=4) == ([""], [])
-    assert "have 4 words together; at most 3" in checked(good, words=3)[1][0]
-    assert checked() == ([], [])
+    assert checked(good, words=4)[:2] == ([""], [])
+    assert "have 4 words together; at most 3" in checked(good, words=3).whole[0]
+    assert checked() == ([], [], [], [])
 
 
 def test_what_stands_is_masked_and_has_the_articles_own_ids():
-    summary = Summary(
-        sentences=[
-            cited("hsa-mir-21 targets PTEN", "[1]", "1"),
-            cited("This RNA causes baldness.", "1"),
-            cited("This RNA is old."),
-            cited("This RNA inhibits apoptosis.", "2"),
-        ]
+    sentences = (
+        cited("hsa-mir-21 targets PTEN", "[1]", "1"),
+        cited("This RNA causes baldness.", "1"),
+        cited("This RNA is old."),
+        cited("This RNA inhibits apoptosis.", "2"),
     )
-    each, _ = citations.find_faults(summary, TEXTS, NAMES, 9)
-    kept, lost = citations.keep_lines(summary, each, NAMES, 9, ARTICLES)
-    assert [(line.text, line.article_ids) for line in kept] == [
-    ("This RNA targets PTEN.", ("A17",)), ("This RNA inhibits apoptosis.", ("A4",)),
-    ]  # fmt: skip
-    assert lost == ["cites an article that says nothing of it", "cites no article"]
-    _, lost = citations.keep_lines(summary, each, NAMES, 5, ARTICLES)
-    assert lost[-1] == "is beyond the 5 words"
+    said = checked(*sentences, words=9)
+    assert [(line.text, line.article_ids) for line in said.lines] == [
+        ("This RNA targets PTEN.", ("A17",)),
+        ("This RNA inhibits apoptosis.", ("A4",)),
+    ]
+    assert said.lost == ["cites an article that says nothing of it", "cites no article"]
+    assert checked(*sentences, words=5).lost[-1] == "is beyond the 5 words"
 
 
 def test_the_schema_is_closed():

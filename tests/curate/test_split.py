@@ -69,24 +69,21 @@ def made():
     return rnas.assign(unit=split.units(rnas, data.links))
 
 
-def test_no_unit_on_two_sides(made):
-    for how, seed in product(("cluster", "family"), range(3)):
-        rnas = made.assign(split=split.split(made, how, seed=seed))
+def test_no_unit_on_two_sides_but_by_rows_and_the_seed_alone_decides(made):
+    for how, seed in product(("cluster", "family"), range(2)):
+        side = split.split(made, how, seed=seed)
+        rnas = made.assign(split=side)
         assert split.straddling(rnas) == []
-        assert set(rnas["split"]) == {"train", "val", "test"}
+        assert set(side) == {"train", "val", "test"} and 0.1 < (side == "test").mean() < 0.35
         if how == "family":
             known = rnas[rnas["family"] != ""]
             assert (known.groupby("family")["split"].nunique() == 1).all()
-        assert 0.1 < (rnas["split"] == "test").mean() < 0.35
-
-
-def test_random_split_parts_units(made):
     assert split.straddling(made.assign(split=split.split(made, "random")))
-
-
-def test_split_depends_on_the_seed_alone(made):
     one, again, other = (split.split(made, seed=seed) for seed in (0, 0, 1))
     assert one.equals(again) and not one.equals(other)
+    assert set(split.split(made, test_share=0, val_share=0)) == {"train"}
+    with pytest.raises(InputError, match="random, cluster, family"):
+        split.split(made, "rows")
 
 
 def test_every_type_with_two_units_is_tested_and_trained(made):
@@ -95,10 +92,6 @@ def test_every_type_with_two_units_is_tested_and_trained(made):
         sides = set(side[members.index])
         assert "train" in sides
         assert ("test" in sides) == (members["unit"].nunique() > 1)
-
-
-def test_shares_can_be_zero(made):
-    assert set(split.split(made, test_share=0, val_share=0)) == {"train"}
 
 
 def test_presets_hold_for_their_whole_unit(made):
@@ -111,11 +104,6 @@ def test_presets_hold_for_their_whole_unit(made):
     assert set(split.swallowed(rnas).index) == set(members[1:])
     preset[members[1]] = "train"
     assert (split.split(made.assign(split=preset))[members] == "test").all()
-
-
-def test_unknown_split_is_refused(made):
-    with pytest.raises(InputError, match="random, cluster, family"):
-        split.split(made, "rows")
 
 
 def test_nearest_identity():
@@ -134,11 +122,9 @@ def parts(n, pairs):
     return connected_components(graph, directed=False)[1].tolist()
 
 
-@pytest.mark.parametrize("jaccard", [0.3, 0.5, 0.8])
-def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
-    monkeypatch.setattr(split, "PAIRS", 17)
+def test_close_sets_are_those_of_all_pairs(monkeypatch):
     monkeypatch.setattr(split, "ITEMS", 50)
-    for seed in range(30):
+    for seed, jaccard in product(range(20), (0.3, 0.5, 0.8)):
         rng = np.random.default_rng(seed)
         n, size = int(rng.integers(1, 30)), int(rng.integers(1, 200))
         sets, items = rng.integers(0, n, size), np.minimum(rng.zipf(1.5, size), 25)
@@ -160,19 +146,13 @@ def test_close_sets_are_those_of_all_pairs(jaccard, monkeypatch):
 def test_an_item_in_all_sets_makes_few_pairs(monkeypatch):
     """20,000 sets {0, own}: only the set {0} is close to each; no two of them are compared."""
     n, compared = 20_000, []
-    real = split._meeting
+    real = split._candidates
     monkeypatch.setattr(
-        split, "_meeting", lambda *given: [(compared.append(len(a)), (a, b))[1] for a, b in real(*given)]
+        split, "_candidates", lambda *given: [(compared.append(len(a)), (a, b))[1] for a, b in real(*given)]
     )  # fmt: skip
     sets = np.concatenate([np.arange(n), np.arange(n), [n]])
     items = np.concatenate([np.zeros(n, int), np.arange(1, n + 1), [0]])
     one, other = split.close_sets(sets, items, 0.5)
     assert len(one) == n and set(np.concatenate([one, other])) == set(range(n + 1))
     assert sum(compared) == n
-
-
-def test_no_sets():
-    assert [len(side) for side in split.close_sets(np.array([], int), np.array([], int), 0.5)] == [
-        0,
-        0,
-    ]
+    assert [len(side) for side in split.close_sets(sets[:0], items[:0], 0.5)] == [0, 0]

@@ -184,12 +184,16 @@ def test_given_texts(tmp_path):
 
 def test_bad_given_lines_and_files_are_named(tmp_path):
     path = tmp_path / "given.jsonl"
-    for line in ("{", "[]", '{"rna_id": "R1"}', '{"rna_id": 1, "text": "x"}', "7",
-                 '{"rna_id": "R1", "text": "x", "article_ids": "A1"}'):  # fmt: skip
+    for line, fault in (
+        ("{", "no valid JSON"),
+        ("[]", "'rna_id' is missing"),
+        ('{"rna_id": "R1"}', "'text' is missing"),
+        ('{"rna_id": "R1", "text": "x", "article_ids": "A1"}', "article_ids is no list"),
+    ):
         path.write_text('{"rna_id": "R1", "text": "Fine."}\n' + line)
-        with pytest.raises(InputError, match=r"given\.jsonl, line 2: not a JSON object"):
+        with pytest.raises(InputError, match=rf"given\.jsonl, line 2: {fault}"):
             summarize(*world()[:4], Summarize(given=str(path)))
-    with pytest.raises(InputError, match=r"none\.jsonl .* is missing"):
+    with pytest.raises(InputError, match=r"none\.jsonl: there is no such file"):
         summarize(*world()[:4], Summarize(given=str(tmp_path / "none.jsonl")))
 
 

@@ -1,15 +1,13 @@
 """Question and answer pairs by a chat model, and what each pair must hold to be kept.
 
-The model reads an annotation's numbered sentences and says on which of them each pair rests.
-A pair is dropped, never repaired: where its wording is not as asked, where its answer says what
-its sentences do not, where its "No" may be wrong, and where two pairs say the same.
+The model says on which of an annotation's numbered sentences each pair rests. A pair is dropped,
+never repaired, where its sentences do not say what it says, where its "No" may be wrong, and so on.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
@@ -22,10 +20,12 @@ from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.citations import stems
 from rnagpt_lib.curate.summaries.extract import NEGATIONS
 from rnagpt_lib.curate.text.sentences import split_sentences
-from rnagpt_lib.llm_api.batch import open_client
+from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.messages import Reply, Request
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 
+UNSUPPORTED = "has an answer that its statements do not support"
+CONTRARY = "says the contrary of its statements"
 SUPPORTED = 0.75  # share of an answer's new content words that its sentences must hold
 
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*")
@@ -60,9 +60,9 @@ class Pairs(BaseModel):
     pairs: list[Asked]
 
 
-@dataclass(frozen=True)
-class Statements:
-    """What one RNA's pairs are asked and checked with: sentences by number, and its abstracts."""
+class Statements(NamedTuple):
+    """What one RNA's pairs are asked and checked with: the sentences of its annotation and their
+    articles by number, and the texts of all its articles."""
 
     rna_id: str
     texts: dict[int, str]
@@ -74,7 +74,7 @@ Kept = tuple[Asked, list[str]]  # and the articles behind it (none behind a "No"
 
 
 class Annotated:
-    """The sentences of each annotated RNA, with the texts of all its articles, one at a time."""
+    """The `Statements` of each annotated RNA, one at a time."""
 
     def __init__(self, annotations: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame):
         self._annotations, self._texts = annotations, Texts(articles)
@@ -83,13 +83,12 @@ class Annotated:
         self.rna_ids = sorted(self._rows)
 
     def of(self, rna_ids: Sequence[str]) -> Iterator[Statements]:
-        """Some of them, in the order of ``rna_ids``."""
+        """Those of some RNAs, in the order of ``rna_ids``."""
         for rna_id in rna_ids:
-            own = self._annotations.take(self._rows[rna_id])
-            texts = dict(zip(own["sentence_no"], own["text"], strict=True))
-            ids = dict(zip(own["sentence_no"], map(list, own["article_ids"]), strict=True))
-            linked = self._linked.get(rna_id, ())
-            yield Statements(rna_id, texts, ids, tuple(". ".join(self._texts[i]) for i in linked))
+            own = self._annotations.take(self._rows[rna_id]).set_index("sentence_no")
+            abstracts = (". ".join(self._texts[i]) for i in self._linked.get(rna_id, ()))
+            ids = own["article_ids"].map(list).to_dict()
+            yield Statements(rna_id, own["text"].to_dict(), ids, tuple(abstracts))
 
 
 def request(one: Statements, params: Decompose) -> Request:
@@ -115,29 +114,22 @@ def planned_requests(run: str, params: Decompose, seed: int = 0) -> Iterator[Req
     path = stage_folder(run, STAGES[2]) / "annotations.parquet"
     if path.is_file():
         texts = read(path, "annotations")
-        texts = texts[texts["source"] == params.source]
-    else:
-        words = Summarize().words
-        print(f"A guess, as {STAGES[2]} has not run yet: annotations of {words} words for all "
-              "RNAs with abstracts")  # fmt: skip
-        rows = [
-            {"rna_id": rna_id, "source": params.source, "sentence_no": 0, "article_ids": [],
-             "text": f"{rna_id} " + "word " * words}
-            for rna_id in links["rna_id"].unique()
-        ]  # fmt: skip
-        texts = frame("annotations", rows)
-    return requests(texts, params)
+        return requests(texts[texts["source"] == params.source], params)
+    words = Summarize().words
+    guess = f"annotations of {words} words for all RNAs with abstracts"
+    print(f"A guess, as {STAGES[2]} has not run yet: {guess}")
+    row = {"source": params.source, "sentence_no": 0, "article_ids": []}
+    texts = ({"rna_id": i, "text": f"{i} " + "word " * words} for i in links["rna_id"].unique())
+    return requests(frame("annotations", (row | text for text in texts)), params)
 
 
-def asked(
-    waves: Iterable[Sequence[Statements]], params: Decompose
-) -> Iterator[list[tuple[str, list[Kept], list[str], Reply]]]:
-    """(rna_id, pairs, reasons of what was dropped, the reply) of every RNA of each wave."""
-    with open_client(params) as client:
-        for wave in waves:
-            replies = client.ask([request(one, params) for one in wave], "pairs")
-            both = zip(wave, replies, strict=True)
-            yield [(one.rna_id, *checked(one, reply), reply) for one, reply in both]
+def ask(
+    wave: Sequence[Statements], params: Decompose, client: Client
+) -> Iterator[tuple[str, list[Kept], list[str], Reply]]:
+    """Of each RNA of a wave: rna_id, pairs, reasons of what was dropped, the reply."""
+    replies = client.ask([request(one, params) for one in wave], "pairs")
+    for one, reply in zip(wave, replies, strict=True):
+        yield one.rna_id, *checked(one, reply), reply
 
 
 def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
@@ -164,71 +156,60 @@ def checked(one: Statements, reply: Reply) -> tuple[list[Kept], list[str]]:
 
 def fault(pair: Asked, one: Statements) -> str:
     """Why a pair cannot be kept; "" when it can."""
-    said = _TURN.match(pair.answer)
+    return next(_faults(pair, one), "")
+
+
+def _faults(pair: Asked, one: Statements) -> Iterator[str]:
+    """What is wrong, in the order of the checks; each takes for granted those before it."""
     if reason := screen(pair.question) or screen(pair.answer):
-        return reason
+        yield reason
     if not re.search(r"(?i)\b(?:the|this) RNA\b.*\?$", pair.question):
-        return "asks no question about the RNA"
+        yield "asks no question about the RNA"
     if not re.search(r"\w.*\.$", pair.answer) or len(split_sentences(pair.answer)) > 1:
-        return "has an answer that is not one sentence"
-    if bool(said) != (pair.form == "closed"):
-        return "has an answer that does not fit its form"
+        yield "has an answer that is not one sentence"
+    closed, turn = pair.form == "closed", _TURN.match(pair.answer)
+    if bool(turn) != closed:
+        yield "has an answer that does not fit its form"
     if not pair.statements or not set(pair.statements) <= set(one.texts):
-        return "rests on a statement that was not given"
+        yield "rests on a statement that was not given"
     evidence = " ".join(one.texts[n] for n in dict.fromkeys(pair.statements))
-    if pair.form == "open":
-        return _open_fault(pair, evidence)
-    return _closed_fault(pair, evidence, said["said"].lower() == "yes", one)
+    known, new = stems(evidence), stems(pair.answer) - stems(pair.question)
 
-
-def _open_fault(pair: Asked, evidence: str) -> str:
-    """An open answer says something new, which its statements say too, and deny if it does."""
-    new = stems(pair.answer) - stems(pair.question) - NEGATIONS
-    if not new:
-        return "has an answer that says nothing new"
-    if reason := _beyond(pair, evidence):
-        return reason
-    denies = bool(stems(pair.answer) & NEGATIONS)
-    clauses = _holding(new & stems(evidence), evidence) or [evidence]
-    if denies not in {bool(stems(clause) & NEGATIONS) for clause in clauses}:
-        return "says the contrary of its statements"
-    return ""
-
-
-def _closed_fault(pair: Asked, evidence: str, yes: bool, one: Statements) -> str:
-    """A "Yes" needs a clause that says it; a "No" one that denies it, or silence everywhere."""
-    about = subject(pair.question)
-    if not about:
-        return "asks for nothing in particular"
+    # a "Yes" needs a clause that says it; a "No" one that denies it, or silence everywhere
+    about = _subject(pair)
     said = {not stems(clause) & NEGATIONS for clause in _holding(about, evidence)}
-    if yes and not said:
-        return "has an answer that its statements do not support"
-    if said and yes not in said:
-        return "says the contrary of its statements"
-    if not said and any(_holding(about, text) for text in (*one.texts.values(), *one.abstracts)):
-        return "denies what a text of the RNA names"
-    return _beyond(pair, evidence)
+    if closed:
+        yes = turn["said"].lower() == "yes"
+        if not about:
+            yield "asks for nothing in particular"
+        if yes and not said:
+            yield UNSUPPORTED
+        if said and yes not in said:
+            yield CONTRARY
+        texts = (*one.texts.values(), *one.abstracts)
+        if not said and any(_holding(about, text) for text in texts):
+            yield "denies what a text of the RNA names"
+    elif not new - NEGATIONS:
+        yield "has an answer that says nothing new"
 
-
-def _beyond(pair: Asked, evidence: str) -> str:
-    """What an answer says beyond its question that the statements do not say."""
+    # what an answer says beyond its question its statements say, too
     if not _numbers(pair.answer) <= _numbers(evidence) | _numbers(pair.question):
-        return "has a number that its statements do not have"
+        yield "has a number that its statements do not have"
     if not _symbols(pair.answer) <= _symbols(evidence) | _symbols(pair.question):
-        return "names an entity that its statements do not name"
-    new = stems(pair.answer) - stems(pair.question) - _GENERIC
-    if len(new & stems(evidence)) < SUPPORTED * len(new):
-        return "has an answer that its statements do not support"
-    return ""
+        yield "names an entity that its statements do not name"
+    beyond = new - _GENERIC
+    if len(beyond & known) < SUPPORTED * len(beyond):
+        yield UNSUPPORTED
+    if not closed:  # it denies what they deny
+        clauses = _holding((new - NEGATIONS) & known, evidence) or [evidence]
+        denied = {bool(stems(clause) & NEGATIONS) for clause in clauses}
+        if bool(stems(pair.answer) & NEGATIONS) not in denied:
+            yield CONTRARY
 
 
-def subject(question: str) -> frozenset[str]:
-    """The words of a closed question that are not wordings common to all: what it asks for.
-
-    >>> sorted(subject("Is the RNA associated with acute leukemia?"))
-    ['acute', 'leuke']
-    """
-    return stems(question) - _GENERIC
+def _subject(pair: Asked) -> frozenset[str]:
+    """The words of a question that are not wordings common to all: what it asks for."""
+    return stems(pair.question) - _GENERIC
 
 
 def _holding(words: frozenset[str], text: str) -> list[str]:
@@ -247,8 +228,7 @@ def _symbols(text: str) -> set[str]:
 
 def _behind(pair: Asked, one: Statements) -> list[str]:
     """The articles behind a pair's statements; none behind a "No" of which they do not speak."""
-    evidence = [one.texts[n] for n in pair.statements]
     silent = pair.answer.lower().startswith("no") and pair.form == "closed"
-    if silent and not any(_holding(subject(pair.question), text) for text in evidence):
+    if silent and not any(_holding(_subject(pair), one.texts[n]) for n in pair.statements):
         return []
     return sorted({i for n in pair.statements for i in one.article_ids[n]})

@@ -1,19 +1,20 @@
 """Relatives by sequence: when two RNAs are similar, and single-linkage clusters of many.
 
-All pairs of 400,000 RNAs are too many to align. Relatives share words, the letters at the places of
-a spaced seed: an inverted index tells, block by block, which pairs share enough of them to be worth
-an alignment, and a pair that is in one cluster already is not aligned again.
+Relatives share words, the letters at the places of a spaced seed: an inverted index tells, block by
+block, which pairs share enough of them to be worth an alignment. Those of one cluster are not aligned.
 """
 
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import edlib
 import numpy as np
 import pandas as pd
+import yaml
 from scipy import sparse
 
 from rnagpt_lib.core.files import progress
@@ -37,13 +38,11 @@ _DIGITS, _BLANK_MARKS = b"0123456789", str.maketrans("=XID", "    ")
 
 
 def similar(a: str, b: str, chance: float = CHANCE) -> bool:
-    """Whether an alignment spans `COVERAGE` of the shorter one at `IDENTITY`.
+    """Whether an alignment spans `COVERAGE` of the shorter one at `IDENTITY` (matches over columns).
 
-    Identity is matches over alignment columns, gaps included. The shorter sequence is fitted
-    into the longer one by edit distance (edlib, "HW"); then the best stretch of that alignment
-    is looked for. Under about 35 letters such a stretch turns up by chance in a long sequence, and
-    single linkage would chain a whole data set together: matches less errors must also reach what
-    two random RNAs of these lengths reach ``chance`` times (`_chance_score`).
+    The shorter sequence is fitted into the longer one by edit distance (edlib, "HW"); then the best
+    stretch of that alignment is looked for. Short ones turn up by chance in a long sequence, so
+    matches less errors must reach what random RNAs of these lengths reach ``chance`` times.
 
     >>> similar("ACGUACGGACUUGACAUGCAUG", "GGACGUACGACUUGACAUGCAUGUU")
     True
@@ -53,7 +52,7 @@ def similar(a: str, b: str, chance: float = CHANCE) -> bool:
 
 
 def _chance_score(short: int | np.ndarray, long: int | np.ndarray, chance: float):
-    """Matches less errors that two random RNAs of these lengths reach ``chance`` times.
+    """Matches less errors that random RNAs of these lengths reach ``chance`` times.
 
     Karlin and Altschul's E = m·n·exp(-λS); λ = ln 3 for +1/-1 and four equal letters.
     """
@@ -97,47 +96,18 @@ def _has_stretch(length: int, cigar: str, enough: float) -> bool:
 
 
 class Scheme(NamedTuple):
-    """How RNAs of a class of lengths are looked up among longer ones.
-
-    ``seeds``: spaced words, 1 for a letter that counts. ``least``: shared words that make a pair
-    worth aligning, by length: as many as 96 in 100 random pairs share that lie exactly at 80 %
-    identity and 80 % coverage, and about 90 of 28 to 32 letters, since fewer words would tell
-    nothing (tests/curate/test_relatives.py measures it).
-    ``window``: longer RNAs are cut into pieces of so many letters, half overlapping, since in
-    a long one words meet by chance; 0 leaves them whole.
-    """
+    """How RNAs of ``shortest`` letters and more are looked up among longer ones: ``seeds.yaml``."""
 
     shortest: int
-    seeds: tuple[str, ...]
+    seeds: list[str]
     least: dict[int, int]
     window: int
 
 
-SCHEMES = (
-    Scheme(
-        1,
-        ("11-111111", "111111-1-1", "111--11111", "1-111111-1", "1111---11-11",
-         "11--1--1111--1", "11111111", "1111-11-11"),
-        {18: 4, 30: 4, 34: 5, 42: 7, 50: 8, 54: 13},
-        128,
-    ),
-    Scheme(
-        55,
-        ("11-1-1111-111", "1111-11--1111", "111-1--1111-11", "1-1111-11-111", "11111-11111",
-         "111--11-1-1111", "1111111111", "11-111-1--1111"),
-        {55: 2, 60: 3, 66: 5, 76: 6, 90: 10, 106: 13},
-        192,
-    ),
-    Scheme(
-        110,
-        ("11-1-1111-1111", "111111111-11", "11111--1-11-1-11", "111-111-11-111",
-         "1111-1-1-11--111", "11111111111", "11-1--1-1111--111", "111111-111-11"),
-        {110: 5, 120: 7, 140: 10, 160: 13, 200: 17, 300: 42, 500: 95, 1000: 260},
-        0,
-    ),
-)  # fmt: skip
-# The same by how many letters of the shorter one are not needed to pass for no chance relative:
-# 22 letters of which 18 must match less errors can have two errors, and share 9 words.
+_FILE = Path(__file__).with_name("seeds.yaml").read_text("utf-8")
+SCHEMES = [Scheme(**row) for row in yaml.safe_load(_FILE)]
+# What a pair must share by how many letters of the shorter one are not needed to pass for no chance
+# relative: 22 letters of which 18 must match less errors can have two errors, and share 9 words.
 SPARE = {1: 40, 2: 20, 3: 12, 4: 9, 6: 7, 8.5: 5, 11: 4, 12: 0}
 
 
@@ -272,15 +242,12 @@ def _presence(sequences: list[str], seeds: Sequence[str], n_words: int) -> spars
 def clusters(sequences: Sequence[str], store: Store | None = None) -> np.ndarray:
     """Single-linkage cluster number of every sequence (0, 1, … by first appearance).
 
-    Two sequences are linked when `similar`. In a large data set chance has many tries: one RNA
-    may have `CHANCE_PER_RNA` chance relatives among all the others, so links get stricter with
-    their number (this tells on RNAs under about 45 letters alone). ``store`` keeps the clusters so
-    far, since hundreds of thousands of RNAs take an hour; a call that was killed goes on from there.
+    Two are linked when `similar`, by a ``chance`` that gets less with the number of RNAs: each may
+    have `CHANCE_PER_RNA` chance relatives among all others (this tells on RNAs under 45 letters alone).
+    ``store`` keeps the clusters so far: 400,000 RNAs take an hour, and a killed call goes on there.
     """
     number, distinct = pd.factorize(np.array(sequences, dtype=object))
-    return _search(distinct.tolist(), np.zeros((len(distinct), 0), dtype=bool), store).cluster[
-        number
-    ]
+    return kin(distinct.tolist(), np.zeros((len(distinct), 0), dtype=bool), store).cluster[number]
 
 
 class Kin(NamedTuple):
@@ -291,36 +258,29 @@ class Kin(NamedTuple):
     partner: np.ndarray
 
 
-def kin(distinct: Sequence[str], on: np.ndarray) -> Kin:
+def kin(distinct: Sequence[str], on: np.ndarray, store: Store | None = None) -> Kin:
     """Clusters of distinct sequences, and a relative of each on every side, in one pass.
 
-    ``on``, (n, sides), flags the sides on which each stands. Members of a cluster may be related
-    through others alone; a partner is `similar` itself, by the chance that `clusters` leaves.
+    ``on``, (n, sides), flags the sides on which each stands. A partner is `similar` itself, by the
+    chance of `clusters`, and not through others alone. ``store`` keeps clusters, no partners.
 
     >>> one, other = "ACGUACGGACUUGACAUGCAUG", "GGACGUACGACUUGACAUGCAUGUU"
     >>> kin([one, other, "G" * 30], np.array([[1, 0], [0, 1], [0, 1]], bool)).partner.tolist()
     [[-1, 1], [0, -1], [-1, -1]]
     """
-    return _search(distinct, on)
-
-
-def _search(distinct: Sequence[str], on: np.ndarray, store: Store | None = None) -> Kin:
-    """Look all candidates through, shorter RNAs first."""
     order = sorted(range(len(distinct)), key=lambda i: (len(distinct[i]), distinct[i]))
     links = _Links([distinct[i] for i in order], on[order])
-    todo = blocks(links.lengths)
-    about = repr((links.chance, SCHEMES, SPARE, BLOCK, links.distinct))
+    todo, done = blocks(links.lengths), 0
+    about = repr((links.chance, SCHEMES, SPARE, BLOCK, links.ordered))
     key = f"relatives {hashlib.sha256(about.encode()).hexdigest()}"
-    done = 0
     if store and (kept := store.get(key)):
         done, *label = np.frombuffer(kept, dtype=int).tolist()
-        links.begin(label)
+        links.label = np.array(label)
+    found = candidates(links.ordered, todo[done:], links.chance)
     with progress(total=len(todo), initial=done, desc="relatives", unit="block") as bar:
-        for number, block in enumerate(
-            candidates(links.distinct, todo[done:], links.chance), done + 1
-        ):
-            for found in block:
-                links.add(found)
+        for number, block in enumerate(found, done + 1):
+            for near in block:
+                links.add(near)
             if store and (number % KEEP == 0 or number == len(todo)):
                 store.put(key, np.append(number, links.label).tobytes())
             bar.update()
@@ -330,25 +290,13 @@ def _search(distinct: Sequence[str], on: np.ndarray, store: Store | None = None)
 
 
 class _Links:
-    """Clusters so far of distinct sequences: the number of each one's cluster in ``label``.
+    """Clusters of distinct sequences so far (``label``), and a relative on every side or -1."""
 
-    ``on``, (n, sides), tells the sides on which each stands; ``partner`` is a relative of each on
-    every side so far, or -1.
-    """
-
-    def __init__(self, distinct: list[str], on: np.ndarray):
-        self.distinct, self.on = distinct, on
-        self.chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(distinct)))
-        self.partner = np.full(on.shape, -1)
-        self.lengths = np.array([len(sequence) for sequence in distinct], dtype=int)
-        self.begin(list(range(len(distinct))))
-
-    def begin(self, label: list[int]) -> None:
-        """Take over clusters."""
-        self.label = np.array(label, dtype=int)
-        self.members: dict[int, list[int]] = {}
-        for row, number in enumerate(label):
-            self.members.setdefault(number, []).append(row)
+    def __init__(self, ordered: list[str], on: np.ndarray):
+        self.ordered, self.on = ordered, on
+        self.chance = min(CHANCE, CHANCE_PER_RNA / max(1, len(ordered)))
+        self.label, self.partner = np.arange(len(ordered)), np.full(on.shape, -1)
+        self.lengths = np.array([len(sequence) for sequence in ordered], dtype=int)
 
     def add(self, found: Candidates) -> None:
         """Link a row with those of its candidates that are its relatives."""
@@ -358,8 +306,10 @@ class _Links:
         while len(left):
             i, left = left[0], left[1:]
             place = slice(found.starts[i], found.starts[i] + found.width)
-            if _fits(self.distinct[row], self.distinct[others[i]][place], enough[i]):
-                self._unite(row, int(others[i]))
+            if _fits(self.ordered[row], self.ordered[others[i]][place], enough[i]):
+                for one, two in ((row, others[i]), (others[i], row)):
+                    self.partner[one, self.on[two] & (self.partner[one] < 0)] = two
+                self.label[self.label == self.label[row]] = self.label[others[i]]
                 left = left[self._tells(row, others[left])]
 
     def _tells(self, row: int, others: np.ndarray) -> np.ndarray:
@@ -369,14 +319,3 @@ class _Links:
             new |= (self.on[others] & (self.partner[row] < 0)).any(axis=1)
             new |= (self.on[row] & (self.partner[others] < 0)).any(axis=1)
         return new
-
-    def _unite(self, row: int, other: int) -> None:
-        """Give the smaller cluster's members the larger one's label; note two partners."""
-        for one, two in ((row, other), (other, row)):
-            self.partner[one, self.on[two] & (self.partner[one] < 0)] = two
-        labels = self.label[[row, other]].tolist()
-        small, large = sorted(labels, key=lambda number: len(self.members[number]))
-        if small != large:
-            moved = self.members.pop(small)
-            self.label[moved] = large
-            self.members[large] += moved

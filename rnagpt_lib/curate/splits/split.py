@@ -1,7 +1,7 @@
 """Units: groups of RNAs that are never parted by a split, and the three splits over them.
 
 A unit is a set of RNAs linked by sequence (80 % identity over 80 % of the shorter one) or by
-literature (half of their articles). A row-wise split leaks through both (`split`, "random").
+literature (half of their articles). A row-wise split leaks through both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,14 @@ from rnagpt_lib.runs.resume_store import Store
 
 JACCARD = 0.5
 SIDES = ("test", "val", "train")
-PAIRS = 2_000_000  # candidate pairs of sets in memory at a time
 ITEMS = 20_000_000  # items of the sets that are compared at a time
 
 
 def units(rnas: pd.DataFrame, links: pd.DataFrame, store: Store | None = None) -> pd.Series:
     """Unit of every RNA ("U00001", …), indexed like ``rnas``.
 
-    Clusters are the RNAs' `relatives` by sequence. They join when two of their RNAs, or the
-    clusters as wholes, have article sets with a Jaccard index of at least 0.5; joining is
-    transitive. A call with a ``store`` that was killed goes on where it was.
+    Clusters of `relatives` join when two of their RNAs, or the clusters as wholes, have article sets
+    with a Jaccard index of `JACCARD`; joining is transitive. ``store``: as of `clusters`.
     """
     labels = clusters(rnas["sequence"].tolist(), store)
     n_rnas, n_clusters = len(rnas), int(labels.max(initial=-1)) + 1
@@ -54,12 +52,8 @@ def close_sets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(one, other): set numbers of pairs whose Jaccard index is ``jaccard`` or more.
 
-    ``sets`` and ``items``, both (n,) whole numbers from 0: item items[i] is in set sets[i].
-    Of equal sets only neighbours are named, so the pairs join what all close pairs would join.
-    Prefix filtering (Chaudhuri et al., ICDE 2006; Xiao et al., WWW 2008) is exact: with the items
-    of every set in one order, the rarest first, two sets of a Jaccard index of J or more share an
-    item among the first ``size - ceil(J · size) + 1`` of each, and that item's places in the two
-    say how much they can have in common. So an article of 50,000 RNAs makes no 50,000² pairs.
+    ``sets`` and ``items``, both (n,) whole numbers from 0: item items[i] is in set sets[i]. Equal
+    sets are paired with the first of them alone, which joins what all close pairs would join.
 
     >>> one, other = close_sets(np.array([0, 0, 1, 2, 2]), np.array([5, 6, 6, 7, 8]), 0.5)
     >>> one.tolist(), other.tolist()
@@ -67,75 +61,50 @@ def close_sets(
     """
     if not len(sets):
         return np.empty(0, dtype=int), np.empty(0, dtype=int)
-    # without repeats, and items numbered by how many sets hold them, the rarest first
-    width = int(items.max()) + 1
-    sets, items = np.divmod(np.unique(sets.astype(np.int64) * width + items), width)
-    counts = np.bincount(items)
-    rank = np.empty(width, dtype=np.int64)
-    rank[np.argsort(counts, kind="stable")] = np.arange(width)
-    order = np.lexsort((rank[items], sets))
-    sets, items = sets[order], rank[items][order]
-    # equal sets, by two sums of 64 random bits for each item; one of each kind is compared further
-    bits = np.random.default_rng(0).integers(2**63, size=(2, width))
-    numbers, starts = np.unique(sets, return_index=True)
-    sums = np.add.reduceat(bits[:, items], starts, axis=1)
-    order = np.lexsort(sums)
-    same = (np.diff(sums[:, order], axis=1) == 0).all(axis=0)
-    alike = np.stack([numbers[order[:-1][same]], numbers[order[1:][same]]])
-    kept = ~np.isin(sets, alike[1])
-    return tuple(np.concatenate([alike, *_close(sets[kept], items[kept], jaccard)], axis=1))
+    bags = sparse.csr_array((np.ones(len(sets), dtype=np.int32), (sets, items)))
+    bags.data[:] = 1  # without repeats
+    bags = bags[:, np.argsort(bags.sum(axis=0), kind="stable")]  # the rarest items first
+    bags.sort_indices()
+    rows = np.split(bags.indices, bags.indptr[1:-1])
+    kind = pd.factorize(pd.Series([row.tobytes() for row in rows], dtype=object))[0]
+    first = np.unique(kind, return_index=True)[1]
+    twins = np.flatnonzero((first[kind] != np.arange(len(kind))) & (np.diff(bags.indptr) > 0))
+    bags, pairs = bags[first], [np.stack([first[kind[twins]], twins])]
+    sizes = np.diff(bags.indptr)
+    for one, other in _candidates(bags, jaccard):
+        common = bags[one].multiply(bags[other]).sum(axis=1)
+        close = common >= jaccard * (sizes[one] + sizes[other] - common) - 1e-9
+        pairs.append(first[np.stack([one[close], other[close]])])
+    return tuple(np.concatenate(pairs, axis=1))
 
 
-def _close(sets: np.ndarray, items: np.ndarray, jaccard: float) -> Iterator[np.ndarray]:
-    """Pairs of close sets (2, n), some of them several times."""
-    n = int(sets.max()) + 1
-    sizes = np.bincount(sets, minlength=n)
-    first = np.cumsum(sizes) - sizes
-    place, size = np.arange(len(sets)) - first[sets], sizes[sets]
-    prefix = place <= size - np.ceil(jaccard * size - 1e-9)
-    ones = np.ones(len(sets), dtype=np.int32)
-    bags = sparse.csr_array((ones, items, np.append(first, len(sets))))
-    keys = (items[prefix], size[prefix], place[prefix])
-    for one, other in _meeting(sets[prefix], *keys, jaccard):
-        one, other = np.divmod(np.unique(np.minimum(one, other) * n + np.maximum(one, other)), n)
-        total = sizes[one] + sizes[other]
-        for part in np.split(
-            np.arange(len(one)), np.flatnonzero(np.diff(total.cumsum() // ITEMS)) + 1
-        ):
-            common = bags[one[part]].multiply(bags[other[part]]).sum(axis=1)
-            close = part[common >= jaccard * (total[part] - common) - 1e-9]
-            yield np.stack([one[close], other[close]])
+def _candidates(bags: sparse.csr_array, jaccard: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that may be close, and of each pair the larger first; the rarest items come first.
 
-
-def _meeting(
-    sets: np.ndarray, items: np.ndarray, size: np.ndarray, place: np.ndarray, jaccard: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Sets that meet in an item of their prefixes and can be close, by their sizes and places.
-
-    Sets that hold the item at the same place and are of one size stand or fall together, so
-    whole classes of them are compared first.
+    Prefix filtering (Bayardo et al., WWW 2007; Xiao et al., WWW 2008) is exact: of two close sets
+    the larger has one of the smaller's rarest items among its own. So an article of 50,000 RNAs
+    makes no 50,000² pairs.
     """
-    order = np.lexsort((place, size, items))
-    sets, items, size, place = sets[order], items[order], size[order], place[order]
-    keys = np.stack([items, size, place])
-    start = np.flatnonzero((np.diff(keys, prepend=-1) != 0).any(axis=0))  # of each class
-    count = np.diff(start, append=len(sets))
-    of, size, place = keys[:, start]
-    # all pairs (a, b) of classes of one item, a <= b
-    later = np.searchsorted(of, of, "right") - np.arange(len(of))
-    a = np.repeat(np.arange(len(of)), later)
-    b = a + np.arange(len(a)) - np.repeat(np.cumsum(later) - later, later)
-    most = np.minimum((size - place)[a], (size - place)[b])
-    needed = np.ceil(jaccard / (1 + jaccard) * (size[a] + size[b]) - 1e-9)
-    fitting = (most >= needed) & ((a != b) | (count[a] > 1))
-    a, b = a[fitting], b[fitting]
-    ends = np.cumsum(count[a] * count[b])
-    for low in range(0, int(ends[-1]) if len(ends) else 0, PAIRS):
-        number = np.arange(low, min(low + PAIRS, int(ends[-1])))
-        pair = np.searchsorted(ends, number, "right")
-        left, right = np.divmod(number - (ends - count[a] * count[b])[pair], count[b][pair])
-        one, other = sets[start[a][pair] + left], sets[start[b][pair] + right]
-        yield one[one != other], other[one != other]
+    sizes = np.diff(bags.indptr)
+    place = np.arange(bags.nnz) - np.repeat(bags.indptr[:-1], sizes)
+
+    def rarest(share: float) -> sparse.csr_array:
+        """Of each row those items of which one is shared with a row that shares ``share``."""
+        made = bags.copy()
+        made.data *= place <= np.repeat(sizes - np.ceil(share * sizes - 1e-9), sizes)
+        made.eliminate_zeros()
+        return made
+
+    larger, smaller = rarest(jaccard), rarest(2 * jaccard / (1 + jaccard))
+    work = sizes * (larger @ smaller.sum(axis=0, dtype=np.int64))
+    cuts = np.flatnonzero(np.diff(work.cumsum() // ITEMS)) + 1
+    smaller = smaller.T.tocsr()
+    for rows in np.split(np.arange(len(sizes)), cuts):
+        one, other = (larger[rows] @ smaller).nonzero()
+        one = rows[one]
+        fit = (one != other) & (sizes[other] <= sizes[one])
+        fit &= sizes[other] >= jaccard * sizes[one] - 1e-9
+        yield one[fit], other[fit]
 
 
 def split(
@@ -148,10 +117,9 @@ def split(
 ) -> pd.Series:
     """Side (train, val, test) of every RNA, indexed like ``rnas`` (with its ``unit`` column).
 
-    ``how``: "random" by row (shows the leakage), "cluster" by unit, "family" by whole families,
-    whose units stay whole too. A preset side (``rnas.split``) holds for its whole group; test
-    goes before val before train. Sides are drawn within each RNA type, and every type keeps a
-    group in train and, from two groups on, has one in test (from three, in val).
+    ``how``: "random" by row (it leaks), "cluster" by unit, "family" by whole families and units. A
+    preset side (``rnas.split``) holds for its whole group; test goes before val before train. Sides
+    are drawn within each RNA type, which keeps a group in train and, if it has two, one in test.
     """
     groups = _groups(rnas, how)
     side = rnas["split"].where(rnas["split"].isin(SIDES))

@@ -1,11 +1,12 @@
 """A model's summary as it is asked for, and the checks that its citations must pass.
 
-A sentence rests on articles that the prompt gave, under ids that we gave; it holds no id or
-bracket itself, so the citation stands at its end. Checks look at the texts, not at their truth.
+A sentence rests on articles that the prompt gave, under ids that we gave, and holds no id or bracket
+itself. Checks look at the texts, not at their truth.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -42,23 +43,47 @@ class Summary(BaseModel):
     sentences: list[Cited]
 
 
-def find_faults(
-    summary: Summary, texts: Mapping[str, str], names: Iterable[str], words: int
-) -> tuple[list[str], list[str]]:
-    """What breaks the rules: of each sentence ("" for a good one), and of the whole.
+class Checked(NamedTuple):
+    """What is wrong with ``each`` sentence of a summary ("" for a good one) and with the ``whole``;
+    the ``lines`` that stand within the budget, and why the others are ``lost``."""
 
-    ``texts``: given id → the text behind it. Its names are no fault: `keep_lines` masks them. A
-    summary without a sentence breaks no rule: the texts may say nothing of the RNA.
+    each: list[str]
+    whole: list[str]
+    lines: list[Line]
+    lost: list[str]
+
+
+def check(
+    summary: Summary,
+    texts: Mapping[str, str],
+    articles: Mapping[str, str],
+    names: Iterable[str],
+    words: int,
+) -> Checked:
+    """Hold a summary against the rules.
+
+    ``texts``: given id → text; ``articles``: given id → article id. An RNA's name is no fault: it is
+    masked. Nor is a summary without a sentence. A line has no fault and cites something.
     """
     each = [find_fault(sentence, texts, names) for sentence in summary.sentences]
-    whole = []
+    spoken = [mask(sentence.text, names) for sentence in summary.sentences]
+    sizes = [len(text.split()) for text in spoken]
+    whole, lines, lost, room = [], [], [], words
     cited = sum(bool(sentence.articles) for sentence in summary.sentences)
     if cited < CITED * len(each):
         whole.append(f"only {cited} of {len(each)} sentences cite an article; each should")
-    size = sum(len(mask(sentence.text, names).split()) for sentence in summary.sentences)
-    if size > words:
-        whole.append(f"the sentences have {size} words together; at most {words} are allowed")
-    return each, whole
+    if sum(sizes) > words:
+        whole.append(f"the sentences have {sum(sizes)} words together; at most {words} are allowed")
+    for sentence, fault, text, size in zip(summary.sentences, each, spoken, sizes, strict=True):
+        fault = fault or ("" if sentence.articles else "cites no article")
+        fault = fault or (f"is beyond the {words} words" if size > room else "")
+        if fault:
+            lost.append(fault)
+        else:
+            room -= size
+            ids = tuple(dict.fromkeys(articles[one] for one in given_ids(sentence)))
+            lines.append(Line(text, ids))
+    return Checked(each, whole, lines, lost)
 
 
 def find_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) -> str:
@@ -72,7 +97,7 @@ def find_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) 
         return "is not one sentence"
     if not _SUBJECT.search(spoken):
         return "does not speak of this RNA"
-    given = ids(sentence)
+    given = given_ids(sentence)
     if not set(given) <= set(texts):
         return "cites an article that was not given"
     if any(not is_grounded(spoken, texts[one]) for one in given):
@@ -80,7 +105,7 @@ def find_fault(sentence: Cited, texts: Mapping[str, str], names: Iterable[str]) 
     return ""
 
 
-def ids(sentence: Cited) -> tuple[str, ...]:
+def given_ids(sentence: Cited) -> tuple[str, ...]:
     """The given ids of a sentence, each once, without brackets that the model may put around."""
     return tuple(dict.fromkeys(one.strip(" []") for one in sentence.articles))
 
@@ -109,25 +134,3 @@ def mask(text: str, names: Iterable[str]) -> str:
     """A model's sentence with "this RNA" for every name, a capital and a full stop."""
     text = capital(mask_names(" ".join(text.split()), names))
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def keep_lines(
-    summary: Summary, each: Sequence[str], names: Iterable[str], words: int, articles: Mapping
-) -> tuple[list[Line], list[str]]:
-    """The sentences without fault that cite something, within the budget; why the others fell.
-
-    ``each``: the sentences' faults; ``articles``: given id → article id.
-    """
-    kept, lost, room = [], [], words
-    for sentence, fault in zip(summary.sentences, each, strict=True):
-        text = mask(sentence.text, names)
-        size = len(text.split())
-        fault = fault or ("" if sentence.articles else "cites no article")
-        fault = fault or (f"is beyond the {words} words" if size > room else "")
-        if fault:
-            lost.append(fault)
-        else:
-            room -= size
-            cited = dict.fromkeys(articles[one] for one in ids(sentence))
-            kept.append(Line(text, tuple(cited)))
-    return kept, lost

@@ -1,20 +1,24 @@
 """Divide and conquer by a chat model: groups summarised on their own, then merged.
 
-A wave of RNAs goes through together: all groups in one call of the client, then the repairs of
-the answers that break a rule, then the merges and their repairs. So width and batches work, and
-memory holds one wave. What a model says is checked by `citations` before anything else reads it.
+A wave of RNAs goes through together: groups, repairs of faulty answers, merges, their repairs. So
+batches work, and memory holds one wave. `citations` checks what a model says before all else.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
+from typing import NamedTuple
 
+from rnagpt_lib.core.params import Calls
 from rnagpt_lib.curate.summaries import citations, prompts
 from rnagpt_lib.curate.summaries.extract import SHORTEST_SHARE, Abstract, Line, Subject, length
+from rnagpt_lib.llm_api.batch import open_client
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.cost import Replay, Unanswered
 from rnagpt_lib.llm_api.messages import Reply, Request
+from rnagpt_lib.runs.resume_store import Store
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
 USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
@@ -31,8 +35,31 @@ def waves(rna_ids: Iterable[str], mode: str) -> Iterator[tuple[str, ...]]:
     return iter(lambda: tuple(islice(rest, WAVE[mode])), ())
 
 
-@dataclass(frozen=True)
-class Plan:
+def in_waves(
+    rna_ids: Iterable[str],
+    params: Calls,
+    settings: object,
+    ask: Callable[[tuple[str, ...], Client], tuple[list[dict], ...]],
+    spool: Store | None,
+) -> tuple[list[dict], list[dict], list[dict]]:
+    """The three lists of rows that ``ask`` makes of each wave's answers, all waves together.
+
+    ``spool`` keeps them by wave, under all that they depend on (``settings``): to read hundreds of
+    thousands of answers again takes minutes.
+    """
+    tasks, found = ((wave, settings) for wave in waves(rna_ids, params.mode)), ([], [], [])
+    with open_client(params) as client:
+
+        def made(missing: Iterable) -> Iterator[tuple[list[dict], ...]]:
+            return (ask(wave, client) for wave, _ in missing)
+
+        for part in spool.results(tasks, made) if spool else made(tasks):
+            for rows, more in zip(found, part, strict=True):
+                rows += more
+    return found
+
+
+class Plan(NamedTuple):
     """One RNA's abstracts in groups; sources with equal groups share one plan, and its cost."""
 
     subject: Subject
@@ -40,28 +67,25 @@ class Plan:
     groups: Groups
 
 
-@dataclass(frozen=True)
-class Annotation:
+class Annotation(NamedTuple):
     """The sentences of an annotation, why others or all of it are missing, what it took.
 
-    ``usage`` has the counts `USAGE`: ``first`` are the sentences of the first answers, ``valid``
-    those without fault; ``parts`` are the articles that the groups' summaries cite, ``survived``
-    those of them that the merged text cites; ``shared`` is 1 where the row of another source has
-    the same calls. Empty when offline.
+    ``usage`` (`USAGE`; empty when offline): ``first`` sentences of the first answers, ``valid`` ones
+    without fault; articles that the ``parts`` cite, those that ``survived`` the merge; ``shared``: 1
+    where the row of another source has the same calls.
     """
 
     rna_id: str
     source: str
     lines: list[Line]
     reasons: list[str]
-    usage: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, int] | None = None
 
 
 def divide(subject: Subject, arm: str, seed: int) -> Groups:
     """The abstracts as an arm divides them: by topic, at random, by year, or not at all.
 
-    The arms ``dnc.random_groups`` and ``dnc.chronological`` have as many groups as ``dnc``, of
-    the same sizes.
+    Groups at random and by year are as many as by topic, of the same sizes.
     """
     topics = sorted({a.topic for a in subject.abstracts})
     by_topic = tuple(tuple(a for a in subject.abstracts if a.topic == t) for t in topics)
@@ -94,7 +118,7 @@ class Question:
     """A question, what its answer is checked against, and the model's answers so far.
 
     ``texts``: given id → the text behind it; ``articles``: given id → article id; ``summary``: the
-    last answer that is one, with the faults of ``each`` sentence and of the ``whole``.
+    last answer that is one, ``checked``; ``first``: the faults of the first answer's sentences.
     """
 
     messages: prompts.Messages
@@ -106,19 +130,18 @@ class Question:
     articles: dict[str, str]
     replies: list[Reply] = field(default_factory=list)
     summary: citations.Summary | None = None
-    each: list[str] = field(default_factory=list)
-    whole: list[str] = field(default_factory=list)
-    first: list[str] = field(default_factory=list)  # ``each`` of the first answer
+    checked: citations.Checked = citations.Checked([], [], [], [])
+    first: list[str] = field(default_factory=list)
 
     def request(self) -> Request | None:
         """What to ask: at first the question, then what is to be repaired; None when all is well,
         or nothing was said."""
-        messages = self.messages
+        messages, (each, whole, *_) = self.messages, self.checked
         if self.replies:
-            if not (self.whole or any(self.each)):
+            if not (whole or any(each)):
                 return None
-            faults = [f"Sentence {n} {fault}." for n, fault in enumerate(self.each, 1) if fault]
-            faults += [f"On the whole, {fault}." for fault in self.whole]
+            faults = [f"Sentence {n} {fault}." for n, fault in enumerate(each, 1) if fault]
+            faults += [f"On the whole, {fault}." for fault in whole]
             faults += [f"The only ids are {', '.join(self.texts)}."]
             messages = prompts.repair(messages, self.summary.model_dump_json(), faults)
         most = 300 + 4 * self.words + 8 * len(self.texts)  # ids and braces count too
@@ -127,21 +150,17 @@ class Question:
     def take(self, reply: Reply) -> None:
         """Another answer to the question: it counts when it is one."""
         if reply.state == "ok":
-            self.summary = reply.value
-            checked = citations.find_faults(reply.value, self.texts, self.names, self.words)
-            self.each, self.whole = checked
+            self.summary, given = reply.value, (self.texts, self.articles)
+            self.checked = citations.check(self.summary, *given, self.names, self.words)
         if not self.replies:
-            self.first = self.each
+            self.first = self.checked.each
         self.replies.append(reply)
 
-    def lines(self) -> tuple[list[Line], list[str]]:
-        """The sentences that stand, and the reasons why others, or all, do not."""
+    def reasons(self) -> list[str]:
+        """Why some sentences, or all, do not stand."""
         if self.summary is None:
-            return [], [f"the model's answer is missing (state {self.replies[0].state})"]
-        kept, lost = citations.keep_lines(
-            self.summary, self.each, self.names, self.words, self.articles
-        )
-        return kept, [f"a sentence {fault}" for fault in lost]
+            return [f"the model's answer is missing (state {self.replies[0].state})"]
+        return [f"a sentence {fault}" for fault in self.checked.lost]
 
 
 def part_questions(plan: Plan, words: int) -> list[Question]:
@@ -176,8 +195,7 @@ def merge_question(plan: Plan, parts: Sequence[Sequence[Line]], words: int) -> Q
 def foresee(plan: Plan, words: int, replay: Replay) -> Iterator[Request]:
     """The requests of a plan before any is sent, as far as the journal's answers lead.
 
-    A merge of summaries that are still to come has a text of its greatest length; repairs of
-    answers that are still to come cannot be foreseen.
+    A merge of summaries to come has a text of its greatest length; no repair can be foreseen.
     """
     try:
         list(annotate([plan], words, replay))
@@ -209,26 +227,28 @@ def annotate(wave: Sequence[Plan], words: int, client: Client | Replay) -> Itera
     """The annotations of one wave, for every source of every plan."""
     parts = [part_questions(plan, words) for plan in wave]
     ask([question for own in parts for question in own], client, "summaries")
-    kept = [[lines for part in own if (lines := part.lines()[0])] for own in parts]
-    merges = {
-        n: merge_question(wave[n], lines, words) for n, lines in enumerate(kept) if len(lines) > 1
-    }
-    ask(list(merges.values()), client, "merges")
-    for number, plan in enumerate(wave):
-        yield from _annotations(plan, parts[number], kept[number], merges.get(number), words)
+    kept = [[part.checked.lines for part in own if part.checked.lines] for own in parts]
+    merges = [
+        merge_question(plan, lines, words) if len(lines) > 1 else None
+        for plan, lines in zip(wave, kept, strict=True)
+    ]
+    ask([merge for merge in merges if merge], client, "merges")
+    for plan, *made in zip(wave, parts, kept, merges, strict=True):
+        yield from _annotations(plan, *made, words)
 
 
 def _annotations(
     plan: Plan, parts: list[Question], kept: list[list[Line]], merge: Question | None, words: int
 ) -> Iterator[Annotation]:
     every = [*parts, merge] if merge else parts
-    reasons = [reason for question in every for reason in question.lines()[1]]
-    lines = merge.lines()[0] if merge else []
+    reasons = [reason for question in every for reason in question.reasons()]
+    lines = merge.checked.lines if merge else []
     if merge and not lines:
         reasons.append("the groups' summaries stand unmerged")
     if not lines:
         # of all parts, those sentences first that are first in theirs, up to the budget
-        for line in (line for same in zip_longest(*kept) for line in same if line):
+        lines = []
+        for line in filter(None, chain.from_iterable(zip_longest(*kept))):
             if length([*lines, line]) <= words:
                 lines.append(line)
     left_out = sum(map(len, plan.groups)) - sum(len(part.texts) for part in parts)
@@ -238,17 +258,11 @@ def _annotations(
         reasons.append("the model found nothing to say")
     replies = [reply for question in every for reply in question.replies]
     cited = {i for part in kept for line in part for i in line.article_ids}
+    survived = cited & {i for line in lines for i in line.article_ids}
     first = [fault for question in every for fault in question.first]
-    usage = {
-        "calls": len(replies),
-        "tokens_in": sum(reply.tokens_in for reply in replies),
-        "tokens_out": sum(reply.tokens_out for reply in replies),
-        "microdollars": sum(reply.microdollars for reply in replies),
-        "first": len(first),
-        "valid": first.count(""),
-        "parts": len(cited),
-        "survived": len(cited & {i for line in lines for i in line.article_ids}),
-    }
+    taken = sum((Counter(reply.usage) for reply in replies), Counter())
+    counts = [taken[name] for name in USAGE[:4]]
+    counts += [len(first), first.count(""), len(cited), len(survived)]
     for number, source in enumerate(plan.sources):
-        own = usage | {"shared": int(number > 0)}
-        yield Annotation(plan.subject.rna_id, source, lines, reasons, own)
+        usage = dict(zip(USAGE, [*counts, int(number > 0)], strict=True))
+        yield Annotation(plan.subject.rna_id, source, lines, reasons, usage)

@@ -1,15 +1,15 @@
-"""Extractive summaries: sentences about an RNA that state facts, are on topic and add something.
+"""Extractive summaries, without a model: sentences about an RNA that state facts and add something.
 
-Works on any abstracts, without a model. Each topic group gets a part of the word budget; a greedy
-choice takes the sentence that says most that is new; near-equal sentences become one.
+Each topic group gets a part of the word budget; a greedy choice takes the sentence that says most
+that is new; near-equal sentences become one.
 """
 
 import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -26,16 +26,14 @@ NEGATIONS = frozenset("not no never without nothing neither nor unknown".split()
 _GLUE = (STOP_WORDS | {"do", "does", "did"}) - NEGATIONS
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A sentence of an annotation with the articles it rests on."""
 
     text: str
     article_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Abstract:
+class Abstract(NamedTuple):
     """One abstract in its topic group."""
 
     article_id: str
@@ -45,8 +43,7 @@ class Abstract:
     year: int = 0
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """An RNA with all that is known about it here."""
 
     rna_id: str
@@ -110,10 +107,9 @@ def length(sentences: Iterable[Sentence | Line]) -> int:
 
 
 def shares(groups: Mapping[int, Sequence[Sentence]], budget: int) -> dict[int, int]:
-    """The word budget split over the topic groups, the largest first.
+    """The word budget over the topic groups, the largest first, by the root of their sentences.
 
-    By the square root of their sentences, so that small topics get more than their part; groups
-    beyond what the budget can serve with ``SHORTEST_SHARE`` words each get nothing.
+    Small topics get more than their part; those beyond ``SHORTEST_SHARE`` words each get nothing.
     """
     order = sorted(groups, key=lambda topic: (-len(groups[topic]), topic))
     order = order[: max(1, budget // SHORTEST_SHARE)]
@@ -129,9 +125,8 @@ def select(
 ) -> list[Sentence]:
     """Greedy choice: each step takes the sentence that adds most per word, until none fits.
 
-    What a sentence adds is the weight of its words that no sentence so far has said (``before``
-    included), times its worth; words that many sentences of the pool use are the topic and count
-    more. A sentence that is ``1 - NEW`` old is left out.
+    It adds the weight of its words that nothing so far (``before`` included) has said, times its
+    worth; words that many of the pool use are the topic and count more. ``1 - NEW`` old is too old.
     """
     words = [content_words(sentence.text) for sentence in pool]
     common = Counter(word for each in words for word in each)

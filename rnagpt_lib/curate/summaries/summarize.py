@@ -1,9 +1,7 @@
-"""Annotations out of abstracts: divide and conquer, single pass, or given texts.
+"""Annotations out of abstracts, whose sentences name their articles and speak of "this RNA".
 
-``dnc`` (paper, section 3.2) summarises each topic group on its own and merges the summaries;
-``single_pass`` summarises all abstracts at once under the same word budget; ``given`` takes a
-user's own texts. The provider ``offline`` is extractive, the provider ``openai`` a chat model
-(`dnc`). Every sentence carries the ids of the articles it rests on, and speaks of "this RNA".
+``dnc`` (paper, section 3.2) summarises topic groups and merges, ``single_pass`` all abstracts at
+once, ``given`` takes texts. Offline it is extractive; the provider ``openai`` is a chat model.
 """
 
 from collections import defaultdict
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
@@ -22,37 +19,21 @@ from rnagpt_lib.core.files import progress
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.paths import from_root, shown
 from rnagpt_lib.core.text import screen
-from rnagpt_lib.curate.summaries import divide_and_conquer
+from rnagpt_lib.curate.sources.user_files import json_lines
+from rnagpt_lib.curate.summaries import divide_and_conquer, extract
 from rnagpt_lib.curate.summaries.divide_and_conquer import Annotation
-from rnagpt_lib.curate.summaries.extract import (
-    Abstract,
-    Line,
-    Subject,
-    extract_summary,
-    known_names,
-    sentences_of,
-    word_weights,
-)
+from rnagpt_lib.curate.summaries.extract import Abstract, Line, Subject
 from rnagpt_lib.curate.text.names import mask_names, names_of
 from rnagpt_lib.curate.text.sentences import capital, split_sentences
-from rnagpt_lib.llm_api.batch import open_client
+from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.cost import Replay
 from rnagpt_lib.llm_api.journal import Reader
 from rnagpt_lib.llm_api.messages import Request
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.stages import STAGES, stage_folder
 
-Part = Sequence[list[dict]]
 MATTERS = {"model", "temperature", "words"}  # the parameters that decide what a model's texts are
 SOURCES = ("dnc", "single_pass")
-
-
-class Given(BaseModel):
-    """A line of a user's own texts."""
-
-    rna_id: str
-    text: str
-    article_ids: list | None = None
 
 
 class Summaries(NamedTuple):
@@ -76,22 +57,23 @@ def summarize(
     """Annotations by every one of the arms, and ``given`` where a file is named.
 
     For every source an RNA has rows in ``annotations`` or one in ``dropped``. ``seed``: of the
-    arm ``dnc.random_groups``. ``spool`` keeps what a chat model's answers became, wave by wave:
-    the journal pays for none twice, but to read hundreds of thousands again takes minutes.
+    arm ``dnc.random_groups``. ``spool`` keeps what a chat model's answers became, wave by wave.
     Raises InputError for a bad file or a failing provider.
     """
     everyone = Subjects(rnas, articles, links, topics)
     if params.provider == "offline":
         bar = progress(everyone, desc="summaries", total=len(rnas), unit="RNA")
-        weights, others = word_weights(articles), known_names(rnas)
-        parts = [_part(_extract(bar, params.words, weights, others, arms, seed))]
+        weights, others = extract.word_weights(articles), extract.known_names(rnas)
+        rows, dropped, usage = _rows(_extract(bar, params.words, weights, others, arms, seed))
     else:
-        parts = _ask(everyone, params, arms, seed, spool)
-    rows, dropped, usage = [], [], []
-    for part in parts:
-        rows += part[0]
-        dropped += part[1]
-        usage += part[2]
+
+        def asked(wave: Sequence[str], client: Client) -> tuple[list[dict], ...]:
+            return _rows(_ask(everyone.of(wave), params.words, arms, seed, client))
+
+        settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
+        rows, dropped, usage = divide_and_conquer.in_waves(
+            everyone.rna_ids, params, settings, asked, spool
+        )
     if params.given:
         texts, lost = read_given(from_root(params.given), rnas)
         rows, dropped = rows + texts, dropped + lost
@@ -113,8 +95,8 @@ def requests(
 ) -> Iterator[Request]:
     """What `summarize` would send with the provider ``openai``; sends nothing.
 
-    The RNAs that are ``compared`` are summarised in all ways to divide (`arms`). Repairs are
-    among the requests where the journal holds the faulty answer.
+    RNAs that are ``compared`` are divided in all ways. Repairs are there where the journal holds
+    the faulty answer.
     """
     with Reader() as journal:
         for subject in Subjects(rnas, articles, links, topics):
@@ -128,10 +110,11 @@ def planned_requests(run: str, params: Summarize, seed: int = 0) -> Iterator[Req
 
     Raises InputError where one of them is missing.
     """
-    names = {"articles": STAGES[0], "links": STAGES[0], "topics": STAGES[1], "rnas": STAGES[0]}
     read = {
-        name: tables.read(stage_folder(run, stage) / f"{name}.parquet", name)
-        for name, stage in names.items()
+        name: tables.read(
+            stage_folder(run, STAGES[1 if name == "topics" else 0]) / f"{name}.parquet", name
+        )
+        for name in ("articles", "links", "topics", "rnas")
     }
     compared = draw_compared(read["topics"], params.arms_sample, seed)
     return requests(**read, params=params, compared={*compared}, seed=seed)
@@ -183,52 +166,48 @@ def _extract(
 ) -> Iterator[Annotation]:
     """By rule: the same choice of sentences for each way to divide the abstracts."""
     for subject in everyone:
-        pool = [s for s in sentences_of(subject, others) if not screen(s.text)]
+        pool = [s for s in extract.sentences_of(subject, others) if not screen(s.text)]
         for arm in arms:
             groups = divide_and_conquer.divide(subject, arm, seed)
             group = {a.article_id: n for n, own in enumerate(groups) for a in own}
             divided = [replace(s, topic=group[s.article_id]) for s in pool]
-            lines = extract_summary(divided, words, weights)
+            lines = extract.extract_summary(divided, words, weights)
             yield Annotation(subject.rna_id, arm, lines, [] if lines else [_nothing(subject)])
 
 
 def _ask(
-    everyone: Subjects, params: Summarize, arms: Sequence[str], seed: int, spool: Store | None
-) -> Iterator[Part]:
-    """By a chat model, in waves."""
-    settings = (params.model_dump(mode="json", include=MATTERS), tuple(arms), seed)
-    waves = ((wave, settings) for wave in divide_and_conquer.waves(everyone.rna_ids, params.mode))
-    with open_client(params) as client:
-
-        def parts(missing: Iterable) -> Iterator[Part]:
-            for wave, _ in missing:
-                own = list(everyone.of(wave))
-                plans = [plan for one in own for plan in divide_and_conquer.plan(one, arms, seed)]
-                bare = (
-                    Annotation(one.rna_id, arm, [], [_nothing(one)])
-                    for one in own if not one.abstracts for arm in arms
-                )  # fmt: skip
-                made = divide_and_conquer.annotate(plans, params.words, client)
-                yield _part(chain(made, bare))
-
-        yield from spool.results(waves, parts) if spool else parts(waves)
-
-
-def _part(annotations: Iterable[Annotation]) -> Part:
-    """Rows of annotations, of dropped and of usage."""
-    rows, dropped, usage = [], [], []
-    for one in annotations:
-        rows += _rows(one.rna_id, one.source, one.lines)
-        dropped += [_drop(one.rna_id, f"{one.source}: {reason}") for reason in one.reasons]
-        if one.usage:
-            usage.append({"rna_id": one.rna_id, "source": one.source} | one.usage)
-    return rows, dropped, usage
+    wave: Iterable[Subject], words: int, arms: Sequence[str], seed: int, client: Client
+) -> Iterator[Annotation]:
+    """By a chat model, the RNAs of a wave together."""
+    own = list(wave)
+    plans = [plan for one in own for plan in divide_and_conquer.plan(one, arms, seed)]
+    bare = (one for one in own if not one.abstracts)
+    nothing = (Annotation(one.rna_id, arm, [], [_nothing(one)]) for one in bare for arm in arms)
+    return chain(divide_and_conquer.annotate(plans, words, client), nothing)
 
 
 def _nothing(subject: Subject) -> str:
     if number := len(subject.abstracts):
         return f"no usable sentence in its {number} abstracts"
     return "no abstract is linked to it"
+
+
+def _rows(annotations: Iterable[Annotation]) -> tuple[list[dict], list[dict], list[dict]]:
+    """Rows of annotations, of dropped and of usage."""
+    rows, dropped, usage = [], [], []
+    for one in annotations:
+        about = {"rna_id": one.rna_id, "source": one.source}
+        rows += [
+            about | {"sentence_no": number, "text": line.text, "article_ids": [*line.article_ids]}
+            for number, line in enumerate(one.lines)
+        ]
+        dropped += [_drop(one.rna_id, f"{one.source}: {reason}") for reason in one.reasons]
+        usage += [about | one.usage] if one.usage else []
+    return rows, dropped, usage
+
+
+def _drop(record: str, reason: str) -> dict:
+    return {"stage": STAGES[2], "record": record, "reason": reason}
 
 
 def read_given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
@@ -238,39 +217,17 @@ def read_given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
     """
     names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
     lines, dropped = defaultdict(list), []
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{shown(path)} (given) is missing or is no UTF-8 text") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+    for number, entry in json_lines(path, ("rna_id", "text")):
+        rna_id, ids = str(entry["rna_id"]), entry.get("article_ids") or []
+        if not isinstance(ids, list):
+            fault = 'article_ids is no list; write ["id", …]'
+            raise InputError(f"{shown(path)}, line {number}: {fault}")
+        if rna_id not in names:
+            dropped.append(_drop(rna_id, f"given: line {number}: not among the run's RNAs"))
             continue
-        try:
-            entry = Given.model_validate_json(line, strict=True)
-        except ValidationError:
-            raise InputError(
-                f"{shown(path)}, line {number}: not a JSON object with rna_id and text (strings) "
-                "and, if at all, article_ids (a list)"
-            ) from None
-        if entry.rna_id not in names:
-            reason = f"given: line {number}: not among the run's RNAs"
-            dropped.append(_drop(entry.rna_id, reason))
-            continue
-        ids = tuple(map(str, entry.article_ids or ()))
-        for sentence in split_sentences(entry.text):
-            masked = capital(mask_names(sentence, names[entry.rna_id]))
-            lines[entry.rna_id].append(Line(masked, ids))
-    dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines.get(rna_id)]
-    return [row for rna_id in names for row in _rows(rna_id, "given", lines[rna_id])], dropped
-
-
-def _rows(rna_id: str, source: str, lines: Sequence[Line]) -> list[dict]:
-    return [
-        {"rna_id": rna_id, "source": source, "sentence_no": number, "text": line.text,
-         "article_ids": list(line.article_ids)}
-        for number, line in enumerate(lines)
-    ]  # fmt: skip
-
-
-def _drop(record: str, reason: str) -> dict:
-    return {"stage": STAGES[2], "record": record, "reason": reason}
+        for sentence in split_sentences(str(entry["text"])):
+            masked = capital(mask_names(sentence, names[rna_id]))
+            lines[rna_id].append(Line(masked, tuple(map(str, ids))))
+    dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines[rna_id]]
+    rows, *_ = _rows(Annotation(rna_id, "given", lines[rna_id], []) for rna_id in names)
+    return rows, dropped

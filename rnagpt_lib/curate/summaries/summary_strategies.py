@@ -1,9 +1,7 @@
-"""Does divide and conquer keep more detail? The ways to summarise, side by side, and how sure.
+"""Does divide and conquer keep more detail? The paper claims it and never measures it.
 
-The paper claims it and never measures it. Here the same RNAs are summarised at the same word
-budget by topic groups (``dnc``), by groups of the same sizes at random or by year, and in a single
-pass; texts that are given stand beside. The unit is the RNA: differences are paired, their bounds
-are over RNAs.
+The same RNAs at the same word budget by topic groups (``dnc``), groups of these sizes at random or by
+year, and in a single pass. The unit is the RNA: differences and their bounds are paired.
 """
 
 import re
@@ -27,20 +25,17 @@ def compare(
 ) -> pd.DataFrame:
     """The sources side by side, one row each: size, share of the linked articles that is cited.
 
-    With ``truth`` (rna_id, entity) also the share of its named entities that the annotation of
-    their RNA holds, and how many of them it holds in 100 words.
+    With ``truth`` (rna_id, entity) also the share of its named entities that an RNA's annotation
+    holds, and how many of them in 100 words.
     """
     rows = {}
     for source, lines in annotations.groupby("source"):
         words, number = lines["text"].str.split().str.len().sum(), lines["rna_id"].nunique()
         cited = lines[["rna_id", "article_ids"]].explode("article_ids").dropna()
         linked = links["rna_id"].isin(lines["rna_id"]).sum()
-        rows[source] = {
-            "RNAs": number,
-            "sentences per RNA": len(lines) / number,
-            "words per RNA": words / number,
-            "articles cited": len(cited.drop_duplicates()) / max(linked, 1),
-        }
+        rows[source] = {"RNAs": number, "sentences per RNA": len(lines) / number}
+        rows[source] |= {"words per RNA": words / number}
+        rows[source] |= {"articles cited": len(cited.drop_duplicates()) / max(linked, 1)}
         if truth is not None:
             kept = find_facts(lines, truth)["kept"]
             facts = kept.mean(), 100 * kept.sum() / words
@@ -67,9 +62,8 @@ def describe_division(articles: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFr
         articles=("article_id", "size"), topics=("topic", "nunique"), words=("words", "sum")
     )  # fmt: skip
     several = table["topics"] > 1
-    table = table.assign(RNAs=1, divided=several, kept=table["words"] * several)
-    by_class = table.groupby(classify(table["articles"]), observed=True)
-    sums = by_class[["RNAs", "divided", "words", "kept"]].sum()
+    counts = table[["words"]].assign(RNAs=1, divided=several, kept=table["words"] * several)
+    sums = counts.groupby(classify(table["articles"]), observed=True).sum()
     sums.loc["all"] = sums.sum()
     shares = {"RNAs divided": sums.divided / sums.RNAs, "words divided": sums.kept / sums.words}
     return sums[["RNAs"]].assign(**shares).rename_axis("articles")[sums["RNAs"] > 0]
@@ -93,11 +87,10 @@ def measure(
     truth: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row for each of the chosen RNAs and arm: [rna_id, arm, articles, `MEASURES`], and what
-    a chat model took for the arms that are no source of their own, as `summarize` tells usage.
+    a chat model took for the arms that are no source of their own.
 
-    All arms are made here; a chat model's answers of an earlier run come out of the journal. A
-    text that is given stands as the arm ``litsumm``; where none of these cites an article, their
-    share of valid citations is NaN.
+    All arms are made here (a journal answers what it knows). Given texts stand as ``litsumm``; where
+    none cites an article, the share of valid citations is NaN.
     """
     rnas, links, topics = (t[t["rna_id"].isin(chosen)] for t in (rnas, links, topics))
     made = summarize(rnas, articles, links, topics, params, ARMS, seed)
@@ -139,15 +132,15 @@ def _measure_arm(
 
 def _add_usage(table: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
     """With tokens, money and the share of a model's first sentences without a fault."""
-    used = usage.rename(columns={"source": "arm"}).assign(
+    names = {"source": "arm", "microdollars": "micro-dollars"}
+    used = usage.rename(columns=names).assign(
         tokens=usage["tokens_in"] + usage["tokens_out"],
-        valid=usage["valid"] / usage["first"].clip(lower=1),
+        share=usage["valid"] / usage["first"].clip(lower=1),
     )
-    used = used[["rna_id", "arm", "tokens", "microdollars", "valid"]]
+    used = used[["rna_id", "arm", "tokens", "micro-dollars", "share"]]
     table = table.merge(used, on=["rna_id", "arm"], how="left")
-    valid = table["valid"].combine_first(table["citations valid"])
-    table = table.assign(**{"citations valid": valid}).drop(columns="valid")
-    return table.rename(columns={"microdollars": "micro-dollars"})
+    valid = table["share"].combine_first(table["citations valid"])
+    return table.assign(**{"citations valid": valid}).drop(columns="share")
 
 
 def average(table: pd.DataFrame) -> pd.DataFrame:
@@ -165,8 +158,7 @@ def as_metrics(means: pd.DataFrame) -> dict[str, dict[str, float]]:
 def differences(table: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """``dnc`` - each other arm: [measure, arm, articles, value, low, high, RNAs].
 
-    By class of the number of articles and in all; the bounds are 95 % over RNAs, paired. Classes
-    with fewer than two RNAs have none.
+    By class of the number of articles and in all, if it has two RNAs; 95 % bounds over RNAs, paired.
     """
     rows = []
     for measure in (name for name in MEASURES if name in table):
@@ -185,11 +177,9 @@ def differences(table: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Dat
 
 def describe_evidence(params: Summarize) -> str:
     """What the comparison is evidence about: who wrote the summaries."""
+    none = "this is no evidence about summaries by language models."
     if params.provider == "offline":
-        return "Sentences were extracted: this is no evidence about summaries by language models."
+        return f"Sentences were extracted: {none}"
     if re.search(r"(?i)stand-?in", params.model):
-        return (
-            f"The model {params.model!r} is a stand-in that follows rules: this is no evidence "
-            "about summaries by language models."
-        )
+        return f"The model {params.model!r} is a stand-in that follows rules: {none}"
     return f"Summaries were written by the model {params.model!r}; another may differ."
