@@ -1,8 +1,8 @@
 """RNA-GPT, the open implementation: the thin library behind the numbered notebooks.
 
-Packages in the pipeline's order; an import may only point upwards in this list:
+Packages in the pipeline's order; a package imports only from those above it:
 
-core       errors, paths, files, parameters, tables, sequences, FASTA, bootstrap, the paper's numbers
+core       errors, files, tables, FASTA, bootstrap, the paper's numbers; params.py: all that can be set
 runs       stages, run folders, headless notebooks, going on after a kill
 miniature  the generated world: RNAs with rules, and literature about them
 llm_api    paid calls to a language model: journalled, capped, replayed
