@@ -20,9 +20,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rnagpt_lib.core import tables, text
 from rnagpt_lib.core.files import visible
 from rnagpt_lib.core.weights import HUB
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions.qa_rules import RULES_VERSION
 from rnagpt_lib.curate.splits import split
-from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.evaluate.results import (
     CONTROLS,
     FACTS,

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from rnagpt_lib.core.params import Summarize
-from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.llm_api import openai_transport
 from tests.standin.answers import Model, talking

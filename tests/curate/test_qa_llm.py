@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import COLUMNS, frame
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions import qa_llm, qa_rules
 from rnagpt_lib.curate.questions.qa_llm import Asked, Statements
-from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.llm_api import journal
 from rnagpt_lib.runs.resume_store import Store
 from tests.standin.answers import Model

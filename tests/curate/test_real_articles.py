@@ -6,9 +6,9 @@ import pytest
 from benchmarks.science.real_data import precursors
 from rnagpt_lib.core.params import Decompose, Filter, Summarize
 from rnagpt_lib.core.text import screen
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions import qa_rules
 from rnagpt_lib.curate.sources import user_files
-from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text.names import names_of, pattern
 from rnagpt_lib.runs import notebooks, stages

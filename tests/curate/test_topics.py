@@ -13,7 +13,8 @@ import pytest
 
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.params import Topics
-from rnagpt_lib.curate.summaries import extract, prompts, summarize
+from rnagpt_lib.curate import prompts
+from rnagpt_lib.curate.summaries import extract, summarize
 from rnagpt_lib.curate.text import names, sentences
 from rnagpt_lib.curate.topics import topic_map, topics
 from rnagpt_lib.curate.topics.topics import preprocess, rna_topics, stability

@@ -19,8 +19,9 @@ from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions import qa_llm
-from rnagpt_lib.curate.summaries import prompts, summarize
+from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world

@@ -20,7 +20,7 @@ from rnagpt_lib.cli import main
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
-from rnagpt_lib.curate.summaries import prompts
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.share import cards, dataset

@@ -1,6 +1,6 @@
 """What the stand-in model says: it reads the prompt's texts and answers by simple rules.
 
-`Model` summarises, merges and asks as the prompts of `rnagpt_lib.curate.summaries.prompts` want, in the schema
+`Model` summarises, merges and asks as the prompts of `rnagpt_lib.curate.prompts` want, in the schema
 that the request gives, as a server with strict schemas does. Its switches are the ways in which
 real models misbehave. It does nothing at random: the same prompt has the same answer.
 """

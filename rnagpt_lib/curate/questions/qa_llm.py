@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from rnagpt_lib.core.params import Decompose, Summarize
 from rnagpt_lib.core.tables import Texts, frame, read
 from rnagpt_lib.core.text import screen
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
-from rnagpt_lib.curate.summaries import prompts
 from rnagpt_lib.curate.summaries.citations import stems
 from rnagpt_lib.curate.summaries.extract import NEGATIONS
 from rnagpt_lib.curate.text.sentences import split_sentences

@@ -16,10 +16,11 @@ import pandas as pd
 
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import Texts, frame
+from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions import qa_llm
 from rnagpt_lib.curate.questions.facts import Fact, facts_in, has_subject
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
-from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
+from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.text import names
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.runs.resume_store import Store

@@ -12,7 +12,8 @@ from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
 from rnagpt_lib.core.params import Calls
-from rnagpt_lib.curate.summaries import citations, prompts
+from rnagpt_lib.curate import prompts
+from rnagpt_lib.curate.summaries import citations
 from rnagpt_lib.curate.summaries.extract import SHORTEST_SHARE, Abstract, Line, Subject, length
 from rnagpt_lib.llm_api.batch import open_client
 from rnagpt_lib.llm_api.client import Client
