@@ -128,12 +128,13 @@ def test_a_variant_trained_beside_is_asked_and_compared(small_path, tmp_path, mo
     small_path.executed(stage)
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-    ablation_trainings.train_all("mini", ["it.blind", "IT"], [0, 1], workers=2)
+    ablation_trainings.train_all("mini", ["it.blind"], [0], workers=1)
+    ablation_trainings.train_all("mini", ["IT"], [0, 1], workers=1)
     executed = notebooks.run_notebook(stage, parameters=SMALL[stage])
     read = results.load("mini")
     trained = read.answers.groupby("model").seed.unique().map(list)
-    assert trained["it.blind"] == trained["IT"] == [0, 1]
-    blind = read.answers[(read.answers.model == "it.blind") & (read.answers.seed == 0)]
+    assert trained["it.blind"] == [0] and trained["IT"] == [0, 1]
+    blind = read.answers[read.answers.model == "it.blind"]
     questions = pd.read_parquet(stages.stage_folder("mini", "03_decompose_qa") / "pairs.parquet")
     said = blind.merge(questions[["pair_id", "question"]], on="pair_id")
     assert (said.groupby("question").prediction.nunique() == 1).all()
