@@ -19,26 +19,10 @@ from papermill.exceptions import PapermillExecutionError
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json, replacing
+from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import withdraw
-from rnagpt_lib.runs.stages import (
-    FILTER,
-    MANIFEST,
-    NOTEBOOK,
-    PARAMS,
-    PARENTS,
-    STAGES,
-    command,
-    is_fresh,
-    stage_folder,
-)
+from rnagpt_lib.runs.stages import MANIFEST, NOTEBOOK, STAGES, stage_folder
 
-KINDS = {
-    "int": "an integer (int)",
-    "float": "a number (float)",
-    "bool": "true or false (bool)",
-    "list": "a list (such as [a, b])",
-    "dict": "a mapping (such as {a: 1})",
-}
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 NOTHING = ("null", "none", "~", "")
 
@@ -79,18 +63,22 @@ def check_parameters(notebook: Path, given: Mapping[str, object]) -> dict[str, o
     values = {}
     for name, value in given.items():
         if name not in known:
-            raise InputError(
-                f"{notebook.stem} has no parameter {name}{_guess(name, known)}; its parameters are "
-                f"{', '.join(known)}"
-            )
+            fault = f"{notebook.stem} has no parameter {name}{_guess(name, known)}"
+            raise InputError(f"{fault}; its parameters are {', '.join(known)}")
+        kind = known[name]["inferred_type_name"].split("[")[0]
+        if known[name]["default"] == "None" and str(value).lower() in NOTHING:
+            values[name] = None
+            continue
         try:
-            values[name] = _typed(value, known[name])
+            if isinstance(value, str) and kind != "str":
+                value = {"int": int, "float": float}.get(kind, yaml.safe_load)(value)
         except (ValueError, yaml.YAMLError):
-            kind = known[name]["inferred_type_name"]
-            raise InputError(
-                f"{notebook.stem}: parameter {name} should be {KINDS.get(kind, kind)}, and is "
-                f"{value!r}"
-            ) from None
+            pass  # it stays a text
+        value = float(value) if kind == "float" and type(value) is int else value
+        if kind in TYPES and type(value) is not TYPES[kind]:
+            fault = f"parameter {name} should be of the type {kind}, and is {given[name]!r}"
+            raise InputError(f"{notebook.stem}: {fault}")
+        values[name] = value
     return values
 
 
@@ -115,72 +103,72 @@ def run_notebook(
     itself refuses, NotebookFailed for any other error, with the executed copy kept.
     """
     notebook = find(name)
+    stage = notebook.stem if notebook.stem in STAGES else None
     known = list_parameters(notebook)
-    general = {"PROFILE": profile, "RUN": run or (profile if notebook.stem in STAGES else None)}
+    general = {"PROFILE": profile, "RUN": run or (profile if stage else None)}
     given = {name: value for name, value in general.items() if value and name in known}
     values = check_parameters(notebook, given | dict(parameters or {}))
-    if notebook.stem in STAGES:
-        _check(notebook.stem, params.load(str(values["PROFILE"])), values)
-    default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
-    folder = _folder(notebook, values, run=values.get("RUN", run or default))
+    if stage:
+        loaded = params.load(str(values["PROFILE"]))
+        _check(stage, loaded, values)
+        folder = stage_folder(values["RUN"], stage)
+        run_parents(stage, values["RUN"], loaded, int(values.get("SEED", 0)))
+    else:
+        default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
+        folder = stage_folder(values.get("RUN", run or default), stages.FILTER)
+        folder = folder.with_name(notebook.stem)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{notebook.stem:<24}", end="", flush=True)
     try:
         execute(notebook, folder / NOTEBOOK, values)
     except BaseException as error:
-        if isinstance(error, InputError) and notebook.stem in STAGES:
-            withdraw(folder.parent.name, notebook.stem)
+        if isinstance(error, InputError) and stage:
+            withdraw(folder.parent.name, stage)
         print(f"{time.monotonic() - started:6.0f} s   stopped", flush=True)
         raise
-    print(f"{time.monotonic() - started:6.0f} s   {_written(folder)}", flush=True)
+    written = list(read_json(folder / MANIFEST).get("outputs", {}))
+    more = f" and {len(written) - 4} more" if len(written) > 4 else ""
+    about = ": ".join(filter(None, [paths.shown(folder), ", ".join(written[:4]) + more]))
+    print(f"{time.monotonic() - started:6.0f} s   {about}", flush=True)
     return folder / NOTEBOOK
 
 
-def _folder(notebook: Path, values: Mapping[str, object], run: str) -> Path:
-    """The folder to run in, once the stages that come before are there."""
-    if notebook.stem not in STAGES:
-        return stage_folder(run, FILTER).with_name(notebook.stem)
-    folder = stage_folder(run, notebook.stem)
-    profile = params.load(str(values["PROFILE"]))
-    run_parents(notebook.stem, run, profile, int(values.get("SEED", 0)))
-    return folder
-
-
 def run_path(
-    stages: Iterable[str], *, run: str, profile: str, parameters: Mapping[str, object] | None = None
+    path: Iterable[str], *, run: str, profile: str, parameters: Mapping[str, object] | None = None
 ) -> None:
-    """Run the stages in order, leaving out those that are up to date with the parameters.
+    """Run the stages of ``path`` in order, leaving out those that are up to date with the parameters.
 
     Each of ``parameters`` goes to every notebook that has it; InputError when none has.
     """
-    loaded = params.load(profile)
-    given = {stage: _own(stage, parameters or {}) for stage in stages}
-    for name in parameters or {}:
-        if not any(name in own for own in given.values()):
-            known = {parameter for stage in stages for parameter in list_parameters(find(stage))}
+    loaded, wanted = params.load(profile), dict(parameters or {})
+    known = {stage: list_parameters(find(stage)) if wanted else {} for stage in path}
+    for name in wanted:
+        if not any(name in own for own in known.values()):
+            guess = _guess(name, {parameter for own in known.values() for parameter in own})
             raise InputError(
-                f"no notebook has a parameter {name}{_guess(name, known)}; see rnagpt run NOTEBOOK "
-                "--list"
+                f"no notebook has a parameter {name}{guess}; see rnagpt run NOTEBOOK --list"
             )
+    given = {
+        stage: check_parameters(find(stage), {n: v for n, v in wanted.items() if n in own})
+        for stage, own in known.items()
+    }
     for stage, own in given.items():
-        if is_fresh(run, stage) or _differs(run, stage, loaded, own):
+        if _is_due(run, stage, loaded, own):
             _check(stage, loaded, own)
     for stage, own in given.items():
-        reason = is_fresh(run, stage) or _differs(run, stage, loaded, own)
-        if reason is None:
-            print(f"{stage:<24} is up to date", flush=True)
-        else:
+        if _is_due(run, stage, loaded, own):
             run_notebook(stage, run=run, profile=profile, parameters=own)
+        else:
+            print(f"{stage:<24} is up to date", flush=True)
 
 
-def _own(stage: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Those of ``given`` that the stage's notebook has, in their types."""
-    notebook = find(stage)
-    known = list_parameters(notebook) if given else {}
-    return check_parameters(
-        notebook, {name: value for name, value in given.items() if name in known}
-    )
+def _is_due(run: str, stage: str, profile: params.Profile, own: Mapping[str, object]) -> bool:
+    """Whether the stage is missing, stale, or was run with other parameters."""
+    if stages.is_fresh(run, stage):
+        return True
+    wanted = {"seed": own.get("SEED", 0), "params": _chosen(stage, profile, own).key()}
+    return read_json(stage_folder(run, stage) / MANIFEST)["key"] != wanted
 
 
 def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> None:
@@ -188,15 +176,21 @@ def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> Non
 
     Raises InputError, naming notebook and command, where the profile leaves that to the user.
     """
-    for parent in PARENTS[stage]:
-        reason = is_fresh(run, parent)
+    for parent in stages.PARENTS[stage]:
+        reason = stages.is_fresh(run, parent)
         if reason is None:
             continue
+        folder = stage_folder(run, parent)
+        finished = read_json(folder / MANIFEST).get("status") == "finished"
         if not profile.auto_run:
-            todo = _todo(run, parent, profile)
+            refused = finished and profile.on_finished == "refuse"
+            todo = f"move {paths.shown(folder)} away and run" if refused else "run"
+            todo += f": {stages.command(run, parent, profile.name)}"
             raise InputError(f"{stage} of run {run} needs {parent}, but {reason}; first {todo}")
         print(f"{parent}: {reason}, so it is run first", flush=True)
-        earlier = _earlier(run, parent, profile)
+        earlier = read_json(folder / stages.PARAMS)
+        if not finished and earlier.get("profile") != profile.name:
+            earlier = {}  # a failed attempt with another profile is no choice
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
         run_notebook(
             parent,
@@ -206,27 +200,7 @@ def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> Non
         )
 
 
-def _todo(run: str, stage: str, profile: params.Profile) -> str:
-    """What helps where a stage is missing or stale."""
-    folder = stage_folder(run, stage)
-    stands = read_json(folder / MANIFEST).get("status") == "finished"
-    refused = stands and profile.on_finished == "refuse"
-    moved = f"move {paths.shown(folder)} away and " if refused else ""
-    return f"{moved}run: {command(run, stage, profile.name)}"
-
-
-def _earlier(run: str, stage: str, profile: params.Profile) -> dict:
-    """Profile, seed and overrides of the stage's last run; none of an unfinished one of another
-    profile, which is a failed attempt rather than a choice."""
-    folder = stage_folder(run, stage)
-    earlier = read_json(folder / PARAMS)
-    finished = read_json(folder / MANIFEST).get("status") == "finished"
-    return earlier if finished or earlier.get("profile") == profile.name else {}
-
-
-def _stage_parameters(
-    stage: str, profile: params.Profile, values: Mapping[str, object]
-) -> params.Stage:
+def _chosen(stage: str, profile: params.Profile, values: Mapping[str, object]) -> params.Stage:
     """The stage's parameters, ``values`` (of the notebook) before the profile's; what the notebook
     alone has, such as a question of one's own in 07, is none of them."""
     fields = params.STAGE_MODELS[stage].model_fields
@@ -237,29 +211,14 @@ def _stage_parameters(
 def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) -> None:
     """Raises InputError for parameters that the stage refuses, and for a key or a price that it
     would lack: before a kernel starts, and before the stages that come first take their hours."""
-    chosen = _stage_parameters(stage, profile, values)
+    chosen = _chosen(stage, profile, values)
     if earlier := getattr(chosen, "update_of", None):
         table = stage_folder(earlier, stage) / "topics.parquet"
         if not table.is_file() or earlier == values.get("RUN"):
-            raise InputError(
-                f"UPDATE_OF is {earlier}, which is to be an earlier, other run with {stage} finished"
-            )
+            wanted = f"an earlier, other run with {stage} finished"
+            raise InputError(f"UPDATE_OF is {earlier}, which is to be {wanted}")
     if isinstance(chosen, params.Calls):
         chosen.check()
-
-
-def _typed(value: object, about: dict) -> object:
-    """``value`` in the declared type; ValueError when it cannot be."""
-    if about["default"] == "None" and (value is None or str(value).lower() in NOTHING):
-        return None
-    kind = about["inferred_type_name"].split("[")[0]
-    if isinstance(value, str) and kind != "str":
-        value = {"int": int, "float": float}.get(kind, yaml.safe_load)(value)
-    if kind == "float" and type(value) is int:
-        return float(value)
-    if kind in TYPES and type(value) is not TYPES[kind]:
-        raise ValueError
-    return value
 
 
 def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
@@ -296,16 +255,3 @@ def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
         raise NotebookFailed(
             f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
         )
-
-
-def _differs(run: str, stage: str, profile: params.Profile, own: dict) -> str | None:
-    recorded = read_json(stage_folder(run, stage) / MANIFEST)["key"]
-    chosen = _stage_parameters(stage, profile, own)
-    wanted = {"seed": own.get("SEED", 0), "params": chosen.key()}
-    return None if recorded == wanted else "its parameters are others"
-
-
-def _written(folder: Path) -> str:
-    names = list(read_json(folder / MANIFEST).get("outputs", {}))
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ": ".join(filter(None, [paths.shown(folder), ", ".join(names[:4]) + more]))

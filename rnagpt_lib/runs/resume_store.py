@@ -7,11 +7,6 @@ One SQLite file (WAL), key → bytes; each entry is on the disk before anybody s
 ...         if store.get(f"chunk {number}") is None:
 ...             store.put(f"chunk {number}", answer(chunk))  # bytes
 ...     store.remove()  # done: the file goes
-
-A stage's folder has one, hidden (``Store(run.folder)``): of pages of remote sources, each committed
-together with the cursor of the next one, so that only the page in flight can be fetched twice
-(`Store.pages`), and of results of long tasks, each under a hash of its task and of the library that
-computed it (`Store.results`).
 """
 
 import hashlib
@@ -52,29 +47,27 @@ class Store:
         self.path = path / NAME if path.is_dir() else path
         self._about = None if about is None else _name(about).encode()
         self._db: sqlite3.Connection | None = None
-        if self.path.exists():
-            self._open()
-            if self._about and self._row(*_ABOUT) != (self._about, None):
-                self._begin_anew(replace)
+        if not self.path.exists():
+            return
+        self._open()
+        if self._about and self._row(*_ABOUT) != (self._about, None):
+            kept = self._db.execute("select 1 from pages where number >= 0").fetchone()
+            if kept and not replace:
+                self._db.close()
+                raise InputError(
+                    f"{shown(self.path)} was begun with other input, options or another version; "
+                    "give those again to finish it, or delete it"
+                )
+            self.forget()
+            self._write(*_ABOUT, self._about, None)
 
-    def _begin_anew(self, replace: bool) -> None:
-        if not replace and self._db.execute("select 1 from pages where number >= 0").fetchone():
-            self._db.close()
-            raise InputError(
-                f"{shown(self.path)} was begun with other input, options or another version; give "
-                "those again to finish it, or delete it"
-            )
-        self.forget()
-        self._write(*_ABOUT, self._about, None)
-
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> None:
         try:
             self._db = sqlite3.connect(self.path)
             self._db.execute("pragma journal_mode = wal")
             self._db.execute(_SCHEMA)
         except sqlite3.Error as error:
             raise database_fault(self.path, error, "delete it to begin anew") from None
-        return self._db
 
     def __enter__(self) -> "Store":
         return self
@@ -102,14 +95,13 @@ class Store:
     def pages(self, name: str, fetch: Fetch, start: str) -> Iterator[Any]:
         """The stored pages of ``name``, then those that ``fetch`` brings.
 
-        ``fetch(cursor)`` returns a page (anything JSON holds) and the cursor of the next one,
-        None after the last; the first cursor is ``start``.
+        ``fetch(cursor)`` returns a page (anything JSON holds) and the cursor of the next one, None
+        after the last; the first cursor is ``start``. A page is committed together with the next
+        cursor, so that only the page in flight can be fetched twice.
         """
-        cursor: str | None = start
-        number = 0
+        number, cursor = 0, start
         while cursor is not None:
-            stored = self._row(name, number)
-            if stored:
+            if stored := self._row(name, number):
                 page, cursor = _load(stored[0]), stored[1]
             else:
                 page, cursor = fetch(cursor)
@@ -148,16 +140,11 @@ class Store:
             yield result
         yield from stored()
 
-    def count(self, name: str) -> int:
-        """How many pages of ``name`` are stored."""
-        query = "select count(*) from pages where name = ?"
-        return self._db.execute(query, (name,)).fetchone()[0] if self._db else 0
-
-    def forget(self, name: str | None = None) -> None:
-        """Drop the pages of ``name``, or all."""
+    def forget(self) -> None:
+        """Drop all entries."""
         if self._db:
             with self._db as db:
-                db.execute("delete from pages where name = ? or ? is null", (name, name))
+                db.execute("delete from pages")
 
     def _row(self, name: str, number: int) -> tuple[bytes, str | None] | None:
         query = "select body, next from pages where name = ? and number = ?"

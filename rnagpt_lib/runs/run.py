@@ -19,17 +19,10 @@ import pandas as pd
 from rnagpt_lib.core import params, paths, tables, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256, write_json
+from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import acquire_lock, archive, lock_of, release_lock
-from rnagpt_lib.runs.stages import (
-    MANIFEST,
-    METRICS,
-    PARAMS,
-    PARENTS,
-    is_fresh,
-    outputs,
-    stage_folder,
-    stage_hash,
-)
+from rnagpt_lib.runs.resume_store import Store
+from rnagpt_lib.runs.stages import MANIFEST, METRICS, PARAMS, PARENTS, outputs, stage_folder
 
 PACKAGES = ("numpy", "pandas", "gensim", "torch", "transformers", "peft", "rna-fm", "papermill")
 
@@ -78,8 +71,11 @@ class Run:
             raise InputError(f"ON_FINISHED is {on_finished!r}; it can be archive or refuse")
         chosen = {name: value for name, value in overrides.items() if value is not None}
         opened = cls(stage, run, loaded, seed, loaded.stage(stage, **chosen), folder)
-        opened._see_to_weights()
-        opened._see_to_parents()
+        opened._check_weights()
+        if any(stages.is_fresh(run, parent) for parent in PARENTS[stage]):
+            from rnagpt_lib.runs import notebooks  # papermill is slow to import, rarely needed here
+
+            notebooks.run_parents(stage, run, loaded, seed)
         acquire_lock(lock_of(folder), f"{stage} of run {run}")
         try:
             opened._begin(on_finished or loaded.on_finished, chosen)
@@ -108,6 +104,10 @@ class Run:
         if self.manifest.get("status") != "running":
             raise InputError(f"{self.stage} of run {self.id} is not open; open it again to write")
         return self.folder / name
+
+    def store(self) -> Store:
+        """What took long, kept for a run that goes on after a kill."""
+        return Store(self.folder)
 
     def use(self, path: str | Path) -> Path:
         """An input from outside of the run, file or folder; its hash goes into the manifest."""
@@ -159,7 +159,7 @@ class Run:
         """What ``manifest.json`` says now."""
         return read_json(self.folder / MANIFEST)
 
-    def _see_to_weights(self) -> None:
+    def _check_weights(self) -> None:
         """What the base models cannot do is told before an earlier training is moved aside."""
         if isinstance(self.params, params.Train):
             folder = weights.encoder_folder(self.params.encoder)
@@ -167,29 +167,24 @@ class Run:
             weights.check_layers(read_json(folder / weights.CONFIG), layers)
             weights.llm_folder(self.params.llm)
 
-    def _see_to_parents(self) -> None:
-        if any(is_fresh(self.id, parent) for parent in PARENTS[self.stage]):
-            from rnagpt_lib.runs import notebooks  # papermill is slow to import, rarely needed here
-
-            notebooks.run_parents(self.stage, self.id, self.profile, self.seed)
-
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
         """Clear or resume the folder and write its parameters and manifest."""
         earlier = read_json(self.folder / MANIFEST)
         key = {"seed": self.seed, "params": self.params.key()}
-        parents = {parent: stage_hash(self.id, parent) for parent in PARENTS[self.stage]}
+        parents = {parent: stages.stage_hash(self.id, parent) for parent in PARENTS[self.stage]}
         same = (earlier.get("key"), earlier.get("parents")) == (key, parents)
         self.resuming = same and earlier["status"] != "finished"
         if not self.resuming and on_finished == "refuse" and earlier and outputs(self.folder):
             raise InputError(
-                f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and "
-                f"profile {self.profile.name} refuses to replace them; choose another run id, or "
-                f"move that folder away and give the same command again"
+                f"{self.stage} of run {self.id} has results in {paths.shown(self.folder)} and profile "
+                f"{self.profile.name} refuses to replace them; choose another run id, or move them"
             )
         replaces = earlier.get("replaces") if self.resuming else archive(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        chosen = {"profile": self.profile.name, "seed": self.seed, "overrides": chosen}
-        write_json(self.folder / PARAMS, chosen | {"params": self.params.model_dump(mode="json")})
+        asked = {"profile": self.profile.name, "seed": self.seed, "overrides": chosen}
+        write_json(self.folder / PARAMS, asked | {"params": self.params.model_dump(mode="json")})
+        torch = sys.modules.get("torch")
+        on_gpu = torch and torch.cuda.is_available()
         manifest = {
             "stage": self.stage,
             "run": self.id,
@@ -202,7 +197,7 @@ class Run:
             "git": _git_sha(),
             "code": _code_hash(self.stage),
             "versions": _versions(),
-            "device": _device(),
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         }
         write_json(self.folder / MANIFEST, manifest)
 
@@ -219,20 +214,19 @@ def merge_metrics(
     """
     result = dict(earlier)
     for key, value in new.items():
-        name = f"{prefix}{key}"
+        name, below = f"{prefix}{key}", result.get(key)
         if isinstance(value, Mapping):
-            below = result.get(key)
             below = below if isinstance(below, dict) else {}
             result[str(key)] = merge_metrics(below, value, f"{name}.")
             continue
-        scalar = hasattr(value, "item") and getattr(value, "ndim", 0) == 0
-        plain = value.item() if scalar else value
-        if not isinstance(plain, float | int | str):
+        if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            value = value.item()
+        if not isinstance(value, float | int | str):
             kind = type(value).__name__
             raise InputError(f"metric {name} is a {kind}; it can be a number or text")
-        if isinstance(plain, float) and not math.isfinite(plain):
-            raise InputError(f"metric {name} is {plain}; metrics are finite, so leave it out")
-        result[str(key)] = plain
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"metric {name} is {value}; metrics are finite, so leave it out")
+        result[str(key)] = value
     return result
 
 
@@ -260,8 +254,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _device() -> str:
-    torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu"

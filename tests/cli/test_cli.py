@@ -99,7 +99,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command)
         (["run", "_template", "-p", "NOPE", "1"], "has no parameter NOPE; its parameters are"),
         (
             ["run", "_template", "-p", "WORLD_SIZE", "x"],
-            "WORLD_SIZE should be an integer (int), and is 'x'",
+            "WORLD_SIZE should be of the type int, and is 'x'",
         ),
         (["demo", "-p", "EPOCH", "3"], "no notebook has a parameter EPOCH (did you mean EPOCHS?)"),
         (["report", "--run", "nowhere"], "there is no run nowhere; runs are none yet"),

@@ -234,7 +234,7 @@ def test_values_that_the_stage_refuses_are_found_before_its_predecessors_run(own
 def test_a_question_of_ones_own_is_a_parameter_of_the_notebook_alone():
     profile = params.load("mini")
     asked = {"SEQUENCE": "ACGUACGUACGU", "QUESTION": "Why?", "HELD_OUT": 3}
-    assert notebooks._stage_parameters("07_case_studies", profile, asked).held_out == 3
+    assert notebooks._chosen("07_case_studies", profile, asked).held_out == 3
 
 
 ASKING = """\
