@@ -496,15 +496,14 @@ def _asker(
 
 def _show(asker, source: Path) -> None:
     """The answers, record by record; exit code 1 where no record could be asked about."""
-    from rnagpt_lib.chat.ask import describe_rows
+    from rnagpt_lib.chat.rendering import TERMINAL
     from rnagpt_lib.core.fasta import stream_records
 
     answered = False
     for record in stream_records(source):
         rows = asker.rows([record])
         answered |= any("refused" not in row for row in rows)
-        for line in describe_rows(rows):
-            click.echo(line)
+        click.echo(TERMINAL.answers(rows), nl=False)
     if not answered:
         sys.exit(1)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._page import page_of, publish, results_of
-from rnagpt_lib.chat.retrieval import POWER, Nearest, Retrieval, identity_of
+from rnagpt_lib.chat.retrieval import POWER, Nearest, Retrieval
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
@@ -26,6 +26,7 @@ from rnagpt_lib.core.sequences import kmer_profile
 from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.splits import split as units
+from rnagpt_lib.curate.splits.relatives import identity_of
 from rnagpt_lib.evaluate import questions
 from rnagpt_lib.report import readme
 from rnagpt_lib.runs.stages import QA, stage_folder

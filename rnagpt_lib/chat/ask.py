@@ -13,20 +13,18 @@ from pathlib import Path
 
 import torch
 
-from rnagpt_lib.chat.decoding import GREEDY, Sampling, check_room
+from rnagpt_lib.chat.decoding import GREEDY, Answer, Sampling, check_room
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.chat.retrieval import SHOWN, describe, describe_neighbours, describe_statements
+from rnagpt_lib.chat.rendering import MARKDOWN
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
 from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
-from rnagpt_lib.core.text import plain, printable
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.runs.folder import acquire_lock, release_lock
 from rnagpt_lib.runs.resume_store import Store
 
 CHUNK = 32  # records that are asked about, and kept, together
 VERSION = 3  # of what a row holds
-STATEMENT = "  * "  # before one, in a terminal
-SAME = "- retrieved, not generated: the same as above"
 COLUMNS = (
     "id", "line", "nt", "question", "answer", "stop_reason", "model", "statements", "nearest",
     "identity", "notes", "refused",
@@ -57,15 +55,14 @@ class Asker:
     def rows(self, records: Sequence[Record | Refused]) -> list[dict]:
         """A row for each question about each record, and one for a record that is refused."""
         asked: list[tuple[Record, str]] = []
-        found: list[dict | None] = []
+        found: list[dict | None] = []  # None: the next one of those that are asked
         for record in records:
             try:
                 if isinstance(record, Refused):
                     raise InputError(record.reason)
                 if self.chat:
-                    check_room(
-                        self.chat.model, [record.sequence], self.questions, self.chat.max_new_tokens
-                    )
+                    rna, most = [record.sequence], self.chat.max_new_tokens
+                    check_room(self.chat.model, rna, self.questions, most)
             except InputError as error:
                 found.append({"id": record.id, "line": record.line, "refused": str(error)})
                 continue
@@ -75,10 +72,10 @@ class Asker:
         if self.chat:
             rnas, questions = [rna.sequence for rna, _ in asked], [one for _, one in asked]
             answers = self.chat.answer_all(rnas, questions, sampling=self.sampling)
-        answered = iter(zip(asked, answers, strict=True))
-        return [row or self._row(*next(answered)) for row in found]
+        answered = iter(map(self._row, asked, answers))
+        return [row or next(answered) for row in found]
 
-    def _row(self, asked: tuple[Record, str], answer) -> dict:
+    def _row(self, asked: tuple[Record, str], answer: Answer | None) -> dict:
         record, question = asked
         rna = record.sequence
         row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
@@ -117,14 +114,14 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     except OSError as error:
         raise InputError(f"{fasta} cannot be read: {error.strerror}; check the path") from None
     lock, partial = out.with_name(f".{out.name}.lock"), out.with_name(f"{out.name}.partial")
+    counts = {"rows": 0, "refused": 0, "kept": 0}
     with writing(out, "choose another --out, or make room"):
         acquire_lock(lock, str(out))
         try:
             check_out(out, force)  # another call may just have written it
             with Store(partial, about=asker.key(fasta), replace=force) as store:
-                counts = _fill(store, asker, fasta)
                 with replacing(out) as temporary:
-                    write(_stored(store), temporary, out.suffix)
+                    write(_kept_rows(asker, fasta, store, counts), temporary, out.suffix)
                 store.remove()
         finally:
             lock.unlink(missing_ok=True)
@@ -132,8 +129,8 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     return counts
 
 
-def _fill(store: Store, asker: Asker, fasta: Path) -> dict[str, int]:
-    counts = {"rows": 0, "refused": 0, "kept": 0}
+def _kept_rows(asker: Asker, fasta: Path, store: Store, counts: dict[str, int]) -> Iterator[dict]:
+    """All rows, in the order of the records; each chunk is in the store before it is given out."""
     records = stream_records(fasta)
     chunks = iter(lambda: list(islice(records, CHUNK)), [])
     with progress(desc="asking", unit=" records") as bar:
@@ -146,57 +143,25 @@ def _fill(store: Store, asker: Asker, fasta: Path) -> dict[str, int]:
                 store.put(str(number), json.dumps(rows).encode())
             counts["rows"] += len(rows)
             counts["refused"] += sum("refused" in row for row in rows)
+            yield from rows
             bar.update(len(chunk))
-    return counts
 
 
-def _stored(store: Store) -> Iterator[dict]:
-    """All rows, in the order of the records."""
-    number = 0
-    while kept := store.get(str(number)):
-        yield from json.loads(kept)
-        number += 1
-
-
-# --- rows as a file, and for a terminal
+# --- rows as a file
 
 
 def write(rows: Iterable[dict], path: Path, form: str) -> None:
     """Write rows in one pass; ``form``: an ending of `FORMS`."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in FORMS[form](rows))
+        file.writelines(FORMS[form](rows))
 
 
-def describe_rows(rows: Iterable[dict]) -> Iterator[str]:
-    """Lines for a terminal."""
-    for row in rows:
-        about = f"{one_line(row['id'])}, line {row['line']}"
-        if "refused" in row:
-            yield f"{about}: refused, {one_line(row['refused'])}"
-            continue
-        yield f"{about}: {one_line(row['question'])}"
-        yield from (f"  note: {one_line(note)}" for note in row.get("notes", []))
-        if "answer" in row:
-            yield f"  {row['model']}: {one_line(row['answer'])}{_cut(row, '[cut]')}"
-        yield from describe_retrieved(row.get("retrieved", {}))
-
-
-def describe_retrieved(found: dict) -> Iterator[str]:
-    """Evidence of `retrieval` as lines for a terminal."""
-    yield from (STATEMENT + one_line(one) for one in found.get("statements", []))
-    for near in found.get("neighbours", []):
-        yield "  retrieved, not generated: " + one_line(", ".join(describe(near)))
-        for said in near.get("sentences", [])[:SHOWN]:
-            yield f"    {one_line(said['text'])} [{one_line(', '.join(said['article_ids']))}]"
-
-
-def one_line(text: str) -> str:
-    """For a terminal or a cell: white space as single spaces, no control characters."""
-    return " ".join(printable(text).split())
+def _jsonl(rows: Iterable[dict]) -> Iterator[str]:
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _tsv(rows: Iterable[dict]) -> Iterator[str]:
-    yield "\t".join(COLUMNS)
+    yield "\t".join(COLUMNS) + "\n"
     for row in rows:
         found = row.get("retrieved", {})
         near = next(iter(found.get("neighbours", [])), {})
@@ -206,7 +171,7 @@ def _tsv(rows: Iterable[dict]) -> Iterator[str]:
             "identity": near.get("identity", ""),
             "notes": " ".join(row.get("notes", [])),
         }
-        yield "\t".join(_cell(row.get(name, "")) for name in COLUMNS)
+        yield "\t".join(_cell(row.get(name, "")) for name in COLUMNS) + "\n"
 
 
 def _cell(value: object) -> str:
@@ -217,32 +182,9 @@ def _cell(value: object) -> str:
 
 
 def _markdown(rows: Iterable[dict]) -> Iterator[str]:
-    yield "# Answers\n"
+    yield "# Answers\n\n"
     for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
-        yield f"## {plain(name)} (line {line})\n"
-        before: list[str] = []
-        for number, row in enumerate(about):
-            if "refused" in row:
-                yield f"Refused: {plain(row['refused'])}\n"
-                continue
-            if not number:
-                yield from (f"Note: {plain(note)}\n" for note in row.get("notes", []))
-            yield f"**{plain(row['question'], 2000)}**\n"
-            if "answer" in row:
-                yield f"{row['model']}: {plain(row['answer'], 5000)}{_cut(row, '*(cut)*')}\n"
-            found = row.get("retrieved", {})
-            near = describe_neighbours(found)
-            lines = describe_statements(found) + ([SAME] if near and near == before else near)
-            yield from (*lines, "") if lines else ()
-            before = near
+        yield MARKDOWN.answers(name, line, list(about))
 
 
-def _cut(row: dict, mark: str) -> str:
-    return "" if row["stop_reason"] in ("eos", "stop") else f" {mark}"
-
-
-FORMS = {
-    ".jsonl": lambda rows: (json.dumps(row, ensure_ascii=False) for row in rows),
-    ".tsv": _tsv,
-    ".md": _markdown,
-}
+FORMS = {".jsonl": _jsonl, ".tsv": _tsv, ".md": _markdown}

@@ -1,14 +1,13 @@
 """Decoding: B rows of text that the LLM has read go on, one token again and again.
 
-`answer_all` asks many questions, `annotate_all` writes as in stage 1; `session` holds one conversation.
-Prompts come from the model's own ``Template``, the one that it was trained with. Every RNA is read
-once; its questions go on from a copy of its prefix cache.
+Every RNA is read once; its questions go on from a copy of its prefix cache.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,16 +86,10 @@ GREEDY = Sampling()
 
 @torch.inference_mode()
 def answer_all(
-    model: RnaGpt,
-    rnas: Sequence[Rna],
-    questions: Sequence[str],
-    *,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    keep: Keep | None = None,
-    sampling: Sampling = GREEDY,
+    model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], *, max_new_tokens: int = 256,
+    batch_size: int = 64, keep: Keep | None = None, sampling: Sampling = GREEDY,
     names: Sequence[str | None] | None = None,
-) -> list[Answer]:
+) -> list[Answer]:  # fmt: skip
     """The answer to ``questions[i]`` about ``rnas[i]``, in order, in fp32 as one by one.
 
     Give the same object for the same RNA: it is then read once, and a question asked twice is
@@ -127,23 +120,16 @@ def answer_all(
 
 @torch.inference_mode()
 def annotate_all(
-    model: RnaGpt,
-    rnas: Sequence[Tensor],
-    *,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
+    model: RnaGpt, rnas: Sequence[Tensor], *, max_new_tokens: int = 256, batch_size: int = 64,
     keep: Keep | None = None,
-) -> list[Answer]:
+) -> list[Answer]:  # fmt: skip
     """What the model writes about each RNA (L, D) behind the prompt of stage 1: BOS, soft tokens
-    and no text. Greedy; only EOS ends it, as in training. ``keep``, and InputError: as of `answer_all`.
-    """
-    before = bos_ids(model.tokenizer)
-    _check_fits(model, rnas, len(before) + max_new_tokens, "annotation")
+    and no text. Greedy; only EOS ends it, as in training. Else as `answer_all`."""
+    check_room(model, rnas, None, max_new_tokens)
 
     def annotate(batch: Batch) -> list[Answer]:
-        prompts = [model.splice(before, rnas[i], []) for i in batch]
-        rows = DecodingBatch(model, len(batch))
-        return rows.complete(prompts, max_new_tokens, GREEDY.choose([]))
+        prompts = [model.splice(bos_ids(model.tokenizer), rnas[i], []) for i in batch]
+        return DecodingBatch(model, len(batch)).complete(prompts, max_new_tokens, GREEDY.choose([]))
 
     order = sorted(range(len(rnas)), key=lambda i: len(rnas[i]))
     found = _in_batches(order, batch_size, annotate, keep)
@@ -155,10 +141,7 @@ def _in_batches(
 ) -> dict[int, Answer]:
     """The answer of each place in ``order``, batch by batch."""
     batches = [order[start : start + size] for start in range(0, len(order), size)]
-
-    def make(missing: Iterable[Batch]) -> Iterator[list[Answer]]:
-        return map(answer, missing)
-
+    make = partial(map, answer)
     found: dict[int, Answer] = {}
     for batch, given in zip(batches, keep(batches, make) if keep else make(batches), strict=True):
         found |= dict(zip(batch, given, strict=True))
@@ -166,19 +149,19 @@ def _in_batches(
 
 
 def check_room(
-    model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str], max_new_tokens: int
+    model: RnaGpt, rnas: Sequence[Rna], questions: Sequence[str] | None, max_new_tokens: int
 ) -> None:
-    """InputError where RNA, question and answer are more than the LLM reads."""
-    before = len(model.template.prefix_ids(model.tokenizer))
-    asked = [len(model.template.question_ids(model.tokenizer, q)) for q in set(questions)]
-    texts = before + max(asked, default=0) + max_new_tokens
-    _check_fits(model, rnas, texts, "question and answer")
-
-
-def _check_fits(model: RnaGpt, rnas: Sequence[Rna], tokens: int, texts: str) -> None:
-    """``tokens``: what ``texts`` take besides the RNA."""
+    """InputError where an RNA, a question and its answer (or, of None, an annotation) are more than
+    the LLM reads."""
+    template, tokenizer = model.template, model.tokenizer
+    if questions is None:
+        before, texts = len(bos_ids(tokenizer)), "annotation"
+    else:
+        asked = [len(template.question_ids(tokenizer, one)) for one in set(questions)]
+        before = len(template.prefix_ids(tokenizer)) + max(asked, default=0)
+        texts = "question and answer"
     longest = max(map(_length, rnas), default=0)
-    needed, room = tokens + longest, model.llm.config.max_position_embeddings
+    needed, room = before + max_new_tokens + longest, model.llm.config.max_position_embeddings
     if needed > room:
         raise InputError(
             f"an RNA of {longest:,} nt with {texts} takes {needed:,} tokens, and the "
@@ -310,11 +293,11 @@ class RoomyLayer(DynamicLayer):
         start, new = self.get_seq_length(), (key_states, value_states)
         end = start + key_states.shape[-2]
         if self.buffers is None or end > self.buffers[0].shape[-2]:
-            shapes = [(*x.shape[:-2], end + ROOM, x.shape[-1]) for x in new]
-            self.buffers = tuple(x.new_empty(s) for x, s in zip(new, shapes, strict=True))
+            grown = tuple(x.new_empty(*x.shape[:-2], end + ROOM, x.shape[-1]) for x in new)
             if start:
-                for buffer, old in zip(self.buffers, (self.keys, self.values), strict=True):
+                for buffer, old in zip(grown, (self.keys, self.values), strict=True):
                     buffer[..., :start, :] = old
+            self.buffers = grown
         for buffer, states in zip(self.buffers, new, strict=True):
             buffer[..., start:end, :] = states
         self.keys, self.values = (buffer[..., :end, :] for buffer in self.buffers)

@@ -60,16 +60,12 @@ class Chat:
         return self.answer_all([rna.sequence], [question], batch_size=1)[0].text
 
     def answer_all(
-        self,
-        sequences: Sequence[str | None],
-        questions: Sequence[str],
-        batch_size: int = 64,
-        keep: Keep | None = None,
-        sampling: Sampling = GREEDY,
-    ) -> list[Answer]:
+        self, sequences: Sequence[str | None], questions: Sequence[str], batch_size: int = 64,
+        keep: Keep | None = None, sampling: Sampling = GREEDY,
+    ) -> list[Answer]:  # fmt: skip
         """``questions[i]`` about ``sequences[i]``, each read as the model was trained to: by the
-        encoder, or as letters (vanilla, too), or not at all (as None). Options: `decoding.answer_all`.
-        """
+        encoder, or as letters (vanilla, too), or not at all (as None). Options:
+        `decoding.answer_all`."""
         distinct = sorted({s for s in sequences if s is not None})
         rnas: dict[str | None, Rna] = dict(zip(distinct, self.read(distinct), strict=True))
         asked = [rnas.get(sequence) for sequence in sequences]
@@ -98,13 +94,9 @@ class Chat:
 
 
 def load_model(
-    run: str = "mini",
-    model: str = "IT",
-    max_new_tokens: int = 256,
-    *,
-    llm: str | None = None,
+    run: str = "mini", model: str = "IT", max_new_tokens: int = 256, *, llm: str | None = None,
     encoder: str | None = None,
-) -> Chat:
+) -> Chat:  # fmt: skip
     """``vanilla``, ``MA`` or ``IT`` of a run, or an exported model by its folder, ready to be asked.
 
     ``llm``, ``encoder``: where the frozen models are, when not where the model's config says.
@@ -114,38 +106,29 @@ def load_model(
     if model in STAGE_OF:
         check_run(run)
         try:
-            name, folder = model, checkpoints.find(stage_folder(run, STAGE_OF[model]))
+            folder = checkpoints.find(stage_folder(run, STAGE_OF[model]))
         except InputError as error:
             raise InputError(f"{error}; or take run reference, which is trained") from None
-    else:
-        folder = exported.folder_of(model)
-        if not folder.is_dir():
-            meant = [
-                f" (did you mean {name}?)" for name in STAGE_OF if name.lower() == model.lower()
-            ]
-            raise InputError(
-                f"model {model!r} is unknown{''.join(meant)}; models are {', '.join(STAGE_OF)}, or an "
-                f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
-            )
-        name, llm = exported.check(folder), llm or exported.llm_of(folder)
+        return chat_of(model, folder, max_new_tokens, llm=llm, encoder=encoder)
+    folder = exported.folder_of(model)
+    if not folder.is_dir():
+        meant = [f" (did you mean {name}?)" for name in STAGE_OF if name.lower() == model.lower()]
+        raise InputError(
+            f"model {model!r} is unknown{''.join(meant)}; models are {', '.join(STAGE_OF)}, or an "
+            f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
+        )
+    name, llm = exported.check(folder), llm or exported.llm_of(folder)
     return chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
 
 
-def chat_of(
-    name: str,
-    checkpoint: Path,
-    max_new_tokens: int = 256,
-    *,
-    llm: str | None = None,
-    encoder: str | None = None,
-) -> Chat:
-    """The model of a checkpoint's folder under a name; as `load_model`."""
-    loaded = checkpoints.assemble(checkpoint, llm=llm, encoder=encoder)
+def chat_of(name: str, checkpoint: Path, max_new_tokens: int = 256, **parts: str | None) -> Chat:
+    """The model of a checkpoint's folder under a name; ``llm`` and ``encoder`` as of `load_model`."""
+    loaded = checkpoints.assemble(checkpoint, **parts)
     if isinstance(loaded.llm, PeftModel) and loaded.config.train != "qlora":
         # the same function, with half of the matrix products; in 4 bits the sum would be rounded away
         loaded.llm.merge_adapter()
-    identity = checkpoints.identity(checkpoint)
-    return Chat(name, loaded, checkpoints.load_encoder(loaded), max_new_tokens, identity)
+    encoder, identity = checkpoints.load_encoder(loaded), checkpoints.identity(checkpoint)
+    return Chat(name, loaded, encoder, max_new_tokens, identity)
 
 
 def load_models(run: str = "mini", max_new_tokens: int = 256) -> dict[str, Chat]:

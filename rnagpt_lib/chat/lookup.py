@@ -13,16 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, Field
 
-from rnagpt_lib.core import paper, params, paths
+from rnagpt_lib.core import paper, params
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.fasta import Record
+from rnagpt_lib.core.paths import shown
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.stages import FILTER, QA, stage_folder
 
 OFFLINE = "RNAGPT_OFFLINE"
 URS = re.compile(r"(URS[0-9A-F]{10})(?:_([1-9]\d{0,9}))?")
-TABLES = (QA, FILTER)
 PASTE = "paste the sequence instead"
 PER_SECOND = 10  # half of what RNAcentral allows
 PATIENCE = Patience(attempts=2, silence=10.0, deadline=20.0, longest=5.0, remedy=PASTE)
@@ -49,9 +50,8 @@ def look_up(
         place = f"run {run} has no RNA {shown}, and it" if run else shown
         raise InputError(f"{place} is no id of RNAcentral (as URS000000F6A7_645133); {PASTE}")
     if offline or os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise InputError(
-            f"{wanted} is not on this machine, and {OFFLINE} or a setting forbids to ask; {PASTE}"
-        )
+        why = f"{OFFLINE} or a setting forbids to ask"
+        raise InputError(f"{wanted} is not on this machine, and {why}; {PASTE}")
     return _at_rnacentral(wanted, *named.groups(), site or _live())
 
 
@@ -61,16 +61,15 @@ def _in_run(wanted: str, run: str) -> Record | None:
     if URS.fullmatch(wanted):
         asked |= pc.starts_with(pc.field("rna_id"), f"{wanted}_")
     columns = ["rna_id", "sequence", "rna_type", "description"]
-    for path in (stage_folder(run, stage) / "rnas.parquet" for stage in TABLES):
+    for path in (stage_folder(run, stage) / "rnas.parquet" for stage in (QA, FILTER)):
         try:
             rows = pq.read_table(path, columns=columns, filters=asked, partitioning=None)
         except FileNotFoundError:
             continue
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{paths.shown(path)} is no readable table of RNAs ({error}); run its notebook again"
-            ) from None
-        for row in sorted(rows.to_pylist(), key=lambda row: row["rna_id"]):
+            fault = f"{shown(path)} is no readable table of RNAs ({error})"
+            raise InputError(f"{fault}; run its notebook again") from None
+        for row in sorted(rows.to_pylist(), key=lambda row: row["rna_id"])[:1]:
             about = row["description"] or row["rna_type"] or ""
             return Record.of(row["rna_id"], f"{about} (run {run})".strip(), row["sequence"])
     return None
@@ -84,10 +83,10 @@ def _in_paper(wanted: str) -> Record | None:
 
 
 def _line(text: object) -> object:
-    """A text as one printable line of bounded length, without outer spaces; None is none."""
+    """A text as one line of bounded length; None is none."""
     if not isinstance(text, str):
         return "" if text is None else text
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LINE]
+    return one_line(text)[:LINE]
 
 
 class _Record(BaseModel):

@@ -3,25 +3,21 @@
 Answers are made in a thread of their own, so that the kernel goes on listening: the button that
 stops an answer works while it is written. One answer is made at a time. JupyterLab puts the value
 of an HTML widget into its page as it is, and scripts in it run: so all of it is rendered by one
-template (``notebook_box.html.j2``) that escapes every text.
+template (`rendering.PAGE`) that escapes every text.
 """
 
 import threading
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
-from urllib.parse import quote
 
 import ipywidgets as w
-import traitlets
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from rnagpt_lib.chat import generate, lookup, session
 from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.chat.retrieval import NOBODY, PUBMED, Retrieval, describe
-from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
+from rnagpt_lib.chat.rendering import PAGE, RETRIEVED_ONLY, seen
+from rnagpt_lib.chat.retrieval import Retrieval
+from rnagpt_lib.chat.session import Session, Turn
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, read_chosen
 from rnagpt_lib.core.paths import shown
@@ -31,34 +27,14 @@ from rnagpt_lib.runs.stages import MODELS, QA, stage_folder
 
 RETRIEVAL = {"beside": "beside the answer", "only": "alone, no model", "off": "off"}
 ENTER = 0.3  # seconds in which a browser that sent "Enter" sends the text, too, if it has changed
-LONGEST = 10_000  # characters of a text that are shown
 BUSY = "One thing at a time: stop what is in work, or wait for its end."
 READY = "Give an RNA, then ask. Enter asks."
 
 
-def _printable(value: object) -> str:
-    """A text without what nobody sees: control characters, direction marks, halves of letters."""
-    if isinstance(value, Markup):
-        return value
-    text = "".join(c for c in str(value) if c in "\n\t" or unicodedata.category(c)[0] != "C")
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-_loader = PackageLoader("rnagpt_lib.chat", ".")
-_templates = Environment(loader=_loader, autoescape=True, finalize=_printable)
-_templates.globals |= {
-    "describe": describe, "nobody": NOBODY, "pubmed": PUBMED, "retrieved_only": RETRIEVED_ONLY,
-    "quote": lambda text: Markup(quote(text, safe="")),
-}  # fmt: skip
-PAGE = _templates.get_template("notebook_box.html.j2").module  # its macros make HTML
-
-
 def chat_box(
-    run: str = "mini",
-    model: str = "IT",
-    retrieval: str = "beside",
+    run: str = "mini", model: str = "IT", retrieval: str = "beside",
     chats: Mapping[str, Chat] | None = None,
-) -> "ChatBox":
+) -> "ChatBox":  # fmt: skip
     """A box to talk to an RNA in: the last expression of a notebook's cell shows it.
 
     ``retrieval``: what stands under an answer, ``beside`` (what is known of the nearest training
@@ -81,14 +57,14 @@ def suggest_questions(run: str) -> list[str]:
     return [question for question in counted.index if question in kinds.values()][:12]
 
 
-def _wide(kind: type[w.Widget], *values: object, width: str = "auto", **options) -> w.Widget:
+def _wide(kind: type[w.Widget], width: str = "auto", **options: object) -> w.Widget:
     """A control of a width, whose description is never cut."""
     if "description" in options and not issubclass(kind, w.Button | w.FileUpload):
         options["style"] = {"description_width": "initial"}
-    return kind(*values, layout=w.Layout(width=width), **options)
+    return kind(layout=w.Layout(width=width), **options)
 
 
-def _button(label: str, tooltip: str, action: Callable, style: str = "") -> w.Button:
+def _button(label: str, tooltip: str, action: Callable[[], None], style: str = "") -> w.Button:
     made = _wide(w.Button, description=label, tooltip=tooltip, button_style=style)
     made.on_click(lambda pressed: action())
     return made
@@ -101,11 +77,10 @@ class RnaPicker(w.VBox):
     thread, for what may take long.
     """
 
-    chosen = traitlets.Instance(Record, allow_none=True)
-
     def __init__(self, run: str, attempt: Callable, in_background: Callable) -> None:
         self.run, self.in_background = run, in_background
         self.found: list[Record] = []
+        self.chosen: Record | None = None
         hint = "Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box."
         once = {"continuous_update": False}
         self.paste = _wide(
@@ -114,7 +89,7 @@ class RnaPicker(w.VBox):
         tip = "A FASTA file, plain or gzip"
         self.upload = _wide(w.FileUpload, description="Upload FASTA", tooltip=tip)
         hint = "or an id, as URS000006DA05_9606"
-        self.rna_id = _wide(w.Text, placeholder=hint, width="18rem", **once)
+        self.rna_id = _wide(w.Text, "18rem", placeholder=hint, **once)
         tip = "Look the id up in this run, else at RNAcentral"
         self.find = _button("Look up", tip, partial(attempt, self._look_up))
         self.records = _wide(w.Dropdown, description="Record", options=[])
@@ -152,7 +127,7 @@ class RnaPicker(w.VBox):
     def _show(self, found: list[Record], refused: list[Refused]) -> None:
         self.found, options = found, []
         for number, one in enumerate(found):
-            text = " ".join(_printable(f"{one.id} {one.description}").split())
+            text = " ".join(seen(f"{one.id} {one.description}").split())
             text = f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)"
             options.append((text, number))
         self.records.options = options
@@ -192,14 +167,14 @@ class ChatBox(w.VBox):
         models = list(dict.fromkeys([*MODELS, *self.chats, model]))
         self.model = w.Dropdown(description="Model", options=models, value=model)
         self.memory = w.Checkbox(description="The model reads earlier turns again", indent=False)
-        number = partial(_wide, width="11rem")
-        about = {"min": 0, "max": 5, "step": 0.1, "description": "Temperature"}
-        self.temperature = number(w.BoundedFloatText, 0, **about)
-        about = {"min": 0.01, "max": 1, "step": 0.05, "description": "Top-p"}
-        self.top_p = number(w.BoundedFloatText, 1, **about)
-        self.seed = number(w.BoundedIntText, 0, min=0, max=2**31 - 1, description="Seed")
-        known = {"options": [(label, name) for name, label in RETRIEVAL.items()]}
-        self.retrieval = _wide(w.Dropdown, value=retrieval, description="Evidence", **known)
+        about = {"value": 0, "min": 0, "max": 5, "step": 0.1, "description": "Temperature"}
+        self.temperature = _wide(w.BoundedFloatText, "11rem", **about)
+        about = {"value": 1, "min": 0.01, "max": 1, "step": 0.05, "description": "Top-p"}
+        self.top_p = _wide(w.BoundedFloatText, "11rem", **about)
+        about = {"value": 0, "min": 0, "max": 2**31 - 1, "description": "Seed"}
+        self.seed = _wide(w.BoundedIntText, "11rem", **about)
+        ways = [(label, name) for name, label in RETRIEVAL.items()]
+        self.retrieval = _wide(w.Dropdown, options=ways, value=retrieval, description="Evidence")
         fields = [self.temperature, self.top_p, self.seed, self.retrieval]
         self.options = w.HBox(fields, layout=w.Layout(flex_flow="row wrap"))
         self.lines = w.VBox(layout=w.Layout(flex="0 0 auto", width="100%"))
@@ -207,14 +182,14 @@ class ChatBox(w.VBox):
         turned = w.Layout(flex_flow="column-reverse", overflow="auto", max_height="28rem")
         log = w.Box([self.lines], layout=turned)
         log.add_class("rnagpt-log")
-        asks = [(_printable(one), one) for one in suggest_questions(self.run)]
-        asks = [("Suggested questions …", ""), *asks]
-        self.suggested = _wide(w.Dropdown, options=asks, width="20rem")
+        asks = [("Suggested questions …", "")]
+        asks += [(seen(one), one) for one in suggest_questions(self.run)]
+        self.suggested = _wide(w.Dropdown, "20rem", options=asks)
         self.question = _wide(w.Text, placeholder="Ask about the RNA", continuous_update=False)
         self.question.layout.flex = "1 1 auto"
         act = partial(partial, self._attempt)
-        tip = "End the answer, and keep it as far as it came"
         self.ask = _button("Ask", "Ask the question (Enter)", act(self._ask), "primary")
+        tip = "End the answer, and keep it as far as it came"
         self.stop = _button("Stop", tip, act(self._stop), "warning")
         tip = "Forget what was said, and clear the page"
         self.new = _button("New conversation", tip, act(self._clear))
@@ -262,23 +237,24 @@ class ChatBox(w.VBox):
             self._in_background(partial(self._turn, question, chosen), "")
 
     def _turn(self, question: str, chosen: Record) -> None:
-        name, line, found, fault = self.model.value, None, None, ""
-        only = self.retrieval.value == "only"
+        name, only, line, fault = self.model.value, self.retrieval.value == "only", None, ""
         try:
             talk = self._session_about(chosen, name)
-            sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
-            talk.sampling, talk.memory = sampling, self.memory.value
-            turn = Turn(question, "", 0, RETRIEVED_ONLY) if only else Turn(question, " …", 0, "")
-            line = self._add_line(PAGE.turn(name, turn))
-            turn = turn if only else self._stream(talk, question, line)
+            talk.sampling = Sampling(self.temperature.value, self.top_p.value, self.seed.value)
+            talk.memory = self.memory.value
+            begun = Turn(question, "", 0, RETRIEVED_ONLY) if only else Turn(question, " …", 0, "")
+            line = self._add_line(PAGE.turn(name, begun))
+            turn = begun if only else self._stream(talk, question, line)
             try:
                 if only:
                     found = self._evidence().answer(talk.rna, question)
                 elif self.retrieval.value == "beside":
                     asked = (talk.rna, question, turn.answer, chosen.id)
                     found = self._evidence().retrieve(*asked)
+                else:
+                    found = None
             except InputError as error:
-                fault = f"Nothing was retrieved: {error}"
+                found, fault = None, f"Nothing was retrieved: {error}"
             turn = talk.add_retrieved(question) if only else turn
             turn.retrieved = found
         except Exception:

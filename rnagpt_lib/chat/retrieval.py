@@ -1,9 +1,8 @@
 """Retrieval: the annotated RNAs of a run's training set that are nearest to the one asked about.
 
-It reads the tables of 02 and 03. Nothing of it goes into the model: it stands beside an answer, or
-in its place (`Retrieval.answer`), and says where the two disagree. What comes back is a dict that
-JSON can hold, ``{about, statements, neighbours}``; its texts are foreign, to be escaped where they
-are shown.
+Nothing of it goes into the model: it stands beside an answer, or in its place, and says where the
+two disagree. What comes back is a dict that JSON can hold, ``{about, statements, neighbours}``; its
+texts are foreign, to be escaped where they are shown (`rendering`).
 """
 
 import random
@@ -12,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import edlib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,19 +21,13 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
-from rnagpt_lib.core.text import plain
-from rnagpt_lib.curate.questions import facts
-from rnagpt_lib.curate.questions import question_templates as templates
-from rnagpt_lib.curate.questions.facts import NEGATION
+from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, relation_of
+from rnagpt_lib.curate.splits.relatives import identity_of
 from rnagpt_lib.miniature.world import WORLD_IDS
-from rnagpt_lib.runs import stages
-from rnagpt_lib.runs.stages import QA, SUMMARIES
+from rnagpt_lib.runs.stages import MANIFEST, PARAMS, QA, SUMMARIES, command, stage_folder
 
 HEADING = "Retrieved from the training set, not generated"
-NOBODY = "No annotated RNA of the training set is near."
-PUBMED = "https://pubmed.ncbi.nlm.nih.gov/{}/"
-SHOWN = 2  # sentences of a neighbour that people are shown; the dict has all
 
 # --- the nearest by alignment
 
@@ -103,19 +95,6 @@ class Nearest:
         return rows[: max(LEAST, within)]
 
 
-def identity_of(one: str, other: str, least: float = 0.0) -> float:
-    """The share of the shorter RNA's letters that an alignment within the longer one keeps; 0 where
-    it is below ``least``.
-
-    >>> identity_of("ACGUACGU", "GGACGUACCUGG")
-    0.875
-    """
-    short, long = sorted((one, other), key=len)
-    most = int((1 - least) * len(short))
-    edits = edlib.align(short, long, mode="HW", k=most)["editDistance"]
-    return 1 - edits / len(short) if edits >= 0 else 0.0
-
-
 # --- what an answer says against the fields of the RNA, or of those near it
 
 NOUNS = {"rna_type": "type", "species": "species", "family": "family"}
@@ -152,14 +131,14 @@ def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tupl
     sentences = re.split(r"(?<=[.!?;])\s+", answer)
     folded = sorted({value.casefold() for value in known}, key=lambda value: (-len(value), value))
     if relation_of(question) != field:
-        matches = map(templates.RELATIONS[field].answer_pattern.fullmatch, sentences)
+        matches = map(question_templates.RELATIONS[field].answer_pattern.fullmatch, sentences)
         return {match["entity"].casefold() for match in matches if match} & set(folded), set()
     either = "|".join(map(re.escape, folded)) or "(?!)"
     whole = re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
-    sure = (s for s in sentences if not HEDGES.search(s) and not NEGATION.search(s))
+    sure = (s for s in sentences if not HEDGES.search(s) and not facts.NEGATION.search(s))
     said = {value for sentence in sure for value in whole.findall(sentence.casefold())}
     word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
-    entity = templates.asked_entity(question)
+    entity = question_templates.asked_entity(question)
     if not (word and entity):
         return said, set()
     yes = word[1].lower() == "yes"
@@ -197,7 +176,7 @@ class Retrieval:
         """Of a run whose stages 02 and 03 are finished; else, and where no training RNA has an
         annotation or a field, it raises InputError."""
         rnas = _table(run, QA, "rnas", ["rna_id", "sequence", "split", *CATEGORICAL])
-        source = read_json(stages.stage_folder(run, QA) / stages.PARAMS)["params"]["source"]
+        source = read_json(stage_folder(run, QA) / PARAMS)["params"]["source"]
         columns = ["rna_id", "sentence_no", "text", "article_ids"]
         annotations = _table(run, SUMMARIES, "annotations", columns, source=source)
         frame = rnas.to_pandas()
@@ -215,7 +194,7 @@ class Retrieval:
     def tables_hash(run: str) -> str:
         """Of all that is retrieved from."""
         names = [(SUMMARIES, "annotations"), (QA, "rnas")]
-        return digest([sha256(stages.stage_folder(run, s) / f"{n}.parquet") for s, n in names])
+        return digest([sha256(stage_folder(run, s) / f"{n}.parquet") for s, n in names])
 
     def near(self, sequence: str, k: int = 3) -> list[dict]:
         """The k nearest; raises InputError for what is no RNA. Each sequence is there once, as it is
@@ -225,9 +204,9 @@ class Retrieval:
         sequence = check_sequence(sequence)
         hits, chance = self._find(sequence, k)
         found = []
-        for hit in hits:
-            near = hit.score > chance or self.nearest.sequences[hit.row] == sequence
-            found.append(self._entry(self.rnas[self._row == hit.row], hit.identity, near))
+        for row, identity, score in hits:
+            near = score > chance or self.nearest.sequences[row] == sequence
+            found.append(self._entry(self.rnas[self._row == row], identity, near))
         return found
 
     def retrieve(
@@ -238,8 +217,7 @@ class Retrieval:
         found, relation = self.near(sequence, k), relation_of(question)
         known, another = self.own(sequence, rna_id)
         said = f"{rna_id} has another sequence in the run's tables; its fields are not used."
-        statements = [said] if another else []
-        statements += self.statements(question, answer, known, found)
+        statements = [said] * another + [*self.statements(question, answer, known, found)]
         for one in found:  # those that bear on the question come first
             one["sentences"].sort(key=lambda sentence: not _states(relation, sentence))
         return _evidence(statements, found)
@@ -253,27 +231,23 @@ class Retrieval:
             return _evidence([f"{_nothing_near(found)}, so nothing is retrieved."], [])
         if relation in CATEGORICAL:
             what = NOUNS[relation]
-            said = [
-                f"{describe(one)[0]} has the {what} {listed(one[relation])}."
-                for one in near
-                if one[relation]
-            ] or [f"No {what} of the nearest RNAs is known."]
+            known = [(describe(one)[0], listed(one[relation])) for one in near if one[relation]]
+            said = [f"{head} has the {what} {values}." for head, values in known]
+            said = said or [f"No {what} of the nearest RNAs is known."]
             return _evidence(said, [one | {"sentences": []} for one in near])
-        for one in near:
-            if relation:
-                one["sentences"] = [s for s in one["sentences"] if _states(relation, s)]
-        telling = [one for one in near if one["sentences"]]
-        silent = ["The annotations of the nearest RNAs do not say."]
-        return _evidence([], telling) if telling else _evidence(silent, near)
+        for one in near if relation else ():
+            one["sentences"] = [s for s in one["sentences"] if _states(relation, s)]
+        if telling := [one for one in near if one["sentences"]]:
+            return _evidence([], telling)
+        return _evidence(["The annotations of the nearest RNAs do not say."], near)
 
     def own(self, sequence: str, rna_id: str | None) -> tuple[dict | None, bool]:
         """What the run's tables have of an RNA itself: of the entry ``rna_id`` where it has this
         sequence, else of all that have it; and whether the id is one of another sequence."""
         same = self.rnas[self.rnas["sequence"] == check_sequence(sequence)]
         own = same[same["rna_id"] == rna_id]
-        rows = own if len(own) else same
-        another = not len(own) and bool((self.rnas["rna_id"] == rna_id).any())
-        return self._entry(rows) if len(rows) else None, another
+        rows, another = own if len(own) else same, self.rnas["rna_id"].eq(rna_id).any()
+        return self._entry(rows) if len(rows) else None, bool(not len(own) and another)
 
     def statements(
         self, question: str, answer: str, known: dict | None, found: list[dict]
@@ -308,24 +282,22 @@ class Retrieval:
         return "the answer denies it" if {value.casefold() for value in own} <= denied else ""
 
     def _entry(self, rows: pd.DataFrame, identity: float = 1.0, near: bool = True) -> dict:
-        sentences = {rna_id: self._sentences(rna_id) for rna_id in rows["rna_id"]}
+        places = {rna_id: self._places.get(rna_id, np.array([], int)) for rna_id in rows["rna_id"]}
+        told = self._annotations.select(["text", "article_ids"])
+        sentences = {rna_id: told.take(own).to_pylist() for rna_id, own in places.items()}
         ids = sorted(sentences, key=lambda rna_id: (not sentences[rna_id], rna_id))
         by_text = {s["text"]: s for rna_id in reversed(ids) for s in reversed(sentences[rna_id])}
         values = {f: [value for value in dict.fromkeys(rows[f]) if value] for f in CATEGORICAL}
         about = {"identity": identity, "near": near, "sentences": list(reversed(by_text.values()))}
         return {"rna_ids": ids, **values, **about}
 
-    def _sentences(self, rna_id: str) -> list[dict]:
-        places = self._places.get(rna_id, np.array([], int))
-        return self._annotations.take(places).select(["text", "article_ids"]).to_pylist()
-
 
 def _table(run: str, stage: str, table: str, columns: list[str], **equal: str) -> pa.Table:
-    folder = stages.stage_folder(run, stage)
-    if read_json(folder / stages.MANIFEST).get("status") != "finished":
+    folder = stage_folder(run, stage)
+    if read_json(folder / MANIFEST).get("status") != "finished":
         raise InputError(
             f"run {run} has no finished {stage}, whose table {table} retrieval reads; give the "
-            f"command: {stages.command(run, stage)}"
+            f"command: {command(run, stage)}"
         )
     return tables.read_part(folder / f"{table}.parquet", table, columns, **equal)
 
@@ -345,17 +317,13 @@ def _any_agree(some: Iterable[str], others: Iterable[str]) -> bool:
 
 
 def _owner(rna_id: str) -> str:
-    """Whose fields those of an RNA are, by its id."""
-    if rna_id.startswith(WORLD_IDS):
-        return "The generated world"
-    return "RNAcentral" if re.match(r"URS[0-9A-F]{10}(_|$)", rna_id) else "The run's table"
+    """Whose fields those of an RNA are."""
+    table = "RNAcentral" if re.match(r"URS[0-9A-F]{10}(_|$)", rna_id) else "The run's table"
+    return "The generated world" if rna_id.startswith(WORLD_IDS) else table
 
 
 def _states(relation: str | None, sentence: dict) -> bool:
     return any(fact.relation == relation for fact in facts.facts_in(sentence["text"], True)[0])
-
-
-# --- evidence for people
 
 
 def listed(values: Sequence[str], most: int = 3) -> str:
@@ -374,27 +342,3 @@ def describe(near: dict) -> list[str]:
     chance = "" if near.get("near", True) else ", which chance reaches"
     fields = [near[name][0] for name in ("rna_type", "family", "species") if near.get(name)]
     return [f"{near['rna_ids'][0]} ({percent(near['identity'])} identical{chance})", *fields]
-
-
-def describe_statements(found: dict) -> list[str]:
-    """Lines of Markdown in which no text acts."""
-    # behind a word, as "# x" would be a heading at the start of an item
-    return [f"- Note: {plain(one, 2000)}" for one in found.get("statements", [])]
-
-
-def describe_neighbours(found: dict, sentences: int = SHOWN) -> list[str]:
-    """The same of the neighbours, each with so many sentences."""
-    lines = []
-    for near in found.get("neighbours", []):
-        lines.append("- retrieved, not generated: " + ", ".join(map(plain, describe(near))))
-        for said in near.get("sentences", [])[:sentences]:
-            articles = ", ".join(map(article, said["article_ids"]))
-            lines.append(f"  - “{plain(said['text'])}” {articles}")
-    return lines
-
-
-def article(article_id: str) -> str:
-    """A PubMed id as a link; ids of the miniature world, and of a user's own files, as text."""
-    if article_id.isascii() and article_id.isdecimal():
-        return f"[PMID {article_id}]({PUBMED.format(article_id)})"
-    return plain(article_id)

@@ -2,7 +2,6 @@
 
 The RNA is read once; every question goes on from a copy of what was read. The prompt holds as
 many of the latest turns as fit into the LLM's context; the RNA stands before them and never goes.
-Questions, answers and evidence may say anything: in the transcript's Markdown none of them acts.
 """
 
 import json
@@ -17,29 +16,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rnagpt_lib.chat.decoding import (
-    GREEDY,
-    Answer,
-    DecodingBatch,
-    Reply,
-    Sampling,
-    drawn_for,
-    prefix,
-)
+from rnagpt_lib.chat import rendering
+from rnagpt_lib.chat.decoding import GREEDY, DecodingBatch, Reply, Sampling, drawn_for, prefix
 from rnagpt_lib.chat.generate import Chat
-from rnagpt_lib.chat.retrieval import HEADING, NOBODY, describe_neighbours, describe_statements
+from rnagpt_lib.chat.rendering import RETRIEVED_ONLY
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.core.files import replacing, writing
-from rnagpt_lib.core.text import fenced, plain
 
 CANCELLED = "cancelled"
-RETRIEVED_ONLY = "retrieval only"  # the stop reason of a turn in which no model was asked
 FORMAT = "rnagpt-chat-1"
 FOLDER = "chats"  # of a run, beside its stages, whose hashes it must not change
 DOLLAR = "<span>&#36;</span>"  # JupyterLab typesets what stands between two, escaped or not
-LONGEST = 10_000  # characters of a text in Markdown
 _ENDS = {"length": "cut at its limit", CANCELLED: "stopped by the reader"}
 _BROKEN = "\ufffd"  # what a tokenizer writes for the beginning of a character of several bytes
 
@@ -81,17 +70,13 @@ class Session:
 
     ``memory``: whether the model reads the earlier turns again before it answers. Stage 2 trains
     on single questions, so that a model may answer worse with it (`benchmarks`). ``run``: what the
-    transcript calls it. Raises InputError for a sequence as `Record.of` does.
+    transcript calls it. Raises InputError for a sequence as ``read_sequence`` does.
     """
 
     def __init__(
-        self,
-        chat: Chat,
-        rna: str | Record,
-        sampling: Sampling = GREEDY,
-        memory: bool = False,
+        self, chat: Chat, rna: str | Record, sampling: Sampling = GREEDY, memory: bool = False,
         run: str = "",
-    ) -> None:
+    ) -> None:  # fmt: skip
         chosen = rna if isinstance(rna, Record) else Record.of("", "", rna)
         self.chat, self.sampling, self.memory, self.run = chat, sampling, memory, run
         self.rna_id, self.rna, self.notes = chosen.id, chosen.sequence, list(chosen.notes)
@@ -131,31 +116,24 @@ class Session:
         return [turn for turn in self.turns if turn.stop_reason != RETRIEVED_ONLY]
 
     def _pieces(self, asked: list[int], question: str) -> Iterator[str]:
-        reply, shown = Reply(), ""
+        model, most, reply, shown = self.chat.model, self.chat.max_new_tokens, Reply(), ""
         kept = {"sampling": self.sampling, "memory": self.memory}
+        before = [turn.question for turn in self._answered].count(question)
+        choose = self.sampling.choose([drawn_for(self.rna, question, before)])
+        with torch.inference_mode():
+            texts = [model.embed(asked)]
+        rows = self._prefix.copy()
         with suppress(GeneratorExit):  # nobody wants to hear more
-            for reply in self._replies(asked, question):
+            for [reply] in rows.replies(texts, most, choose, model.template.stop):
                 text = self._certain(reply)
                 if text.startswith(shown) and len(text) > len(shown):
                     piece, shown = text[len(shown) :], text
                     yield piece
                 if self._stopping.is_set():
                     break
-        answer = self._answer(reply)
+        answer = reply.answer(model, model.template.stop)
         reason = answer.stop_reason or CANCELLED
         self.turns.append(Turn(question, answer.text, answer.n_tokens, reason, **kept))
-
-    def _answer(self, reply: Reply) -> Answer:
-        return reply.answer(self.chat.model, self.chat.model.template.stop)
-
-    def _replies(self, asked: list[int], question: str) -> Iterator[Reply]:
-        model, before = self.chat.model, [turn.question for turn in self._answered]
-        choose = self.sampling.choose([drawn_for(self.rna, question, before.count(question))])
-        with torch.inference_mode():
-            texts = [model.embed(asked)]
-        rows, most = self._prefix.copy(), self.chat.max_new_tokens
-        for [reply] in rows.replies(texts, most, choose, model.template.stop):
-            yield reply
 
     @cached_property
     def _prompt(self) -> Tensor:
@@ -195,10 +173,11 @@ class Session:
 
     def _certain(self, reply: Reply) -> str:
         """What no later token can change of an answer."""
-        text = self._answer(reply).text
+        stop = self.chat.model.template.stop
+        text = reply.answer(self.chat.model, stop).text
         if reply.reason:
             return text
-        text, stop = text.rstrip(_BROKEN), self.chat.model.template.stop
+        text = text.rstrip(_BROKEN)
         for length in range(len(stop) - 1, 0, -1):
             text = text.removesuffix(stop[:length])
         return text.rstrip()
@@ -208,22 +187,6 @@ class Session:
         about = {"run": self.run, "model": self.chat.name, "model_hash": self.chat.hash}
         about |= {"rna_id": self.rna_id, "sequence": self.rna, "notes": self.notes}
         return about | {"turns": [asdict(turn) for turn in self.turns]}
-
-    def to_markdown(self) -> str:
-        """The same for a reader."""
-        model = f"Model {_shown(self.chat.name)} of run {_shown(self.run)}"
-        about = f"{model} (`{self.chat.hash[:12]}`), {len(self.rna):,} nt."
-        parts = [f"## {_shown(self.rna_id or 'RNA')}", about, fenced(self.rna)]
-        parts += [f"- {_shown(note)}" for note in self.notes]
-        for turn in self.turns:
-            parts.append(f"**You** ({turn.at}): {_shown(turn.question)}")
-            if turn.stop_reason != RETRIEVED_ONLY:
-                said = f"**{_shown(self.chat.name)}**: {_shown(turn.answer)}"
-                parts += [said, f"*{turn.how}*"]
-            if turn.retrieved is not None:
-                found = describe_statements(turn.retrieved) + describe_neighbours(turn.retrieved, 5)
-                parts.append("\n".join([f"**{HEADING}**\n", *(found or [NOBODY])]))
-        return "\n\n".join(parts)
 
 
 def to_json(sessions: Sequence[Session]) -> str:
@@ -236,8 +199,8 @@ def to_json(sessions: Sequence[Session]) -> str:
 
 def to_markdown(sessions: Sequence[Session]) -> str:
     """All conversations for a reader."""
-    text = "\n\n".join(["# Chat with an RNA", *(one.to_markdown() for one in sessions)]) + "\n"
-    return text.replace(r"\$", DOLLAR)
+    text = rendering.MARKDOWN.conversations(sessions, rendering.LONGEST)
+    return text.rstrip().replace(r"\$", DOLLAR) + "\n"
 
 
 FORMS = {".json": to_json, ".md": to_markdown}
@@ -258,7 +221,3 @@ def keep(run: str, made: Mapping[str, str]) -> Path:
             with replacing(folder / name) as temporary:
                 temporary.write_text(text, "utf-8")
     return folder
-
-
-def _shown(text: str) -> str:
-    return plain(text, LONGEST)

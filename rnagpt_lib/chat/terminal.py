@@ -3,7 +3,7 @@
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,14 +13,15 @@ with suppress(ImportError):
     import readline  # noqa: F401  lines of over 4,095 letters, and arrow keys
 
 from rnagpt_lib.chat import generate, lookup
-from rnagpt_lib.chat.ask import STATEMENT, describe_retrieved, one_line
 from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.generate import Chat
+from rnagpt_lib.chat.rendering import TERMINAL
 from rnagpt_lib.chat.retrieval import Retrieval
-from rnagpt_lib.chat.session import FORMS, Session
+from rnagpt_lib.chat.session import FORMS, Session, Turn
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, read_chosen
 from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.text import one_line
 
 HELP = """\
 /rna TEXT     another RNA: a sequence, the path of a FASTA file, or an id as URS000006DA05_9606
@@ -33,6 +34,7 @@ HELP = """\
 Anything else is a question. Ctrl-C stops an answer."""
 NO_RNA = "there is no RNA yet; give one: /rna ACGU..., my.fa or URS..."
 LISTED = 20  # records of a file that are shown
+STATEMENT = "  * "  # before what is said of an answer
 
 
 class Terminal:
@@ -56,7 +58,7 @@ class Terminal:
         chat = self._load(self.model)
         self.retrieval = None if self.mode == "off" else Retrieval.of(self.run)
         if rna_id:
-            self._look_up(rna_id)
+            self._choose_from([lookup.look_up(rna_id, run=self.run)])
         elif fasta or sequence:
             self._choose_from(*read_chosen(fasta or sequence))
         print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
@@ -88,27 +90,29 @@ class Terminal:
     def _ask(self, question: str) -> None:
         if not self.rna:
             raise InputError(NO_RNA)
-        session, rna, turn = self.sessions[-1], self.rna, None
+        session, rna = self.sessions[-1], self.rna
         if self.mode == "only":
             turn = session.add_retrieved(question, self.retrieval.answer(rna.sequence, question))
         else:
-            before = signal.signal(signal.SIGINT, lambda *_: session.stop())  # not the program
-            try:
-                for piece in session.stream(question):
-                    print(
-                        "".join(c for c in piece if c in "\n\t" or c.isprintable()),
-                        end="",
-                        flush=True,
-                    )
-            finally:
-                signal.signal(signal.SIGINT, before)
-            turn = session.turns[-1]
-            print({"cancelled": " [stopped]", "length": " [cut]"}.get(turn.stop_reason, ""))
+            turn = self._answer(session, question)
             if self.retrieval:
                 asked = (rna.sequence, question, turn.answer, rna.id)
                 turn.retrieved = self.retrieval.retrieve(*asked)
-        for line in describe_retrieved(turn.retrieved or {}):
+        for line in TERMINAL.evidence(turn.retrieved or {}).splitlines():
             click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
+
+    def _answer(self, session: Session, question: str) -> Turn:
+        """The session's answer, shown as it comes; Ctrl-C stops it, and not the program."""
+        before = signal.signal(signal.SIGINT, lambda *_: session.stop())
+        try:
+            for piece in session.stream(question):
+                shown = "".join(c for c in piece if c in "\n\t" or c.isprintable())
+                print(shown, end="", flush=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        turn = session.turns[-1]
+        print({"cancelled": " [stopped]", "length": " [cut]"}.get(turn.stop_reason, ""))
+        return turn
 
     def _take(self, given: str) -> None:
         """Another RNA: a file where there is one of that name, an id, else a sequence."""
@@ -118,7 +122,7 @@ class Terminal:
         with suppress(OSError, ValueError):  # too long for a name, as sequences are
             is_file = Path(given).is_file()
         if not is_file and "/" not in given and any(letter.isdigit() for letter in given):
-            self._look_up(given)  # sequences have no digits
+            self._choose_from([lookup.look_up(given, run=self.run)])  # sequences have no digits
             return
         try:
             found = read_chosen(Path(given) if is_file else given)
@@ -129,10 +133,7 @@ class Terminal:
             raise InputError(f"{what} is no file and no id, and no sequence: {error}") from None
         self._choose_from(*found)
 
-    def _look_up(self, rna_id: str) -> None:
-        self._choose_from([lookup.look_up(rna_id, run=self.run)], [])
-
-    def _choose_from(self, found: list[Record], refused: list[Refused]) -> None:
+    def _choose_from(self, found: list[Record], refused: Sequence[Refused] = ()) -> None:
         for one in refused:
             print(f"! {one_line(one.id)}, line {one.line}: {one_line(one.reason)}")
         if not found:

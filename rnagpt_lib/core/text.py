@@ -52,6 +52,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
+def one_line(text: str) -> str:
+    """For a terminal or a cell: `printable`, with white space as single spaces."""
+    return " ".join(printable(text).split())
+
+
 def plain(text: object, longest: int = 300) -> str:
     """One line that any renderer shows as it is: no markup, HTML, links or control characters.
 

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -222,35 +221,19 @@ def test_a_call_that_answered_nothing_is_in_nobodys_way(chat, fasta, tmp_path):
 HOSTILE = "<script>alert(1)</script> [x](javascript:y) \x1b[31m|\n# head\t=cmd()"
 
 
-def hostile_rows() -> list[dict]:
-    near = {"rna_ids": [HOSTILE], "rna_type": [HOSTILE], "species": [HOSTILE], "identity": 0.5}
-    found = {"statements": [HOSTILE], "neighbours": [near]}
-    row = {"id": HOSTILE, "line": 1, "nt": 9, "question": HOSTILE, "answer": HOSTILE}
-    row |= {"stop_reason": "eos", "model": "IT", "retrieved": found, "notes": [HOSTILE]}
-    return [
-        row,
+def test_rows_come_back_as_they_were_and_no_cell_is_a_formula(tmp_path):
+    rows = [
+        {"id": HOSTILE, "line": 1, "question": HOSTILE, "answer": HOSTILE, "stop_reason": "eos"},
         {"id": "=1+1", "line": 3, "refused": HOSTILE},
         {"id": '"c', "line": 5, "refused": "x"},
     ]
-
-
-def test_no_text_acts_in_any_form(tmp_path):
-    for form in ask.FORMS:
-        ask.write(hostile_rows(), tmp_path / f"a{form}", form)
-    text = (tmp_path / "a.md").read_text()
-    assert "<script" not in text and "\x1b" not in text
-    assert not re.search(r"(?<!\\)\]\(", text), "a link"
-    assert "\n# head" not in text and text.count("\n## ") == 3
-    assert [
-        json.loads(x) for x in (tmp_path / "a.jsonl").read_text().splitlines()
-    ] == hostile_rows()
+    for form in (".jsonl", ".tsv"):
+        ask.write(rows, tmp_path / f"a{form}", form)
+    assert lines(tmp_path / "a.jsonl") == rows
     table = pd.read_csv(tmp_path / "a.tsv", sep="\t", dtype=str, keep_default_na=False)
     assert list(table.columns) == list(ask.COLUMNS) and len(table) == 3
-    assert (
-        table.id.tolist()[1:] == ["'=1+1", "'\"c"]
-        and "\x1b" not in (tmp_path / "a.tsv").read_text()
-    )
-    assert not any("\x1b" in line or "\n" in line for line in ask.describe_rows(hostile_rows()))
+    assert table.id.tolist()[1:] == ["'=1+1", "'\"c"]
+    assert "\x1b" not in (tmp_path / "a.tsv").read_text()
 
 
 def test_markdown_lists_the_same_neighbours_once(tmp_path):
@@ -268,7 +251,11 @@ def test_markdown_lists_the_same_neighbours_once(tmp_path):
     _, *answers = text.partition("## two")[0].split("**")[::2]
     listed = [[line for line in each.splitlines() if line[:1] == "-"] for each in answers]
     assert [len(lines) for lines in listed] == [2, 1, 1, 0, 1]
-    assert listed[1] == [ask.SAME] and "Y" in listed[2][0] and "Y" in listed[4][0]
+    assert (
+        listed[1] == ["- retrieved, not generated: the same as above"]
+        and "Y" in listed[2][0]
+        and "Y" in listed[4][0]
+    )
 
 
 def test_a_call_that_replaces_a_file_goes_on_too(chat, fasta, tmp_path, monkeypatch):

@@ -1,20 +1,16 @@
 """The chat box without a browser: what its controls do, in threads, with a tiny model."""
 
-import re
 import threading
 
 import pytest
 
 from rnagpt_lib.chat import generate, notebook_box
 from rnagpt_lib.chat.decoding import Sampling
-from rnagpt_lib.chat.notebook_box import PAGE, chat_box, suggest_questions
-from rnagpt_lib.chat.retrieval import HEADING
-from rnagpt_lib.chat.session import Session, Turn
+from rnagpt_lib.chat.notebook_box import chat_box, suggest_questions
+from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.fasta import Record, Refused
 from tests.support import finished
-from tests.support.payloads import PAYLOADS
-from tests.support.rendered import Page, Tags
+from tests.support.rendered import Page
 
 RNA = "GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUCAAGG"
 FASTA = f">one first\n{RNA}\n>two\n{RNA[::-1]}\n>three\nMKLV\n"
@@ -289,48 +285,3 @@ def test_without_widgets_a_sentence_stands_in_its_place(box):
 def test_buttons_tell_what_they_do(box):
     for button in (box.ask, box.stop, box.new, box.export, box.picker.find, box.picker.upload):
         assert button.tooltip
-
-
-# --- its HTML: only tags of our own, every text as it is
-
-
-def parts(text: str) -> list[str]:
-    chosen = Record(text, text, "ACGUACGUAC", (text,))
-    sentences = [{"text": text, "article_ids": ["A1", text, "12345"]}]
-    near = {"rna_ids": [text], "rna_type": [text], "identity": 0.5, "sentences": sentences}
-    found = {"about": HEADING, "statements": [text], "neighbours": [near]}
-    return [
-        PAGE.title(text),
-        PAGE.line(text, "error"),
-        PAGE.about(0, chosen),
-        PAGE.refusals([Refused(text, 3, text)]),
-        PAGE.part(text, chosen),
-        PAGE.turn(text, Turn(text, text, 0, "")),
-        PAGE.turn(text, Turn(text, text, 3, "eos", retrieved=found), text),
-        PAGE.links({f"{text}.json": text, f"{text}.md": text}),
-    ]
-
-
-def test_no_text_makes_a_tag_or_an_attribute():
-    ours = {"h4", "div", "span", "b", "a", "details", "summary", "ul", "li"}
-    for text in PAYLOADS:
-        seen = "".join(letter for letter in text if letter.isprintable())
-        *made, links = (Tags(str(html)) for html in parts(text))
-        assert all(seen in found.text for found in made), text
-        for found in (*made, links):
-            assert found.tags <= ours
-            assert {name for name, _ in found.attributes} <= {
-                "class", "role", "data-number", "open", "href", "target", "rel", "download"
-            }  # fmt: skip
-            addresses = {value for name, value in found.attributes if name == "href"}
-            pubmed = {"https://pubmed.ncbi.nlm.nih.gov/12345/"}
-            assert all(re.fullmatch(r"data:[\w/;=,%.~-]+", one) for one in addresses - pubmed)
-
-
-def test_long_texts_are_cut_and_many_refusals_folded():
-    assert len(Page(PAGE.title("x" * 20_000)).text) == notebook_box.LONGEST
-    few, many = (PAGE.refusals([Refused("a", 1, "b")] * n) for n in (2, 20))
-    assert "2 records are refused" in few and " open" in few
-    assert "20 records are refused" in many and " open" not in many
-    assert "1 record is refused" in PAGE.refusals([Refused("a", 1, "b")])
-    assert PAGE.refusals([]) == ""

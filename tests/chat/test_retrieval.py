@@ -10,22 +10,12 @@ import pyarrow as pa
 import pytest
 
 from rnagpt_lib.chat import retrieval as module
-from rnagpt_lib.chat.retrieval import (
-    HEADING,
-    Nearest,
-    Retrieval,
-    agree,
-    describe,
-    describe_neighbours,
-    describe_statements,
-    listed,
-)
+from rnagpt_lib.chat.retrieval import Nearest, Retrieval, agree, describe, listed
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import dinucleotide_shuffle
 from rnagpt_lib.curate.splits import split
 from tests.support import finished
-from tests.support.rendered import pages
 
 TYPE, FAMILY = "What type of RNA is the RNA?", "What is the family of the RNA?"
 SPECIES, PROCESS = "Which species is the RNA from?", "Which process does the RNA regulate?"
@@ -141,9 +131,8 @@ def near(identity=0.8, **fields) -> dict:
 OWN = entry(rna_type="pre_miRNA", family="mir-1", species="Homo sapiens")
 
 
-@pytest.mark.parametrize(
-    "question, answer",
-    [
+def test_no_false_alarm(world):
+    for question, answer in (
         (TYPE, "The RNA is of the type pre_miRNA."),
         (TYPE, "It is a PRE_MIRNA."),
         (TYPE, "It is not a tRNA but a pre_miRNA."),
@@ -161,10 +150,8 @@ OWN = entry(rna_type="pre_miRNA", family="mir-1", species="Homo sapiens")
         ("Tell me more.", "It binds tRNA and rRNA."),
         ("Tell me more.", "The RNA is of the type pre_miRNA. It is found near tRNA genes."),
         ("Tell me more.", "The RNA is of the type of things that one likes."),
-    ],
-)
-def test_no_false_alarm(world, question, answer):
-    assert not list(world.statements(question, answer, OWN, [near(rna_type="tRNA")]))
+    ):
+        assert not list(world.statements(question, answer, OWN, [near(rna_type="tRNA")])), answer
 
 
 def test_contradictions_of_the_rnas_own_fields_are_found(world):
@@ -383,7 +370,8 @@ def test_a_stranger_is_told_to_be_one(run):
     found = Retrieval.of("mini").retrieve("A" * 60, TYPE, "The RNA is of the type tRNA.")
     assert "No RNA of the training set is similar" in found["statements"][-1]
     assert len(found["neighbours"]) == 3 and not any(one["near"] for one in found["neighbours"])
-    assert "which chance reaches" in describe_neighbours(found)[0]
+    assert "which chance reaches" in describe(found["neighbours"][0])[0]
+    assert listed("abcde") == "a, b, c and 2 more" and listed(()) == ""
 
 
 def test_sentences_that_bear_on_the_question_come_first_and_alone_without_a_model(run, rnas):
@@ -413,47 +401,3 @@ def test_an_answer_without_a_model(run, rnas):
     assert not nobody["neighbours"] and "so nothing is retrieved" in nobody["statements"][0]
     free = retrieval.answer(one.sequence, "Tell me about it.", k=1)
     assert free["neighbours"] == retrieval.near(one.sequence, 1) and not free["statements"]
-
-
-# --- shown: foreign text is seen and does nothing
-
-HOSTILE = [
-    "<script>alert(1)</script>", "![x](http://evil.example/p.png)", "[x](javascript:alert(1))",
-    "# a heading", "1. a list", "- another", "> quoted", "```\ncode", "| a | b |", "---", "$x$",
-    "\n\n# title\n\n- item", "https://evil.example", "<!-- -->", "**bold** _so_", "\u202eabc",
-]  # fmt: skip
-
-
-def found(text: str, *article_ids: str) -> dict:
-    sentences = [{"text": text, "article_ids": list(article_ids)}]
-    about = dict.fromkeys(FIELDS, [text]) | {"identity": 0.8149, "near": False}
-    neighbour = {"rna_ids": [text, text], **about, "sentences": sentences * 7}
-    return {"about": HEADING, "statements": [text], "neighbours": [neighbour]}
-
-
-def test_evidence_is_described():
-    said = found("So.", "12345678", "MINI-A000001")
-    head = "So. (81 % identical, which chance reaches)"
-    assert describe(said["neighbours"][0]) == [head, "So.", "So.", "So."]
-    link = "[PMID 12345678](https://pubmed.ncbi.nlm.nih.gov/12345678/)"
-    sentence = f"  - “So.” {link}, MINI-A000001"
-    first = f"- retrieved, not generated: {head}, So., So., So."
-    assert describe_neighbours(said) == [first, sentence, sentence]
-    assert len(describe_neighbours(said, 5)) == 6
-    assert describe_statements(said) == ["- Note: So."]
-    assert listed("abcde") == "a, b, c and 2 more" and listed(()) == ""
-
-
-def test_hostile_texts_are_shown_and_never_act():
-    texts = [
-        "\n".join(describe_statements(each) + describe_neighbours(each))
-        for each in (found(evil, evil) for evil in HOSTILE)
-    ]
-    for evil, page in zip(HOSTILE, pages(texts), strict=True):
-        assert set(page.tags) <= {"p", "ul", "li"}, evil
-        assert page.tags.count("li") == 4, evil
-        seen = " ".join(evil.split()).replace("\u202e", "")
-        assert f"“{seen}”" in page.text and page.text.count(seen) >= 9
-    for odd in ("１２３", "12)](http://evil", "MINI-A1", "PMC12", "-1", "1 2", ""):
-        text = "\n".join(describe_neighbours(found("x", odd)))
-        assert "pubmed" not in text and "](" not in text.replace("\\](", ""), odd

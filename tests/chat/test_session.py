@@ -2,7 +2,6 @@
 transcript, in which no text acts."""
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -16,8 +15,6 @@ from rnagpt_lib.chat.session import RETRIEVED_ONLY, Session, Turn
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.model.template import ids
-from tests.support.payloads import PAYLOADS
-from tests.support.rendered import pages
 from tests.support.tiny_chat import CONFIG, QUESTIONS, Letters, greedy, scripted, tiny
 
 __all__ = ["tiny"]
@@ -196,11 +193,7 @@ def test_a_blind_model_and_vanilla_read_what_they_were_trained_to(tiny, chat):
 
 
 def evidence(text: str) -> dict:
-    near = {"rna_ids": [text], "rna_type": [text], "species": [text], "family": []}
-    sentences = [{"text": text, "article_ids": ["A1", text]}]
-    sentences += [{"text": "It binds HuR.", "article_ids": ["12345"]}]
-    near |= {"identity": 0.5, "near": False, "sentences": sentences}
-    return {"about": HEADING, "statements": [text], "neighbours": [near]}
+    return {"about": HEADING, "statements": [text], "neighbours": []}
 
 
 def conversation(chat: Chat, text: str, *reasons: str) -> Session:
@@ -245,21 +238,6 @@ def test_a_turn_without_a_model_is_no_memory(chat):
     assert session.ask(QUESTIONS[0]) == alone.ask(QUESTIONS[0])
     session.release()
     assert session.ask(QUESTIONS[1]) == alone.ask(QUESTIONS[1])
-
-
-def test_in_markdown_no_text_acts(chat):
-    one = [conversation(chat, text, "eos", RETRIEVED_ONLY) for text in PAYLOADS]
-    text = module.to_markdown(one)
-    (page,) = pages([text])
-    assert set(page.tags) <= {
-        "h1", "h2", "p", "strong", "em", "code", "pre", "div", "span", "ul", "ol", "li", "a"
-    }  # fmt: skip
-    assert set(re.findall(r"\]\((.*?)\)", text)) <= {
-        "https://pubmed.ncbi.nlm.nih.gov/12345/",
-        *re.findall(r"\]\((.*?)\)", " ".join(PAYLOADS)),
-    }
-    assert page.tags.count("a") == 2 * len(PAYLOADS)  # of PubMed's
-    assert page.text.count("PWNED") >= 5 * len(PAYLOADS)
 
 
 def test_how_an_answer_came_about():

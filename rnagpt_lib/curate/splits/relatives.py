@@ -37,6 +37,19 @@ _DIGITS, _BLANK_MARKS = b"0123456789", str.maketrans("=XID", "    ")
 # Two RNAs
 
 
+def identity_of(one: str, other: str, least: float = 0.0) -> float:
+    """The share of the shorter RNA's letters that an alignment within the longer one keeps; 0 where
+    it is below ``least``.
+
+    >>> identity_of("ACGUACGU", "GGACGUACCUGG")
+    0.875
+    """
+    short, long = sorted((one, other), key=len)
+    most = int((1 - least) * len(short))
+    edits = edlib.align(short, long, mode="HW", k=most)["editDistance"]
+    return 1 - edits / len(short) if edits >= 0 else 0.0
+
+
 def similar(a: str, b: str, chance: float = CHANCE) -> bool:
     """Whether an alignment spans `COVERAGE` of the shorter one at `IDENTITY` (matches over columns).
 

@@ -6,7 +6,6 @@ literature (half of their articles). A row-wise split leaks through both.
 
 from collections.abc import Iterator, Sequence
 
-import edlib
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -14,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.splits.relatives import IDENTITY as IDENTITY  # notebooks compare with it
-from rnagpt_lib.curate.splits.relatives import clusters
+from rnagpt_lib.curate.splits.relatives import clusters, identity_of
 from rnagpt_lib.runs.resume_store import Store
 
 JACCARD = 0.5
@@ -186,14 +185,8 @@ def nearest_identity(queries: Sequence[str], targets: Sequence[str]) -> np.ndarr
 
     The shorter sequence is fitted into the longer one. Shape (len(queries),), values 0 to 1.
     """
-    best = []
-    for query in queries:
-        highest = 0.0
+    best = np.zeros(len(queries))
+    for place, query in enumerate(queries):
         for target in targets:
-            short, long = sorted((query, target), key=len)
-            bound = int((1 - highest) * len(short))
-            edits = edlib.align(short, long, mode="HW", k=bound)["editDistance"]
-            if edits >= 0:
-                highest = max(highest, 1 - edits / len(short))
-        best.append(highest)
-    return np.array(best)
+            best[place] = max(best[place], identity_of(query, target, best[place]))
+    return best
