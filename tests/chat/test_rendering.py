@@ -33,7 +33,7 @@ def row(text: str, **more: object) -> dict:
 
 def conversation(text: str, *turns: Turn) -> SimpleNamespace:
     chat = SimpleNamespace(name=text, hash="abc" * 20)
-    return SimpleNamespace(chat=chat, run=text, rna_id=text, rna="ACGU", notes=[text], turns=turns)
+    return SimpleNamespace(chat=chat, run=text, rna_id=text, rna="ACGU", notes=["Read."], turns=turns)
 
 
 def test_evidence_is_described():
@@ -68,8 +68,8 @@ def test_in_markdown_no_text_acts():
         links = re.findall(r"(?<!\\)\]\((.*?)\)", markdown)
         assert set(links) <= {"https://pubmed.ncbi.nlm.nih.gov/12345/"}, text
         seen = " ".join("".join(c for c in text if c.isprintable() or c.isspace()).split())
-        assert page.text.count(seen) >= 8, text
-        assert page.tags.count("a") == (5 if HEADING in markdown else 0)
+        assert page.text.count(seen) >= 5, text
+        assert page.tags.count("a") == (5 if HEADING in markdown else 0), text
 
 
 def test_what_is_said_in_words():
