@@ -7,14 +7,14 @@ and counted on the way: nothing but the RNAs and the articles' ids is held whole
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from rnagpt_lib.core import tables
@@ -22,23 +22,17 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import progress
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.curate.splits import split
-from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.provenance import Provenance
-from rnagpt_lib.runs.stages import STAGES, stage_folder
+from rnagpt_lib.runs.stages import DATA, FILTER, QA, SUMMARIES, stage_folder
 from rnagpt_lib.share import cards
 from rnagpt_lib.share import folder as export
 from rnagpt_lib.share.cards import SIDES, Contents
 
-PATH = stages.STAGES[:4]  # what a data set is made by
 MADE_BY = "rnagpt export-dataset"
 COPYRIGHT = (
     "titles and abstracts, and sentences quoted from them, belong to their publishers: share the "
     "export only as far as each of them permits"
 )
-
-
-BATCH_ROWS = 32_768
-ALL = ("train",)  # the one side, by the Hub's custom, of tables that have none
 OF_RNA = ("sequence", "length", "rna_type", "species", "taxid", "family", "unit")
 CONFIGS = {
     "pairs": (
@@ -52,19 +46,15 @@ CONFIGS = {
     "dropped": tuple(tables.COLUMNS["dropped"]),
 }  # fmt: skip
 OWN_WORDS = ("given", "litsumm")  # sources whose sentences are never quotes of the abstracts
-FIRST, _, SUMMARIES, LAST = STAGES[:4]
+BATCH_ROWS = 32_768
 GROUP_ROWS = 50_000  # rows of a row group; a full one of RNAs of 1,024 nt is about 60 MB
-SHARD_BYTES = 500_000_000  # of a shard's rows in memory, the Hub's own bound; files are smaller
+SHARD_ROWS = 8 * GROUP_ROWS  # of a file: below the Hub's bound of 500 MB
 
 
 def export_dataset(
-    run_id: str,
-    out: Path,
-    *,
-    with_abstracts: bool = False,
-    with_copyrighted_abstracts: bool = False,
-    force: bool = False,
-) -> dict[str, dict[str, int]]:
+    run_id: str, out: Path, *, with_abstracts: bool = False,
+    with_copyrighted_abstracts: bool = False, force: bool = False,
+) -> dict[str, dict[str, int]]:  # fmt: skip
     """Write ``out`` from the finished stages 00 to 03 of a run; returns config → side → rows.
 
     ``out`` appears whole or not at all. An earlier export in its place is replaced with ``force``
@@ -75,7 +65,7 @@ def export_dataset(
     """
     out = Path(out).expanduser().resolve()
     export.check(out, MADE_BY, force)
-    before = export.finished(run_id, PATH)
+    before = export.finished(run_id, DATA)
     run = Provenance.of(run_id)
     _check_abstracts(run, with_abstracts, with_copyrighted_abstracts)
     texts = with_copyrighted_abstracts or with_abstracts
@@ -85,7 +75,7 @@ def export_dataset(
         (folder / export.CARD).write_text(cards.dataset_card(run, made), "utf-8")
         about = {"made_by": MADE_BY, "run": run_id, "stages": run.hashes, "rows": made.rows}
         export.seal(folder, about)
-        if export.finished(run_id, PATH) != before:
+        if export.finished(run_id, DATA) != before:
             raise InputError(f"run {run_id} was run again while it was exported; export it again")
     return made.rows
 
@@ -113,87 +103,97 @@ def write_tables(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bo
     Raises InputError for an unknown or repeated id, and for a unit on two sides unless ``how``
     is "random".
     """
-    made = Contents(*_rnas(run_id, how), texts, quotes)
-    for config, (flow, names) in _flows(run_id, made).items():
-        sides = ALL if config in ("articles", "dropped") else SIDES.values()
-        flow, schema = _with_bar(flow, config), _schema(config, names)
-        rows = write_shards(folder / config, schema, flow, sides)
+    rnas = tables.read(_path(run_id, QA, "rnas"), "rnas")
+    _check_sides(rnas, how, run_id)
+    preset = tables.read(_path(run_id, FILTER, "rnas"), "rnas").set_index("rna_id")["split"]
+    preset = preset.reindex(rnas["rna_id"]).fillna("").set_axis(rnas.index)
+    made = Contents(rnas, preset, texts, quotes)
+    arrow = rnas.assign(split=rnas["split"].map(SIDES))
+    arrow = pa.Table.from_pandas(arrow, preserve_index=False).combine_chunks()
+    columns = CONFIGS | {"articles": CONFIGS["articles"] + ("title", "abstract") * texts}
+    flows = {
+        "pairs": _pairs(run_id, arrow, made),
+        "rnas": (arrow.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
+        "annotations": _annotations(run_id, arrow, made.quotes),
+        "links": _links(run_id, arrow, made),
+        "articles": _without_side(
+            _path(run_id, FILTER, "articles"), "articles", columns["articles"]
+        ),
+        "dropped": _dropped(run_id, made),
+    }
+    for config, flow in flows.items():
+        rows = write_shards(folder / config, _schema(config, columns[config]), flow)
         if rows:  # `datasets` cannot load a config without any
             made.rows[config] = rows
-        else:
-            (folder / config).rmdir()
     return made
 
 
-def _rnas(run_id: str, how: str) -> tuple[pd.DataFrame, pd.Series]:
-    """The RNAs of 03, checked, and the sides that 00 had fixed, indexed like them."""
-    rnas = tables.read(_path(run_id, LAST, "rnas"), "rnas")
-    _check_sides(rnas, how, run_id)
-    preset = tables.read(_path(run_id, FIRST, "rnas"), "rnas").set_index("rna_id")["split"]
-    return rnas, preset.reindex(rnas["rna_id"]).fillna("").set_axis(rnas.index)
-
-
-def _flows(run_id: str, made: Contents) -> dict[str, tuple[Iterable[pa.Table], tuple[str, ...]]]:
-    """Config → its tables, with the column `split`, and the columns to write."""
-    sided = made.rnas.assign(split=made.rnas["split"].map(SIDES))
-    rnas = pa.Table.from_pandas(sided, preserve_index=False).combine_chunks()
-    articles = CONFIGS["articles"] + (("title", "abstract") if made.texts else ())
-    flows = {
-        "pairs": _pairs(run_id, rnas, made),
-        "rnas": (rnas.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
-        "annotations": _annotations(run_id, rnas, made.quotes),
-        "links": _links(run_id, rnas, made),
-        "articles": _whole(_path(run_id, FIRST, "articles"), "articles", articles),
-        "dropped": _dropped(run_id, made),
-    }
-    columns = CONFIGS | {"articles": articles}
-    return {config: (flow, columns[config]) for config, flow in flows.items()}
-
-
-def _with_bar(flow: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
-    with progress(desc=name, unit=" rows", unit_scale=True) as bar:
-        for rows in flow:
-            yield rows
-            bar.update(len(rows))
-
-
 def _check_sides(rnas: pd.DataFrame, how: str, run_id: str) -> None:
-    unknown = rnas[~rnas["split"].isin(SIDES)]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise InputError(
-            f"run {run_id}: RNA {row['rna_id']} is on the side {row['split']!r}; sides are "
-            f"{', '.join(SIDES)}; run 03_decompose_qa again"
-        )
     both = split.straddling(rnas) if how != "random" else []
+    for row in rnas[~rnas["split"].isin(SIDES)].itertuples():
+        fault = f"RNA {row.rna_id} is on the side {row.split!r}; sides are {', '.join(SIDES)}"
+        raise InputError(f"run {run_id}: {fault}; run {QA} again")
     if both:
         raise InputError(
             f"run {run_id}: {len(both)} units stand on two sides, the first is {both[0]}, so the "
-            f"test side is no test (SPLIT is {how}); run 03_decompose_qa again"
+            f"test side is no test (SPLIT is {how}); run {QA} again"
         )
+
+
+def write_shards(folder: Path, schema: pa.Schema, flow: Iterable[pa.Table]) -> dict[str, int]:
+    """Write tables to ``folder`` as files of bounded size; side → rows, of those that have any.
+
+    The column ``split`` of the tables names the side; the files hold the columns of ``schema``.
+    """
+    whole = schema.append(pa.field("split", pa.string()))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with progress(desc=folder.name, unit=" rows", unit_scale=True) as bar:
+            for rows in flow:
+                yield from rows.select(whole.names).cast(whole).to_batches()
+                bar.update(len(rows))
+
+    pads.write_dataset(
+        pa.RecordBatchReader.from_batches(whole, batches()), folder, format="parquet",
+        partitioning=pads.partitioning(pa.schema([whole.field("split")])),
+        file_options=pads.ParquetFileFormat().make_write_options(compression="zstd"),
+        min_rows_per_group=GROUP_ROWS, max_rows_per_group=GROUP_ROWS,
+        max_rows_per_file=SHARD_ROWS, basename_template="{i}", use_threads=False,
+    )  # fmt: skip
+    found = {}
+    for side in SIDES.values():
+        files = sorted((folder / side).glob("*"), key=lambda file: int(file.name))
+        for number, file in enumerate(files):
+            found[side] = found.get(side, 0) + pq.read_metadata(file).num_rows
+            os.rename(file, folder / f"{side}-{number:05d}-of-{len(files):05d}.parquet")
+        if files:
+            (folder / side).rmdir()
+    return found
 
 
 # --- the flows: tables with the column `split`
 
 
 def _pairs(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
-    path = _path(run_id, LAST, "pairs")
+    path = _path(run_id, QA, "pairs")
     ids, known = [], _index(rnas["rna_id"])
     for rows in _stream(path, "pairs"):
         place = _place(rows, "rna_id", known, path)
         for name in (*OF_RNA, "split"):
             rows = rows.append_column(name, rnas[name].take(place))
         made.per_rna += np.bincount(place, minlength=len(made.rnas))
-        counted = rows.group_by(["kind", "form", "split"]).aggregate([([], "count_all")])
-        for *key, number in zip(*counted.to_pydict().values(), strict=True):
-            made.pairs[tuple(key)] += number
+        made.pairs.update(_counted(rows.select(["kind", "form", "split"])))
         made.versions.update(rows["prompt_version"].unique().to_pylist())
         made.example = made.example or rows.select(CONFIGS["pairs"]).slice(0, 1).to_pylist()[0]
         ids.append(_as_numbers(rows["pair_id"], path))
         yield rows
-    if not made.per_rna.any():
+    if not ids:
         raise InputError(f"{shown(path)} holds no pair, so there is no data set to export")
-    _check_unique(np.concatenate(ids), path)
+    ids = np.sort(np.concatenate(ids))
+    twice = ids[1:][ids[1:] == ids[:-1]]
+    if len(twice):
+        fault = f"{len(twice)} pair ids stand there twice, the first is {int(twice[0]):016x}"
+        raise InputError(f"{shown(path)}: {fault}; run {QA} again")
 
 
 def _annotations(run_id: str, rnas: pa.Table, quotes: bool) -> Iterator[pa.Table]:
@@ -208,15 +208,13 @@ def _annotations(run_id: str, rnas: pa.Table, quotes: bool) -> Iterator[pa.Table
 
 
 def _links(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
-    path, source = _path(run_id, FIRST, "links"), _path(run_id, FIRST, "articles")
-    batches = [
-        rows["article_id"].to_pylist() for rows in _stream(source, "articles", ["article_id"])
-    ]
-    articles = pd.Index([i for batch in batches for i in batch], dtype=object)
+    path, source = _path(run_id, FILTER, "links"), _path(run_id, FILTER, "articles")
+    batches = (rows["article_id"] for rows in _stream(source, "articles", ["article_id"]))
+    articles = pd.Index([i for ids in batches for i in ids.to_pylist()], dtype=object)
     known = _index(rnas["rna_id"])
+    bit = {side: 1 << place for place, side in enumerate(SIDES.values())}
+    bit = rnas["split"].to_pandas().map(bit).to_numpy(np.int8)
     sides = np.zeros(len(articles), np.int8)  # a bit for each side
-    bit = rnas["split"].to_pandas().map({side: 1 << i for i, side in enumerate(SIDES.values())})
-    bit = bit.to_numpy(np.int8)
     for rows in _stream(path, "links"):
         place = _place(rows, "rna_id", known, path)
         np.bitwise_or.at(sides, _place(rows, "article_id", articles, path), bit[place])
@@ -225,20 +223,19 @@ def _links(run_id: str, rnas: pa.Table, made: Contents) -> Iterator[pa.Table]:
 
 
 def _dropped(run_id: str, made: Contents) -> Iterator[pa.Table]:
-    for stage in (FIRST, SUMMARIES, LAST):
-        for rows in _whole(_path(run_id, stage, "dropped"), "dropped"):
+    for stage in (FILTER, SUMMARIES, QA):
+        for rows in _without_side(_path(run_id, stage, "dropped"), "dropped"):
             reason = pc.replace_substring_regex(rows["reason"], r"\b\d[\d,.]*\b", "#")
-            counted = pa.table([rows["stage"], reason], ["stage", "reason"])
-            counted = counted.group_by(["stage", "reason"]).aggregate([([], "count_all")])
-            for *key, number in zip(*counted.to_pydict().values(), strict=True):
-                made.reasons[tuple(key)] += number
+            made.reasons.update(_counted(pa.table({"stage": rows["stage"], "reason": reason})))
             yield rows
 
 
-def _whole(path: Path, table: str, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
-    """A table that has no sides."""
+def _without_side(
+    path: Path, table: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """A table that has no sides; all of it is in ``train``, by the Hub's custom."""
     for rows in _stream(path, table, columns):
-        yield rows.append_column("split", pa.array(ALL * len(rows), pa.string()))
+        yield rows.append_column("split", pa.array(["train"] * len(rows), pa.string()))
 
 
 # --- parts
@@ -246,6 +243,13 @@ def _whole(path: Path, table: str, columns: Iterable[str] | None = None) -> Iter
 
 def _path(run_id: str, stage: str, table: str) -> Path:
     return stage_folder(run_id, stage) / f"{table}.parquet"
+
+
+def _counted(rows: pa.Table) -> dict[tuple, int]:
+    """How often each row stands there."""
+    counted = rows.group_by(rows.column_names).aggregate([([], "count_all")])
+    *keys, numbers = counted.to_pydict().values()
+    return dict(zip(zip(*keys, strict=True), numbers, strict=True))
 
 
 def _schema(config: str, names: Iterable[str]) -> pa.Schema:
@@ -287,90 +291,6 @@ def _as_numbers(ids: pa.ChunkedArray, path: Path) -> np.ndarray:
     """Ids of 16 hex digits as numbers of 8 bytes: ten million take 80 MB."""
     wrong = ids.filter(pc.invert(pc.match_substring_regex(ids, "^[0-9a-f]{16}$")))
     if len(wrong):
-        raise InputError(
-            f"{shown(path)}: pair_id {wrong[0].as_py()!r} is not 16 hex digits; "
-            "run 03_decompose_qa again"
-        )
+        fault = f"pair_id {wrong[0].as_py()!r} is not 16 hex digits"
+        raise InputError(f"{shown(path)}: {fault}; run {QA} again")
     return np.frombuffer(bytes.fromhex("".join(ids.to_pylist())), ">u8")
-
-
-def _check_unique(ids: np.ndarray, path: Path) -> None:
-    ids = np.sort(ids)
-    twice = ids[1:][ids[1:] == ids[:-1]]
-    if len(twice):
-        raise InputError(
-            f"{shown(path)}: {len(twice)} pair ids stand there twice, the first is "
-            f"{int(twice[0]):016x}; run 03_decompose_qa again"
-        )
-
-
-# --- shards
-
-
-class Shards:
-    """One side of a table, as one or more parquet files in ``folder``."""
-
-    def __init__(self, folder: Path, side: str, schema: pa.Schema) -> None:
-        self.folder, self.side, self.schema = folder, side, schema
-        self.rows = 0
-        self._waiting: list[pa.Table] = []
-        self._bytes = 0
-        self._files: list[Path] = []
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> "Shards":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end_shard()
-
-    def add(self, rows: pa.Table) -> None:
-        """Take rows; they are written once they fill a row group."""
-        self.rows += rows.num_rows
-        self._waiting.append(rows)
-        if sum(part.num_rows for part in self._waiting) >= GROUP_ROWS:
-            self._write()
-
-    def finish(self) -> int:
-        """Write what waits, and name the files; returns the rows. No rows make no file."""
-        self._write()
-        self._end_shard()
-        for number, file in enumerate(self._files):
-            name = f"{self.side}-{number:05d}-of-{len(self._files):05d}.parquet"
-            os.rename(file, self.folder / name)
-        return self.rows
-
-    def _write(self) -> None:
-        rows = pa.concat_tables([self.schema.empty_table(), *self._waiting])
-        self._waiting = []
-        if not rows.num_rows:
-            return
-        if self._writer is None:
-            self._files.append(self.folder / f".{self.side}-{len(self._files):05d}")
-            self._writer = pq.ParquetWriter(self._files[-1], self.schema, compression="zstd")
-        self._writer.write_table(rows)
-        self._bytes += rows.nbytes
-        if self._bytes >= SHARD_BYTES:
-            self._end_shard()
-
-    def _end_shard(self) -> None:
-        if self._writer:
-            self._writer.close()
-        self._writer, self._bytes = None, 0
-
-
-def write_shards(
-    folder: Path, schema: pa.Schema, tables: Iterable[pa.Table], sides: Iterable[str]
-) -> dict[str, int]:
-    """Write ``tables`` to ``folder``; returns side → rows, for the sides that have any.
-
-    The column ``split`` of the tables names the side; the files hold the columns of ``schema``.
-    """
-    folder.mkdir(parents=True)
-    with ExitStack() as stack:
-        shards = [stack.enter_context(Shards(folder, side, schema)) for side in sides]
-        for table in tables:
-            rows = table.select(schema.names).cast(schema)
-            for own in shards:
-                own.add(rows.filter(pc.equal(table["split"], own.side)))
-        return {own.side: own.finish() for own in shards if own.rows}

@@ -33,7 +33,9 @@ def row(text: str, **more: object) -> dict:
 
 def conversation(text: str, *turns: Turn) -> SimpleNamespace:
     chat = SimpleNamespace(name=text, hash="abc" * 20)
-    return SimpleNamespace(chat=chat, run=text, rna_id=text, rna="ACGU", notes=["Read."], turns=turns)
+    return SimpleNamespace(
+        chat=chat, run=text, rna_id=text, rna="ACGU", notes=["Read."], turns=turns
+    )
 
 
 def test_evidence_is_described():

@@ -1,11 +1,9 @@
 """What a reader sees: markdown as JupyterLab's own converter renders it (raw HTML let through), a
 page as chromium shows it, and what an executed notebook shows and should not."""
 
-import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,13 +12,6 @@ import nbformat
 import pytest
 
 from rnagpt_lib.core import paths
-
-CONVERT = """
-import json, sys
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
-print(json.dumps([MarkdownWithMath(renderer).render(text) for text in json.load(sys.stdin)]))
-"""
 
 
 class Page(HTMLParser):
@@ -71,10 +62,13 @@ def shown(page: Path) -> str:
 
 
 def pages(texts: list[str]) -> list[Page]:
-    command = [sys.executable, "-c", CONVERT]
-    given = json.dumps(texts)
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
-    return [Page(html) for html in json.loads(done.stdout)]
+    from nbconvert.filters.markdown_mistune import (  # takes seconds
+        IPythonRenderer,
+        MarkdownWithMath,
+    )
+
+    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
+    return [Page(MarkdownWithMath(renderer).render(text)) for text in texts]
 
 
 def unwanted(executed: Path) -> Iterator[str]:
