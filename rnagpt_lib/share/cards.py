@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rnagpt_lib.core import tables, text
 from rnagpt_lib.core.files import visible
@@ -23,15 +23,8 @@ from rnagpt_lib.core.weights import HUB
 from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions.qa_rules import RULES_VERSION
 from rnagpt_lib.curate.splits import split
-from rnagpt_lib.evaluate.results import (
-    CONTROLS,
-    FACTS,
-    FLOORS,
-    Results,
-    bounded,
-    strata_table,
-    title,
-)
+from rnagpt_lib.evaluate import results
+from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
@@ -41,26 +34,8 @@ from rnagpt_lib.runs.stages import FILTER, QA, STAGE_OF, SUMMARIES, stage_folder
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 MOST_REASONS = 60  # rows of the table of what was dropped
-CONFIGS = {
-    "pairs": "a question about an RNA, with its answer, the sequence and the RNA's fields",
-    "rnas": "an RNA: sequence, fields, unit",
-    "annotations": "a sentence about an RNA, with the ids of its articles",
-    "links": "an RNA and an article that speaks of it",
-    "articles": "an article's id and year",
-    "dropped": "a record that was left out, and why",
-}
 TRAINED = {"04_train_stage1": "modality alignment", "05_train_stage2": "instruction tuning"}
 MINIATURE = {"models/mini-encoder", "models/mini-llm"}
-FILES = {
-    "projection.safetensors": "the projection: a nucleotide's vector → a soft token",
-    "adapter/": "LoRA adapters of the LLM's linear layers, in PEFT's format",
-    "encoder_layers.safetensors": "the encoder's last layers as they were trained",
-    "llm/": "the LLM with the adapters merged into its weights, its tokenizer, its settings",
-    "template.json": "every byte of the prompts",
-    "config.json": "what the model is made of",
-    "scores.csv": "all scores of the run, of every model, floor and control",
-    "definitions.json": "what each score is, with the scorer's model and hash",
-}
 CALLS = ("calls", "tokens_in", "tokens_out")
 SIDES = {"train": "train", "val": "validation", "test": "test"}  # ours → the Hub's
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # vLLM's names
@@ -93,25 +68,18 @@ def dataset_card(run: Provenance, made: Contents) -> str:
         pretty_name=f"RNA-QA, run {run.run}",
         language=["en"],
         license=licence,
-        **({"license_name": "see-the-card"} if licence == "other" else {}),
+        license_name="see-the-card" if licence == "other" else None,
         task_categories=["question-answering", "text-generation"],
         size_categories=[size_category(n)],
         annotations_creators=["machine-generated"],
         tags=["biology", "rna", "synthetic" if run.generated else "rna-qa"],
         configs=[_config(config, sides) for config, sides in made.rows.items()],
     )
-    texts = {"articles": "an article: id, year, title and abstract"} if made.texts else {}
-    sides = SIDES.values()
-    configs = [
-        {"config": name, "a row is": about}
-        | {side: made.rows.get(name, {}).get(side) for side in sides}
-        for name, about in (CONFIGS | texts).items()
-    ]
     offline = all(run.params[stage]["provider"] == "offline" for stage in (SUMMARIES, QA))
     versions = {k: v for k, v in vars(prompts).items() if k.endswith("_VERSION")}
     body = _templates().get_template("dataset_card.md.j2").render(
         run=run, made=made, n=n, rnas=made.rnas, last=run.params[QA], offline=offline,
-        configs=pd.DataFrame(configs).astype(dict.fromkeys(sides, "Int64")),
+        sources=_sources(run),
         per_rna=made.per_rna, quartiles=pd.Series(made.per_rna).quantile([0.25, 0.5, 0.75])
         .astype(int).tolist(), kinds=_kinds(made), types=_types(made),
         sides=_sides(made.rnas, pd.Series(made.per_rna, made.rnas.rna_id)),
@@ -138,9 +106,9 @@ def model_card(run: Provenance, about: dict, folder: Path, scores: Results | Non
         bases[1]["part"] = "llm, before the adapters were merged (not needed)"
     parts = {about[part]["name"] for part in ("encoder", "llm")}
     body = _templates().get_template("model_card.md.j2").render(
-        run=run, about=about, stage=stage, stage_name=TRAINED[stage],
+        run=run, about=about, stage=stage, sources=_sources(run), stage_name=TRAINED[stage],
         stage_number=list(TRAINED).index(stage) + 1, bases=pd.DataFrame(bases),
-        files=_files(folder), prompt=template.prompt + template.answer,
+        sizes=_sizes(folder), prompt=template.prompt + template.answer,
         serve=serve_command(llm, config) if config.train == "projection" else None,
         origin=origin(run.run), sides=_sides_of(run), scores=scores,
         recipes=pd.DataFrame([_recipe(run, name) for name in TRAINED if name in run.manifests]),
@@ -152,27 +120,20 @@ def model_card(run: Provenance, about: dict, folder: Path, scores: Results | Non
 
 def model_header(run: Provenance, about: dict, scores: Results | None = None) -> ModelCardData:
     """What the Hub reads, with the model's own scores. The licence is the user's to choose."""
-    base, measured = {}, {}
+    more = {}
     if about["llm"]["name"].startswith(HUB):
-        name = about["llm"]["name"].removeprefix(HUB).partition("@")[0]
-        base = {
-            "base_model": name,
-            "base_model_relation": "finetune" if about["merged"] else "adapter",
-        }
+        more["base_model"] = about["llm"]["name"].removeprefix(HUB).partition("@")[0]
+        more["base_model_relation"] = "finetune" if about["merged"] else "adapter"
     if scores:
-        values = {
-            m: scores.value(about["model"], m) for m in ("rougeL", *scores.headlines, "fact.all")
-        }
-        measured = {
-            "model_name": f"RNA-GPT {about['model']}, run {run.run}",
-            "eval_results": [
-                EvalResult(
-                    "question-answering", "rna-qa", f"RNA-QA, run {run.run}, test side", m, v
-                )
-                for m, v in values.items()
-                if not pd.isna(v)
-            ],
-        }
+        of, on = f"RNA-GPT {about['model']}, run {run.run}", f"RNA-QA, run {run.run}, test side"
+        metrics = ("rougeL", *scores.headlines, "fact.all")
+        values = {metric: scores.value(about["model"], metric) for metric in metrics}
+        measured = [
+            EvalResult("question-answering", "rna-qa", on, metric, value)
+            for metric, value in values.items()
+            if not pd.isna(value)
+        ]
+        more |= {"model_name": of, "eval_results": measured}
     return ModelCardData(
         language=["en"],
         license="other",
@@ -180,8 +141,7 @@ def model_header(run: Provenance, about: dict, scores: Results | None = None) ->
         library_name="rnagpt-lib",
         pipeline_tag="text-generation",
         tags=["biology", "rna", "rna-gpt", *(["synthetic"] if run.generated else [])],
-        **base,
-        **measured,
+        **more,
     )
 
 
@@ -207,38 +167,12 @@ def size_category(n: int) -> str:
 
 
 def _templates() -> Environment:
-    pages = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True
-    )
-    pages.globals.update(FILTER=FILTER, SUMMARIES=SUMMARIES, QA=QA, ENTRIES=ENTRIES)
-    pages.filters.update(
-        plain=text.plain,
-        fenced=text.fenced,
-        table=lambda rows: text.markdown_table(
-            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-        ),
-        json=lambda data: json.dumps(data, indent=1),
-        public=_public,
-        sources=_sources,
-        input_files=lambda run: [
-            {"file": _public(name), "SHA-256": digest}
-            for stage in (FILTER, SUMMARIES)
-            for name, digest in run.manifests[stage]["inputs"].items()
-        ],
-        stages=lambda run: [
-            {
-                "stage": stage,
-                "seed": about["key"]["seed"],
-                "finished (UTC)": about["finished"][:16].replace("T", " "),
-                "code (git)": (about["git"] or "unknown")[:12],
-                "hash": about["hash"][:12],
-            }
-            for stage, about in run.manifests.items()
-        ],
-        versions=lambda run: ", ".join(
-            f"{k} {v}" for k, v in [*run.manifests.values()][-1]["versions"].items()
-        ),
-    )
+    loader = PackageLoader("rnagpt_lib.share", ".")
+    pages = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
+    pages.globals |= {"FILTER": FILTER, "SUMMARIES": SUMMARIES, "QA": QA, "ENTRIES": ENTRIES}
+    pages.filters |= {"plain": text.plain, "fenced": text.fenced, "public": _public}
+    pages.filters |= {"table": text.markdown_table, "number": "{:,}".format}
+    pages.filters["json"] = lambda data: json.dumps(data, indent=1)
     return pages
 
 
@@ -316,9 +250,10 @@ def _checks(run: Provenance, made: Contents) -> pd.DataFrame:
     return pd.DataFrame({"check": checks.keys(), "found": checks.values()})
 
 
-def _sources(sources: tuple) -> pd.DataFrame:
-    listed = pd.DataFrame([source.model_dump() for source in sources]).astype({"records": "Int64"})
-    return listed[["name", "release", "date", "records", "licence", "query", "url"]]
+def _sources(run: Provenance) -> pd.DataFrame:
+    columns = ["name", "release", "date", "records", "licence", "query", "url"]
+    listed = pd.DataFrame([source.model_dump() for source in run.sources], columns=columns)
+    return listed.astype({"records": "Int64"})
 
 
 def _model(run: Provenance, stage: str) -> dict:
@@ -355,12 +290,12 @@ def _dropped(made: Contents) -> pd.DataFrame | None:
 # --- tables of a model's card
 
 
-def _files(folder: Path) -> pd.DataFrame:
+def _sizes(folder: Path) -> Counter:
+    """Bytes of the files and, as one, of each folder in ``folder``."""
     sizes: Counter = Counter()
     for name, file in visible(folder).items():
         sizes[f"{name.split('/')[0]}/" if "/" in name else name] += file.stat().st_size
-    files = [{"file": n, "what it is": FILES.get(n, ""), "bytes": s} for n, s in sizes.items()]
-    return pd.DataFrame(files)
+    return sizes
 
 
 def _sides_of(run: Provenance) -> pd.DataFrame:
@@ -393,15 +328,15 @@ def _recipe(run: Provenance, stage: str) -> dict:
 
 def _scores(scores: Results, model: str) -> dict:
     """What the card says of the scores: a metric a row, a model a column; strata; sentences."""
-    models = [model, "vanilla", *FLOORS, *(CONTROLS if model == "IT" else ())]
+    models = [model, "vanilla", *results.FLOORS, *(results.CONTROLS if model == "IT" else ())]
     rows = [
-        {"metric": title(metric), "answers": scores.value(model, metric, column="n")}
-        | {name: bounded(scores, name, metric).partition(" n=")[0] for name in models}
-        for metric in (*(f"fact.{fact}" for fact in FACTS), "rougeL", *scores.headlines)
+        {"metric": results.title(metric), "answers": scores.value(model, metric, column="n")}
+        | {name: results.bounded(scores, name, metric).partition(" n=")[0] for name in models}
+        for metric in (*(f"fact.{fact}" for fact in results.FACTS), "rougeL", *scores.headlines)
     ]
     return {
         "legend": findings.LEGEND,
         "score_table": pd.DataFrame(rows).astype({"answers": "Int64"}),
-        "strata": strata_table(scores).reindex(models).reset_index(),
+        "strata": results.strata_table(scores).reindex(models).reset_index(),
         "findings": findings.findings(scores) if model == "IT" else [],
     }
