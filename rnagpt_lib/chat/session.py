@@ -70,7 +70,7 @@ class Session:
 
     ``memory``: whether the model reads the earlier turns again before it answers. Stage 2 trains
     on single questions, so that a model may answer worse with it (`benchmarks`). ``run``: what the
-    transcript calls it. Raises InputError for a sequence as ``read_sequence`` does.
+    transcript calls it. Raises InputError for a sequence as `Record.of` does.
     """
 
     def __init__(
