@@ -20,7 +20,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
 from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
 from rnagpt_lib.core.text import one_line
-from rnagpt_lib.runs.folder import acquire_lock, release_lock
+from rnagpt_lib.runs.folder import holding
 from rnagpt_lib.runs.resume_store import Store
 
 CHUNK = 32  # records that are asked about, and kept, together
@@ -113,19 +113,14 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
                 raise InputError(f"{fasta} is no file; what comes out of a pipe goes to --fasta -")
     except OSError as error:
         raise InputError(f"{fasta} cannot be read: {error.strerror}; check the path") from None
-    lock, partial = out.with_name(f".{out.name}.lock"), out.with_name(f"{out.name}.partial")
+    partial = out.with_name(f"{out.name}.partial")
     counts = {"rows": 0, "refused": 0, "kept": 0}
-    with writing(out, "choose another --out, or make room"):
-        acquire_lock(lock, str(out))
-        try:
-            check_out(out, force)  # another call may just have written it
-            with Store(partial, about=asker.key(fasta), replace=force) as store:
-                with replacing(out) as temporary:
-                    write(_kept_rows(asker, fasta, store, counts), temporary, out.suffix)
-                store.remove()
-        finally:
-            lock.unlink(missing_ok=True)
-            release_lock(lock)
+    with writing(out, "choose another --out, or make room"), holding(out, str(out)):
+        check_out(out, force)  # another call may just have written it
+        with Store(partial, about=asker.key(fasta), replace=force) as store:
+            with replacing(out) as temporary:
+                write(_kept_rows(asker, fasta, store, counts), temporary, out.suffix)
+            store.remove()
     return counts
 
 

@@ -1,6 +1,8 @@
 """A stage's folder: one process has it at a time, and what is opened again is moved, not lost."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +48,18 @@ def release_lock(path: Path) -> None:
 def holds_lock(path: Path) -> bool:
     """Whether this process holds ``path``."""
     return path in _held
+
+
+@contextmanager
+def holding(place: Path, what: str) -> Iterator[None]:
+    """Only this process writes ``place`` within the block; as `acquire_lock`, beside it."""
+    lock = place.with_name(f".{place.name}.lock")
+    acquire_lock(lock, what)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        release_lock(lock)
 
 
 def lock_of(folder: Path) -> Path:

@@ -64,33 +64,22 @@ def export_dataset(
     Raises InputError for a run that is unfinished, stale or breaks an invariant.
     """
     out = Path(out).expanduser().resolve()
-    export.check(out, MADE_BY, force)
-    before = export.finished(run_id, DATA)
-    run = Provenance.of(run_id)
-    _check_abstracts(run, with_abstracts, with_copyrighted_abstracts)
-    texts = with_copyrighted_abstracts or with_abstracts
-    quotes = with_copyrighted_abstracts or not run.quotes_abstracts
-    with export.in_place_of(out, MADE_BY, force) as folder:
+    with export.in_place_of(out, MADE_BY, run_id, DATA, force) as folder:
+        run = Provenance.of(run_id)
+        if with_copyrighted_abstracts and not run.generated:
+            print(f"Note: {COPYRIGHT}.", file=sys.stderr)
+        elif with_abstracts and not run.generated:
+            raise InputError(
+                f"the articles of run {run_id} are not generated, and {COPYRIGHT}; "
+                "to include them all the same, give --with-copyrighted-abstracts"
+            )
+        texts = with_copyrighted_abstracts or with_abstracts
+        quotes = with_copyrighted_abstracts or not run.quotes_abstracts
         made = write_tables(run_id, folder / "data", run.split, texts=texts, quotes=quotes)
         (folder / export.CARD).write_text(cards.dataset_card(run, made), "utf-8")
         about = {"made_by": MADE_BY, "run": run_id, "stages": run.hashes, "rows": made.rows}
         export.seal(folder, about)
-        if export.finished(run_id, DATA) != before:
-            raise InputError(f"run {run_id} was run again while it was exported; export it again")
     return made.rows
-
-
-def _check_abstracts(run: Provenance, asked: bool, copyrighted: bool) -> None:
-    """InputError for abstracts that somebody owns, a note where the user takes them all the same."""
-    if run.generated:
-        return
-    if copyrighted:
-        print(f"Note: {COPYRIGHT}.", file=sys.stderr)
-    elif asked:
-        raise InputError(
-            f"the articles of run {run.run} are not generated, and {COPYRIGHT}; "
-            "to include them all the same, give --with-copyrighted-abstracts"
-        )
 
 
 # --- the tables

@@ -12,9 +12,18 @@ from pathlib import Path
 
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import MARKER, SUMS, read_marker, read_sums, sha256, visible, write_json
+from rnagpt_lib.core.files import (
+    MARKER,
+    SUMS,
+    read_marker,
+    read_sums,
+    sha256,
+    visible,
+    write_json,
+    writing,
+)  # fmt: skip
 from rnagpt_lib.runs import stages
-from rnagpt_lib.runs.folder import acquire_lock, release_lock
+from rnagpt_lib.runs.folder import holding
 
 CARD = "README.md"
 
@@ -52,7 +61,9 @@ def check(out: Path, made_by: str, force: bool) -> None:
         raise InputError(
             f"{out} exists and is no earlier export; choose another folder, or remove it yourself"
         )
-    if foreign := _foreign(out):
+    files = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
+    named = {file.relative_to(out).as_posix() for file in files}
+    if foreign := sorted(named - {SUMS, MARKER, CARD, *read_sums(out)}):
         raise InputError(
             f"{out} holds files that the export did not write, such as {foreign[0]}; move them, "
             "or choose another folder"
@@ -64,37 +75,37 @@ def check(out: Path, made_by: str, force: bool) -> None:
 
 
 @contextmanager
-def in_place_of(out: Path, made_by: str, force: bool) -> Iterator[Path]:
-    """A hidden folder beside ``out``, to be filled; it becomes ``out`` when the block succeeds.
+def in_place_of(
+    out: Path, made_by: str, run_id: str, path: Sequence[str], force: bool
+) -> Iterator[Path]:
+    """A hidden folder beside ``out``, to be filled out of the stages ``path`` of a run; it becomes
+    ``out`` when the block succeeds.
 
     One process at a time. What a killed export left is cleared, and an ``out`` that was set aside
-    by one comes back. Raises InputError as `check` does, and where nothing can be written.
+    by one comes back. Raises InputError as `check` and `finished` do, for a run that changes
+    meanwhile, and where nothing can be written.
     """
+    check(out, made_by, force)
+    before = finished(run_id, path)
     partial, aside = (out.with_name(f".{out.name}.{end}") for end in ("partial", "replaced"))
-    lock = partial / ".lock"
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        acquire_lock(lock, f"the export to {out}")
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}") from None
-    try:
+    remedy = "make room, or choose another folder"
+    with writing(out, remedy), holding(out, f"the export to {out}"):
         _restore(out, aside)
-        _clear(partial)
         check(out, made_by, force)
-        yield partial
-        lock.unlink()
-        if out.exists():
-            os.rename(out, aside)
-        os.rename(partial, out)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException as error:
-        _restore(out, aside)
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
-        raise
-    finally:
-        release_lock(lock)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            yield partial
+            if finished(run_id, path) != before:
+                raise InputError(
+                    f"run {run_id} was run again while it was exported; export it again"
+                )
+            if out.exists():
+                os.rename(out, aside)
+            os.rename(partial, out)
+        finally:
+            _restore(out, aside)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def seal(folder: Path, what: dict) -> None:
@@ -105,23 +116,8 @@ def seal(folder: Path, what: dict) -> None:
     (folder / SUMS).write_text(lines, "utf-8")
 
 
-def _foreign(out: Path) -> list[str]:
-    """Files in ``out`` that the checksums do not name."""
-    files = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
-    named = {file.relative_to(out).as_posix() for file in files}
-    return sorted(named - {SUMS, MARKER, CARD, *read_sums(out)})
-
-
 def _restore(out: Path, aside: Path) -> None:
-    """Put back an ``out`` that was set aside and not replaced."""
+    """Put back an ``out`` that was set aside, where nothing took its place."""
     if aside.exists() and not out.exists():
         os.rename(aside, out)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _clear(partial: Path) -> None:
-    for file in partial.iterdir():
-        if file.is_dir():
-            shutil.rmtree(file)
-        elif file.name != ".lock":
-            file.unlink()

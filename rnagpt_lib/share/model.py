@@ -50,41 +50,45 @@ def export_model(
     if model not in NAMES:
         raise InputError(f"model {model!r} cannot be exported; {' and '.join(NAMES)} can")
     out = Path(out).expanduser().resolve()
-    export.check(out, MADE_BY, force)
-    stage = STAGE_OF[model]
-    path = STAGES[: STAGES.index(stage) + 1]
-    before = export.finished(run_id, path)
-    checkpoint = checkpoints.find(stage_folder(run_id, stage))
-    config = Config(**read_json(checkpoint / "config.json"))
-    if merged:
-        _check_mergeable(model, config)
-    with export.in_place_of(out, MADE_BY, force) as folder:
+    path = STAGES[: STAGES.index(STAGE_OF[model]) + 1]
+    with export.in_place_of(out, MADE_BY, run_id, path, force) as folder:
+        checkpoint = checkpoints.find(stage_folder(run_id, path[-1]))
+        config = Config(**read_json(checkpoint / "config.json"))
         _copy(checkpoint, folder)
         _name_parts(folder, config)
         if merged:
+            _check_mergeable(model, config)
             _merge(checkpoint, folder)
         scores = _scores(run_id, folder)
         run = Provenance.of(run_id, path)
-        about = _about(run, model, config, checkpoint)
-        about |= {"merged": merged, "scored": scores is not None}
+        made = read_json(checkpoint / "manifest.json")
+        about = {
+            "made_by": MADE_BY,
+            "version": __version__,
+            "run": run_id,
+            "model": model,
+            "step": made["step"],
+            "val_loss": made["val_loss"],
+            "encoder": {"name": _public(config.encoder), "hash": config.encoder_hash},
+            "llm": {"name": _public(config.llm), "hash": config.llm_hash},
+            "stages": run.hashes,
+            "merged": merged,
+            "scored": scores is not None,
+        }
         card = cards.model_card(run, about, folder, scores)
         (folder / export.CARD).write_text(card, "utf-8")
         export.seal(folder, about)
-        if export.finished(run_id, path) != before:
-            raise InputError(f"run {run_id} was run again while it was exported; export it again")
     return about
 
 
 def _check_mergeable(model: str, config: Config) -> None:
-    if config.train == "projection":
-        raise InputError(
-            f"{model} of this run has no adapters, its LLM is as it was; export without --merged"
-        )
-    if config.train == "qlora":
-        raise InputError(
-            "the adapters were trained on an LLM of 4 bits, in which their sum would be rounded to "
-            "another model; export without --merged, or train with TRAIN lora"
-        )
+    why = {
+        "projection": f"{model} of this run has no adapters, its LLM is as it was; export",
+        "qlora": "the adapters were trained on an LLM of 4 bits, in which their sum would be rounded "
+        "to another model; train with TRAIN lora, or export",
+    }
+    if config.train in why:
+        raise InputError(f"{why[config.train]} without --merged")
 
 
 def _copy(checkpoint: Path, folder: Path) -> None:
@@ -137,21 +141,6 @@ def _scores(run_id: str, folder: Path) -> results.Results | None:
     found.scores.to_csv(folder / SCORES, index=False)  # the hub frowns on parquet beside a model
     shutil.copyfile(found.folder / DEFINITIONS, folder / DEFINITIONS)
     return found
-
-
-def _about(run: Provenance, model: str, config: Config, checkpoint: Path) -> dict:
-    made = read_json(checkpoint / "manifest.json")
-    return {
-        "made_by": MADE_BY,
-        "version": __version__,
-        "run": run.run,
-        "model": model,
-        "step": made["step"],
-        "val_loss": made["val_loss"],
-        "encoder": {"name": _public(config.encoder), "hash": config.encoder_hash},
-        "llm": {"name": _public(config.llm), "hash": config.llm_hash},
-        "stages": run.hashes,
-    }
 
 
 # --- the Hugging Face Hub, on request alone
