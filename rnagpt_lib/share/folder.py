@@ -90,9 +90,9 @@ def in_place_of(
     partial, aside = (out.with_name(f".{out.name}.{end}") for end in ("partial", "replaced"))
     remedy = "make room, or choose another folder"
     with writing(out, remedy), holding(out, f"the export to {out}"):
-        _restore(out, aside)
-        check(out, made_by, force)
         try:
+            _restore(out, aside)
+            check(out, made_by, force)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             yield partial
