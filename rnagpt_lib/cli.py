@@ -483,15 +483,8 @@ def _asker(
         click.echo(f"Note: {generate.MINIATURE}", err=True)
     if retrieval == "off":
         return Asker(asked, chat, sampling=sampling)
-    found = Retrieval.of(run_id)
-
-    def evidence(rna_id: str, rna: str, question: str, answer: str) -> dict:
-        if chat:
-            return found.retrieve(rna, question, answer, rna_id)
-        return found.answer(rna, question)
-
     named = f"{retrieval} {Retrieval.tables_hash(run_id)}"
-    return Asker(asked, chat, evidence, sampling, named=named)
+    return Asker(asked, chat, Retrieval.of(run_id), sampling, named=named)
 
 
 def _show(asker, source: Path) -> None:

@@ -6,7 +6,7 @@ lines, a table with tabs, or Markdown: foreign text acts in none of them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from rnagpt_lib.chat.decoding import GREEDY, Answer, Sampling, check_room
 from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.chat.rendering import MARKDOWN
+from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
 from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
@@ -31,8 +32,6 @@ COLUMNS = (
 )  # fmt: skip
 FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # with these a spreadsheet begins a formula, or a cell anew
 
-Evidence = Callable[[str, str, str, str], dict]  # id, sequence, question, answer -> retrieved
-
 
 @dataclass(frozen=True)
 class Asker:
@@ -41,7 +40,7 @@ class Asker:
 
     questions: tuple[str, ...]
     chat: Chat | None = None
-    evidence: Evidence | None = None
+    retrieval: Retrieval | None = None
     sampling: Sampling = GREEDY
     named: str = ""
 
@@ -83,9 +82,9 @@ class Asker:
             row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
             row |= {"model": self.chat.name, "model_hash": self.chat.hash[:12]}
             row |= {"sampling": asdict(self.sampling)} if self.sampling.temperature else {}
-        if self.evidence:
-            text = answer.text if answer else ""
-            row |= {"retrieved": self.evidence(record.id, rna, question, text)}
+        if self.retrieval:
+            text = answer.text if answer else None
+            row |= {"retrieved": self.retrieval.retrieve(rna, question, text, record.id)}
         return row | ({"notes": [*record.notes]} if record.notes else {})
 
 

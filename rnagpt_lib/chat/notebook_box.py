@@ -244,19 +244,13 @@ class ChatBox(w.VBox):
             talk.memory = self.memory.value
             begun = Turn(question, "", 0, RETRIEVED_ONLY) if only else Turn(question, " …", 0, "")
             line = self._add_line(PAGE.turn(name, begun))
-            turn = begun if only else self._stream(talk, question, line)
+            turn = talk.add_retrieved(question) if only else self._stream(talk, question, line)
             try:
-                if only:
-                    found = self._evidence().answer(talk.rna, question)
-                elif self.retrieval.value == "beside":
-                    asked = (talk.rna, question, turn.answer, chosen.id)
-                    found = self._evidence().retrieve(*asked)
-                else:
-                    found = None
+                if self.retrieval.value != "off":
+                    said = None if only else turn.answer
+                    turn.retrieved = self._evidence().retrieve(talk.rna, question, said, chosen.id)
             except InputError as error:
-                found, fault = None, f"Nothing was retrieved: {error}"
-            turn = talk.add_retrieved(question) if only else turn
-            turn.retrieved = found
+                fault = f"Nothing was retrieved: {error}"
         except Exception:
             self.lines.children = tuple(one for one in self.lines.children if one is not line)
             self.question.value = self.question.value or question

@@ -210,10 +210,18 @@ class Retrieval:
         return found
 
     def retrieve(
-        self, sequence: str, question: str, answer: str, rna_id: str | None = None, k: int = 3
+        self,
+        sequence: str,
+        question: str,
+        answer: str | None,
+        rna_id: str | None = None,
+        k: int = 3,
     ) -> dict:
         """The nearest RNAs, and what is to be said of the answer in view of them and of the RNA's
-        own fields, where ``rna_id`` or the sequence is in the run's tables, on whatever side."""
+        own fields, where ``rna_id`` or the sequence is in the run's tables, on whatever side. In
+        place of an answer (None) stands what `answer` finds."""
+        if answer is None:
+            return self.answer(sequence, question, k)
         found, relation = self.near(sequence, k), relation_of(question)
         known, another = self.own(sequence, rna_id)
         said = f"{rna_id} has another sequence in the run's tables; its fields are not used."

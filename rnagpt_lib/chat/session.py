@@ -101,9 +101,9 @@ class Session:
         """End the answer in work after its next token; from any thread."""
         self._stopping.set()
 
-    def add_retrieved(self, question: str, retrieved: dict | None = None) -> Turn:
-        """A turn in which no model was asked, and that none will read."""
-        made_by = {"sampling": self.sampling, "memory": self.memory, "retrieved": retrieved}
+    def add_retrieved(self, question: str) -> Turn:
+        """A turn in which no model is asked, and that none will read."""
+        made_by = {"sampling": self.sampling, "memory": self.memory}
         self.turns.append(Turn(question, "", 0, RETRIEVED_ONLY, **made_by))
         return self.turns[-1]
 

@@ -90,14 +90,11 @@ class Terminal:
     def _ask(self, question: str) -> None:
         if not self.rna:
             raise InputError(NO_RNA)
-        session, rna = self.sessions[-1], self.rna
-        if self.mode == "only":
-            turn = session.add_retrieved(question, self.retrieval.answer(rna.sequence, question))
-        else:
-            turn = self._answer(session, question)
-            if self.retrieval:
-                asked = (rna.sequence, question, turn.answer, rna.id)
-                turn.retrieved = self.retrieval.retrieve(*asked)
+        session, only = self.sessions[-1], self.mode == "only"
+        turn = session.add_retrieved(question) if only else self._answer(session, question)
+        if self.retrieval:
+            asked = (session.rna, question, None if only else turn.answer, session.rna_id)
+            turn.retrieved = self.retrieval.retrieve(*asked)
         for line in TERMINAL.evidence(turn.retrieved or {}).splitlines():
             click.secho(line, fg="yellow" if line.startswith(STATEMENT) else None)
 

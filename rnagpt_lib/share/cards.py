@@ -83,7 +83,10 @@ def dataset_card(run: Provenance, made: Contents) -> str:
         per_rna=made.per_rna, quartiles=pd.Series(made.per_rna).quantile([0.25, 0.5, 0.75])
         .astype(int).tolist(), kinds=_kinds(made), types=_types(made),
         sides=_sides(made.rnas, pd.Series(made.per_rna, made.rnas.rna_id)),
-        checks=_checks(run, made), identity=split.IDENTITY,
+        straddling=len(split.straddling(made.rnas)), identity=split.IDENTITY,
+        twice=(made.rnas.groupby("sequence")["split"].nunique() > 1).sum(),
+        fixed=(made.preset != "").sum(),
+        followed=len(split.swallowed(made.rnas.assign(split=made.preset))),
         models=pd.DataFrame([_model(run, stage) for stage in (SUMMARIES, QA)]),
         current=made.versions <= {RULES_VERSION, *versions.values()}, prompts=_prompts(versions),
         dropped=_dropped(made), truth=run.metrics[QA].get("truth"),
@@ -111,7 +114,7 @@ def model_card(run: Provenance, about: dict, folder: Path, scores: Results | Non
         sizes=_sizes(folder), prompt=template.prompt + template.answer,
         serve=serve_command(llm, config) if config.train == "projection" else None,
         origin=origin(run.run), sides=_sides_of(run), scores=scores,
-        recipes=pd.DataFrame([_recipe(run, name) for name in TRAINED if name in run.manifests]),
+        trainings={name: what for name, what in TRAINED.items() if name in run.manifests},
         unreal=[] if run.generated else sorted(parts & MINIATURE),
         **(_scores(scores, about["model"]) if scores else {}),
     )  # fmt: skip
@@ -232,24 +235,6 @@ def _sides(rnas: pd.DataFrame, pairs: pd.Series) -> pd.DataFrame:
     return sides.rename(SIDES).rename_axis("side").reset_index()
 
 
-def _checks(run: Provenance, made: Contents) -> pd.DataFrame:
-    rnas, followed = made.rnas, split.swallowed(made.rnas.assign(split=made.preset))
-    near = run.metrics[QA].get("near_twin_share", {})
-    ways = {"random": "one by one", "cluster": "by unit"}  # of notebook 03's comparison
-    counted = {
-        "units on two sides": len(split.straddling(rnas)),
-        "sequences on two sides": (rnas.groupby("sequence")["split"].nunique() > 1).sum(),
-        "articles linked with RNAs on two sides": made.shared_articles,
-        "RNAs whose side was fixed beforehand": (made.preset != "").sum(),
-        "RNAs that followed such an RNA of their unit": len(followed),
-    }
-    checks = {name: f"{number:,}" for name, number in counted.items()} | {
-        f"test RNAs with a near twin in train, were RNAs split {ways.get(way, way)}": f"{share:.1%}"
-        for way, share in near.items()
-    }
-    return pd.DataFrame({"check": checks.keys(), "found": checks.values()})
-
-
 def _sources(run: Provenance) -> pd.DataFrame:
     columns = ["name", "release", "date", "records", "licence", "query", "url"]
     listed = pd.DataFrame([source.model_dump() for source in run.sources], columns=columns)
@@ -305,25 +290,6 @@ def _sides_of(run: Provenance) -> pd.DataFrame:
         for batch in file.iter_batches(columns=["rna_id"]):
             pairs.update(batch["rna_id"].to_pylist())
     return _sides(tables.read(folder / "rnas.parquet", "rnas"), pd.Series(pairs))
-
-
-def _recipe(run: Provenance, stage: str) -> dict:
-    params, metrics, about = run.params[stage], run.metrics[stage], run.manifests[stage]
-    layers = params.get("encoder_layers", 0)
-    what = {"lora": "projection and LoRA adapters", "qlora": "the same, over an LLM of 4 bits"}
-    return {
-        "stage": TRAINED[stage],
-        "what trained": what.get(params.get("train", ""), "projection")
-        + (f", and layers of the encoder, the last {layers}" if layers else ""),
-        "recipe": params["recipe"],
-        "epochs": params["epochs"],
-        "steps": metrics.get("steps", ""),
-        "parameters": metrics.get("trained_parameters", ""),
-        "learning rate": str(params["learning_rate"]),
-        "precision": params["precision"],
-        "minutes": round(about["seconds"] / 60),
-        "device": about["device"],
-    }
 
 
 def _scores(scores: Results, model: str) -> dict:

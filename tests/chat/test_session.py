@@ -206,7 +206,7 @@ def conversation(chat: Chat, text: str, *reasons: str) -> Session:
 
 def test_json_holds_all_that_there_is(chat, own_runs):
     one = conversation(chat, "R1", "eos")
-    one.add_retrieved("And?", evidence("x"))
+    one.add_retrieved("And?").retrieved = evidence("x")
     one.turns.append(Turn("\ud83d half", "a", 1, "stop"))
     made = module.files([one, conversation(chat, "R2")])
     folder = module.keep("mini", made)
@@ -233,7 +233,7 @@ def test_json_holds_all_that_there_is(chat, own_runs):
 
 def test_a_turn_without_a_model_is_no_memory(chat):
     session = Session(chat, RNA, memory=True, sampling=Sampling(1.5, 0.9, 3))
-    session.add_retrieved(QUESTIONS[0], evidence("x"))
+    session.add_retrieved(QUESTIONS[0]).retrieved = evidence("x")
     alone = Session(chat, RNA, memory=True, sampling=Sampling(1.5, 0.9, 3))
     assert session.ask(QUESTIONS[0]) == alone.ask(QUESTIONS[0])
     session.release()
