@@ -83,13 +83,11 @@ class RnaPicker(w.VBox):
         self.chosen: Record | None = None
         hint = "Paste a sequence, RNA or DNA, or FASTA. It is read when you leave this box."
         once = {"continuous_update": False}
-        self.paste = _wide(
-            w.Textarea, placeholder=hint, tooltip="A sequence or FASTA text", rows=4, **once
-        )
+        tip = "A sequence or FASTA text"
+        self.paste = _wide(w.Textarea, placeholder=hint, tooltip=tip, rows=4, **once)
         tip = "A FASTA file, plain or gzip"
         self.upload = _wide(w.FileUpload, description="Upload FASTA", tooltip=tip)
-        hint = "or an id, as URS000006DA05_9606"
-        self.rna_id = _wide(w.Text, "18rem", placeholder=hint, **once)
+        self.rna_id = _wide(w.Text, "18rem", placeholder="or an id, as URS000006DA05_9606", **once)
         tip = "Look the id up in this run, else at RNAcentral"
         self.find = _button("Look up", tip, partial(attempt, self._look_up))
         self.records = _wide(w.Dropdown, description="Record", options=[])
@@ -128,8 +126,8 @@ class RnaPicker(w.VBox):
         self.found, options = found, []
         for number, one in enumerate(found):
             text = " ".join(seen(f"{one.id} {one.description}").split())
-            text = f"{text[:80]}{'…' if len(text) > 80 else ''} ({len(one.sequence):,} nt)"
-            options.append((text, number))
+            text = text if len(text) <= 80 else f"{text[:80]}…"
+            options.append((f"{text} ({len(one.sequence):,} nt)", number))
         self.records.options = options
         self.records.index = 0 if found else None
         self.records.layout.display = "" if len(found) > 1 else "none"
