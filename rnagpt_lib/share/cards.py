@@ -36,7 +36,6 @@ SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"
 MOST_REASONS = 60  # rows of the table of what was dropped
 TRAINED = {"04_train_stage1": "modality alignment", "05_train_stage2": "instruction tuning"}
 MINIATURE = {"models/mini-encoder", "models/mini-llm"}
-CALLS = ("calls", "tokens_in", "tokens_out")
 SIDES = {"train": "train", "val": "validation", "test": "test"}  # ours → the Hub's
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # vLLM's names
 
@@ -87,7 +86,6 @@ def dataset_card(run: Provenance, made: Contents) -> str:
         twice=(made.rnas.groupby("sequence")["split"].nunique() > 1).sum(),
         fixed=(made.preset != "").sum(),
         followed=len(split.swallowed(made.rnas.assign(split=made.preset))),
-        models=pd.DataFrame([_model(run, stage) for stage in (SUMMARIES, QA)]),
         current=made.versions <= {RULES_VERSION, *versions.values()}, prompts=_prompts(versions),
         dropped=_dropped(made), truth=run.metrics[QA].get("truth"),
         few=int((made.per_rna < run.params[QA]["min_pairs"]).sum()),
@@ -239,18 +237,6 @@ def _sources(run: Provenance) -> pd.DataFrame:
     columns = ["name", "release", "date", "records", "licence", "query", "url"]
     listed = pd.DataFrame([source.model_dump() for source in run.sources], columns=columns)
     return listed.astype({"records": "Int64"})
-
-
-def _model(run: Provenance, stage: str) -> dict:
-    """Who wrote a stage's texts, in how many calls, for how much."""
-    params, calls = run.params[stage], run.metrics[stage].get("calls", {})
-    by = calls.get("model", params["model"])
-    if params["provider"] == "offline":
-        by, calls = "rules, no language model", dict.fromkeys(CALLS, 0) | {"dollars": 0}
-    counts = {name.replace("_", " "): calls.get(name, float("nan")) for name in CALLS}
-    counts = {name: "–" if pd.isna(n) else f"{n:,}" for name, n in counts.items()}
-    dollars = f"{calls['dollars']:.4f}" if "dollars" in calls else "–"
-    return {"stage": stage, "by": by} | counts | {"US dollars": dollars}
 
 
 def _prompts(versions: dict[str, str]) -> list[tuple[str, str]]:
