@@ -34,7 +34,7 @@ LONG = 2000  # tokens up to which a drawn answer goes on
 HOT, MANY = 5, 200  # the temperature that makes it do so, and pieces that are long enough
 RUN = "mini"
 BOX = (
-    "from rnagpt_lib import generate\nfrom rnagpt_lib.chat.notebook_box import chat_box",
+    "from rnagpt_lib.chat import generate\nfrom rnagpt_lib.chat.notebook_box import chat_box",
     f"chats = {{'IT': generate.load_model('{RUN}', 'IT', {LONG})}}",
     f"chat_box('{RUN}', 'IT', chats=chats)",
 )
