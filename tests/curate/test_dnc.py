@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.core.params import Summarize
-from rnagpt_lib.curate.summaries import divide_and_conquer
+from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
 from rnagpt_lib.curate.summaries.extract import Abstract, Subject
 from rnagpt_lib.curate.summaries.summarize import requests, summarize
 from rnagpt_lib.curate.text.names import names_of
@@ -18,6 +18,7 @@ from tests.standin.answers import Model
 
 FACTS = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS", 2: "liver lung brain"}
 VERBS = {0: "is associated with", 1: "targets", 2: "is expressed in"}
+BOTH = ("hsa-mir-21", "hsa-mir-22")
 
 
 def tables(rna_ids=("hsa-mir-21",), n_topics=3):
@@ -42,8 +43,16 @@ class World:
     def __init__(self, app, settings):
         self.app, self.settings = app, settings
 
-    def summarize(self, made, **params):
-        return summarize(*made, Summarize(**(self.settings | params)))
+    def summarize(self, made, arms=divide_and_conquer.ARMS[::3], spool=None, **params):
+        return summarize(*made, Summarize(**(self.settings | params)), arms, 3, spool)
+
+    def requests(self, made, compared=()):
+        return list(requests(*made, Summarize(**self.settings), compared, 3))
+
+    def to_ask(self, made):
+        return estimate(
+            self.requests(made, made[0].rna_id.tolist()), Summarize(**self.settings)
+        ).loc["sync", "to ask"]
 
 
 @pytest.fixture
@@ -53,50 +62,40 @@ def world(talker):
 
 def test_groups_are_summarised_and_merged_with_the_articles_own_ids(world):
     rnas, articles, links, topics = made = tables()
-    annotations, dropped, usage = world.summarize(made)
+    annotations, dropped, usage = first = world.summarize(made)
     assert world.app.completions == 5 and dropped.empty  # three groups, their merge, single pass
     known = articles.set_index("article_id").abstract
     for _, lines in annotations.groupby("source"):
-        assert {t.rstrip(".").split()[-1] for t in lines.text} == set(
-            " ".join(FACTS.values()).split()
-        )
+        said = {text.rstrip(".").split()[-1] for text in lines.text}
+        assert said == set(" ".join(FACTS.values()).split())
         for row in lines.itertuples():
             assert row.text.startswith("This RNA ") and "21" not in row.text
-            assert row.article_ids and all(
-                row.text.split()[-1] in known[i] for i in row.article_ids
-            )
+            assert row.article_ids
+            assert all(row.text.split()[-1] in known[i] for i in row.article_ids)
     of = usage.set_index("source")
     assert of.calls.to_dict() == {"dnc": 4, "single_pass": 1}
     assert (of.valid == of["first"]).all() and (of.microdollars > 0).all()
     assert of.parts["dnc"] == of.survived["dnc"] == 9
+    again = world.summarize(tables())  # out of the journal, and what it cost once
+    assert world.app.completions == 5 and again.usage.equals(usage)
+    pd.testing.assert_frame_equal(first.annotations, again.annotations)
 
 
 def test_what_became_of_finished_waves_needs_no_journal_and_no_text(world, monkeypatch, tmp_path):
     monkeypatch.setattr(divide_and_conquer, "WAVE", {"sync": 2})
-    made = tables(tuple(f"hsa-mir-{n}" for n in range(21, 26)))
-    want = world.summarize(made)
+    made = tables([f"hsa-mir-{n}" for n in range(21, 24)])
     with Store(tmp_path) as spool:
-        settings = Summarize(**(world.settings | {"model": "first"}))
-        kept = summarize(*made, settings, spool=spool)
+        kept = world.summarize(made, spool=spool)
         journal.path().unlink()
         before = world.app.completions
         rnas, articles, *others = made
-        textless = articles.assign(title="", abstract="")
-        again = summarize(rnas, textless, *others, settings, spool=spool)
+        textless = rnas, articles.assign(title="", abstract=""), *others
+        again = world.summarize(textless, spool=spool)
         assert world.app.completions == before
         for one, other in zip(kept, again, strict=True):
             pd.testing.assert_frame_equal(one, other)
-        assert kept.annotations.equals(want.annotations)
-        summarize(*made, settings.model_copy(update={"words": 60}), spool=spool)
-        assert world.app.completions == 2 * before - before // 2  # others are asked anew
-
-
-def test_a_second_run_makes_no_call(world):
-    first, before = world.summarize(tables()), world.app.completions
-    again = world.summarize(tables())
-    assert world.app.completions == before
-    pd.testing.assert_frame_equal(first.annotations, again.annotations)
-    assert again.usage.equals(first.usage)  # what it cost once
+        world.summarize(made, words=60, spool=spool)
+        assert world.app.completions == 2 * before  # others are asked anew
 
 
 def test_batches_give_the_same(world):
@@ -107,74 +106,64 @@ def test_batches_give_the_same(world):
     assert (in_batches.usage["tokens_out"] > 0).all()
 
 
-def test_one_group_is_asked_once_for_both_sources(world):
-    annotations, _, usage = world.summarize(tables(n_topics=1))
+def test_one_group_is_asked_once_for_both_sources_and_no_abstract_costs_nothing(world):
+    _, *others = tables(n_topics=1)
+    rnas = pd.DataFrame({"rna_id": ["hsa-mir-21", "R9"]})
+    annotations, dropped, usage = world.summarize((rnas, *others))
     assert world.app.completions == 1 and len(usage) == 2
     by_source = annotations.groupby("source").text.agg(list)
     assert by_source["dnc"] == by_source["single_pass"]
+    assert dropped.record.tolist() == ["R9", "R9"]
 
 
 def test_waves_bound_what_is_in_memory_and_change_nothing(world, monkeypatch):
     made = tables([f"hsa-mir-{n}" for n in range(30, 37)], n_topics=2)
-    whole = world.summarize(made).annotations
+    key = ["rna_id", "source", "sentence_no"]
+    whole = world.summarize(made).annotations.sort_values(key, ignore_index=True)
     sizes, real = [], divide_and_conquer.annotate
+
+    def counted(plans, *rest):
+        sizes.append(len(plans))
+        return real(plans, *rest)
+
     monkeypatch.setattr(divide_and_conquer, "WAVE", {"sync": 3})
-    monkeypatch.setattr(
-        divide_and_conquer,
-        "annotate",
-        lambda plans, *rest: sizes.append(len(plans)) or real(plans, *rest),
-    )
+    monkeypatch.setattr(divide_and_conquer, "annotate", counted)
     before = world.app.completions
     in_waves = world.summarize(made).annotations
     assert sizes == [6, 6, 2] and world.app.completions == before
-    key = ["rna_id", "source", "sentence_no"]
-    assert in_waves.sort_values(key, ignore_index=True).equals(
-        whole.sort_values(key, ignore_index=True)
-    )
+    assert in_waves.sort_values(key, ignore_index=True).equals(whole)
 
 
 def test_requests_are_those_that_are_sent(world):
     made = tables()
-    foreseen = list(requests(*made, Summarize(**world.settings)))
+    foreseen = world.requests(made)
     assert world.app.completions == 0
     world.summarize(made)
-    sent = {json.dumps(messages) for messages in world.app.answer.asked}
+    sent = [json.dumps(messages) for messages in world.app.answer.asked]
     assert len(foreseen) == world.app.completions == 5
-    parts = [r for r in foreseen if r.version == divide_and_conquer.prompts.SUMMARY_VERSION]
-    assert {json.dumps(list(r.messages)) for r in parts} < sent
-    longest = max(
-        len(m[1]["content"]) for m in world.app.answer.asked if "<summary>" in m[1]["content"]
-    )
-    assert longest <= min(len(r.messages[1]["content"]) for r in foreseen if r not in parts)
-
-
-def to_ask(world, made, **params):
-    params = Summarize(**(world.settings | params))
-    foreseen = requests(*made, params, compared=set(made[0].rna_id), seed=3)
-    return estimate(foreseen, params).loc["sync", "to ask"]
-
-
-def compare(world, made, **params):
-    """All ways to divide, as the comparison of notebook 02 asks for them."""
-    return summarize(*made, Summarize(**(world.settings | params)), divide_and_conquer.ARMS, seed=3)
+    parts = [r for r in foreseen if r.version == prompts.SUMMARY_VERSION]
+    assert {json.dumps(list(r.messages)) for r in parts} < set(sent)
+    merges = [messages for messages in sent if "<summary>" in messages]
+    (merge,) = (json.dumps(list(r.messages)) for r in foreseen if r not in parts)
+    assert max(map(len, merges)) <= len(merge)
 
 
 def test_after_all_is_answered_nothing_is_left_to_ask(world):
     world.app.answer = Model(invents=True, heals=True)
-    made = tables(["hsa-mir-21", "hsa-mir-22"])
-    assert to_ask(world, made) == 2 * (3 * 4 + 1)  # three ways with a merge, and a single pass
+    made = tables(BOTH)
+    assert world.to_ask(made) == 2 * (3 * 4 + 1)  # three ways with a merge, and a single pass
     world.summarize(made)
-    assert to_ask(world, made) == 2 * 2 * 4  # of the sources not even a repair
-    compare(world, made)
+    assert world.to_ask(made) == 2 * 2 * 4  # of the sources not even a repair
+    world.summarize(made, divide_and_conquer.ARMS)
     paid = world.app.completions
-    assert to_ask(world, made) == 0 and world.app.completions == paid
+    assert world.to_ask(made) == 0 and world.app.completions == paid
 
 
 def test_what_failed_for_good_is_not_asked_again(world):
     world.app.end = lambda said: "refusal" if "<summary>" in said or "glioma" in said else "stop"
     made = tables()
-    compare(world, made)
-    assert to_ask(world, made) == 0
+    world.summarize(made, divide_and_conquer.ARMS)
+    assert world.to_ask(made) == 0
 
 
 def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
@@ -185,8 +174,7 @@ def test_the_journals_answers_lead_to_the_merge_itself(world, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(divide_and_conquer, "merge_question", stop)
         world.summarize(made)
-    foreseen = requests(*made, Summarize(**world.settings))
-    (merge,) = (one for one in foreseen if one.version == divide_and_conquer.prompts.MERGE_VERSION)
+    (merge,) = (r for r in world.requests(made) if r.version == prompts.MERGE_VERSION)
     world.summarize(made)
     assert list(merge.messages) in world.app.answer.asked
 
@@ -231,7 +219,7 @@ def test_names_of_the_rna_are_masked(world):
 
 
 def test_an_answer_that_never_comes_is_a_row_of_its_rna_and_the_others_go_on(world):
-    made = tables(["hsa-mir-21", "hsa-mir-22"], n_topics=1)
+    made = tables(BOTH, n_topics=1)
     good, bad = Model(), Model(broken=True)
     for state in ("refusal", "length", "filter", "malformed"):
         end = {"filter": "content_filter", "malformed": "stop"}.get(state, state)
@@ -256,15 +244,8 @@ def test_without_the_merge_the_groups_summaries_stand(world):
     ]
 
 
-def test_an_rna_without_abstracts_costs_nothing(world):
-    rnas, articles, links, topics = tables(n_topics=1)
-    rnas = pd.DataFrame({"rna_id": ["hsa-mir-21", "R9"]})
-    dropped = world.summarize((rnas, articles, links, topics)).dropped
-    assert dropped.record.tolist() == ["R9", "R9"] and world.app.completions == 1
-
-
 def test_a_prompt_has_a_limit_and_what_is_left_out_is_told(world, monkeypatch):
-    monkeypatch.setattr(divide_and_conquer.prompts, "MOST_PROMPT", 200)
+    monkeypatch.setattr(prompts, "MOST_PROMPT", 200)
     annotations, dropped, _ = world.summarize(tables(n_topics=1))
     assert dropped.reason[0] == "dnc: 1 abstracts are beyond what a prompt holds"
     assert {i for ids in annotations.article_ids for i in ids} == {"A000", "A001"}
@@ -297,8 +278,7 @@ def test_arms_divide_the_same_abstracts_by_topic_at_random_by_year_or_not_at_all
 
 
 def test_equal_ways_to_divide_are_one_plan():
-    assert [
-        p.sources for p in divide_and_conquer.plan(subject((4,)), divide_and_conquer.ARMS, 0)
-    ] == [divide_and_conquer.ARMS]
-    assert len(divide_and_conquer.plan(subject(), divide_and_conquer.ARMS, 0)) == 4
-    assert divide_and_conquer.plan(Subject("R1", (), ()), divide_and_conquer.ARMS, 0) == []
+    plan, arms = divide_and_conquer.plan, divide_and_conquer.ARMS
+    assert [one.sources for one in plan(subject((4,)), arms, 0)] == [arms]
+    assert len(plan(subject(), arms, 0)) == 4
+    assert plan(Subject("R1", (), ()), arms, 0) == []

@@ -117,19 +117,21 @@ ANNOTATIONS = [
 ]
 
 
+ROWS = [
+    {"rna_id": r, "source": "dnc", "sentence_no": n, "text": text, "article_ids": ids}
+    for n, (r, text, ids) in enumerate(ANNOTATIONS)
+]
+
+
 def decompose(settings, abstracts=("Of PTEN.",) * 3, spool=None, **params):
     base = dict.fromkeys(COLUMNS["rnas"], "") | {"length": 20, "rna_type": "tRNA"}
     rnas = [base | {"rna_id": rna_id, "species": "Minia tertia"} for rna_id in ("R1", "R2")]
-    rows = [
-        {"rna_id": r, "source": "dnc", "sentence_no": n, "text": text, "article_ids": ids}
-        for n, (r, text, ids) in enumerate(ANNOTATIONS)
-    ]
     articles = [
         {"article_id": f"A{n}", "title": "", "abstract": text, "year": 0}
         for n, text in enumerate(abstracts, 1)
     ]
     links = [{"rna_id": r, "article_id": a} for r, _, ids in ANNOTATIONS for a in ids]
-    tables = map(frame, ("rnas", "annotations", "articles"), (rnas, rows, articles))
+    tables = map(frame, ("rnas", "annotations", "articles"), (rnas, ROWS, articles))
     linked = pd.DataFrame(links).drop_duplicates()
     return qa_rules.pairs(*tables, linked, Decompose(**(settings | params)), spool)[:2]
 
@@ -145,48 +147,34 @@ def test_what_became_of_finished_waves_needs_no_journal(talker, tmp_path):
         assert pairs.equals(decompose(settings)[0])
 
 
-def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(talker):
+def test_pairs_have_both_forms_both_kinds_and_the_articles_of_their_statements(talker, monkeypatch):
     app, settings = talker
+    annotations, params = frame("annotations", ROWS), Decompose(**settings)
+    foreseen = [list(one.messages) for one in qa_llm.requests(annotations, params)]
+    assert app.completions == 0
     pairs, dropped = decompose(settings)
+    assert sorted(app.answer.asked, key=str) == sorted(foreseen, key=str)
     made = pairs[~pairs["kind"].isin(["rna_type", "species"])]
     assert set(made["form"]) == {"open", "closed"} and set(made["kind"]) == {"literature", "local"}
     assert set(made["prompt_version"]) == {prompts.QA_VERSION} and app.completions == 2
+    assert not (pairs["question"] + pairs["answer"]).str.contains(r"\bR[12]\b").any()
     ids = made.set_index("answer")["article_ids"]
     assert ids["The RNA is associated with glioma."] == ["A1", "A2"]
     assert ids["No, the RNA is not associated with asthma."] == ["A2"]
-    silent = made[made["answer"].str.contains("Zorgomycin")]
+    silent = made[made["answer"].str.contains("Zorgomycin")]  # "No", as no abstract names it
     assert len(silent) and not silent["article_ids"].str.len().any()
     system, user = app.answer.asked[0]
     assert "5 to 14 pairs" in system["content"]
     assert user["content"].count("<statement ") == user["content"].count("</statement>")
-
-
-def test_a_second_run_makes_no_call_and_a_new_prompt_repeats_the_questions_only(
-    talker, monkeypatch
-):
-    app, settings = talker
-    first, _ = decompose(settings)
+    # a second run makes no call, a new prompt asks the model again
     again, _ = decompose(settings)
-    assert app.completions == 2 and again.equals(first)
+    assert app.completions == 2 and again.equals(pairs)
     monkeypatch.setattr(prompts, "QA_VERSION", "qa-next")
     newer, _ = decompose(settings)
     assert app.completions == 4 and set(newer["prompt_version"]) == {"qa-next", "rules-2"}
 
 
-def test_requests_are_those_that_are_sent(talker):
-    app, settings = talker
-    rows = [
-        {"rna_id": r, "source": "dnc", "sentence_no": n, "text": text, "article_ids": ids}
-        for n, (r, text, ids) in enumerate(ANNOTATIONS)
-    ]
-    annotations, params = frame("annotations", rows), Decompose(**settings)
-    foreseen = [list(one.messages) for one in qa_llm.requests(annotations, params)]
-    assert app.completions == 0
-    decompose(settings)
-    assert sorted(app.answer.asked, key=str) == sorted(foreseen, key=str)
-
-
-def test_repeated_and_contradictory_pairs_are_out(talker):
+def test_repeated_contradictory_and_unsupported_pairs_are_out(talker):
     app, settings = talker
     app.answer = Model(doubles=True)
     pairs, dropped = decompose(settings, model="doubling")
@@ -195,44 +183,26 @@ def test_repeated_and_contradictory_pairs_are_out(talker):
     assert not closed_["question"].str.contains("HuR|glioma").any()
     assert "a pair says the contrary of its statements" in set(dropped["reason"])
     assert "a pair repeats or contradicts another" in set(dropped["reason"])
-
-
-def test_what_the_statements_do_not_say_is_counted_by_reason(talker):
-    app, settings = talker
     app.answer = Model(strays=True)
     pairs, dropped = decompose(settings, model="straying")
     counts = dropped.groupby("reason").size()
     assert counts["a pair has a number that its statements do not have"] == 3
     assert not pairs["answer"].str.contains("Martian").any()
-
-
-@pytest.mark.parametrize("state", ["refusal", "length", "filter", "malformed"])
-def test_a_call_that_fails_leaves_the_pairs_by_rule(talker, state):
-    app, settings = talker
-    app.end = lambda said: {"filter": "content_filter"}.get(state, state) if "PTEN" in said else ""
-    good, bad = Model(), Model(broken=True)
-    if state == "malformed":
-        app.end = lambda said: "stop"
-        app.answer = lambda m, s: (bad if "PTEN" in m[1]["content"] else good)(m, s)
-    pairs, dropped = decompose(settings, model=state)
-    assert set(pairs["kind"][pairs["rna_id"] == "R2"]) == {"rna_type", "species"}
-    assert (pairs["kind"][pairs["rna_id"] == "R1"] == "literature").any()
-    rows = dropped[dropped["record"] == "R2"]
-    assert rows["reason"].tolist() == [f"the model's pairs are missing (state {state})"]
-
-
-def test_a_no_about_what_an_abstract_names_is_out(talker):
-    _, settings = talker
-    told, _ = decompose(settings)
-    silent = told["answer"].str.contains(
-        "not bind Zorgomycin|not target Zorgomycin|with Zorgomycin"
-    )
-    assert silent.any()
+    app.answer = Model()
     _, dropped = decompose(settings, ["On Zorgomycin."] * 3)
     assert "a pair denies what a text of the RNA names" in set(dropped["reason"])
 
 
-def test_no_pair_names_the_rna(talker):
-    _, settings = talker
-    pairs, _ = decompose(settings)
-    assert not (pairs["question"] + pairs["answer"]).str.contains(r"\bR[12]\b").any()
+def test_a_call_that_fails_leaves_the_pairs_by_rule(talker):
+    app, settings = talker
+    good, bad = Model(), Model(broken=True)
+    for state in ("refusal", "length", "filter", "malformed"):
+        end = {"filter": "content_filter", "malformed": "stop"}.get(state, state)
+        app.end = lambda said, end=end: end if "PTEN" in said else "stop"
+        if state == "malformed":
+            app.answer = lambda m, s: (bad if "PTEN" in m[1]["content"] else good)(m, s)
+        pairs, dropped = decompose(settings, model=state)
+        assert set(pairs["kind"][pairs["rna_id"] == "R2"]) == {"rna_type", "species"}
+        assert (pairs["kind"][pairs["rna_id"] == "R1"] == "literature").any()
+        rows = dropped[dropped["record"] == "R2"]
+        assert rows["reason"].tolist() == [f"the model's pairs are missing (state {state})"]

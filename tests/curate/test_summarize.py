@@ -60,13 +60,10 @@ def test_which_sentences_are_about_the_rna():
         assert texts_about(abstract) == kept, abstract
 
 
-def test_names_of_other_entries_end_the_reference():
+def test_other_entries_end_the_reference_and_titles_that_are_clauses_count():
     abstract = "RS-1 senses adenine. TX-9 senses guanine. This RNA is old."
     assert len(texts_about(abstract, names=["RS-1"], others=frozenset({"tx-9"}))) == 1
     assert len(texts_about(abstract, names=["TX-9"], others=frozenset({"rs-1"}))) == 2
-
-
-def test_titles_that_are_clauses_count():
     assert texts_about("", "miR-21 targets PTEN in liver.") == ["This RNA targets PTEN in liver."]
     assert texts_about("", "A review of miR-21") == []
 
@@ -121,11 +118,13 @@ def test_the_word_budget_holds_and_divide_and_conquer_covers_the_groups():
         assert len(groups) >= min(3, words // 20)
 
 
-def test_near_equal_sentences_are_one_with_all_their_articles():
+def test_near_equal_sentences_are_one_with_all_their_articles_and_links_are_left_out():
     rnas, articles, links, topics, _ = world(n_topics=1)
     articles["abstract"] = [
-        "miR-21 targets PTEN.", "Moreover, microRNA-21 targets PTEN.", "miR-21 targets KRAS.",
-    ]  # fmt: skip
+        "miR-21 targets PTEN. miR-21 targets KRAS, see www.evil.example.",
+        "Moreover, microRNA-21 targets PTEN.",
+        "miR-21 targets KRAS. miR-21 targets <b>TP53</b> in glioma.",
+    ]
     annotations = summarize(rnas, articles, links, topics, Summarize()).annotations
     lines = annotations[annotations.source == "dnc"].set_index("text").article_ids
     assert lines.to_dict() == {
@@ -138,16 +137,6 @@ def test_a_denial_is_not_its_claim():
     assert says("This RNA is strongly associated with glioma in men.", claim, {})
     assert not says("This RNA is not associated with glioma.", claim, {})
     assert not says("This RNA is associated with asthma.", claim, {})
-
-
-def test_a_sentence_with_a_link_or_markup_is_left_out():
-    rnas, articles, links, topics, _ = world(n_topics=1)
-    articles["abstract"] = [
-        "miR-21 targets PTEN.", "miR-21 targets KRAS, see www.evil.example.",
-        "miR-21 targets <b>TP53</b> in glioma.",
-    ]  # fmt: skip
-    annotations = summarize(rnas, articles, links, topics, Summarize()).annotations
-    assert set(annotations.text) == {"This RNA targets PTEN."}
 
 
 def test_nothing_vanishes_silently():

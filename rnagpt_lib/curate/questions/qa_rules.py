@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ MATTERS = {"model", "temperature", "min_pairs", "max_pairs"}  # for what a model
 RULES_VERSION = "rules-2"
 MOST_ENTITIES = 3  # named in one open answer; the best supported ones
 _WORD = re.compile(r"[^\W_]+")
-_PLURAL = re.compile(r"(?<=\w\w\w)(?:ies|s)$")
+_PLURAL = re.compile(r"(?<=[^\W_]{3})(?:ies|s)(?![^\W_])")
 
 
 class Claim(NamedTuple):
@@ -212,14 +212,9 @@ def _pair(
     rna_id: str, source: str, ids: Iterable[str], version: str = RULES_VERSION, **said: str
 ) -> dict:
     """A row of ``pairs``; ``said``: kind, form, question, answer."""
-    key = pair_id(rna_id, source, said["question"])
+    key = _digest(rna_id, source, said["question"])[:16]
     row = {"pair_id": key, "rna_id": rna_id, "source": source, "prompt_version": version}
     return row | said | {"article_ids": list(ids)}
-
-
-def pair_id(rna_id: str, source: str, question: str) -> str:
-    """First 16 hex digits of the SHA-256 of the three, joined by tabs."""
-    return _digest(rna_id, source, question)[:16]
 
 
 def _digest(*parts: str) -> str:
@@ -268,12 +263,8 @@ def _words(text: str) -> tuple[str, ...]:
     >>> _words("Acute-lung injuries")
     ('acute', 'lung', 'injury')
     """
-    return tuple(map(_singular, _WORD.findall(text.casefold())))
-
-
-@lru_cache(maxsize=1 << 18)
-def _singular(word: str) -> str:
-    return _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", word)
+    singular = _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", text.casefold())
+    return tuple(_WORD.findall(singular))
 
 
 def _closed(
