@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.core.params import Summarize
-from rnagpt_lib.curate.summaries import divide_and_conquer, prompts
+from rnagpt_lib.curate import prompts
+from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.summaries.extract import Abstract, Subject
 from rnagpt_lib.curate.summaries.summarize import requests, summarize
 from rnagpt_lib.curate.text.names import names_of
