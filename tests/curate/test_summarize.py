@@ -188,7 +188,7 @@ def test_bad_given_lines_and_files_are_named(tmp_path):
 
 def test_real_abstracts_give_sentences_about_the_rna(shared):
     lines = pd.read_json(shared / "articles/mirna_articles.jsonl", lines=True, dtype=str)
-    articles = lines.rename(columns={"pmid": "article_id"}).assign(year=2000).head(60)
+    articles = lines.rename(columns={"pmid": "article_id"}).assign(year=2000).head(40)
     links = pd.DataFrame({"rna_id": "hsa-mir-21", "article_id": articles.article_id})
     rnas = pd.DataFrame([{"rna_id": "hsa-mir-21"}])
     topics = links.assign(topic=0, weight=1.0)

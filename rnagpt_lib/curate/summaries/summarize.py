@@ -110,12 +110,9 @@ def planned_requests(run: str, params: Summarize, seed: int = 0) -> Iterator[Req
 
     Raises InputError where one of them is missing.
     """
-    read = {
-        name: tables.read(
-            stage_folder(run, STAGES[1 if name == "topics" else 0]) / f"{name}.parquet", name
-        )
-        for name in ("articles", "links", "topics", "rnas")
-    }
+    stages = {"articles": STAGES[0], "links": STAGES[0], "topics": STAGES[1], "rnas": STAGES[0]}
+    files = {name: stage_folder(run, stage) / f"{name}.parquet" for name, stage in stages.items()}
+    read = {name: tables.read(path, name) for name, path in files.items()}
     compared = draw_compared(read["topics"], params.arms_sample, seed)
     return requests(**read, params=params, compared={*compared}, seed=seed)
 
