@@ -6,7 +6,6 @@ entities; all are expressions of ``fact_patterns.yaml``. What is only supposed i
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -97,9 +96,10 @@ def has_subject(sentence: str) -> bool:
 def _nothing_known(text: str) -> list[Fact]:
     facts = []
     for pattern in (_RE.nothing_of, _RE.nothing_to, _RE.not_known):
-        noun = match["noun"] if (match := pattern.search(text)) else ""
-        fitting = (r for r, nouns in _FILE["nouns"].items() if re.search(rf"\b(?:{nouns})\b", noun))
-        facts += [Fact(relation, UNKNOWN) for relation in islice(fitting, 1)]
+        if match := pattern.search(text):
+            nouns = _FILE["nouns"].items()
+            said = [name for name, noun in nouns if re.search(rf"\b(?:{noun})\b", match["noun"])]
+            facts += [Fact(relation, UNKNOWN) for relation in said[:1]]
     if _RE.nothing_at_all.search(text):
         facts += [Fact("disease", UNKNOWN), Fact("process", UNKNOWN)]
     return facts

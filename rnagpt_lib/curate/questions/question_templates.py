@@ -38,10 +38,9 @@ class Relation:
         else:
             verb = first[:-1] + "ies" if first.endswith("y") else first + "s"
             question, denied = f"Does the RNA {first}", f"does not {first}"
-        self.answer, self.closed, self.denial = (
-            " ".join([said, *rest, "{}"]) + end
-            for said, end in ((f"The RNA {verb}", "."), (question, "?"), (f"The RNA {denied}", "."))
-        )
+        what = " ".join([*rest, "{}"])
+        self.answer, self.denial = f"The RNA {verb} {what}.", f"The RNA {denied} {what}."
+        self.closed = f"{question} {what}?"
         self.unknown = f"No {self.noun} of the RNA is known."
         self.nothing = self.answer.format(f"no {self.nothing_of}") if self.nothing_of else ""
         self.answer_pattern, self.closed_pattern = _template(self.answer), _template(self.closed)
