@@ -1,16 +1,16 @@
 import json
-import random
 
 import pandas as pd
 import pytest
 
-from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Summarize
+from rnagpt_lib.core.tables import write
 from rnagpt_lib.curate.summaries.extract import says, shares
 from rnagpt_lib.curate.summaries.summarize import summarize
 from rnagpt_lib.curate.text.names import names_of
 from rnagpt_lib.curate.text.sentences import about, split_sentences, worth
+from tests.support.planted import FACTS, tables
 
 MIR21 = names_of({"rna_id": "hsa-mir-21"})
 
@@ -76,29 +76,12 @@ def test_facts_are_worth_more_than_methods():
     assert fact > passive > method and passive > listing
 
 
-def world(n_topics=3, seed=0):
-    """One RNA with three groups of three abstracts, each group with facts of its own."""
-    rng, rows, facts = random.Random(seed), [], []
-    words = {0: "glioma asthma lupus", 1: "PTEN TP53 KRAS", 2: "liver lung brain"}
-    verb = {0: "is associated with", 1: "targets", 2: "is expressed in"}
-    for topic in range(n_topics):
-        for number, word in enumerate(words[topic].split()):
-            facts.append(word)
-            noise = " ".join(rng.choices("cells were grown washed stained counted".split(), k=8))
-            text = f"We studied miR-21. {noise.capitalize()}. Thus miR-21 {verb[topic]} {word}."
-            rows.append((f"A{topic}{number}", "A paper", text, 2020, topic))
-    articles = pd.DataFrame(rows, columns=["article_id", "title", "abstract", "year", "topic"])
-    rnas = pd.DataFrame([{"rna_id": "R1", "description": "Aus bus hsa-mir-21"}])
-    topics = articles[["article_id", "topic"]].assign(rna_id="R1", weight=1.0)
-    links = topics[["rna_id", "article_id"]]
-    return rnas, articles.drop(columns="topic"), links, topics, facts
-
-
 def test_facts_are_kept_with_their_articles_and_without_names(tmp_path):
-    rnas, articles, links, topics, facts = world()
+    rnas, articles, links, topics = tables()
+    facts = " ".join(FACTS.values()).split()
     annotations, dropped, _ = summarize(rnas, articles, links, topics, Summarize())
     assert set(annotations.source) == {"dnc", "single_pass"} and dropped.empty
-    tables.write(tmp_path / "a.parquet", "annotations", annotations)
+    write(tmp_path / "a.parquet", "annotations", annotations)
     known = articles.set_index("article_id").abstract
     for row in annotations.itertuples():
         fact = row.text.rstrip(".").split()[-1]
@@ -108,18 +91,18 @@ def test_facts_are_kept_with_their_articles_and_without_names(tmp_path):
 
 
 def test_the_word_budget_holds_and_divide_and_conquer_covers_the_groups():
-    rnas, articles, links, topics, _ = world()
+    rnas, articles, links, topics = tables()
     for words in (20, 30, 50):
         annotations = summarize(rnas, articles, links, topics, Summarize(words=words)).annotations
         for _, lines in annotations.groupby("source"):
             assert lines.text.str.split().str.len().sum() <= words
         dnc = annotations[annotations.source == "dnc"]
-        groups = {article_id[1] for ids in dnc.article_ids for article_id in ids}
+        groups = {article_id[2] for ids in dnc.article_ids for article_id in ids}
         assert len(groups) >= min(3, words // 20)
 
 
 def test_near_equal_sentences_are_one_with_all_their_articles_and_links_are_left_out():
-    rnas, articles, links, topics, _ = world(n_topics=1)
+    rnas, articles, links, topics = tables(n_topics=1)
     articles["abstract"] = [
         "miR-21 targets PTEN. miR-21 targets KRAS, see www.evil.example.",
         "Moreover, microRNA-21 targets PTEN.",
@@ -128,7 +111,7 @@ def test_near_equal_sentences_are_one_with_all_their_articles_and_links_are_left
     annotations = summarize(rnas, articles, links, topics, Summarize()).annotations
     lines = annotations[annotations.source == "dnc"].set_index("text").article_ids
     assert lines.to_dict() == {
-        "This RNA targets PTEN.": ["A00", "A01"], "This RNA targets KRAS.": ["A02"],
+        "This RNA targets PTEN.": ["A000", "A001"], "This RNA targets KRAS.": ["A002"],
     }  # fmt: skip
 
 
@@ -140,8 +123,9 @@ def test_a_denial_is_not_its_claim():
 
 
 def test_nothing_vanishes_silently():
-    rnas, articles, links, topics, _ = world(n_topics=1)
+    rnas, articles, links, topics = tables(n_topics=1)
     rnas = pd.DataFrame([{"rna_id": "R1", "description": "mir-99"}, {"rna_id": "R2"}])
+    links, topics = links.assign(rna_id="R1"), topics.assign(rna_id="R1")
     annotations, dropped, _ = summarize(rnas, articles, links, topics, Summarize())
     assert annotations.empty
     reasons = dropped.groupby("record").reason.agg(list).to_dict()
@@ -159,9 +143,9 @@ def test_shares_give_small_groups_more_than_their_part():
 
 
 def test_given_texts(tmp_path):
-    rnas, articles, links, topics, _ = world()
+    rnas, articles, links, topics = tables()
     path = tmp_path / "given.jsonl"
-    entry = {"rna_id": "R1", "text": "miR-21 binds X. It is old.", "article_ids": ["A1"]}
+    entry = {"rna_id": "hsa-mir-21", "text": "miR-21 binds X. It is old.", "article_ids": ["A1"]}
     path.write_text(json.dumps(entry) + "\n\n" + '{"rna_id": "R7", "text": "Lost."}\n')
     params = Summarize(given=str(path))
     annotations, dropped, _ = summarize(rnas, articles, links, topics, params)
@@ -181,9 +165,9 @@ def test_bad_given_lines_and_files_are_named(tmp_path):
     ):
         path.write_text('{"rna_id": "R1", "text": "Fine."}\n' + line)
         with pytest.raises(InputError, match=rf"given\.jsonl, line 2: {fault}"):
-            summarize(*world()[:4], Summarize(given=str(path)))
+            summarize(*tables(), Summarize(given=str(path)))
     with pytest.raises(InputError, match=r"none\.jsonl: there is no such file"):
-        summarize(*world()[:4], Summarize(given=str(tmp_path / "none.jsonl")))
+        summarize(*tables(), Summarize(given=str(tmp_path / "none.jsonl")))
 
 
 def test_real_abstracts_give_sentences_about_the_rna(shared):
