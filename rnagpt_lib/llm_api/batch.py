@@ -2,19 +2,17 @@
 
 A part (one file, one batch) is planned in the journal before anything is sent, under a key made
 of its requests. File and batch carry that key, so after a crash anywhere the ones that exist are
-found and used: a part never becomes two batches. What a batch does not answer goes into another
-part.
+found and used: a part never becomes two batches. What a batch does not answer goes into another.
 """
 
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -23,7 +21,9 @@ from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls
 from rnagpt_lib.llm_api import cost, retries
 from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api.journal import now
 from rnagpt_lib.llm_api.messages import Reply, Request, about_one
+from rnagpt_lib.llm_api.openai_transport import PASSING
 from rnagpt_lib.llm_api.retries import Again, persistently
 
 ENDPOINT = "/v1/chat/completions"
@@ -35,11 +35,9 @@ ROUNDS = 6  # batches of one run that a request may be in
 GONE, GONE_AFTER = "gone", timedelta(days=2)  # forgotten by the server; a batch ends within one day
 ENDS = ("completed", "expired", "cancelled", "failed", GONE)
 OURS = "rnagpt"  # the name of our key in a batch's metadata
-PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """An open part; ``id``: its batch's, None before it is sent; ``waiting``: request → attempt."""
 
     key: str
@@ -108,12 +106,13 @@ class BatchClient(Client):
     def _open_parts(self, keys: Mapping[str, Request]) -> list[Part]:
         """The parts, sent or only planned, that hold any of ``keys``."""
         parts = []
-        batches = self.journal.rows("SELECT key, id, made FROM batches WHERE state = 'open'")
-        for key, id, made in batches:
+        for key, *row in self.journal.rows(
+            "SELECT key, id, made FROM batches WHERE state = 'open'"
+        ):
             sql = "SELECT key, id FROM attempts WHERE batch = ? AND state = 'intent' ORDER BY id"
             waiting = dict(self.journal.rows(sql, key))
             if not keys.keys().isdisjoint(waiting):
-                parts.append(Part(key, id, datetime.fromisoformat(made), waiting))
+                parts.append(Part(key, row[0], datetime.fromisoformat(row[1]), waiting))
         return parts
 
     def _plan(self, todo: Mapping[str, Request], parts: list[Part]) -> bool:
@@ -135,23 +134,28 @@ class BatchClient(Client):
         if asked:
             sql = "SELECT count(*) FROM attempts WHERE key = ?"
             tries = max(self.journal.rows(sql, call.key)[0][0] for call in asked)
-            part, now = digest([sorted(call.key for call in asked), tries]), datetime.now(UTC)
+            part = digest([sorted(call.key for call in asked), tries])
             with self.journal.together() as db:
                 self.journal.reserve(asked, part)
                 sql = "INSERT INTO batches (key, state, made) VALUES (?, 'open', ?)"
-                db.execute(sql, (part, now.isoformat(timespec="seconds")))
+                db.execute(sql, (part, now()))
         return bool(asked)
 
     def _submit(self, part: Part, requests: Mapping[str, Request]) -> None:
         """Find the part's batch at the server, or make it, and note its id."""
-        what = self.transport.what("a batch")
-        batch = persistently(partial(self._adopt_or_make, part, requests), what)
+        make = partial(self._adopt_or_make, part, requests)
+        batch = persistently(make, self.transport.what("a batch"))
         with self.journal.together() as db:
             if batch:
                 db.execute("UPDATE batches SET id = ? WHERE key = ?", (batch.id, part.key))
             else:  # planned by a run with other requests as well, and never sent
-                self.journal.fail(list(part.waiting.values()), billed=False)
-                db.execute("UPDATE batches SET state = 'dropped' WHERE key = ?", (part.key,))
+                self._close_part(part, "dropped", part.waiting, billed=False)
+
+    def _close_part(self, part: Part, state: str, left: dict[str, int], billed: bool) -> None:
+        """The part's batch has ended; ``left``: those that it brought nothing for."""
+        with self.journal.together() as db:
+            self.journal.fail(list(left.values()), billed)
+            db.execute("UPDATE batches SET state = ? WHERE key = ?", (state, part.key))
 
     def _adopt_or_make(self, part: Part, requests: Mapping[str, Request]) -> Item | None:
         """Each step only where the server shows nothing of it: an answer may have got lost."""
@@ -161,38 +165,36 @@ class BatchClient(Client):
         if not requests.keys() >= part.waiting.keys():
             return None
         name = f"{OURS}-{part.key}.jsonl"
-        for file in self._list("/files", purpose="batch", order="desc"):
-            if file.filename == name:
-                break
-        else:
+        named = (
+            f for f in self._list("/files", purpose="batch", order="desc") if f.filename == name
+        )
+        if not (file := next(named, None)):
             lines = b"".join(_line(key, self.step(key, requests[key])) for key in part.waiting)
-            sent = {"body": {"purpose": "batch"}, "files": [("file", (name, lines))]}
-            form = {"headers": {"Content-Type": "multipart/form-data"}, "timeout": LONG}
-            file = self.transport.call(Item, "post", "/files", options=form, **sent)
+            sent = {"data": {"purpose": "batch"}, "files": {"file": (name, lines)}}
+            file = self.transport.call(Item, "POST", "/files", seconds=LONG, **sent)
         body = {"input_file_id": file.id, "endpoint": ENDPOINT, "metadata": {OURS: part.key}}
         body |= {"completion_window": "24h"}
-        return self.transport.call(Item, "post", "/batches", body=body)
+        return self.transport.call(Item, "POST", "/batches", json=body)
 
     def _list(self, path: str, **query: Any) -> Iterator[Item]:
         """The items of a listing, newest first."""
         query, page = query | {"limit": 100}, None
         while page is None or (page.has_more and page.data):
             query |= {"after": page.data[-1].id} if page else {}
-            page = self.transport.call(Page, "get", path, options={"params": query})
+            page = self.transport.call(Page, "GET", path, params=query)
             yield from page.data
 
     def _first_to_end(self, parts: list[Part]) -> tuple[Part, Item]:
         """Look at the batches, again and again, until one has ended or is `GONE` for good."""
         while True:
             for part in parts:
-                look = partial(self.transport.call, Item, "get", f"/batches/{part.id}")
+                look = partial(self.transport.call, Item, "GET", f"/batches/{part.id}")
                 try:
                     batch = persistently(look, self.transport.what(f"batch {part.id}"))
                 except NotThere as error:
                     if datetime.now(UTC) - part.made <= GONE_AFTER:
-                        raise InputError(
-                            f"{error}; is this the account, and the BASE_URL, of batch {part.id}?"
-                        ) from None
+                        where = f"is this the account, and the BASE_URL, of batch {part.id}?"
+                        raise InputError(f"{error}; {where}") from None
                     batch = Item(id=part.id, status=GONE)
                 if batch.status in ENDS:
                     return part, batch
@@ -205,61 +207,54 @@ class BatchClient(Client):
         completed batch does not show, or one that is gone, may have been billed. Returns why the
         run cannot go on (the batch was refused or cancelled, or a line is refused for good), or "".
         """
-        left, counts, refused = dict(part.waiting), Counter(), []
+        left, refused, kept = dict(part.waiting), [], 0
         for source in filter(None, (batch.output_file_id, batch.error_file_id)):
             what = self.transport.what(f"file {source}")
             lines = io.BytesIO(persistently(partial(self._results, source), what))
             while some := list(islice(lines, TOGETHER)):
                 with self.journal.together():
-                    counts.update(self._take(line, left, refused) for line in some)
-        with self.journal.together() as db:
-            self.journal.fail(list(left.values()), billed=batch.status in ("completed", GONE))
-            db.execute("UPDATE batches SET state = ? WHERE key = ?", (batch.status, part.key))
-        counts["without a line"] = len(left)
-        if +counts != {"kept": counts["kept"]}:
-            words = ", ".join(f"{n} {what}" for what, n in sorted((+counts).items()))
-            print(f"batch {batch.id} is {batch.status}; its lines: {words}")
-        return _hopeless(batch, refused)
+                    kept += sum(self._take(line, left, refused) for line in some)
+        self._close_part(part, batch.status, left, billed=batch.status in ("completed", GONE))
+        if kept < len(part.waiting):
+            print(f"batch {batch.id} is {batch.status}, with {kept} of {len(part.waiting)} answers")
+        if refused:
+            return f"holds {len(refused)} requests that the server refuses ({refused[0]})"
+        if batch.status == "cancelled":
+            return "was cancelled; what it answered is kept; run it again to go on"
+        if batch.status == "failed":
+            why = json.dumps(batch.errors)[:300]
+            return f"was refused whole: {why}; set BATCH_TOKENS where it speaks of enqueued tokens"
+        return ""
 
     def _results(self, source: str) -> bytes:
         """A file of results. Raises Again where it is none."""
-        content = self.transport.get(f"/files/{source}/content", LONG)
+        content = self.transport.send("GET", f"/files/{source}/content", seconds=LONG)
         if content and b'"custom_id"' not in content:
             raise Again("it sent something else than a batch's results")
         return content
 
-    def _take(self, line: bytes, left: dict[str, int], refused: list[str]) -> str:
-        """Record one line, and say what it was; ``refused`` gets what will never be answered."""
+    def _take(self, line: bytes, left: dict[str, int], refused: list[str]) -> bool:
+        """Record one line, and whether it is an answer that is waited for; ``refused`` gets why one
+        will never be answered."""
         try:
             found = json.loads(line)
             key, response = str(found["custom_id"]), found.get("response")
             status, body = (response["status_code"], response["body"]) if response else (0, found)
             code = None if status == 200 else (body.get("error") or {}).get("code")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return "unreadable"
+            return False
         if key not in left:
-            return "not waited for"
+            return False
         attempt = left.pop(key)
         if status == 200 or (status == 400 and about_one(body.get("error") or body)):
             self.journal.keep([attempt], json.dumps(body))
-            return "kept"
+            return True
         self.journal.fail([attempt], billed=False)
         if code == "insufficient_quota" or not (status in PASSING or status >= 500 or not status):
             refused.append(f"status {status}, {code}")
-        return "failed"
+        return False
 
 
 def _line(key: str, body: dict) -> bytes:
     line = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
     return json.dumps(line).encode() + b"\n"
-
-
-def _hopeless(batch: Item, refused: list[str]) -> str:
-    if refused:
-        return f"holds {len(refused)} requests that the server refuses ({refused[0]})"
-    if batch.status == "cancelled":
-        return "was cancelled; what it answered is kept; run it again to go on"
-    if batch.status == "failed":
-        words = json.dumps(batch.errors)[:300]
-        return f"was refused whole: {words}; set BATCH_TOKENS where it speaks of enqueued tokens"
-    return ""

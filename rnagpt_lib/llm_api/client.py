@@ -6,10 +6,10 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from rnagpt_lib.llm_api.messages import Read, Reply, Request
 from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
-Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
@@ -52,7 +51,7 @@ class Client:
         cap = None if cap is None else math.floor(cap * 1_000_000)
         with ExitStack() as stack:
             self.transport = Transport(chosen)
-            stack.callback(self.transport.sdk.close)
+            stack.callback(self.transport.close)
             self.journal = stack.enter_context(Journal(journal.path(), cap))
             if cap is not None:
                 self.journal.price(lambda m, *used: cost.microdollars(chosen.prices.get(m), *used))
@@ -65,21 +64,12 @@ class Client:
     def ask(self, requests: Sequence[Request], desc: str = "") -> list[Reply]:
         """The replies in the order of ``requests``; equal requests are asked once."""
         keys = [request.key(self.settings) for request in requests]
-        wanted: dict[str, Request] = {}
-        for key, request in zip(keys, requests, strict=True):
-            wanted.setdefault(key, request)
+        wanted = dict(zip(keys, requests, strict=True))
         for key in self.journal.unread(list(wanted)):
             self.step(key, wanted[key])
         replies = self.journal.replies(wanted)
-        missing = {key: request for key, request in wanted.items() if key not in replies}
-        with self.bar(desc, len(missing)) as step:
-
-            def end(key: str, reply: Reply) -> None:
-                replies[key] = reply
-                step()
-
-            if missing:
-                self.send(missing, end)
+        if missing := {key: one for key, one in wanted.items() if key not in replies}:
+            replies |= self.with_bar(self.send, missing, desc)
         return [replies[key] for key in keys]
 
     def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
@@ -133,7 +123,13 @@ class Client:
         return found
 
     def post(
-        self, path: str, body: dict, asked: list[Asked], tokens_out: int, settle: Settle, about: str
+        self,
+        path: str,
+        body: dict,
+        asked: list[Asked],
+        tokens_out: int,
+        settle: Callable[[list[int], int], bool],
+        about: str,
     ) -> None:
         """Wait for the turn, reserve, send, keep, settle: until an answer came, which ``settle``
         says of the attempts and the number of their body, after it recorded what that cost."""
@@ -175,36 +171,32 @@ class Client:
         self, ask: Callable, missing: Mapping[Any, Any], end: Callable[[Any, Any], None]
     ) -> None:
         """``end(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
-        waiting, running = iter(missing.items()), {}
         pool = ThreadPoolExecutor(self.settings.width)
         try:
-            while True:
-                for key, value in islice(waiting, self.settings.width - len(running)):
-                    running[pool.submit(ask, key, value)] = key
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    end(running.pop(future), future.result())
+            asked = {pool.submit(ask, key, value): key for key, value in missing.items()}
+            for future in as_completed(asked):
+                end(asked[future], future.result())
         except BaseException:
             with self._changed:  # no new call; those in flight come to the journal first
                 self._stopped = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._flying)
             raise
-        finally:
-            pool.shutdown(wait=False)  # those that wait for their turn or a retry give up then
+        finally:  # those that wait for their turn or a retry give up then
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    @contextmanager
-    def bar(self, desc: str, total: int) -> Iterator[Callable[[], None]]:
-        """A progress bar with rate, time left and money; call the result at every step."""
-        before = self.journal.spent
-        with progress(total=total, desc=desc, unit="call", disable=not total) as bar:
+    def with_bar(self, send: Callable, missing: Mapping, desc: str) -> dict:
+        """What ``send(missing, end)`` ends with, by key; a bar tells rate, time left and money."""
+        before, found = self.journal.spent, {}
+        with progress(total=len(missing), desc=desc, unit="call") as bar:
 
-            def step() -> None:
+            def end(key: Any, answer: Any) -> None:
+                found[key] = answer
                 bar.set_postfix_str(f"${(self.journal.spent - before) / 1e6:.4f}", False)
                 bar.update()
 
-            yield step
+            send(missing, end)
+        return found
 
 
 # Embeddings: many texts in a request, each text journalled as a call of its own.
@@ -221,11 +213,10 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
 
     def settle(attempts: list[int], body: int) -> bool:
         """Whether the body holds a vector for each attempt; the first carries the whole cost."""
-        raw = kept.body(body)
-        if len(messages.vectors(raw) or ()) != len(attempts):
+        found, used = messages.vectors(kept.body(body)), messages.usage(kept.body(body))
+        if found is None or len(found) != len(attempts):
             kept.fail(attempts, billed=True)
             return False
-        used = messages.usage(raw)
         with kept.together():
             for attempt in attempts:
                 kept.settle(attempt, *(used or (0, 0)), cost.real(price, used))
@@ -244,12 +235,10 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
     ended = kept.ended(list(wanted))
     missing = [key for key in wanted if key not in ended]
     groups = [tuple(missing[at : at + TEXTS]) for at in range(0, len(missing), TEXTS)]
-    texts_of = {keys: [wanted[key] for key in keys] for keys in groups}
-    with client.bar("embeddings", len(groups)) as step:
-        client.concurrently(ask, texts_of, lambda *_: step())
+    asked = {keys: [wanted[key] for key in keys] for keys in groups}
+    client.with_bar(partial(client.concurrently, ask), asked, "embeddings")
     ended = kept.ended(list(wanted))
-    bodies = {end.body for end in ended.values()}
-    read = {n: np.array(messages.vectors(kept.body(n)), np.float32) for n in bodies}
+    read = {n: messages.vectors(kept.body(n)) for n in {end.body for end in ended.values()}}
     lengths = " and ".join(map(str, sorted({rows.shape[1] for rows in read.values()})))
     if " " in lengths:
         raise InputError(
@@ -260,10 +249,8 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
 
 
 def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
-    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing.
-
-    At most: a token for each byte, and what a server may add, which a cap has to allow.
-    """
+    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing. At most: a
+    token for each byte, and what a server may add, which a cap has to allow."""
     wanted = {_text_key(settings.model, text): text for text in texts}
     with journal.Reader() as look:
         known = look.ended(list(wanted))
@@ -273,10 +260,8 @@ def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
     likely = cost.microdollars(price, tokens, 0) / 1e6
     most = sum(_most(price, text) for text in missing) / 1e6
     money = f", ${likely:.4f}, at most ${most:.4f}" if price else " (without a price)"
-    return (
-        f"{len(wanted):,} texts and words, {len(known):,} of them in the journal; to embed the "
-        f"others takes about {tokens:,} tokens{money}"
-    )
+    there = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal"
+    return f"{there}; to embed the others takes about {tokens:,} tokens{money}"
 
 
 def _text_key(model: str, text: str) -> str:

@@ -51,8 +51,7 @@ class Unanswered(Exception):
 
 
 class Replay:
-    """Stands in a client's place and sends nothing, so that code which asks a model can be
-    followed for nothing; ``asked`` are the requests so far."""
+    """Stands in a client's place and sends nothing; ``asked`` are the requests so far."""
 
     def __init__(self, settings: Calls, journal: Reader):
         self.settings, self._journal = settings, journal
@@ -71,10 +70,9 @@ class Replay:
 def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     """What ``requests`` will take, a row each for ``sync`` and ``batch``; sends nothing.
 
-    Input tokens are the length of the texts at `CHARACTERS` a token. Output tokens are the mean
-    of this model and prompt version in the journal, and ``max_tokens`` where it holds none.
-    ``dollars at most`` is what a cap has to allow at worst; both are NaN without a price.
-    ``hours``: under the account's limits and ``width``; for batches, the longest they may take.
+    Input is counted at `CHARACTERS` a token; output is as long as the journal's answers of this
+    model and prompt version, else ``max_tokens``. ``dollars at most``: what a cap has to allow.
+    ``hours``: under the account's limits and ``width``; of batches, the longest they may take.
     ``in an open batch``: those to ask that were sent already (where there are any).
     """
     count, longest, spoken = Counter(), Counter(), Counter()
@@ -92,10 +90,19 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
                 spoken[request.version] += 1
                 longest[request.version] += request.max_tokens
         mean = journal.mean_lengths(settings.model)
-    count["to ask"] = spoken.total()
-    count["most"] = longest.total()
+    count |= {"to ask": spoken.total(), "most": longest.total()}
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
-    rows = {mode: _row(count, settings, mode == "batch") for mode in ("sync", "batch")}
+    names = ["requests", "in the journal", "to ask", "tokens in", "tokens out"]
+    if count["in an open batch"]:
+        names.insert(3, "in an open batch")
+    rows, price = {}, settings.prices.get(settings.model)
+    for mode in ("sync", "batch"):
+        rows[mode] = {name: count[name] for name in names}
+        ends = {"dollars": ("tokens in", "tokens out"), "dollars at most": ("bound", "most")}
+        for name, (read, written) in ends.items():
+            paid = microdollars(price, count[read], count[written], mode == "batch") / 1e6
+            rows[mode][name] = paid if price else math.nan
+        rows[mode]["hours"] = _hours(count, settings, mode == "batch")
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -109,18 +116,6 @@ def _distinct(requests: Iterable[Request], settings: Calls) -> Iterator[dict[str
         seen.update(chunk)
 
 
-def _row(count: Counter, settings: Calls, batch: bool) -> dict:
-    price = settings.prices.get(settings.model)
-    batched = ["in an open batch"] if count["in an open batch"] else []
-    names = ["requests", "in the journal", "to ask", *batched, "tokens in", "tokens out"]
-    row = {name: count[name] for name in names}
-    tokens = {"dollars": ("tokens in", "tokens out"), "dollars at most": ("bound", "most")}
-    for name, (read, written) in tokens.items():
-        paid = microdollars(price, count[read], count[written], batch) / 1e6
-        row[name] = paid if price else math.nan
-    return row | {"hours": _hours(count, settings, batch)}
-
-
 def _hours(count: Counter, settings: Calls, batch: bool) -> float:
     """Of batches, a day for each filling of the queue; else the longest of the answers
     themselves, requests a minute, tokens a minute."""
@@ -128,12 +123,9 @@ def _hours(count: Counter, settings: Calls, batch: bool) -> float:
         fillings = count["tokens in"] / (settings.batch_tokens or count["tokens in"] or 1)
         return float(BATCH_HOURS * math.ceil(fillings)) if count["to ask"] else 0.0
     speaking = count["to ask"] * FIRST_TOKEN + count["tokens out"] / TOKENS_PER_SECOND
-    minutes = [speaking / settings.width / 60]
-    if settings.requests_per_minute:
-        minutes.append(count["to ask"] / settings.requests_per_minute)
-    if settings.tokens_per_minute:
-        minutes.append((count["tokens in"] + count["most"]) / settings.tokens_per_minute)
-    return max(minutes) / 60
+    asking = count["to ask"] / (settings.requests_per_minute or math.inf)
+    reading = (count["tokens in"] + count["most"]) / (settings.tokens_per_minute or math.inf)
+    return max(speaking / settings.width / 60, asking, reading) / 60
 
 
 def describe(table: pd.DataFrame, settings: Calls) -> str:
@@ -157,9 +149,8 @@ def sum_usage(usage: pd.DataFrame, settings: Calls) -> dict[str, object]:
     """``usage`` (a row for what each RNA took) in all, as metrics; empty without a model."""
     if not len(usage):
         return {}
-    if "shared" in usage:
-        usage = usage[usage["shared"] == 0]
-    counts = {name: int(usage[name].sum()) for name in ("calls", "tokens_in", "tokens_out")}
-    dollars = float(usage["microdollars"].sum()) / 1e6
-    known = {"dollars": dollars} if settings.model in settings.prices else {}
-    return {"model": settings.model} | counts | known
+    own = usage[usage["shared"] == 0] if "shared" in usage else usage
+    counts = {name: int(own[name].sum()) for name in ("calls", "tokens_in", "tokens_out")}
+    dollars = {"dollars": float(own["microdollars"].sum()) / 1e6}
+    dollars = dollars if settings.model in settings.prices else {}
+    return {"model": settings.model} | counts | dollars

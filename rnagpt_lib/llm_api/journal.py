@@ -11,9 +11,9 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
@@ -50,8 +50,7 @@ CREATE TABLE batches (
 """
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A call about to be made; ``reserve``: the most it can cost, in microdollars."""
 
     key: str
@@ -61,8 +60,7 @@ class Asked:
     reserve: int
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """A call that has ended; ``body``: number of the raw body that ended it."""
 
     state: str
@@ -81,6 +79,11 @@ def path() -> Path:
     return paths.runs() / "journal.sqlite"
 
 
+def now() -> str:
+    """The time as the journal writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class Reader:
     """What the journal says, read beside whoever has it open; where there is none, nothing."""
 
@@ -97,17 +100,21 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def rows(self, sql: str, *values: object) -> list[tuple]:
-        """What a query finds."""
+    def rows(self, sql: str, *values: object, among: Sequence[str] | None = None) -> list[tuple]:
+        """What a query finds; ``among``: keys that end it, as in ``WHERE key IN``."""
         with self._lock:
-            return self._db.execute(sql, values).fetchall()
+            if among is None:
+                return self._db.execute(sql, values).fetchall()
+            chunks = (among[start : start + CHUNK] for start in range(0, len(among), CHUNK))
+            marked = ((f"{sql} ({', '.join('?' * len(keys))})", keys) for keys in chunks)
+            return [row for asked in marked for row in self._db.execute(*asked)]
 
     def ended(self, keys: Sequence[str]) -> dict[str, Ended]:
         """Those of the calls that have ended."""
         sql = """
             SELECT key, state, tokens_in, tokens_out, microdollars, body, position
             FROM calls WHERE state IS NOT NULL AND key IN"""
-        return {row[0]: Ended(*row[1:]) for row in self._among(sql, keys)}
+        return {key: Ended(*row) for key, *row in self.rows(sql, among=keys)}
 
     def replies(self, requests: Mapping[str, Request], cached: bool = True) -> dict[str, Reply]:
         """By key, the replies to those of the requests that have ended."""
@@ -120,23 +127,21 @@ class Reader:
 
     def answered(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
         """The kept bodies of calls, in the order in which they were asked for."""
-        sql = """
-            SELECT key, id, body, batch FROM attempts WHERE state = 'answered' AND key IN"""
+        sql = "SELECT key, id, body, batch FROM attempts WHERE state = 'answered' AND key IN"
         found: dict[str, list[Answered]] = {}
-        for key, *row in sorted(self._among(sql, keys), key=lambda row: row[1]):
+        for key, *row in sorted(self.rows(sql, among=keys), key=lambda row: row[1]):
             found.setdefault(key, []).append(tuple(row))
         return found
 
     def unread(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
-        """The kept bodies of calls that have not ended: a killed process did not come to read
-        them."""
+        """The kept bodies of calls that have not ended, as a killed process did not read them."""
         ended = self.ended(keys)
         return self.answered([key for key in keys if key not in ended])
 
     def in_batches(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that a batch under way holds."""
         sql = "SELECT key FROM attempts WHERE state = 'intent' AND batch IS NOT NULL AND key IN"
-        return {key for (key,) in self._among(sql, keys)}
+        return {key for (key,) in self.rows(sql, among=keys)}
 
     def mean_lengths(self, model: str) -> dict[str, float]:
         """Mean tokens of the model's answers so far, by prompt version."""
@@ -156,17 +161,10 @@ class Reader:
         sql = "SELECT id FROM attempts WHERE body = ? ORDER BY position"
         return [attempt for (attempt,) in self.rows(sql, body)]
 
-    def _among(self, sql: str, keys: Sequence[str]) -> Iterator[tuple]:
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            yield from self.rows(f"{sql} ({', '.join('?' * len(chunk))})", *chunk)
-
 
 class Journal(Reader):
-    """An open journal; no other process can open it meanwhile.
-
-    ``cap``: the most, in microdollars, that all its attempts together may cost.
-    """
+    """An open journal; no other process can open it meanwhile. ``cap``: the most, in microdollars,
+    that all its attempts together may cost."""
 
     def __init__(self, path: Path, cap: int | None = None):
         super().__init__()
@@ -179,12 +177,16 @@ class Journal(Reader):
         acquire_lock(self._file, f"the journal {paths.shown(self.path)}")
         try:
             self._db = _connect(self.path)
-            total = "SELECT coalesce(sum(cost), 0) FROM attempts"
-            self.spent = self._db.execute(total).fetchone()[0]
-            self._mark_lost()
+            self.spent = self.rows("SELECT coalesce(sum(cost), 0) FROM attempts")[0][0]
+            with self.together() as db:  # what a process that died had in flight, batches apart
+                sql = "UPDATE attempts SET state = 'lost' WHERE state = 'intent' AND batch IS NULL"
+                lost = db.execute(sql).rowcount
         except BaseException:
             release_lock(self._file)
             raise
+        if lost:
+            what = f"{lost} calls were in flight when the last process ended"
+            print(f"{what}; their cost counts as spent, and they are asked again where needed")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -212,6 +214,11 @@ class Journal(Reader):
                     raise InputError(f"{paths.shown(self.path)}: {error}") from None
                 raise
 
+    @property
+    def left(self) -> float:
+        """What the cap leaves, in microdollars."""
+        return float("inf") if self.cap is None else self.cap - self.spent
+
     def reserve(self, asked: Sequence[Asked], batch: str | None = None) -> list[int]:
         """Ids of new attempts, one for each call, their worst-case cost set aside.
 
@@ -223,24 +230,22 @@ class Journal(Reader):
                 money = f"${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of the cap of "
                 money += f"${self.cap / 1e6:.6f} is spent or reserved in {paths.shown(self.path)}"
                 raise CapReached(f"the next call could cost {money}; raise CAP_DOLLARS to go on")
-            ids, now = [], datetime.now(UTC).isoformat(timespec="seconds")
-            for call in asked:
-                sql = "INSERT OR IGNORE INTO calls (key, about, version, model) VALUES (?, ?, ?, ?)"
-                db.execute(sql, (call.key, call.about, call.version, call.model))
-                sql = "INSERT INTO attempts (key, batch, state, reserved, cost, made) "
-                row = (call.key, batch, call.reserve, call.reserve, now)
-                ids.append(db.execute(f"{sql} VALUES (?, ?, 'intent', ?, ?, ?)", row).lastrowid)
+            sql = "INSERT OR IGNORE INTO calls (key, about, version, model) VALUES (?, ?, ?, ?)"
+            db.executemany(sql, [call[:4] for call in asked])
+            sql = """
+                INSERT INTO attempts (key, batch, state, reserved, cost, made)
+                VALUES (?, ?, 'intent', ?, ?, ?)"""
+            rows = [(call.key, batch, call.reserve, call.reserve, now()) for call in asked]
             self.spent += more
-            return ids
+            return [db.execute(sql, row).lastrowid for row in rows]
 
     def keep(self, ids: Sequence[int], body: str) -> int:
         """Keep the raw body that answers these attempts, one item of it each; its number."""
         packed = zlib.compress(body.encode("utf-8", "surrogatepass"))
         with self.together() as db:
             row = db.execute("INSERT INTO bodies (body) VALUES (?)", (packed,)).lastrowid
-            for position, attempt in enumerate(ids):
-                sql = "UPDATE attempts SET state = 'answered', body = ?, position = ? WHERE id = ?"
-                db.execute(sql, (row, position, attempt))
+            sql = "UPDATE attempts SET state = 'answered', body = ?, position = ? WHERE id = ?"
+            db.executemany(sql, [(row, position, id) for position, id in enumerate(ids)])
             return row
 
     def settle(self, attempt: int, tokens_in: int, tokens_out: int, cost: int | None) -> None:
@@ -258,43 +263,28 @@ class Journal(Reader):
             SELECT a.id, a.tokens_in, a.tokens_out, c.model, a.batch IS NOT NULL
             FROM attempts AS a JOIN calls AS c ON c.key = a.key
             WHERE a.cost = 0 AND a.tokens_in + a.tokens_out > 0"""
-        with self.together() as db:
-            for attempt, read, written, model, batch in db.execute(sql).fetchall():
+        with self.together():
+            for attempt, read, written, model, batch in self.rows(sql):
                 self.settle(attempt, read, written, cost(model, read, written, batch))
 
     def finish(self, attempt: int, state: str) -> None:
         """The call that this answered attempt belongs to has ended in ``state``."""
+        sql = """
+            UPDATE calls SET state = ?, body = a.body, position = a.position,
+                (tokens_in, tokens_out, microdollars) = (
+                    SELECT sum(tokens_in), sum(tokens_out), sum(cost)
+                    FROM attempts WHERE key = calls.key)
+            FROM attempts AS a WHERE a.id = ? AND calls.key = a.key"""
         with self.together() as db:
-            sql = """
-                UPDATE calls SET state = ?, body = a.body, position = a.position,
-                    tokens_in = (SELECT sum(tokens_in) FROM attempts WHERE key = calls.key),
-                    tokens_out = (SELECT sum(tokens_out) FROM attempts WHERE key = calls.key),
-                    microdollars = (SELECT sum(cost) FROM attempts WHERE key = calls.key)
-                FROM attempts AS a WHERE a.id = ? AND calls.key = a.key"""
             db.execute(sql, (state, attempt))
 
     def fail(self, ids: Sequence[int], billed: bool) -> None:
         """These attempts brought no answer; ``billed``: they may cost their reservation."""
         with self.together() as db:
-            for attempt in ids:
-                state = "lost" if billed else "failed"
-                db.execute("UPDATE attempts SET state = ? WHERE id = ?", (state, attempt))
-                if not billed:
-                    self.settle(attempt, 0, 0, 0)
-
-    @property
-    def left(self) -> float:
-        """What the cap leaves, in microdollars."""
-        return float("inf") if self.cap is None else self.cap - self.spent
-
-    def _mark_lost(self) -> None:
-        """What a process that died had in flight; its batches go on without it."""
-        with self.together() as db:
-            sql = "UPDATE attempts SET state = 'lost' WHERE state = 'intent' AND batch IS NULL"
-            lost = db.execute(sql).rowcount
-        if lost:
-            print(f"{lost} calls were in flight when the last process ended; their reserved cost "
-                  "counts as spent, and they are asked again where they are needed")  # fmt: skip
+            sql = "UPDATE attempts SET state = ? WHERE id = ?"
+            db.executemany(sql, [("lost" if billed else "failed", attempt) for attempt in ids])
+            for attempt in () if billed else ids:
+                self.settle(attempt, 0, 0, 0)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

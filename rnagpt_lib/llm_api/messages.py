@@ -1,25 +1,20 @@
-"""One question to a language model, and what the raw body of its answer says.
-
-A `Request` has a key in the journal and a body to send; `read` and `usage` take a raw body apart
-and raise nothing; a `Reply` is how the call ended.
-"""
+"""One question to a language model, and what the raw body of its answer says."""
 
 import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from math import isfinite
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls
 
 State = Literal["ok", "refusal", "length", "filter", "context", "malformed"]
-REPEATED = 20_000  # characters of a malformed answer that the re-ask repeats
-FAULTS = 5  # that a re-ask names
+REPEATED, FAULTS = 20_000, 5  # characters of a malformed answer, and faults, that a re-ask shows
 AGAIN = """\
 That answer does not fit the schema: {fault}
 Answer the first message again, with JSON that fits the schema and nothing else."""
@@ -44,10 +39,8 @@ class Read:
 
 @dataclass(frozen=True)
 class Reply:
-    """How a request ended; ``value``: the validated answer when it is ok.
-
-    Tokens and micro-dollars are those of all its attempts; ``cached``: the journal answered.
-    """
+    """How a request ended; ``value``: the validated answer when it is ok. Tokens and micro-dollars
+    are those of all its attempts; ``cached``: the journal answered."""
 
     state: State
     value: BaseModel | None
@@ -60,18 +53,14 @@ class Reply:
     @property
     def usage(self) -> dict[str, int]:
         """What it took, now or when it was first asked for."""
-        counts = ("tokens_in", "tokens_out", "microdollars")
-        return {"calls": 1} | {name: getattr(self, name) for name in counts}
+        counts = {"calls": 1, "tokens_in": self.tokens_in, "tokens_out": self.tokens_out}
+        return counts | {"microdollars": self.microdollars}
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question with a structured answer.
-
-    ``answer``: its JSON schema goes to the server, and the answer is validated by it;
-    ``version``: of the prompt; ``max_tokens``: of the answer; ``about``: what it is for, as in
-    "URS0000000001_9606 dnc topic 2", which is no part of the key.
-    """
+    """One question with an answer of the form ``answer``; ``version``: of the prompt; ``about``: what
+    it is for, as in "URS0000000001_9606 dnc topic 2", which is no part of the key."""
 
     messages: tuple[dict[str, str], ...]
     answer: type[BaseModel]
@@ -82,15 +71,8 @@ class Request:
     def key(self, settings: Calls) -> str:
         """SHA-256 of all that can change the answer."""
         parameters = {"max_tokens": self.max_tokens, "temperature": settings.temperature}
-        return digest(
-            {
-                "model": settings.model,
-                "messages": self.messages,
-                "schema": schema(self.answer),
-                "parameters": parameters,
-                "version": self.version,
-            }
-        )
+        key = {"model": settings.model, "messages": self.messages, "version": self.version}
+        return digest(key | {"schema": schema(self.answer), "parameters": parameters})
 
     def body(self, settings: Calls, rejected: Read | None = None) -> dict:
         """What is sent; an answer that was ``rejected`` is shown with its fault."""
@@ -101,38 +83,32 @@ class Request:
         form = {"name": self.answer.__name__, "strict": True, "schema": schema(self.answer)}
         # OpenAI's newer models refuse the older name; other servers may not know the newer one
         limit = "max_completion_tokens" if settings.base_url is None else "max_tokens"
-        body = {
-            "model": settings.model,
-            "messages": messages,
-            "response_format": {"type": "json_schema", "json_schema": form},
-            limit: self.max_tokens,
-        }
+        form = {"response_format": {"type": "json_schema", "json_schema": form}}
+        body = {"model": settings.model, "messages": messages, **form, limit: self.max_tokens}
         chosen = settings.temperature is not None
         return body | ({"temperature": settings.temperature} if chosen else {})
 
 
+class _Strict(GenerateJsonSchema):
+    """Objects are closed, every property is required, and nothing has a default."""
+
+    def model_schema(self, schema: Any) -> dict:
+        made = super().model_schema(schema)
+        return made | {"additionalProperties": False, "required": list(made.get("properties", {}))}
+
+    def default_schema(self, schema: Any) -> dict:
+        return self.generate_inner(schema["schema"])
+
+
 @lru_cache(maxsize=64)
 def schema(answer: type[BaseModel]) -> dict:
-    """The strict JSON schema of a model: closed objects, every property required."""
-    return _strict(answer.model_json_schema())
-
-
-def _strict(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    strict = {name: _strict(item) for name, item in node.items() if name != "default"}
-    for name in {"properties", "$defs"} & set(node):  # their keys are names
-        strict[name] = {key: _strict(item) for key, item in node[name].items()}
-    if strict.get("type") == "object":
-        strict |= {"additionalProperties": False, "required": list(strict.get("properties", {}))}
-    return strict
+    """The JSON schema of a model in the API's strict form."""
+    return answer.model_json_schema(schema_generator=_Strict)
 
 
 def read(body: str, answer: type[BaseModel]) -> Read:
     """How a chat completion ended, its text validated by ``answer``."""
-    found = _parsed(body)
+    found = parse(body)
     if isinstance(found, dict) and (found.get("error") or found.get("object") == "error"):
         return Read(about_one(found.get("error") or found))
     try:
@@ -174,27 +150,27 @@ def about_one(error: object) -> State | None:
 def usage(body: str) -> tuple[int, int] | None:
     """(input, output) tokens that the server counted; None when it does not say."""
     try:
-        used = _parsed(body)["usage"]
+        used = parse(body)["usage"]
         counts = used["prompt_tokens"], used.get("completion_tokens", 0)
     except (KeyError, TypeError, AttributeError):
         return None
     return counts if all(type(count) is int and count >= 0 for count in counts) else None
 
 
-def vectors(body: str) -> list[list[float]] | None:
-    """The embeddings in the order of their texts, finite numbers and equally many in each; None
-    when it is no such answer."""
+def vectors(body: str) -> np.ndarray | None:
+    """The embeddings in the order of their texts, (n, D) finite numbers; None when it is no such
+    answer."""
     try:
-        rows = sorted(_parsed(body)["data"], key=lambda row: row["index"])
-        found = [[float(x) for x in row["embedding"]] for row in rows]
+        rows = sorted(parse(body)["data"], key=lambda row: row["index"])
+        found = np.array([row["embedding"] for row in rows], np.float32)
+        in_order = [row["index"] for row in rows] == list(range(len(rows)))
     except (KeyError, TypeError, ValueError):
         return None
-    in_order = [row["index"] for row in rows] == list(range(len(rows)))
-    alike = len({len(row) for row in found}) == 1 and all(found)
-    return found if in_order and alike and all(map(isfinite, chain(*found))) else None
+    return found if in_order and found.ndim == 2 and np.isfinite(found).all() else None
 
 
-def _parsed(body: str) -> object:
+def parse(body: str | bytes) -> object:
+    """What a body of JSON holds; None where it is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -1,9 +1,6 @@
-"""The one retry layer, of data sources and language models alike, and how fast a host is asked.
+"""The one retry layer, of data sources and language models alike, and how fast a host is asked."""
 
-A call that may be repeated raises `Again`; `persistently` repeats it, with the wait that the
-server asks for, or an exponential one with jitter.
-"""
-
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,8 +9,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-import tenacity
-
 from rnagpt_lib.core.errors import InputError
 
 ATTEMPTS = 6
@@ -21,8 +16,7 @@ LONGEST_WAIT = 600.0  # seconds; a server that asks for more is one to come back
 LATER = "run it again later, it goes on here"
 
 _T = TypeVar("_T")
-_backoff = tenacity.wait_random_exponential(multiplier=1, min=0.5, max=60)
-pause = tenacity.nap.sleep  # tests put a recorder here
+pause = time.sleep  # tests put a recorder here
 clock = time.monotonic  # and a clock of their own here
 
 
@@ -42,29 +36,21 @@ def persistently(
     longest: float = LONGEST_WAIT,
     remedy: str = LATER,
 ) -> _T:
-    """The result of ``call``, tried up to ``attempts`` times while it raises `Again`.
+    """The result of ``call``, tried up to ``attempts`` times while it raises `Again`, with the wait
+    that the server asks for, or an exponential one with jitter.
 
     Raises InputError, from ``what`` to ``remedy``, when the last attempt failed too, or when the
     server asks to wait longer than ``longest`` seconds.
     """
-
-    def asks(state: tenacity.RetryCallState) -> float | None:
-        return state.outcome.exception().after
-
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_any(
-            tenacity.stop_after_attempt(attempts), lambda state: (asks(state) or 0) > longest
-        ),
-        wait=lambda state: _backoff(state) if asks(state) is None else asks(state),
-        retry=tenacity.retry_if_exception_type(Again),
-        sleep=lambda seconds: pause(seconds),
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except Again as fault:
-        late = f"; it asks to come back in {fault.after:.0f} s" if fault.after else ""
-        raise InputError(f"{what}: {fault}{late}; {remedy}") from None
+    for number in range(attempts):
+        try:
+            return call()
+        except Again as fault:
+            wait = random.uniform(0.5, min(2**number, 60)) if fault.after is None else fault.after
+            if number + 1 == attempts or wait > longest:
+                late = f"; it asks to come back in {fault.after:.0f} s" if fault.after else ""
+                raise InputError(f"{what}: {fault}{late}; {remedy}") from None
+        pause(wait)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,9 +1,7 @@
-"""Who attends to whom in packed rows, and three ways of computing it.
+"""Who attends to whom in packed rows, and three ways of computing it, by transformers' names.
 
-``sdpa``: PyTorch's, over all pairs of tokens with a dense mask · ``blockwise``: the same by blocks
-of queries, each with the keys that it needs, for long packed rows on the CPU (else it is ``sdpa``)
-· ``flex_attention``: FlexAttention, whose backward pass needs CUDA. These are names of
-transformers' ``attn_implementation``.
+``sdpa``: PyTorch's, with a dense mask · ``blockwise``: the same by blocks of queries, each with the
+keys that it needs, in long rows on the CPU · ``flex_attention``, whose way back needs CUDA.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,15 +16,15 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 FLEX, BLOCKWISE = "flex_attention", "blockwise"
 BLOCK = 256  # queries; rows that are not longer than two blocks are computed whole
-ALIGNED = 16  # elements
+ALIGNED = 16  # elements of a mask's row
 
 Block = tuple[int, slice, Tensor, Tensor]  # row, its queries, their keys (K,), mask (Q, K)
 
 
 def may_attend(places: Tensor) -> Callable[..., Tensor]:
-    """The rule of who may attend to whom, out of each token's (tree, branch), (B, T, 2): a function
-    of the indices (row, head, query, key), as FlexAttention calls it. Branch 0 is the prefix; pads,
-    whose tree is −1, attend to pads (attending to nothing would make the softmax NaN)."""
+    """The rule, out of each token's (tree, branch), (B, T, 2), as a function of the indices (row,
+    head, query, key). Branch 0 is the prefix; pads, whose tree is −1, attend to pads (attending to
+    nothing would make the softmax NaN)."""
     tree, branch = places.long().unbind(-1)
     prefix = tree << 32
     own = prefix + branch
@@ -86,27 +84,20 @@ def blocks_of(mask: Tensor) -> Iterator[Block]:
 
 
 def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    blocks: list[Block] | None = None,
-    **options: object,
-) -> tuple[Tensor, None]:
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    blocks: list[Block] | None = None, **options: object,
+) -> tuple[Tensor, None]:  # fmt: skip
     """Attention as transformers calls it: heads (B, N, T, d) → (B, T, N, d), by ``blocks``."""
     if blocks is None:
-        options |= {"dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    dropout, scale = options.get("dropout", 0.0), options.get("scaling")
     sharing = query.shape[1] // key.shape[1]  # query heads of one key head
     rows: list[list[Tensor]] = [[] for _ in query]
     for row, queries, keys, mask in blocks:
         one = slice(row, row + 1)
         seen = (t[one, :, keys].repeat_interleave(sharing, 1) for t in (key, value))
-        options = {"attn_mask": mask, "dropout_p": dropout, "scale": scaling}
-        rows[row].append(scaled_dot_product_attention(query[one, :, queries], *seen, **options))
+        given = {"attn_mask": mask, "dropout_p": dropout, "scale": scale}
+        rows[row].append(scaled_dot_product_attention(query[one, :, queries], *seen, **given))
     return torch.cat([torch.cat(parts, 2) for parts in rows]).transpose(1, 2), None
 
 

@@ -5,10 +5,9 @@
     checkpoints/{best,last}.json
 
 A folder appears under its name only when all its files are on the disk, and counts only while
-every file has the hash that its manifest records, and the manifest its own; without ``state/`` a
-published one answers but cannot be trained on. Adapter and layers of the encoder are there where
-they train. Nothing is loaded that could run code. Tensors are saved whole, so that a training may
-go on in another number of processes.
+every file has the hash that its manifest records; without ``state/`` a published one answers but
+cannot be trained on. Nothing is loaded that could run code. Tensors are saved whole, so that a
+training may go on in another number of processes.
 """
 
 import io
@@ -26,7 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, read_json, sha256, write_json, writing
+from rnagpt_lib.core.files import digest, read_json, sha256, visible, write_json, writing
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
@@ -54,8 +53,7 @@ def save(
 
     ``state``: what a resume needs besides the weights (tensors and plain values). The newest
     ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train, all
-    of them call, and one ``writes``. Raises InputError when the disk takes no more; the earlier
-    checkpoints stay as they are.
+    of them call, and one ``writes``. Raises InputError when the disk takes no more.
     """
     final = folder / "checkpoints" / f"step-{step:08d}"
     weights = _gather_weights(model)
@@ -116,10 +114,8 @@ def newest(folder: Path) -> Path | None:
 
 
 def find(folder: Path, which: str = "best") -> Path:
-    """The checkpoint that ``best.json`` or ``last.json`` of a stage's folder names.
-
-    Raises InputError when the stage has none, or when its files are damaged.
-    """
+    """The checkpoint that ``best.json`` or ``last.json`` of a stage's folder names. Raises
+    InputError when the stage has none, or when its files are damaged."""
     name = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
     if name is None:
         raise InputError(f"{shown(folder)}: no {which} checkpoint there; train this stage")
@@ -130,22 +126,21 @@ def find(folder: Path, which: str = "best") -> Path:
 
 
 def load(folder: Path, which: str = "best") -> RnaGpt:
-    """The model of a stage's folder, ready to answer. InputError as of ``find`` and ``build``."""
+    """The model of a stage's folder, ready to answer. InputError as of `find` and `assemble`."""
     return assemble(find(Path(folder), which))
 
 
 def assemble(
-    checkpoint: Path, *, llm: str | None = None, encoder: str | None = None, prompts_only=False
+    checkpoint: Path, *, llm: str | None = None, encoder: str | None = None, **options: object
 ) -> RnaGpt:
     """The model of a checkpoint's files, ready to answer.
 
     ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
-    recorded ones all the same. ``prompts_only``, and InputError: as of ``RnaGpt.build``.
+    recorded ones all the same. ``options``, and InputError: as of `RnaGpt.build`.
     """
-    template = Template(**read_json(checkpoint / "template.json"))
-    config = Config(**read_json(checkpoint / "config.json"))
+    config, template = _read_config(checkpoint)
     config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
-    model = RnaGpt.build(config, template=template, prompts_only=prompts_only)
+    model = RnaGpt.build(config, template=template, **options)
     _load_weights(model, checkpoint)
     return model
 
@@ -184,16 +179,21 @@ def gather(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def _read_config(checkpoint: Path) -> tuple[Config, Template]:
+    """Older files say less than these hold."""
+    config = Config(**read_json(checkpoint / "config.json"))
+    return config, Template(**read_json(checkpoint / "template.json"))
+
+
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
-    saved = asdict(Config(**read_json(checkpoint / "config.json")))  # older files say less
-    saved["template"] = asdict(Template(**read_json(checkpoint / "template.json")))
+    config, template = _read_config(checkpoint)
+    saved = asdict(config) | {"template": asdict(template)}
     own = asdict(model.config) | {"template": asdict(model.template)}
     for name in (*names, "template"):
         if saved[name] != own[name]:
-            raise InputError(
-                f"{shown(checkpoint)}: made with another {name.removesuffix('_hash')} "
-                f"({saved[name]}, here {own[name]}); use that one, or train in a new run"
-            )
+            what = f"another {name.removesuffix('_hash')} ({saved[name]}, here {own[name]})"
+            remedy = "use that one, or train in a new run"
+            raise InputError(f"{shown(checkpoint)}: made with {what}; {remedy}")
 
 
 def _gather_weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
@@ -209,13 +209,10 @@ def _gather_weights(model: RnaGpt) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _write(
-    model: RnaGpt, weights: dict[str, dict[str, Tensor]], draft: Path, facts: dict, state: dict
-) -> None:
+def _write(model: RnaGpt, weights: dict, draft: Path, facts: dict, state: dict) -> None:
     """All files of a checkpoint, forced onto the disk; the manifest comes last."""
-    (draft / "state").mkdir(parents=True)
     for file, tensors in weights.items():
-        (draft / file).parent.mkdir(exist_ok=True)
+        (draft / file).parent.mkdir(parents=True, exist_ok=True)
         (draft / file).write_bytes(to_bytes(tensors))
     if WEIGHTS in weights:
         config = model.llm.peft_config["default"]
@@ -226,6 +223,7 @@ def _write(
     write_json(draft / "config.json", asdict(model.config))
     buffer = io.BytesIO()  # torch's own writer does not say why a disk refuses
     torch.save(state, buffer)
+    (draft / STATE).parent.mkdir()
     (draft / STATE).write_bytes(buffer.getbuffer())
     manifest = facts | {"files": _hash_files(draft)}
     write_json(draft / MANIFEST, manifest | {"hash": digest(manifest)})
@@ -246,8 +244,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 def _hash_files(checkpoint: Path) -> dict[str, str]:
-    files = {p.relative_to(checkpoint).as_posix(): p for p in checkpoint.rglob("*") if p.is_file()}
-    return {name: sha256(path) for name, path in sorted(files.items()) if name != MANIFEST}
+    return {name: sha256(path) for name, path in visible(checkpoint).items() if name != MANIFEST}
 
 
 def _sync(path: Path) -> None:

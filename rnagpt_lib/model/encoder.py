@@ -1,18 +1,16 @@
 """RNA-FM, the encoder: one vector per nucleotide (`vector_cache` keeps them).
 
 The model is the ``fm`` package's own class, so the miniature encoder in ``models/`` and the
-published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles: `convert`
-makes such a folder of the published ``.pth``. All of them are frozen, until ``unfreeze`` lets the
-last layers train.
+published RNA-FM differ in numbers alone. Weights travel as safetensors, never as pickles.
 """
 
 import os
 import pickle
-import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,9 +66,9 @@ class Encoder:
     def load(
         cls, folder: str | Path, device: str | None = None, wanted: str | None = None
     ) -> "Encoder":
-        """Read config.json, manifest.json and model.safetensors. ``device`` None: a GPU, where
-        there is one. Raises InputError when a file is missing, or when the weights' hash is not
-        the one that the manifest records, or not ``wanted``, of which a model was trained."""
+        """Read an encoder's folder. ``device`` None: a GPU, where there is one. Raises InputError
+        when a file is missing, or when the weights' hash is not the one that the manifest records,
+        or not ``wanted``, of which a model was trained."""
         folder = encoder_folder(folder)
         digest, recorded = sha256(folder / WEIGHTS), read_json(folder / MANIFEST)["files"][WEIGHTS]
         for who, known in (("its manifest says", recorded), ("the model was trained on", wanted)):
@@ -111,8 +109,8 @@ class Encoder:
         return not any(parameter.requires_grad for parameter in self.model.parameters())
 
     def unfreeze(self, layers: int) -> nn.ModuleDict:
-        """Let the last ``layers`` layers train, with the norm behind them; these modules, named as
-        in the weights' file. Raises InputError for more than there are."""
+        """Let the last ``layers`` layers train, with the norm behind them; these modules, by their
+        names. Raises InputError for more than there are."""
         check_layers(self.config, layers)
         total, norm = self.config["layers"], self.model.emb_layer_norm_after
         chosen = nn.ModuleDict({str(n): self.model.layers[n] for n in range(total - layers, total)})
@@ -127,9 +125,8 @@ class Encoder:
     def encode(self, sequences: Sequence[str], batch_tokens: int | None = None) -> list[Tensor]:
         """One (L, dim) fp32 tensor per sequence, in order, whatever else is in the batch.
 
-        Sequences are normalised; longer ones than a window are read in overlapping windows and
-        averaged where these overlap. ``batch_tokens`` None: what suits the device.
-        Raises InputError for under 10 nt or a foreign letter.
+        Longer ones than a window are read in overlapping windows and averaged where these overlap.
+        ``batch_tokens`` None: what suits the device. InputError: under 10 nt, a foreign letter.
         """
         found = {i: x for done in self.in_batches(sequences, batch_tokens) for i, x in done}
         return [found[i] for i in range(len(sequences))]
@@ -146,11 +143,8 @@ class Encoder:
         sequences that it completes, as (place in ``sequences``, (L, dim) tensor)."""
         on_cpu = next(self.model.parameters()).device.type == "cpu"
         sequences = [check_sequence(sequence) for sequence in sequences]
-        pieces = [
-            (i, start, stop)
-            for i, s in enumerate(sequences)
-            for start, stop in windows(len(s), self.max_length)
-        ]
+        spans = [windows(len(sequence), self.max_length) for sequence in sequences]
+        pieces = [(i, start, stop) for i, own in enumerate(spans) for start, stop in own]
         for batch in batches(pieces, batch_tokens or (CPU_TOKENS if on_cpu else GPU_TOKENS)):
             vectors = self._forward([sequences[i][start:stop] for i, start, stop in batch])
             done = []
@@ -174,11 +168,7 @@ class Encoder:
 
 
 def _fused(
-    layer: nn.Module,
-    x: Tensor,
-    self_attn_mask: None = None,
-    self_attn_padding_mask: Tensor | None = None,
-    need_head_weights: bool = False,
+    layer: nn.Module, x: Tensor, self_attn_padding_mask: Tensor | None = None, **_: object
 ) -> tuple[Tensor, None]:
     """A layer of ``fm``, (T, B, dim) to the same, without the weights of the attention: nobody
     reads them, and one kernel computes the attention then, as one does GELU."""
@@ -189,8 +179,8 @@ def _fused(
 
 
 def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
-    """Pieces (…, start, stop) sorted by length, in batches of at most ``batch_tokens`` with
-    padding, <cls> and <eos> counted (one piece at least)."""
+    """Pieces (…, start, stop) by length, in batches of one or of at most ``batch_tokens``, with
+    padding, <cls> and <eos> counted."""
     batch: list[tuple] = []
     for piece in sorted(pieces, key=lambda p: p[-1] - p[-2]):
         if batch and (piece[-1] - piece[-2] + 2) * (len(batch) + 1) > batch_tokens:
@@ -204,10 +194,10 @@ def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
 def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
     """Make ``folder``, whole or not at all, of RNA-FM's checkpoint ``source``; gives the encoder.
 
-    The file (``RNA-FM_pretrained.pth`` of its authors, github.com/ml4bio/RNA-FM, MIT) is a pickle
-    of ``{"args": Namespace, "model": {name: tensor}}`` as fairseq writes it. It is opened with no
-    class allowed but that Namespace. ``expected``: the SHA-256 (hex) that it must have. Raises
-    InputError for a file that is missing or no such one, and for a folder that exists.
+    The file (``RNA-FM_pretrained.pth`` of github.com/ml4bio/RNA-FM, MIT) is a pickle of
+    ``{"args": Namespace, "model": {name: tensor}}``; it is opened with no class allowed but that
+    Namespace. ``expected``: its SHA-256. Raises InputError for a file that is missing or no such
+    one, and for a folder that exists.
     """
     if not source.is_file():
         raise InputError(f"{shown(source)} does not exist; RNA-FM's weights are never downloaded")
@@ -219,29 +209,23 @@ def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
     try:
         with torch.serialization.safe_globals([Namespace]):
             data = torch.load(source, map_location="cpu", weights_only=True)
-        encoder = _from_fairseq(data if isinstance(data, dict) else {})
+        encoder = _from_fairseq(data)
     except pickle.UnpicklingError:
         reason = "holds more than tensors and options (it may run code) or is no PyTorch file"
         raise InputError(f"{shown(source)} {reason}") from None
     except Exception as error:  # bytes that are no pickle end in any error at all
-        reason = " ".join(str(error).split())[:200]
-        what = "damaged, no PyTorch file or no RNA-FM checkpoint"
-        raise InputError(f"{shown(source)} is {what}: {reason}") from None
+        reason = f"damaged, no PyTorch file or no RNA-FM checkpoint: {' '.join(str(error).split())}"
+        raise InputError(f"{shown(source)} is {reason[:250]}") from None
     facts = {"about": "RNA-FM, converted", "source": source.name, "source_sha256": found}
-    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
-    try:
-        encoder.save(temporary, facts)
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with TemporaryDirectory(prefix=".", dir=folder.parent) as draft:
+        encoder.save(Path(draft) / folder.name, facts)
+        os.rename(Path(draft) / folder.name, folder)
     return encoder
 
 
 def _from_fairseq(data: dict) -> Encoder:
     """The model that the options describe, with the weights under the names that it uses."""
-    args, weights = data.get("args"), data.get("model")
-    if not (isinstance(args, Namespace) and isinstance(weights, dict)):
-        raise InputError("it has no args and model")
+    args, weights = data["args"], data["model"]
     options = {option.removeprefix("encoder_"): value for option, value in vars(args).items()}
     missing = [size for size in SIZES if not isinstance(options.get(size), int)]
     if options.get("arch") != "roberta_large" or missing:

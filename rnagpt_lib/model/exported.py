@@ -34,19 +34,17 @@ def folder_of(name: str | Path) -> Path:
 
 
 def check(folder: Path) -> str:
-    """The name of the model in ``folder``, MA or IT, once every file is as it was written.
-
-    Raises InputError for a folder that holds no exported model, for files that are missing,
-    damaged, no part of it or no safetensors, and for parts that this version does not know.
-    """
+    """The name of the model in ``folder``, MA or IT, once every file is as it was written. Raises
+    InputError where one is not, or is of a kind that this version does not know."""
     about = read_marker(folder)
     if about.get("made_by") != MADE_BY or about.get("model") not in NAMES:
         reason = f"its {MARKER} is missing or another's; {MADE_BY} RUN OUT makes one"
         raise InputError(f"{shown(folder)} holds no exported model ({reason})")
-    recorded = {name: h for name, h in read_sums(folder).items() if not is_owners(name)}
-    there = {name: p for name, p in visible(folder).items() if not is_owners(name) and name != SUMS}
-    for name in sorted(recorded.keys() | there.keys()):
+    recorded, there = read_sums(folder), visible(folder)
+    for name in sorted((recorded.keys() | there.keys()) - {SUMS}):
         where = shown(folder / name)
+        if is_owners(name):
+            continue
         if name not in recorded:
             raise InputError(f"{where} is no part of the exported model; remove it")
         if name not in there or sha256(there[name]) != recorded[name]:

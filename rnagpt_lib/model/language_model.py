@@ -38,11 +38,9 @@ def load(
 ) -> nn.Module:
     """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
 
-    ``attention``: PyTorch's own (``sdpa``; packed rows by blocks, see `attention`), or FlexAttention
-    (``flex``), whose way back needs CUDA. ``prompts_only``: without its layers, which are all but
-    2 GB of 8 billion parameters' 16; its input embeddings, of which prompts are made, are there.
-    Nothing but safetensors is read. Raises InputError where 4 bits or FlexAttention cannot be,
-    where no safetensors are there, and for an LLM that scales or caps its logits.
+    ``attention``: a key of `ATTENTION`. ``prompts_only``: the input embeddings without the layers,
+    which are 14 of 8 billion parameters' 16 GB. Raises InputError where 4 bits or FlexAttention
+    cannot be, where no safetensors are there, and for an LLM that scales or caps its logits.
     """
     gpu, options = torch.cuda.is_available(), {"dtype": DTYPES[precision]}
     if attention == "flex" and not gpu:
@@ -54,19 +52,18 @@ def load(
         kind |= {"bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": DTYPES[precision]}
         options |= {"quantization_config": BitsAndBytesConfig(**kind)}
         options |= {"device_map": {"": torch.cuda.current_device()}}
-    if prompts_only:
-        options |= {"num_hidden_layers": 0}
     folder = llm_folder(llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{shown(folder)} holds no safetensors; other weights are not read")
     _refuse_scaled(folder)
-    before = logging.get_verbosity()
-    if prompts_only:  # transformers would tell of every weight that it did not need
-        logging.set_verbosity_error()
-    try:
-        options |= {"local_files_only": True, "use_safetensors": True}
-        options |= {"attn_implementation": ATTENTION[attention]}
+    options |= {"local_files_only": True, "use_safetensors": True}
+    options |= {"attn_implementation": ATTENTION[attention]}
+    if not prompts_only:
         return AutoModelForCausalLM.from_pretrained(folder, **options)
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # else it tells of every weight that it did not need
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=0, **options)
     finally:
         logging.set_verbosity(before)
 

@@ -100,8 +100,8 @@ def fill(trees: Sequence[Tree], row_tokens: int) -> list[list[Tree]]:
 
 
 def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
-    """The rows of each forward pass, as wide as the longest tree, and as many as ``tokens`` allow,
-    but one at least."""
+    """The rows of each forward pass, as wide as the longest tree, and one or as many as ``tokens``
+    allow."""
     width = max(map(len, trees), default=1)
     rows = fill(trees, width)
     together = max(1, tokens // width)
@@ -116,38 +116,28 @@ def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
     1/(pairs · |answer i|), so that the sum over the step's batches is the mean over its pairs.
     """
     length = max(sum(map(len, row)) for row in rows)
-    ids, soft, positions, places = [], [], [], []  # one item a token, row after row
-    predictors, targets, weights = [], [], []  # one item a token that carries loss
+    tokens, predictors, targets, weights = [], [], [], []  # the last three of those with loss
     for number, row in enumerate(rows, start=1):
         for place, tree in enumerate(row):
-            prefix = len(tree.before) + len(tree.embeddings)
-            ids += tree.before + [0] * len(tree.embeddings)
-            soft += [False] * len(tree.before) + [True] * len(tree.embeddings)
-            positions += range(prefix)
-            places += [(place, 0)] * prefix
-            last = len(ids) - 1  # predicts the first token of a branch without a prompt
+            prefix = [(i, 0) for i in tree.before] + [(0, 1)] * len(tree.embeddings)
+            tokens += [(i, soft, at, place, 0) for at, (i, soft) in enumerate(prefix)]
+            last = len(tokens) - 1  # predicts the first token of a branch without a prompt
             for branch_number, branch in enumerate(tree.branches, start=1):
-                first, answer = len(ids) + len(branch.prompt), len(branch.answer)
+                first, answer = len(tokens) + len(branch.prompt), len(branch.answer)
                 predictors += [first - 1 if branch.prompt else last]
                 predictors += range(first, first + answer - 1)
                 targets += branch.answer
                 weights += [1 / (pairs * answer)] * answer
-                ids += branch.prompt + branch.answer
-                soft += [False] * len(branch)
-                positions += range(prefix, prefix + len(branch))
-                places += [(place, branch_number)] * len(branch)
-        pads = number * length - len(ids)
-        ids += [0] * pads
-        soft += [False] * pads
-        positions += [0] * pads
-        places += [(-1, -1)] * pads
-    shape = (len(rows), length)
+                own = enumerate(branch.prompt + branch.answer, start=len(prefix))
+                tokens += [(i, 0, at, place, branch_number) for at, i in own]
+        tokens += [(0, 0, 0, -1, -1)] * (number * length - len(tokens))
+    columns = torch.tensor(tokens).view(len(rows), length, 5)
     return Batch(
-        ids=torch.tensor(ids).view(shape),
-        soft=torch.tensor(soft).view(shape),
+        ids=columns[..., 0].contiguous(),
+        soft=columns[..., 1].bool(),
         embeddings=torch.cat([tree.embeddings for row in rows for tree in row]),
-        positions=torch.tensor(positions).view(shape),
-        places=torch.tensor(places, dtype=torch.int32).view(*shape, 2),
+        positions=columns[..., 2].contiguous(),
+        places=columns[..., 3:].int().contiguous(),
         predictors=torch.tensor(predictors),
         targets=torch.tensor(targets),
         weights=torch.tensor(weights, dtype=torch.float64),
@@ -156,16 +146,10 @@ def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
 
 def weighted_loss(causal: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
     """The weighted loss of a causal LM on a batch whose input embeddings are ``inputs`` (B, T, H).
-
-    Logits are made where a token with loss is predicted, and nowhere else. Attention is computed
-    as the LLM was loaded to (``attention``).
-    """
-    hidden = causal.base_model(
-        inputs_embeds=inputs,
-        position_ids=batch.positions,
-        use_cache=False,
-        **attention.arguments(causal, batch.places, inputs.dtype),
-    ).last_hidden_state  # (B, T, H)
+    Logits are made where a token with loss is predicted, and nowhere else."""
+    options = attention.arguments(causal, batch.places, inputs.dtype)
+    options |= {"position_ids": batch.positions, "use_cache": False}
+    hidden = causal.base_model(inputs_embeds=inputs, **options).last_hidden_state  # (B, T, H)
     chosen = hidden.flatten(0, 1)[batch.predictors]  # (A, H)
     logits = causal.get_output_embeddings()(chosen)  # (A, V)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -32,10 +32,9 @@ from rnagpt_lib.model.template import Template
 class Config:
     """What a model is made of; ``config.json`` of a checkpoint. Folders are relative to the root.
 
-    ``train`` names what stage 2 trains: the projection alone, LoRA adapters of all linear layers
-    besides (``lora``), or the same over a 4-bit LLM (``qlora``, CUDA only); ``encoder_layers``, how
-    many of the encoder's last layers besides. ``reads``: what stands where the RNA is; letters or
-    nothing for those that were trained so to be compared with (`ablation_trainings`).
+    ``train``: the projection alone, LoRA adapters of all linear layers besides (``lora``), or the
+    same over a 4-bit LLM (``qlora``); ``encoder_layers``: how many of the encoder's last layers
+    besides; ``reads``: what stands where the RNA is (other than vectors: `ablation_trainings`).
     """
 
     encoder: str
@@ -59,12 +58,11 @@ class Config:
 
 
 class Projection(nn.Linear):
-    """Nucleotide vectors (…, D) → soft tokens (…, H): one linear map.
+    """Nucleotide vectors (…, D) → soft tokens (…, H): one linear map, plain as the paper's.
 
-    An encoder's vectors share a large common part and a few loud directions (above all, which
-    nucleotide it is), while what tells RNAs apart is small. ``whiten`` centres and decorrelates
-    the input, so that the optimiser finds all directions equally loud; as a whole the map stays
-    linear. Without it the layer is plain, as the paper's.
+    An encoder's vectors share a large common part and a few loud directions, while what tells RNAs
+    apart is small. ``whiten`` centres and decorrelates the input, so that the optimiser finds all
+    directions equally loud; as a whole the map stays linear.
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -78,9 +76,7 @@ class Projection(nn.Linear):
     @torch.no_grad()
     def whiten(self, embeddings: Iterable[Tensor], floor: float = 0.01) -> Tensor:
         """Set centre and whitener from (L, D) tensors; returns the variances (D,), loudest first.
-
-        ``floor``, in mean variances, keeps directions that hold next to nothing quiet.
-        """
+        ``floor``, in mean variances, keeps directions that hold next to nothing quiet."""
         count, total, squares = 0, 0.0, 0.0
         for vectors in embeddings:
             vectors = vectors.double()
@@ -98,8 +94,7 @@ class RnaGpt(nn.Module):
     """Projection and LLM, with the template and the tokenizer that belong to them.
 
     Only ``projection`` and the adapters train, and with ``config.encoder_layers`` the last layers
-    of an encoder of its own, ``encoder``. Embeddings come from the encoder, (L, D) for an RNA of L
-    nucleotides; D = ``config.encoder_dim``, H = the LLM's hidden width.
+    of an encoder of its own. Embeddings are the encoder's, (L, D); H is the LLM's hidden width.
     """
 
     def __init__(
@@ -134,24 +129,20 @@ class RnaGpt(nn.Module):
         seed: int = 0,
         template: Template | None = None,
         device: str | None = None,
-        attention: str = "sdpa",
-        prompts_only: bool = False,
+        **options: object,
     ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
 
-        ``device``: where to; by default the GPU where there is one. ``attention``,
-        ``prompts_only`` (it writes prompts, and cannot answer them): as of `language_model.load`.
-        Raises InputError as that, as `Encoder.load` where layers of the encoder train, and when
-        the LLM is not the one of ``config.llm_hash``.
+        ``device``: by default the GPU where there is one; ``options``, and InputError: as of
+        `language_model.load`, and for an LLM or encoder with another hash than the config's.
         """
         if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         own = (config.encoder, device, config.encoder_hash)
         encoder = Encoder.load(*own) if config.encoder_layers else None
-        options = {"attention": attention, "prompts_only": prompts_only}
-        options["four_bits"] = config.train == "qlora"
-        llm = language_model.load(config.llm, config.precision, **options)
+        four_bits = config.train == "qlora"
+        llm = language_model.load(config.llm, config.precision, four_bits=four_bits, **options)
         tokenizer = language_model.load_tokenizer(config.llm)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -196,14 +187,13 @@ class RnaGpt(nn.Module):
 
     @contextmanager
     def amp(self) -> Iterator[None]:
-        """Automatic mixed precision: the LLM computes in its own half precision, while what
-        trains stays in fp32 and the projection is outside. Nothing changes for an LLM in fp32."""
+        """Mixed precision: the LLM computes in its own half precision, while what trains stays in
+        fp32 and the projection is outside. Nothing changes for an LLM in fp32."""
         dtype = language_model.DTYPES[self.config.precision]
-        if dtype == torch.float32:
-            yield
-            return
+        half = dtype != torch.float32
+        autocast = torch.autocast(self.device.type, dtype, enabled=half)
         # peft would hand every adapter a copy of its input in fp32, half of all activations
-        with torch.autocast(self.device.type, dtype), disable_input_dtype_casting(self.llm):
+        with autocast, disable_input_dtype_casting(self.llm, active=half):
             yield
 
 
@@ -212,14 +202,11 @@ def trainable(model: RnaGpt) -> pd.DataFrame:
     rows, names = [], {"projection": "projection", "encoder_layers": "encoder's last layers"}
     for name, parameter in model.named_parameters():
         part = "LoRA adapters" if "lora_" in name else names.get(name.split(".")[0], "LLM")
-        trained = parameter.numel() if parameter.requires_grad else 0
-        dtype = str(parameter.dtype).removeprefix("torch.")
-        rows.append(
-            {"part": part, "parameters": parameter.numel(), "trained": trained, "dtype": dtype}
-        )
-    parts = pd.DataFrame(rows).groupby("part", sort=False)
-    dtypes = parts["dtype"].agg(lambda dtype: ", ".join(set(dtype)))
-    return parts[["parameters", "trained"]].sum().assign(dtype=dtypes)
+        trained = parameter.numel() * parameter.requires_grad
+        rows.append((part, parameter.numel(), trained, str(parameter.dtype).removeprefix("torch.")))
+    parts = pd.DataFrame(rows, columns=["part", "parameters", "trained", "dtype"])
+    join = {"dtype": lambda dtypes: ", ".join(set(dtypes))}
+    return parts.groupby("part", sort=False).agg({"parameters": "sum", "trained": "sum"} | join)
 
 
 def frozen_hash(model: RnaGpt) -> str:

@@ -1,10 +1,8 @@
 """The vectors of all RNAs: the frozen encoder reads each sequence once, the disk remembers.
 
-A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards. A shard is a safetensors file
-with one tensor (L, dim) for each sequence, under the SHA-256 of its letters; its own name is the
-SHA-256 of its bytes, so a damaged one is known by its name. Shards are written whole or not at all,
-and read through memory maps. The encoder's width times 4 or 2 bytes for each nucleotide are much:
-`encode_all` counts them before it begins, and ``live`` keeps nothing at all.
+A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards: safetensors files with a tensor
+(L, dim) for each sequence, under the SHA-256 of its letters. A shard's name is the SHA-256 of its
+bytes, so a damaged one is known by it. They are written whole or not at all.
 """
 
 import hashlib
@@ -95,48 +93,40 @@ def encode_all(
     if cache == "live":
         print(f"{len(wanted):,} distinct sequences, each encoded whenever it is asked for")
         return LiveVectors(encoder)
-    size, began = cache_bytes(map(len, wanted.values()), encoder.dim, cache), time.perf_counter()
-    name = f"{encoder.hash[:16]}-{cache}"
+
+    def megabytes(sequences: Iterable[str]) -> float:
+        """MB on the disk, about."""
+        each = encoder.dim * DTYPES[cache].itemsize
+        return sum(len(sequence) * each + ENTRY_BYTES for sequence in sequences) / 1e6
+
+    name, began = f"{encoder.hash[:16]}-{cache}", time.perf_counter()
     with writing(folder, REMEDY):
         shards = _read_shards(folder / name, encoder, mend=True)
         shards += _read_shards(known / name, encoder) if known and known != folder else []
         there = CachedVectors(shards)
         missing = [wanted[key] for key in sorted(wanted) if wanted[key] not in there]
         if missing:
-            _check_room(missing, encoder.dim, folder, cache)
             (folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder / name):  # before hours are spent
                 pass
+            need, free = megabytes(missing), shutil.disk_usage(folder).free / 1e6
+            if need > free:
+                what = f"the vectors of {len(missing):,} sequences take {need:,.1f} MB in {cache}"
+                remedy = "make room, or set CACHE to fp16 or live"
+                raise InputError(f"{what}, and {shown(folder)} has {free:,.1f} MB free; {remedy}")
             for tensors in _compute(encoder, missing, DTYPES[cache]):
                 shards.append(_write_shard(folder / name, encoder, tensors))
         vectors = CachedVectors(shards)
+    size = f"{megabytes(wanted.values()):,.1f} MB in {cache}"
     nucleotides, seconds = sum(map(len, missing)), time.perf_counter() - began
     pace = f" in {seconds:.1f} s, {nucleotides / seconds:,.0f} nt a second" if missing else ""
-    told = f"{len(wanted):,} distinct sequences, {format_bytes(size)} in {cache}"
+    told = f"{len(wanted):,} distinct sequences, {size}"
     print(f"{told}; {len(missing):,} encoded now{pace}")
     return vectors
 
 
-def cache_bytes(lengths: Iterable[int], dim: int, cache: Cache) -> int:
-    """What the cache of distinct sequences of these lengths takes on the disk, about.
-
-    >>> cache_bytes([200] * 407_616, 640, "fp16")  # RNAcentral's RNAs with literature, if of 200 nt
-    104410838400
-    """
-    if cache == "live":
-        return 0
-    return sum(length * dim * DTYPES[cache].itemsize + ENTRY_BYTES for length in lengths)
-
-
-def format_bytes(size: int) -> str:
-    """Bytes as people read them: ``104366000640`` → ``104.4 GB``."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-
-
 def _read_shards(folder: Path, encoder: Encoder, mend: bool = False) -> list[Path]:
-    """The good shards of a folder: each is read once for its hash, at about the disk's speed.
-
-    ``mend``: the others are removed, and a line says so."""
+    """The good shards of a folder, each read once for its hash; ``mend``: the others go."""
     good = []
     for path in sorted(folder.glob("[!.]*.safetensors")):
         is_whole = path.stem == sha256(path)[: len(path.stem)]
@@ -172,21 +162,10 @@ def _compute(encoder: Encoder, sequences: list[str], dtype: torch.dtype) -> Iter
 
 
 def _narrow(vectors: Tensor, dtype: torch.dtype, sequence: str) -> Tensor:
-    narrow = vectors.to(dtype)
-    if narrow.isfinite().all():
-        return narrow
-    what = f"the vectors of {sequence[:20]}… ({len(sequence)} nt)"
-    if vectors.isfinite().all():
+    narrow, what = vectors.to(dtype), f"the vectors of {sequence[:20]}… ({len(sequence)} nt)"
+    if not vectors.isfinite().all():
+        raise InputError(f"{what} are not finite: the encoder's weights are broken; restore them")
+    if not narrow.isfinite().all():
         most = f"{vectors.abs().max():,.0f}"
         raise InputError(f"{what} reach {most}, half precision ends at 65,504; set CACHE to fp32")
-    raise InputError(f"{what} are not finite: the encoder's weights are broken; restore them")
-
-
-def _check_room(missing: list[str], dim: int, folder: Path, cache: Cache) -> None:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    need, free = cache_bytes(map(len, missing), dim, cache), shutil.disk_usage(existing).free
-    if need > free:
-        raise InputError(
-            f"the vectors of {len(missing):,} sequences take {format_bytes(need)} in {cache}, and "
-            f"{shown(folder)} has {format_bytes(free)} free; make room, or set CACHE to fp16 or live"
-        )
+    return narrow

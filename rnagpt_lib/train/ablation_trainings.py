@@ -1,12 +1,8 @@
 """IT trained otherwise: the same pairs, steps and settings, with a part of the model taken away.
 
-What stage 1, the encoder's knowledge, the soft tokens and the RNA itself are worth is told by
-models that were trained without them. Each of ``VARIANTS`` is trained with each seed beside a
-run's own IT (``rnagpt train-variants``), under ``runs/RUN/variants/NAME-seedS/``:
-
-    manifest.json   steps.jsonl   checkpoints/   stage1/ (where it has one of its own)   train.log
-
-Notebook 06 asks those that it finds finished, and keeps their answers beside the manifest.
+``rnagpt train-variants`` trains each of `VARIANTS` with each seed under ``runs/RUN/variants/NAME-seedS/``
+(manifest.json, steps.jsonl, checkpoints/, train.log, and stage1/ where it has one of its own);
+notebook 06 asks those that it finds finished, and keeps their answers beside the manifest.
 """
 
 import os
@@ -23,19 +19,9 @@ from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import progress, read_json
 from rnagpt_lib.core.params import Reads, Stage1, Stage2
-from rnagpt_lib.runs.stages import (
-    MANIFEST,
-    PARAMS,
-    QA,
-    STAGE1,
-    STAGE2,
-    SUMMARIES,
-    is_fresh,
-    stage_folder,
-    stage_hash,
-)
+from rnagpt_lib.runs import stages
+from rnagpt_lib.runs.stages import MANIFEST, QA, STAGE1, STAGE2, SUMMARIES, stage_folder
 
-DATA = (SUMMARIES, QA)
 LOG = "train.log"
 
 
@@ -100,7 +86,7 @@ class Training:
         return Stage2.model_validate(self._params(STAGE2)["params"] | {"parallel": "ddp"})
 
     def _params(self, stage: str) -> dict:
-        return read_json(stage_folder(self.id, stage) / PARAMS)
+        return read_json(stage_folder(self.id, stage) / stages.PARAMS)
 
     @property
     def encoder(self) -> str | None:
@@ -118,8 +104,8 @@ class Training:
 
     def key(self) -> dict:
         """All that decides what comes out; the settings are those of the run's 04 and 05."""
-        before = (*DATA, STAGE1) if self.takes_the_runs_stage1 else DATA
-        parents = {stage: stage_hash(self.id, stage) for stage in before}
+        before = (SUMMARIES, QA, STAGE1) if self.takes_the_runs_stage1 else (SUMMARIES, QA)
+        parents = {stage: stages.stage_hash(self.id, stage) for stage in before}
         key = {"seed": self.seed, "variant": asdict(self.variant), "parents": parents}
         return key | {"stage1": self.stage1.key(), "stage2": self.stage2.key()}
 
@@ -146,12 +132,11 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
     """Train what of ``names`` with ``seeds`` is not finished yet, or not here, ``workers`` at a
     time, each in a process of its own on one thread; all that were asked for, in order.
 
-    A training that was stopped goes on from its newest checkpoint; where this is interrupted, its
-    trainings end, too. Raises InputError for an unknown name, for a run whose 04 or 05 is not
-    finished, and, once the others have ended, where a training failed.
+    A training that was stopped goes on from its newest checkpoint. Raises InputError for an unknown
+    name, for a run whose 04 or 05 is not finished, and, at the end, where a training failed.
     """
     for stage in (STAGE1, STAGE2):
-        if reason := is_fresh(run, stage):
+        if reason := stages.is_fresh(run, stage):
             raise InputError(f"run {run} has no {stage} to train variants beside: {reason}")
     if unknown := sorted(set(names) - VARIANTS.keys()):
         raise InputError(f"variant {unknown[0]!r} is unknown; variants are {', '.join(VARIANTS)}")
@@ -159,8 +144,7 @@ def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int
     asked = [t for t in asked if not (t.name == "IT" and t.has_the_runs_seed)]  # 05 has trained it
     todo = [t for t in asked if not (t.is_finished() and t.has_weights())]
     print(f"{len(asked) - len(todo)} of {len(asked)} trainings stand already", flush=True)
-    failed = _train_in_processes(todo, workers)
-    if failed:
+    if failed := _train_in_processes(todo, workers):
         raise InputError(f"{len(failed)} of {len(todo)} trainings failed; {failed[0]}")
     return asked
 
@@ -176,10 +160,12 @@ def _train_in_processes(todo: Sequence[Training], workers: int) -> list[str]:
                     children[training] = _start(training)
                 ended = [t for t, child in children.items() if child.poll() is not None]
                 for training in ended:
-                    problem = _problem(training, children.pop(training).returncode)
-                    told = f"{training.name}, seed {training.seed}: {problem or 'trained'}"
+                    code, log = children.pop(training).returncode, training.folder / LOG
+                    said = log.read_text("utf-8", "replace") if code else "trained"
+                    last = said.strip().rpartition("\n")[2] or f"exit code {code}"
+                    told = f"{training.name}, seed {training.seed}: {last}"
                     print(f"{told} ({paths.shown(training.folder)})", flush=True)
-                    failed += [told] if problem else []
+                    failed += [told] if code else []
                     bar.update()
                 if not ended:
                     time.sleep(0.2)
@@ -197,10 +183,3 @@ def _start(training: Training) -> Popen:
     with (training.folder / LOG).open("a", encoding="utf-8") as log:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return Popen(command, env=environment, stdout=log, stderr=STDOUT)
-
-
-def _problem(training: Training, code: int) -> str | None:
-    """The last thing that a training said before it failed; None for one that did not."""
-    said = (training.folder / LOG).read_text("utf-8", "replace").split("\n")
-    last = next((line.strip() for line in reversed(said) if line.strip()), "")
-    return None if code == 0 else last or f"exit code {code}"

@@ -6,11 +6,9 @@ and one training beside a run (`ablation_trainings`) in this process:
 
     python -m rnagpt_lib.train.headless RUN NAME SEED
 
-The steps are the notebook's own: opened afterwards with the same parameters, it finds the training
-done, and reads it.
+The steps are the notebook's own: opened afterwards, it finds the training done, and reads it.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,24 +16,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from rnagpt_lib.core import params as profiles
-from rnagpt_lib.core import paths
+from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.core.params import Train
-from rnagpt_lib.core.weights import CONFIG, encoder_folder
-from rnagpt_lib.core.weights import MANIFEST as ENCODER_MANIFEST
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.runs.folder import PREVIOUS, acquire_lock, new_folder, release_lock
+from rnagpt_lib.runs import stages
+from rnagpt_lib.runs.folder import acquire_lock, archive, lock_of, release_lock
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.runs.stages import MANIFEST, PARENTS, command, is_fresh
+from rnagpt_lib.runs.stages import MANIFEST, STAGE1
 from rnagpt_lib.train import loop
-from rnagpt_lib.train.ablation_trainings import STAGE1, STAGE2, Training
-from rnagpt_lib.train.training_examples import PATIENCE, VECTORS, prepare
+from rnagpt_lib.train.ablation_trainings import Training
+from rnagpt_lib.train.training_examples import VECTORS, join_processes, prepare
 
 
 def train_stage(
@@ -46,15 +41,14 @@ def train_stage(
     ``overrides`` as in ``Run.open``, which the main process opens the stage with.
     Raises InputError for a stage that trains nothing, and where ``Run.open`` and ``train`` do.
     """
-    if stage not in (STAGE1, STAGE2):
-        raise InputError(f"{stage} trains nothing; {STAGE1} and {STAGE2} do")
-    machine = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    opened = [None]
+    if stage not in stages.TRAININGS:
+        raise InputError(f"{stage} trains nothing; {' and '.join(stages.TRAININGS)} do")
+    machine, opened = join_processes(), [None]
     if machine.is_main_process:
         profiles.load(profile)  # refuses one that there is not, for which no command would do
-        for parent in PARENTS[stage]:  # which to open would run, in the processes launched for this
-            if reason := is_fresh(run, parent):
-                todo = command(run, parent, profile)
+        for parent in stages.PARENTS[stage]:  # which to open would run, in all these processes
+            if reason := stages.is_fresh(run, parent):
+                todo = stages.command(run, parent, profile)
                 raise InputError(f"{stage} of run {run} needs {parent}, but {reason}; first {todo}")
         opened = [Run.open(stage, run=run, profile=profile, seed=seed, **overrides)]
         opened[0].show()
@@ -71,8 +65,8 @@ def train_variant(training: Training) -> pd.DataFrame:
     another process is at it, and as ``loop.train`` does.
     """
     folder, variant = training.folder, training.variant
-    lock = folder.parents[1] / ".locks" / folder.name
-    acquire_lock(lock, f"{training.name} of run {training.id}, seed {training.seed}")
+    what = f"{training.name} of run {training.id}, seed {training.seed}"
+    acquire_lock(lock_of(folder), what)
     try:
         manifest = _open(training)
         encoder = {"encoder": _draw_encoder(training)} if variant.random_encoder else {}
@@ -86,7 +80,7 @@ def train_variant(training: Training) -> pd.DataFrame:
         facts = {"status": "finished", "finished": _now(), "steps": len(log)}
         write_json(folder / MANIFEST, manifest | facts | {"seconds": log["seconds"].sum()})
     finally:
-        release_lock(lock)
+        release_lock(lock_of(folder))
     return log
 
 
@@ -100,9 +94,7 @@ def _open(training: Training) -> dict:
     folder, key = training.folder, training.key()
     earlier = read_json(folder / MANIFEST)
     if earlier and earlier["key"] != key:
-        aside = new_folder(folder.parents[1] / PREVIOUS, folder.name)
-        os.rename(folder, aside / folder.name)
-        print(f"{folder.name}: earlier files moved to {paths.shown(aside)}")
+        archive(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {"status": "running", "started": earlier.get("started", _now()), "key": key}
     write_json(folder / MANIFEST, manifest)
@@ -116,9 +108,10 @@ def _now() -> str:
 def _draw_encoder(training: Training) -> str:
     """The folder of an encoder of the run's shape with weights drawn by the seed."""
     folder, own = Path(training.encoder), training.stage2.encoder
-    if not (folder / ENCODER_MANIFEST).is_file():
-        fresh = Encoder.fresh(read_json(encoder_folder(own) / CONFIG), training.seed)
-        fresh.save(folder, {"about": f"the shape of {own}, weights drawn by the seed"})
+    if not (folder / weights.MANIFEST).is_file():
+        shape = read_json(weights.encoder_folder(own) / weights.CONFIG)
+        facts = {"about": f"the shape of {own}, weights drawn by the seed"}
+        Encoder.fresh(shape, training.seed).save(folder, facts)
     return paths.shown(folder)
 
 

@@ -1,9 +1,8 @@
 """One training loop for both stages (paper, section 4.1), over Hugging Face Accelerate.
 
 What a step visits (`visit_order`) and its learning rate follow from the seed and the step's number
-alone, so a resumed training goes on as if never interrupted. Under ``accelerate launch`` or
-``torchrun`` every process takes its share of a step's RNAs; the gradient is that of the mean over
-all pairs of the step, however many processes there are.
+alone, so a resumed training goes on as if never interrupted. Several processes share a step's RNAs;
+the gradient is that of the mean over all pairs of the step, however many there are.
 """
 
 import math
@@ -11,16 +10,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint import state_dict
 from torch.distributed.fsdp import fully_shard
 
 from rnagpt_lib.core.errors import InputError
@@ -31,13 +27,13 @@ from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.packing import Tree, collate, passes
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.train.step_log import StepLog, cut, measure_speed, read_log, tracking
+from rnagpt_lib.train.step_log import StepLog, cut, peak_memory, read_log
 from rnagpt_lib.train.training_examples import Examples
 from rnagpt_lib.train.visit_order import Step, Visit, epoch_length, remaining_steps, steps_per_epoch
 
 TOGETHER = 64  # RNAs of the validation side in memory at a time
 EXTRA = 64  # tokens at most that a template adds to an RNA and its texts
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+WHOLE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 FREE = {"attention", "keep", "parallel", "track"}  # what does not decide the course of a training
 
 
@@ -67,35 +63,36 @@ class Trainer:
 
     def __init__(self, model: RnaGpt, params: Train, folder: Path) -> None:
         self.model, self.params = model, params
+        options = {"cpu": not torch.cuda.is_available(), "project_dir": str(folder)}
+        options |= {} if params.track == "jsonl" else {"log_with": params.track}
+        if params.track != "jsonl" and find_spec(params.track) is None:
+            raise InputError(f"TRACK {params.track} is missing: pip install {params.track}")
         # mixed precision is the model's own matter: RnaGpt.amp
-        options = {"cpu": not torch.cuda.is_available()} | tracking(params, folder)
         self.machine = Accelerator(mixed_precision="no", **options)
-        in_parts = params.parallel == "fsdp"
-        self.wrapped = self._shard(model) if in_parts else self.machine.prepare(model)
+        if params.parallel == "ddp":
+            self.wrapped = self.machine.prepare(model)
+        elif self.machine.num_processes == 1:
+            raise InputError("PARALLEL is fsdp, which needs several processes: accelerate launch …")
+        else:  # FSDP2: each process holds its part of every layer, and gathers one to compute it
+            for layer in model.causal.base_model.layers:
+                fully_shard(layer)
+            # a validation has no way back
+            self.wrapped = fully_shard(model, reshard_after_forward=True)
         self.optimiser = build_optimiser(model, params)
         half = params.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.machine.device.type, enabled=half)
 
-    def _shard(self, model: RnaGpt) -> RnaGpt:
-        """The model in parts over the processes (FSDP2): each holds its part of every layer, and
-        gathers a layer while it is computed."""
-        if self.machine.num_processes == 1:
-            raise InputError("PARALLEL is fsdp, which needs several processes: accelerate launch …")
-        for layer in model.causal.base_model.layers:
-            fully_shard(layer)
-        return fully_shard(model, reshard_after_forward=True)  # a validation has no way back
-
     def update(self, examples: Examples, step: Step, rate: float) -> dict:
-        """One step at this learning rate: its loss, gradient's norm, tokens and pairs.
-
-        Nothing changes where one of them is not finite; whoever calls is to look.
-        """
+        """One step at this learning rate: its loss, gradient's norm, tokens and pairs. Nothing
+        changes where one of them is not finite; whoever calls is to look."""
         pairs = sum(len(visit.pairs) for visit in step.visits)
         own = [examples.tree(*visit) for visit in self._share(step.visits)]
         some = Visit(step.visits[0].rna, step.visits[0].pairs[:1])
         loss, tokens = self._loss(own, pairs, lambda: examples.tree(*some), backward=True)
         self.scaler.unscale_(self.optimiser)
-        norm = self._gradient_norm()
+        trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
+        norm = torch.nn.utils.get_total_norm([g for g in trained if g is not None])
+        norm = checkpoints.gather(norm).item()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         if math.isfinite(loss) and (math.isfinite(norm) or self.scaler.is_enabled()):
@@ -117,13 +114,13 @@ class Trainer:
 
     def state(self) -> dict:
         """What a resume needs besides the weights; every process is to ask for it."""
-        optimiser = get_optimizer_state_dict(self.wrapped, self.optimiser, options=WHOLE)
+        optimiser = state_dict.get_optimizer_state_dict(self.wrapped, self.optimiser, options=WHOLE)
         return {"optimiser": optimiser, "scaler": self.scaler.state_dict()}
 
     def load_state(self, state: dict) -> None:
         """Take up what ``state`` gave, in however many processes."""
         saved = state["optimiser"]
-        set_optimizer_state_dict(self.wrapped, self.optimiser, saved, options=WHOLE)
+        state_dict.set_optimizer_state_dict(self.wrapped, self.optimiser, saved, options=WHOLE)
         self.scaler.load_state_dict(state["scaler"])
 
     def _share(self, items: Sequence) -> Sequence:
@@ -135,9 +132,8 @@ class Trainer:
     ) -> tuple[float, float]:
         """Loss and tokens of the trees of all processes; a pair of them weighs 1/``pairs``.
 
-        With ``backward`` the gradient is added to the parameters. Memory holds one pass, of about
-        ``row_tokens``. All processes make as many passes, over ``spare`` without weight where
-        one has less to do than another: their passes wait for each other.
+        With ``backward`` the gradient is added to the parameters. All processes make as many passes,
+        over ``spare`` without weight where one has less to do: their passes wait for each other.
         """
         work = [(rows, pairs) for rows in passes(trees, self.params.row_tokens)]
         most = self.machine.gather(torch.tensor([len(work)], device=self.machine.device)).max()
@@ -154,11 +150,6 @@ class Trainer:
             totals[0] += loss.detach()
         loss, tokens = self.machine.reduce(totals, "sum").tolist()
         return loss, tokens
-
-    def _gradient_norm(self) -> float:
-        trained = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
-        norm = torch.nn.utils.get_total_norm([g for g in trained if g is not None])
-        return checkpoints.gather(norm).item()
 
 
 def train(
@@ -184,24 +175,23 @@ def train(
     state = checkpoints.restore(model, checkpoint) if checkpoint else {}
     done = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
     if state.get("finished") and _plan(examples, params, seed, state["processes"]) == state["plan"]:
-        cut(folder, done)
-        if not int(os.environ.get("RANK", 0)):
-            checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
+        if not int(os.environ.get("RANK", 0)):  # of a training that was killed in its last save
+            cut(folder, done)
+            checkpoints.tidy(folder, params.keep)
         return read_log(folder)  # by however many processes: there is nothing to share
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
     check_share(params, processes)
     plan = _plan(examples, params, seed, processes)
     if checkpoint and state["plan"] != plan:
-        raise InputError(
-            f"{shown(checkpoint)}: of a training with other data, parameters or seed, or (RECIPE "
-            f"paper) in other than {processes} processes; choose another run, or remove it"
-        )
+        of = "of a training with other data, parameters or seed, or (RECIPE paper) in other than"
+        remedy = "choose another run, or remove it"
+        raise InputError(f"{shown(checkpoint)}: {of} {processes} processes; {remedy}")
     if checkpoint:
         trainer.load_state(state)
     per_epoch = steps_per_epoch(examples, params, processes)
     total, span = per_epoch * params.epochs, epoch_length(examples, params, processes)
-    every = params.validate_every or per_epoch
+    every, main = params.validate_every or per_epoch, trainer.machine.is_main_process
     with StepLog(trainer.machine, folder, params, total, done) as log:
         for number, epoch, step in remaining_steps(examples, params, seed, done, processes):
             if log.is_over(params.patience):
@@ -210,7 +200,10 @@ def train(
             row = {"step": number + 1, "epoch": epoch + 1, "lr": rate}
             row |= trainer.update(examples, step, rate)
             _check_finite(row, trainer, examples, step, folder)
-            row |= measure_speed(row, time.perf_counter() - began, model.device)
+            seconds, memory = time.perf_counter() - began, peak_memory(model.device)
+            row |= {"seconds": round(seconds, 4)}
+            row |= {"tokens_per_second": round(row["tokens"] / seconds, 1)}
+            row |= {"memory_gb": round(memory / 1e9, 3)}
             due = (number + 1) % every == 0 or number + 1 == total
             if due:
                 row["val_loss"] = trainer.validate(validation)
@@ -220,10 +213,9 @@ def train(
             if due:
                 over = number + 1 == total or log.is_over(params.patience)
                 facts = {"plan": plan, "processes": processes, "finished": over}
-                options = {"val_loss": row["val_loss"], "keep": params.keep}
-                options["writes"] = trainer.machine.is_main_process
+                options = {"val_loss": row["val_loss"], "keep": params.keep, "writes": main}
                 checkpoints.save(model, folder, number + 1, trainer.state() | facts, **options)
-    if trainer.machine.is_main_process:
+    if main:
         checkpoints.tidy(folder, params.keep)  # of a training that was killed in its last save
     trainer.machine.wait_for_everyone()
     return read_log(folder)
@@ -231,11 +223,10 @@ def train(
 
 def check_share(params: Train, processes: int) -> None:
     """Raises InputError where a packed step cannot be shared evenly by the processes."""
-    if params.recipe == "packed" and params.rnas_per_step % processes:
-        raise InputError(
-            f"RNAS_PER_STEP is {params.rnas_per_step}, which {processes} processes cannot share "
-            f"evenly; set a multiple of {processes}"
-        )
+    each = params.rnas_per_step
+    if params.recipe == "packed" and each % processes:
+        share = f"which {processes} processes cannot share evenly; set a multiple of {processes}"
+        raise InputError(f"RNAS_PER_STEP is {each}, {share}")
 
 
 def _plan(examples: Examples, params: Train, seed: int, processes: int) -> str:
@@ -252,10 +243,8 @@ def _check_lengths(model: RnaGpt, examples: Examples, folder: Path) -> None:
     for number in (sizes + EXTRA > most).nonzero()[0]:  # few, if any: these are worth a look
         tree = examples[int(number)]
         if tree.depth > most:
-            raise InputError(
-                f"{tree.rna_id}: the RNA and its longest text are {tree.depth} tokens, the LLM "
-                f"reads {most}; lower MAX_LENGTH in 00 or WORDS in 02"
-            )
+            what = f"{tree.rna_id}: the RNA and its longest text are {tree.depth} tokens"
+            raise InputError(f"{what}, the LLM reads {most}; lower MAX_LENGTH in 00 or WORDS in 02")
 
 
 def _check_finite(row: dict, trainer: Trainer, examples: Examples, step: Step, folder: Path):

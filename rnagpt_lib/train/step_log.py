@@ -5,7 +5,6 @@ import os
 import resource
 import sys
 from contextlib import nullcontext
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -14,10 +13,9 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import is_watched, writing
 from rnagpt_lib.core.params import Train
-from rnagpt_lib.model import checkpoint
+from rnagpt_lib.model.checkpoint import REMEDY
 
 LOG = "steps.jsonl"
 
@@ -29,31 +27,33 @@ def read_log(folder: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def cut(folder: Path, done: int) -> None:
-    """Leave the first ``done`` lines of a log: what a killed process wrote beyond them goes."""
-    os.truncate(folder / LOG, _read_first(folder / LOG, done)[1])
+def cut(folder: Path, done: int, writes: bool = True) -> list[float]:
+    """The validation losses in the first ``done`` lines of a log; what a killed process wrote
+    beyond them goes, where this one ``writes``."""
+    log, losses, size = folder / LOG, [], 0
+    with log.open("rb") if log.exists() else nullcontext(()) as lines:
+        for line in islice(lines, done):  # one by one: a log may have millions
+            size += len(line)
+            found = json.loads(line).get("val_loss") if b'"val_loss": ' in line else None
+            losses += [] if found is None else [found]
+    if writes:
+        with writing(log, REMEDY):
+            log.touch()
+            os.truncate(log, size)
+    return losses
 
 
 class StepLog:
     """``steps.jsonl``, the progress bar and the tracker of a training; the main process writes.
+    ``done`` of ``total`` steps stand there already."""
 
-    ``done`` of ``total`` steps stand there already; what a killed process wrote beyond them goes.
-    """
-
-    def __init__(
-        self, machine: Accelerator, folder: Path, params: Train, total: int, done: int
-    ) -> None:
+    def __init__(self, machine: Accelerator, folder: Path, params: Train, total: int, done: int):
         self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
-        self.losses, size = _read_first(self.path, done)
-        machine.wait_for_everyone()
-        if self.writes:
-            with writing(self.path, checkpoint.REMEDY):
-                self.path.touch()
-                os.truncate(self.path, size)
+        self.losses = cut(folder, done, self.writes)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
         # plain text, which stays: an executed notebook shows how long it took
-        options = {"disable": not (self.writes and is_watched()), "mininterval": 5}
-        self.bar = tqdm(total=total, initial=done, unit="step", desc="training", **options)
+        options = {"disable": not (self.writes and is_watched()), "mininterval": 5, "unit": "step"}
+        self.bar = tqdm(total=total, initial=done, desc="training", **options)
 
     def __enter__(self) -> "StepLog":
         return self
@@ -71,10 +71,7 @@ class StepLog:
         self.bar.update()
         self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
         if self.writes:
-            with (
-                writing(self.path, checkpoint.REMEDY),
-                self.path.open("a", encoding="utf-8") as file,
-            ):
+            with writing(self.path, REMEDY), self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def is_over(self, patience: int) -> bool:
@@ -83,38 +80,9 @@ class StepLog:
         return bool(patience and best is not None and best not in self.losses[-patience:])
 
 
-def _read_first(log: Path, done: int) -> tuple[list[float], int]:
-    """Validation losses in the first ``done`` lines of a log, and the bytes of these lines."""
-    losses, size = [], 0
-    with log.open("rb") if log.exists() else nullcontext(()) as lines:
-        for line in islice(lines, done):  # one by one: a log may have millions
-            size += len(line)
-            if b'"val_loss": ' in line:
-                losses.append(json.loads(line)["val_loss"])
-    return [loss for loss in losses if loss is not None], size
-
-
-def measure_speed(row: dict, seconds: float, device: torch.device) -> dict:
-    """What a step of ``row["tokens"]`` took: seconds, tokens a second, and memory at its most."""
-    return {
-        "seconds": round(seconds, 4),
-        "tokens_per_second": round(row["tokens"] / seconds, 1),
-        "memory_gb": round(peak_memory(device) / 1e9, 3),
-    }
-
-
 def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has held: of the GPU, or of the computer's memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def tracking(params: Train, folder: Path) -> dict:
-    """Accelerate's options for the tracker that is asked for. InputError where it is missing."""
-    if params.track == "jsonl":
-        return {}
-    if find_spec(params.track) is None:
-        raise InputError(f"TRACK is {params.track}, which is missing: pip install {params.track}")
-    return {"log_with": params.track, "project_dir": str(folder)}

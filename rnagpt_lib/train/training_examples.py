@@ -1,13 +1,13 @@
 """The examples of a training: tables → one tree for each RNA, tokenised when it is visited.
 
-`prepare` makes model and examples of a stage. The full set has millions of pairs: their texts stay
-in the columns of their table (a few bytes a letter) and the vectors where they are cached; ids
-exist for the RNAs of one step.
+The full set has millions of pairs: their texts stay in the columns of their table (a few bytes a
+letter) and the vectors where they are cached; ids exist for the RNAs of one step.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -28,46 +28,47 @@ from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.template import bos_ids, ids
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.runs.stages import stage_folder
-from rnagpt_lib.train.ablation_trainings import DATA, STAGE1, Training
+from rnagpt_lib.runs.stages import QA, STAGE1, SUMMARIES, stage_folder
+from rnagpt_lib.train.ablation_trainings import Training
 
-SUMMARIES, QA = DATA
 TEXTS = ("kind", "question", "answer")
 VECTORS = ".embeddings"  # the vector cache, in a stage's folder
 PATIENCE = timedelta(days=2)  # while one process encodes the RNAs, the others wait
 
 
+def join_processes() -> PartialState:
+    """This process among those that train together, started by ``accelerate launch``."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+
+
 def prepare(
     run: Run | Training, params: Train, *, reads: Reads = "vectors", aligned: bool = True
 ) -> tuple[RnaGpt, dict[str, "Examples"]]:
-    """The model of a stage's ``params`` as it is before its first step, and what it trains on
-    (``train``) and is validated on (``val``).
+    """A stage's model before its first step, and what it trains on and is validated on, by side.
 
     Tables, seed and the projection that stage 2 starts from are those of ``run``, an open stage or
     a training beside it. ``reads`` and ``aligned``: as of `ablation_trainings.Variant`. Where
     several processes train, all of them call, and the first of them encodes the RNAs.
     """
-    machine = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    machine = join_processes()
     rnas, pairs = (run.read(QA, table) for table in ("rnas", "pairs"))
     encoder = Encoder.load(params.encoder)
     if isinstance(run, Run) and machine.is_main_process:
         run.use(params.encoder)
         run.use(llm_folder(params.llm))
-    in_parts = params.parallel == "fsdp" and machine.num_processes > 1
-    model = RnaGpt.build(
-        replace(Config.of(params, encoder), reads=reads),
-        seed=run.seed,
-        device="cpu" if in_parts else None,  # each part is moved when it is cut out
-        attention=params.attention,
-    )
+    config = replace(Config.of(params, encoder), reads=reads)
+    in_parts = (
+        params.parallel == "fsdp" and machine.num_processes > 1
+    )  # moved when they are cut out
+    options = {"device": "cpu" if in_parts else None, "attention": params.attention}
+    model = RnaGpt.build(config, seed=run.seed, **options)
     vectors: Mapping[str, Tensor] = {}
     if reads == "vectors":
         known = stage_folder(run.id, STAGE1) / VECTORS
         sequences = rnas.loc[rnas["split"] != "test", "sequence"].tolist()
+        given = (model.encoder or encoder, sequences, run.folder / VECTORS, params.cache)
         with machine.main_process_first():
-            vectors = encode_all(
-                model.encoder or encoder, sequences, run.folder / VECTORS, params.cache, known=known
-            )
+            vectors = encode_all(*given, known=known)
     first = isinstance(params, Stage1)
     if aligned and not first:
         checkpoint.load_projection(model, run.parent(STAGE1))
@@ -95,71 +96,52 @@ def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str
     return answers.to_dict() | sentences.groupby("rna_id")["text"].agg(" ".join).to_dict()
 
 
-@dataclass(frozen=True, eq=False)
 class Examples(Sequence[Tree]):
-    """N RNAs, each with the rows of ``texts`` that are its own; ``examples[i]`` makes a tree.
+    """RNAs that have pairs, in their table's order; ``examples[i]`` makes a tree, a slice a selection.
 
-    rna_ids, sequences (N,) str · starts (N + 1,): RNA i has rows[starts[i]:starts[i + 1]] of
-    ``texts``, a table of kind, question and answer · vectors: sequence → (L, D) · before: sequence
-    → the ids that stand before its vectors · branch: a row of texts → what follows the RNA ·
-    chosen: the RNAs of this selection, by number. A slice gives a selection.
+    ``vectors``: sequence → (L, D) · ``before``: sequence → the ids before its vectors · ``branch``: a
+    row of `TEXTS` → what follows the RNA.
     """
 
-    rna_ids: np.ndarray
-    sequences: np.ndarray
-    starts: np.ndarray
-    rows: np.ndarray
-    texts: pa.Table
-    vectors: Mapping[str, Tensor]
-    before: Callable[[str], list[int]]
-    branch: Callable[[dict[str, str]], Branch]
-    chosen: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         rnas: pd.DataFrame,
         pairs: pd.DataFrame,
         vectors: Mapping[str, Tensor],
         before: Callable[[str], list[int]],
         branch: Callable[[dict[str, str]], Branch],
-    ) -> "Examples":
-        """RNAs in their table's order, without those that have no pair."""
+    ):
         asked, known = (pa.array(table["rna_id"], pa.large_string()) for table in (pairs, rnas))
         place = pc.index_in(asked, known).fill_null(-1).to_numpy()  # −1: of another side
         counts = np.bincount(place[place >= 0], minlength=len(rnas))
         with_pairs = rnas[counts > 0]
-        return cls(
-            with_pairs["rna_id"].to_numpy(),
-            with_pairs["sequence"].to_numpy(),
-            np.concatenate([[0], np.cumsum(counts[counts > 0])]),
-            np.argsort(place, kind="stable")[(place < 0).sum() :],
-            pa.table({name: pa.array(pairs[name], pa.large_string()) for name in TEXTS}),
-            vectors,
-            before,
-            branch,
-            np.arange(len(with_pairs)),
-        )
+        self.rna_ids = with_pairs["rna_id"].to_numpy()
+        self.sequences = with_pairs["sequence"].to_numpy()
+        # RNA i has the rows[starts[i]:starts[i + 1]] of the texts
+        self.starts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+        self.rows = np.argsort(place, kind="stable")[(place < 0).sum() :]
+        self.texts = pa.table({n: pa.array(pairs[n], pa.large_string()) for n in TEXTS})
+        self.vectors, self.before, self.branch = vectors, before, branch
+        self.chosen = np.arange(len(with_pairs))  # those of a selection, by number
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitem__(self, at: int | slice) -> "Tree | Examples":
         if isinstance(at, slice):
-            return replace(self, chosen=self.chosen[at].copy())
+            selection = copy(self)
+            selection.chosen = self.chosen[at].copy()
+            return selection
         return self.tree(at, range(self.count(at)))
 
     def tree(self, number: int, pairs: Sequence[int]) -> Tree:
         """RNA ``number`` with some of its pairs, in the order given."""
-        columns = {name: self.texts[name] for name in TEXTS}
-        # one by one: of a column in chunks, Arrow's take copies all of it
-        texts = [
-            {name: column[row].as_py() for name, column in columns.items()}
+        place, columns = self.chosen[number], {name: self.texts[name] for name in TEXTS}
+        sequence = self.sequences[place]
+        branches = [  # texts one by one: of a column in chunks, Arrow's take copies all of it
+            self.branch({name: column[row].as_py() for name, column in columns.items()})
             for row in self._rows(number)[list(pairs)].tolist()
         ]
-        place = self.chosen[number]
-        sequence = self.sequences[place]
-        branches = [self.branch(row) for row in texts]
         return Tree(self.rna_ids[place], self.before(sequence), self.vectors[sequence], branches)
 
     @property
@@ -203,11 +185,7 @@ class Examples(Sequence[Tree]):
 def stage1_examples(
     model: RnaGpt, rnas: pd.DataFrame, texts: Mapping[str, str], vectors: Mapping[str, Tensor]
 ) -> Examples:
-    """One tree for each RNA that has a text: BOS, soft tokens → the text, EOS.
-
-    ``texts`` maps an rna_id to its ``annotation_texts``, ``vectors`` a sequence to its (L, D)
-    tensor.
-    """
+    """One tree for each RNA that has a text (`annotation_texts`): BOS, soft tokens → the text, EOS."""
     tokenizer, before = model.tokenizer, bos_ids(model.tokenizer)
     answers = pd.Series(texts, name="answer", dtype=str).rename_axis("rna_id").reset_index()
 
@@ -215,16 +193,14 @@ def stage1_examples(
         return Branch([], model.template.annotation_ids(tokenizer, row["answer"]), row["kind"])
 
     pairs = answers.assign(kind="annotation", question="")
-    return Examples.of(rnas, pairs, vectors, lambda sequence: before, branch)
+    return Examples(rnas, pairs, vectors, lambda sequence: before, branch)
 
 
 def stage2_examples(
     model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, vectors: Mapping[str, Tensor]
 ) -> Examples:
-    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair.
-
-    Where the model reads letters, or nothing (``Config.reads``), no vectors are asked for.
-    """
+    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair. A model that
+    reads letters, or nothing (``Config.reads``), asks for no vectors."""
     template, tokenizer, reads = model.template, model.tokenizer, model.config.reads
     prefix, nothing = template.prefix_ids(tokenizer), torch.zeros(0, model.config.encoder_dim)
     if reads != "vectors":
@@ -237,7 +213,7 @@ def stage2_examples(
         prompt = template.question_ids(tokenizer, row["question"])
         return Branch(prompt, template.answer_ids(tokenizer, row["answer"]), row["kind"])
 
-    return Examples.of(rnas, pairs, vectors, before, branch)
+    return Examples(rnas, pairs, vectors, before, branch)
 
 
 def _hash(column: np.ndarray | pa.ChunkedArray) -> str:

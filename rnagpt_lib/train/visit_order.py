@@ -1,10 +1,9 @@
 """What a training visits, and when.
 
-A *visit* is one RNA with the pairs that it brings, a *step* of the optimiser is ``rnas_per_step``
-visits. In the ``packed`` recipe a visit brings all pairs of its RNA, or some that are drawn, behind
-one shared prefix; in the ``paper`` recipe every step is one pair for each process. The order of an
-epoch is drawn from (seed, epoch) and the pairs of a visit from (seed, epoch, RNA), so a place in a
-training is known by the number of the step alone.
+A *visit* is one RNA with the pairs that it brings: all, or some that are drawn. A *step* of the
+optimiser is ``rnas_per_step`` visits (``packed``), or one pair for each process (``paper``). An
+epoch's order is drawn from (seed, epoch) and a visit's pairs from (seed, epoch, RNA), so a place in
+a training is known by the number of the step alone.
 """
 
 import math
@@ -61,10 +60,7 @@ def remaining_steps(
 def epoch_steps(
     examples: Examples, params: Train, seed: int, epoch: int, *, skip: int = 0, processes: int = 1
 ) -> Iterator[Step]:
-    """The steps of an epoch from number ``skip`` on.
-
-    RNAs are shuffled singly, so that families mix within a step.
-    """
+    """The steps of an epoch from number ``skip`` on; RNAs are shuffled singly, so families mix."""
     if params.recipe == "paper":
         yield from _single_pairs(examples, seed, epoch, skip, processes)
         return
@@ -102,12 +98,10 @@ def _pairs_brought(examples: Examples, params: Train) -> np.ndarray:
 def _visit(examples: Examples, number: int, params: Train, key: str) -> Visit:
     """The RNA with the pairs of one visit: some drawn, and those that are never left out."""
     everything, wanted = range(examples.count(number)), getattr(params, "pairs_per_visit", 0)
-    if not wanted:
-        return Visit(number, everything)
-    kinds = examples.kinds(number)
-    others = [i for i in everything if kinds[i] not in params.always]
+    kinds = examples.kinds(number) if wanted else []
+    others = [i for i, kind in enumerate(kinds) if kind not in params.always]
     if wanted >= len(others):
         return Visit(number, everything)
-    fixed = [i for i in everything if kinds[i] in params.always]
     draw = random.Random(f"{key}/{examples.rna_ids[examples.chosen[number]]}")
-    return Visit(number, sorted(fixed + draw.sample(others, wanted)))
+    left_out = set(others) - set(draw.sample(others, wanted))
+    return Visit(number, [i for i in everything if i not in left_out])

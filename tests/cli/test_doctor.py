@@ -86,7 +86,7 @@ def test_weights_that_are_there_will_do(weights, monkeypatch):
     code, said = examined(*weights)
     assert (
         code == 1
-        and "a card has 0.0 GB: PARALLEL fsdp over several GPUs, or a larger"
+        and "a card has 0.0 GB: lower ROW_TOKENS, take TRAIN qlora, or PARALLEL fsdp"
         in said["04_train_stage1: memory"]
     )
 

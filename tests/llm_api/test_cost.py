@@ -24,31 +24,25 @@ def settings(**changes):
     return Calls(**(known | changes))
 
 
-@pytest.mark.parametrize(
-    ("tokens", "batch", "cost"),
-    [((1000, 100), False, 210), ((1000, 100), True, 105), ((1, 0), False, 1), ((0, 0), False, 0),
-     ((10**9, 10**9), False, 750_000_000), ((2, 1), True, 1)],
-)  # fmt: skip
-def test_prices_are_whole_micro_dollars_rounded_up(tokens, batch, cost):
-    assert microdollars(Price(input="0.15", output="0.6"), *tokens, batch) == cost
-
-
-def test_no_rounding_error_of_floats_reaches_the_money():
+def test_prices_are_whole_micro_dollars_rounded_up_and_exact():
+    for tokens, batch, wanted in [
+        ((1000, 100), False, 210), ((1000, 100), True, 105), ((1, 0), False, 1), ((2, 1), True, 1),
+        ((0, 0), False, 0), ((10**9, 10**9), False, 750_000_000),
+    ]:  # fmt: skip
+        assert microdollars(Price(input="0.15", output="0.6"), *tokens, batch) == wanted
     price = settings(prices={"m": {"input": 0.1, "output": 0.7}}).prices["m"]
     assert microdollars(price, 10, 0) == 1 and microdollars(price, 30, 10) == 10
-
-
-def test_without_a_price():
     assert microdollars(None, 10**6, 10**6) == 0
-    assert settings(prices={}).price_of("m") is None
     with pytest.raises(InputError, match="no price of model 'm'; write"):
         settings(prices={}, cap_dollars=1).price_of("m")
+    found = estimate(REQUESTS, settings(prices={}))
+    assert found["dollars"].isna().all() and (found["to ask"] == 20).all()
 
 
-@pytest.mark.parametrize("text", ["plain", "ü" * 100, "漢字" * 50, '"\\\n' * 99, "🧬" * 40])
-def test_no_request_has_more_tokens_than_the_bound(text):
-    body = paid_loop.request(text).body(settings())
-    assert most_tokens_in(body) >= len(text.encode()) + 100
+def test_no_request_has_more_tokens_than_the_bound():
+    for text in ("plain", "ü" * 100, "漢字" * 50, '"\\\n' * 99, "🧬" * 40):
+        body = paid_loop.request(text).body(settings())
+        assert most_tokens_in(body) >= len(text.encode()) + 100
 
 
 @pytest.fixture
@@ -69,6 +63,8 @@ def test_the_estimate_bounds_the_bill_and_shrinks_as_the_journal_grows(server):
     paid_loop.ask(TEXTS[:5], url)
     after = estimate(REQUESTS, known)
     assert list(after.loc["sync", ["in the journal", "to ask"]]) == [5, 15]
+    (length,) = {reply.tokens_out for reply in paid_loop.ask(TEXTS[:5], url)}
+    assert after.loc["sync", "tokens out"] == 15 * length < 15 * 60  # as long as those so far
     paid_loop.ask(TEXTS[5:], url)
     bill = app.bill / 1e6
     assert bill < before.loc["sync", "dollars at most"]
@@ -76,15 +72,6 @@ def test_the_estimate_bounds_the_bill_and_shrinks_as_the_journal_grows(server):
     done = estimate(REQUESTS, known)
     assert done.loc["sync", "to ask"] == done.loc["sync", "dollars"] == 0
     assert (done["hours"] == 0).all()
-
-
-def test_once_some_are_answered_their_lengths_count(server):
-    _, url = server
-    known = paid_loop.settings(url)
-    paid_loop.ask(TEXTS[:5], url)
-    (length,) = {reply.tokens_out for reply in paid_loop.ask(TEXTS[:5], url)}
-    found = estimate(REQUESTS, known)
-    assert found.loc["sync", "tokens out"] == 15 * length < 15 * 60
 
 
 def test_time_is_that_of_the_tightest_limit():
@@ -95,13 +82,9 @@ def test_time_is_that_of_the_tightest_limit():
     assert tight == pytest.approx(20 / 60)
     found = estimate(REQUESTS, settings(tokens_per_minute=100)).loc["sync"]
     assert found["hours"] == pytest.approx((found["tokens in"] + 20 * 60) / 100 / 60)
-
-
-def test_batches_take_a_day_for_each_filling_of_the_queue():
-    tokens = estimate(REQUESTS, settings()).loc["batch", "tokens in"]
-    assert estimate(REQUESTS, settings()).loc["batch", "hours"] == 24
-    small = estimate(REQUESTS, settings(batch_tokens=int(tokens) // 3)).loc["batch", "hours"]
-    assert small == 24 * 4
+    batch = estimate(REQUESTS, settings()).loc["batch"]  # a day for each filling of the queue
+    small = settings(batch_tokens=int(batch["tokens in"]) // 3)
+    assert batch["hours"] == 24 and estimate(REQUESTS, small).loc["batch", "hours"] == 24 * 4
 
 
 def test_what_an_open_batch_holds_is_told():
@@ -115,11 +98,6 @@ def test_what_an_open_batch_holds_is_told():
         assert (estimate(REQUESTS, settings())["in an open batch"] == 3).all()
         kept.fail(attempts[:1], billed=False)
         assert (estimate(REQUESTS, settings())["in an open batch"] == 2).all()
-
-
-def test_without_a_price_the_money_is_not_known():
-    found = estimate(REQUESTS, settings(prices={}))
-    assert found["dollars"].isna().all() and (found["to ask"] == 20).all()
 
 
 def test_a_million_requests_are_never_held_at_once():
@@ -187,18 +165,15 @@ def test_before_02_has_run_03_is_a_guess_that_says_so(run, rnagpt):
     assert re.search(r"^requests +4 +4$", out, re.M)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_what_cannot_be_estimated_is_one_sentence(run, rnagpt):
+    for arguments, words in [
         (("04", "--run", "mine"), "04_train_stage1 asks no language model"),
         (("02", "--run", "nope"), "articles.parquet is missing"),
         (("02", "-p", "PRICES", "{a: ["), "PRICES is '{a: \\[', which is no YAML"),
         (("02", "-p", "PRISES", "1"), "there is no parameter PRISES"),
         (("02", "-p", "SEED", "x"), "SEED should be an integer"),
         (("02", "-p", "BASE_URL", "http://u:p@h/v1"), "no name, password or key in it"),
-    ],
-)
-def test_what_cannot_be_estimated_is_one_sentence(run, rnagpt, arguments, words):
-    code, out, err = rnagpt("estimate", *arguments)
-    assert code == 2 and not out and len(err.splitlines()) == 1 and re.search(words, err)
-    assert "u:p" not in err
+    ]:
+        code, out, err = rnagpt("estimate", *arguments)
+        assert code == 2 and not out and len(err.splitlines()) == 1 and re.search(words, err)
+        assert "u:p" not in err

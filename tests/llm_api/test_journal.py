@@ -1,7 +1,6 @@
 """The journal: what is kept and what counts as spent, wherever the process dies."""
 
 import os
-import random
 import signal
 import sqlite3
 import threading
@@ -9,7 +8,7 @@ import threading
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal, openai_transport, retries
+from rnagpt_lib.llm_api import openai_transport
 from rnagpt_lib.llm_api.journal import Asked, CapReached, Journal
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI
@@ -70,17 +69,6 @@ def test_the_cap_refuses_all_or_nothing(path):
         assert kept.left == 0
 
 
-def test_a_transaction_that_fails_leaves_file_and_sum_as_they_were(path):
-    with Journal(path) as kept:
-        with pytest.raises(ZeroDivisionError), kept.together():
-            kept.reserve([asked("a")])
-            kept.fail(kept.reserve([asked("b")]), billed=True)
-            raise ZeroDivisionError
-        assert kept.spent == 0 and tries(kept, "a") == 0
-        kept.reserve([asked("a")])
-        assert kept.spent == 100
-
-
 def test_what_was_in_flight_at_a_crash_counts_as_spent_and_is_shown(path, capsys):
     with Journal(path) as kept:
         kept.reserve([asked("a"), asked("b")])
@@ -129,13 +117,6 @@ def test_many_threads_and_many_keys(path):
         assert kept.spent == 10**4
 
 
-def test_one_client_at_a_time(path):
-    with Journal(path), pytest.raises(InputError, match="is open already; close the other"):
-        Journal(path).__enter__()
-    with Journal(path):
-        pass
-
-
 def test_one_process_at_a_time(own_runs, monkeypatch):
     monkeypatch.setenv(openai_transport.KEY, "k")
     go, here = threading.Event(), threading.Event()
@@ -151,25 +132,26 @@ def test_one_process_at_a_time(own_runs, monkeypatch):
         assert other.exitcode == 0 and paid_loop.ask(["a"], url)[0].cached
 
 
-@pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_file_is_named_with_the_remedy(path, content):
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="journal.sqlite is damaged .*; move it away"):
-        Journal(path).__enter__()
+def test_files_that_cannot_be_opened_are_named_with_the_remedy(path):
+    for content in (b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="journal.sqlite is damaged .*; move it away"):
+            Journal(path).__enter__()
     path.unlink()
-    with Journal(path):
-        pass
-
-
-def test_a_file_of_another_version_is_refused(path):
+    with Journal(path), pytest.raises(InputError, match="is open already; close the other"):
+        Journal(path).__enter__()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(InputError, match="written by another version"):
         Journal(path).__enter__()
 
 
-def test_a_full_disk_is_one_sentence(path):
+def test_a_transaction_that_fails_leaves_file_and_sum_as_they_were(path):
     with Journal(path) as kept:
+        with pytest.raises(ZeroDivisionError), kept.together():
+            kept.fail(kept.reserve([asked("b")]), billed=True)
+            raise ZeroDivisionError
+        assert kept.spent == 0 and tries(kept, "b") == 0
         kept._db.execute("PRAGMA max_page_count = 20")
         (attempt,) = kept.reserve([asked("a")])
         with pytest.raises(InputError, match="journal.sqlite: database or disk is full"):
@@ -180,75 +162,45 @@ def test_a_full_disk_is_one_sentence(path):
 
 # Killed anywhere.
 
-TEXTS = [f"abstract {n}" for n in range(40)]
+TEXTS = [f"abstract {n}" for n in range(20)]
 PLACES = [
     (f"rnagpt_lib.llm_api.{name}", when, 7)
-    for name in ("journal.Journal.reserve", "openai_transport.Transport.post", "journal.Journal.keep",
-                 "journal.Journal.settle", "journal.Journal.finish")
-    for when in ("before", "after")
+    for name, when in (
+        ("journal.Journal.keep", "after"), ("journal.Journal.keep", "before"),
+        ("journal.Journal.reserve", "before"), ("openai_transport.Transport.post", "before"),
+        ("journal.Journal.settle", "after"), ("journal.Journal.finish", "before"),
+    )
 ]  # fmt: skip
-
-
-def money(path):
-    with sqlite3.connect(path) as db:
-        states = dict(db.execute("SELECT state, count(*) FROM attempts GROUP BY state"))
-        return states, db.execute("SELECT sum(cost) FROM attempts").fetchone()[0]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv(openai_transport.KEY, "k")
-    monkeypatch.setattr(retries, "pause", lambda seconds: None)
-    app = OpenAI()
-    with serve(app) as url:
-        yield app, url
 
 
 @pytest.mark.parametrize(
     "place",
-    [
-        PLACES[5],
-        *(pytest.param(place, marks=pytest.mark.slow) for place in PLACES if place != PLACES[5]),
-    ],
-    ids=lambda place: f"{place[1]} {place[0][12:]}",
+    [PLACES[0], *(pytest.param(place, marks=pytest.mark.slow) for place in [*PLACES[1:], None])],
+    ids=lambda place: f"{place[1]} {place[0][12:]}" if place else "from outside",
 )
-def test_a_killed_loop_asks_again_only_for_what_was_in_flight(server, own_runs, place, capsys):
-    app, url = server
-    process = paid_loop.start(own_runs, TEXTS, url, place, width=4)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    replies = paid_loop.ask(TEXTS, url)
-    assert [reply.value.text for reply in replies] == TEXTS
-    states, spent = money(journal.path())
-    assert states["answered"] == len(TEXTS) and states.get("lost", 0) <= 4
-    assert app.completions <= len(TEXTS) + states.get("lost", 0)
-    assert app.bill <= spent and journal_rows.integrity() == "ok"
-    lost = states.get("lost", 0)
-    assert (f"{lost} calls were in flight" in capsys.readouterr().out) == bool(lost)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_from_outside_at_random_answers(server, own_runs, seed):
-    app, url = server
-    at, seen = random.Random(seed).randrange(5, 35), threading.Semaphore(0)
+def test_a_killed_loop_asks_again_only_for_what_was_in_flight(
+    own_runs, place, capsys, monkeypatch, pauses
+):
+    monkeypatch.setenv(openai_transport.KEY, "k")
+    app, seen = OpenAI(), threading.Semaphore(0)
     answer = app.answer
-
-    def answers(messages, form):
-        seen.release()
-        return answer(messages, form)
-
-    app.answer = answers
-    process = paid_loop.start(own_runs, TEXTS, url, width=8)
-    for _ in range(at):
-        seen.acquire()
-    process.kill()
-    process.join()
-    replies = paid_loop.ask(TEXTS, url)
+    app.answer = lambda *given: [seen.release(), answer(*given)][1]
+    with serve(app) as url:
+        process = paid_loop.start(own_runs, TEXTS, url, place, width=4)
+        if not place:
+            for _ in range(9):
+                seen.acquire()
+            process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        replies = paid_loop.ask(TEXTS, url)
     assert [reply.value.text for reply in replies] == TEXTS
-    states, spent = money(journal.path())
-    assert app.completions <= len(TEXTS) + 8 and app.bill <= spent
-    assert states["answered"] == len(TEXTS) and journal_rows.integrity() == "ok"
+    states = dict(journal_rows.rows("SELECT state, count(*) FROM attempts GROUP BY state"))
+    lost = states.get("lost", 0)
+    assert states["answered"] == len(TEXTS) and lost <= 4
+    assert app.completions <= len(TEXTS) + lost and app.bill <= journal_rows.spent()
+    assert journal_rows.integrity() == "ok"
+    assert (f"{lost} calls were in flight" in capsys.readouterr().out) == bool(lost)
 
 
 def test_what_was_paid_before_there_was_a_price_counts(path):

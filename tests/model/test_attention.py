@@ -57,6 +57,7 @@ def test_blocks_hold_what_the_mask_allows_and_no_key_in_vain(places, monkeypatch
     assert torch.equal(again, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", ROWS)
 def test_flex_reads_the_same_rule(places):
     """Its own blocks of 128 and the rule within them, both evaluated densely."""
@@ -77,6 +78,7 @@ def test_the_additive_mask_is_aligned_and_says_the_same():
     assert torch.equal(made == 0, mask) and made[~mask].isneginf().all()
 
 
+@pytest.mark.slow
 def test_flex_skips_blocks_in_which_nobody_attends():
     places = places_of([[128, 128, 128], [128, 128]])
     with torch.compiler.set_stance("force_eager"):
@@ -103,14 +105,12 @@ def batch(model) -> Batch:
     return made.to(model.device)
 
 
-def loss(model: RnaGpt, batch: Batch, implementation: str) -> float:
-    model.causal.set_attn_implementation(implementation)
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        return model(batch).item()
-
-
-def test_flex_and_blocks_have_the_loss_of_sdpa(model, batch, monkeypatch):
+@pytest.mark.parametrize("kind", [BLOCKWISE, pytest.param(FLEX, marks=pytest.mark.slow)])
+def test_flex_and_blocks_have_the_loss_of_sdpa(model, batch, monkeypatch, kind):
     monkeypatch.setattr(attention, "BLOCK", 16)
-    wanted = loss(model, batch, "sdpa")
-    assert loss(model, batch, FLEX) == pytest.approx(wanted, rel=1e-9)
-    assert loss(model, batch, BLOCKWISE) == pytest.approx(wanted, rel=1e-9)
+    found = []
+    for implementation in ("sdpa", kind):
+        model.causal.set_attn_implementation(implementation)
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            found.append(model(batch).item())
+    assert found[1] == pytest.approx(found[0], rel=1e-9)

@@ -44,14 +44,10 @@ def test_the_folder_gives_the_vectors_that_fm_gives(tmp_path, config):
     for number, vectors in enumerate(encoder.encode(sequences)):
         own = want[number, 1 : len(sequences[number]) + 1]
         torch.testing.assert_close(vectors, own, atol=1e-5, rtol=1e-5)
+    assert convert(path, tmp_path / "again").hash == encoder.hash
     facts = read_json(tmp_path / "rna-fm" / "manifest.json")
     assert facts["source_sha256"] == sha256(path) and encoder.dim == config["embed_dim"]
     assert encoder.model.embed_tokens.weight is encoder.model.lm_head.weight
-
-
-def test_two_conversions_are_one_file(tmp_path):
-    path = rna_fm.write(tmp_path / "RNA-FM.pth", TINY)
-    assert convert(path, tmp_path / "a").hash == convert(path, tmp_path / "b").hash
 
 
 class Harmful:
@@ -103,11 +99,11 @@ REFUSED = {
     "plain pickle": "may run code",
     "text": "no PyTorch file",
     "cut": "damaged, no PyTorch file",
-    "tensors alone": "no args and model",
+    "tensors alone": "no RNA-FM checkpoint",
     "another class of model": "'esm1'",
     "no size": "lack layers",
     "a size in words": "lack layers",
-    "weights in a list": "no args and model",
+    "weights in a list": "no RNA-FM checkpoint",
     "missing weight": r"layers\.1\.fc1\.weight",
     "another shape": r"layers\.1\.fc1\.bias",
     "a weight too many": r"layers\.2\.fc1\.bias",
@@ -127,7 +123,7 @@ def test_a_file_that_is_no_rna_fm_is_refused_and_nothing_is_left(tmp_path):
 def test_bytes_of_any_kind_are_refused_in_a_sentence(tmp_path):
     draw = random.Random(0)
     texts = [b"", b"hello", b"<!DOCTYPE html><p>Sign in", b"PK\x03\x04", b"version https://git-lfs"]
-    texts += [draw.randbytes(draw.randint(1, 40)) for _ in range(300)]
+    texts += [draw.randbytes(draw.randint(1, 40)) for _ in range(60)]
     for number, text in enumerate(texts):
         path = tmp_path / f"{number}.pth"
         path.write_bytes(text)

@@ -24,9 +24,9 @@ from tests.support.tiny_model import (
     with_encoder,
 )
 
-LENGTHS = [12, 15, 20, 17, 30]
+LENGTHS = [12, 15, 11, 17, 13]
 PARAMS = Stage2(
-    epochs=3, learning_rate=1e-2, final_rate=5e-3, warmup_steps=15, rnas_per_step=2, row_tokens=128,
+    epochs=2, learning_rate=1e-2, final_rate=5e-3, warmup_steps=15, rnas_per_step=2, row_tokens=128,
     cache="live", encoder_layers=1, validate_every=2,
 )  # fmt: skip
 CLOCK = ["seconds", "tokens_per_second", "memory_gb"]
@@ -57,7 +57,7 @@ def naive(model: RnaGpt, trees: list[Tree], sequences: list[str], *, learns: boo
             (model.causal(inputs_embeds=inputs, labels=labels).loss / pairs).backward()
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_gradient_is_that_of_the_naive_loop(config, layers):
     model = double(RnaGpt.build(replace(config, encoder_layers=layers)))
     trees = make_examples(model, LENGTHS)
@@ -87,38 +87,28 @@ def test_the_last_layers_and_their_norm_train_and_no_other(config):
     assert not model.encoder.is_frozen and Encoder.load(config.encoder).is_frozen
 
 
-def test_a_training_changes_them_and_its_checkpoint_reads_as_it_did(config, tmp_path):
-    model = RnaGpt.build(config)
-    before = {n: w.clone() for n, w in model.encoder.model.state_dict().items()}
-    trees = make_examples(model, LENGTHS)
-    log = train(model, trees[:4], trees[4:], PARAMS, tmp_path)
-    assert log["loss"].iloc[-1] < log["loss"].iloc[0]
-    after = model.encoder.model.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all(
-        name.startswith(("layers.1.", "emb_layer_norm_after")) for name in changed
-    )
-    loaded = checkpoint.load(tmp_path, "last")
-    sequences = list(trees.sequences)
-    read = checkpoint.load_encoder(loaded).encode(sequences)
-    assert all(map(torch.equal, read, model.encoder.encode(sequences)))
-    assert not any(map(torch.equal, read, Encoder.load(config.encoder).encode(sequences)))
-    assert not any(vectors.requires_grad for vectors in read)
-
-
-def test_a_resume_equals_the_uninterrupted_training(config, tmp_path):
+def test_a_training_changes_them_and_resumes_and_reads_as_it_did(config, tmp_path):
     def start(name: str) -> tuple[RnaGpt, pd.DataFrame]:
         (tmp_path / name).mkdir(exist_ok=True)
         model = RnaGpt.build(config)
         trees = make_examples(model, LENGTHS)
         return model, train(model, trees[:4], trees[4:], PARAMS, tmp_path / name)
 
-    whole, wanted = start("whole")
-    with interrupted_after(4):
+    model, wanted = start("whole")
+    with interrupted_after(3):
         start("part")
     resumed, found = start("part")
-    assert all(map(torch.equal, trained(resumed), trained(whole)))
+    assert all(map(torch.equal, trained(resumed), trained(model)))
     pd.testing.assert_frame_equal(found.drop(columns=CLOCK), wanted.drop(columns=CLOCK))
+    before, after = (m.encoder.model.state_dict() for m in (RnaGpt.build(config), model))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith(("layers.1.", "emb_layer_norm_")) for name in changed)
+    loaded = checkpoint.load(tmp_path / "whole", "last")
+    sequences = list(make_examples(model, LENGTHS).sequences)
+    read = checkpoint.load_encoder(loaded).encode(sequences)
+    assert all(map(torch.equal, read, model.encoder.encode(sequences)))
+    assert not any(map(torch.equal, read, Encoder.load(config.encoder).encode(sequences)))
+    assert not any(vectors.requires_grad for vectors in read)
 
 
 def test_a_validation_keeps_no_way_back(config, tmp_path, monkeypatch):
@@ -133,14 +123,6 @@ def test_a_validation_keeps_no_way_back(config, tmp_path, monkeypatch):
     monkeypatch.setattr(Encoder, "read", watched)
     trainer.validate(make_examples(model, LENGTHS))
     assert seen and not any(vectors.requires_grad for vectors in seen)
-
-
-def test_a_checkpoint_with_other_layers_is_refused(config, tmp_path):
-    model = RnaGpt.build(config)
-    saved = checkpoint.save(model, tmp_path, 1, {"plan": "x"}, val_loss=None)
-    for layers in (0, 2):
-        with pytest.raises(InputError, match=r"made with another encoder_layers \(1, here"):
-            checkpoint.restore(RnaGpt.build(replace(config, encoder_layers=layers)), saved)
 
 
 def test_what_does_not_go_together_is_refused(config, tmp_path):

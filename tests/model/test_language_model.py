@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
@@ -16,10 +15,8 @@ from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model import language_model
-from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import ids
-from rnagpt_lib.train.training_examples import stage1_examples, stage2_examples
 from tests.standin import serve
 from tests.standin.hub import Hub
 from tests.support import llama3
@@ -36,14 +33,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return RnaGpt.build(replace(config_of(folder, "lora"), precision="bf16"))
-
-
-def trees(model):
-    rnas = pd.DataFrame({"rna_id": ["R1"], "sequence": ["ACGU" * 5]})
-    pairs = pd.DataFrame({"rna_id": "R1", "question": [QUESTION, ""], "kind": "literature",
-                          "answer": ["A tRNA.", f"Say {llama3.TURN} or {llama3.BOS}."]})  # fmt: skip
-    embeddings = {"ACGU" * 5: torch.randn(20, DIM, generator=torch.Generator().manual_seed(0))}
-    return stage2_examples(model, rnas, pairs, embeddings)
 
 
 def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
@@ -69,17 +58,7 @@ def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
     answer = template.answer_ids(tokenizer, f"No {llama3.END}.")
     assert answer[-1] == tokenizer.eos_token_id and not special & set(answer[:-1])
     assert tokenizer.decode(ids(tokenizer, question)) == question
-
-
-def test_what_carries_loss_ends_with_the_eos_it_was_given(model):
-    for tree in trees(model):
-        batch = collate([[tree]], len(tree.branches))
-        ends = batch.targets == model.tokenizer.eos_token_id
-        assert int(ends.sum()) == len(tree.branches)
-        loss = model(batch)
-        loss.backward()
-        assert loss.isfinite() and model.projection.weight.grad.isfinite().all()
-        model.zero_grad()
+    assert model.ends == {tokenizer.convert_tokens_to_ids(t) for t in (llama3.TURN, llama3.END)}
 
 
 @pytest.mark.parametrize("end", [llama3.TURN, llama3.END])
@@ -101,19 +80,6 @@ def test_an_answer_ends_with_any_of_its_ends(model, monkeypatch, end):
     assert (answer.text, answer.stop_reason) == ("tRNA", "eos")
 
 
-def test_the_ends_come_from_tokenizer_config_and_generation_config(model):
-    numbers = {model.tokenizer.convert_tokens_to_ids(t) for t in (llama3.TURN, llama3.END)}
-    assert model.ends == numbers
-
-
-def test_stage_1_of_it_is_bos_soft_tokens_annotation_eos(model):
-    rnas = pd.DataFrame({"rna_id": ["R1"], "sequence": ["ACGU" * 5]})
-    embeddings = {"ACGU" * 5: torch.zeros(20, DIM)}
-    [tree] = stage1_examples(model, rnas, {"R1": "This RNA is a tRNA."}, embeddings)
-    assert tree.before == [model.tokenizer.bos_token_id]
-    assert tree.branches[0].answer[-1] == model.tokenizer.eos_token_id
-
-
 def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
     with pytest.raises(InputError, match="hf:OWNER/NAME"):
         weights.llm_folder(tmp_path)
@@ -128,6 +94,15 @@ def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
     (other / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(InputError, match="eos_token in tokenizer_config"):
         language_model.load_tokenizer(other)
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
+            language_model.load(folder, "fp32", attention="flex")
+    other = llama3.write(tmp_path / "scaled")
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    for name in ("logits_scaling", "logit_scale", "final_logit_softcapping"):
+        (other / "config.json").write_text(json.dumps(config | {name: 8}), "utf-8")
+        with pytest.raises(InputError, match=f"scaled or capped.*{name} is 8"):
+            language_model.load(other, "fp32")
 
 
 # The hub.
@@ -187,25 +162,6 @@ def test_the_hub_s_refusals_say_what_to_do(tmp_path):
     with serve(Hub(tmp_path, refuses=refuses)) as url:
         for line, (name, reason) in zip(ask(said, url, tmp_path), said.items(), strict=True):
             assert line.startswith(f"{name}: ") and reason in line
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: there is one")
-def test_flex_attention_without_a_gpu_is_refused(folder):
-    with pytest.raises(InputError, match="ATTENTION is flex, which needs a CUDA GPU"):
-        RnaGpt.build(config_of(folder), attention="flex")
-
-
-def test_an_llm_that_scales_its_logits_is_refused(tmp_path):
-    other = llama3.write(tmp_path / "llm")
-    config = json.loads((other / "config.json").read_text("utf-8"))
-    for name, value in {
-        "logits_scaling": 8,
-        "logit_scale": 0.1,
-        "final_logit_softcapping": 3,
-    }.items():
-        (other / "config.json").write_text(json.dumps(config | {name: value}), "utf-8")
-        with pytest.raises(InputError, match=f"scaled or capped.*{name} is {value}"):
-            language_model.load(other, "fp32")
 
 
 def test_within_its_window_an_llm_sees_all():

@@ -9,7 +9,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash, trainable
-from rnagpt_lib.model.template import Template, bos_ids, ids
+from rnagpt_lib.model.template import bos_ids
 from tests.support.tiny_model import config_of, make_examples, rna_tables, write_llm
 
 QUESTION = "What type of RNA is the RNA?"
@@ -29,11 +29,15 @@ def test_template_bytes_are_the_papers(model):
     assert after + answer == f"</RNA> {QUESTION} ###Assistant: A tRNA.</s>"
     assert tokenizer.decode(template.annotation_ids(tokenizer, "A tRNA.")) == "A tRNA.</s>"
     assert template.text(QUESTION) == f"###Human: <RNA><RNAHere></RNA> {QUESTION} ###Assistant:"
-
-
-def test_vanilla_reads_letters_where_soft_tokens_stand(model):
-    found = model.tokenizer.decode(model.template.vanilla_ids(model.tokenizer, "ACGU", QUESTION))
-    assert found == "<s>" + model.template.text(QUESTION, "ACGU")
+    vanilla = tokenizer.decode(template.vanilla_ids(tokenizer, "ACGU", QUESTION))
+    assert vanilla == "<s>" + template.text(QUESTION, "ACGU")
+    assert template.clean(" A tRNA. ###Human: more") == "A tRNA."
+    for text in ("{answer} {0}?", "a</s>b<s>"):  # no special token, no field is read out of text
+        asked = template.question_ids(tokenizer, text)
+        assert tokenizer.decode(asked) == f"</RNA> {text} ###Assistant:"
+        assert not {tokenizer.eos_token_id, tokenizer.bos_token_id} & set(asked)
+    other = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer)
+    assert other.bos_token_id is None and bos_ids(other) == []
 
 
 def test_inference_prompt_is_the_training_prompt(model):
@@ -46,26 +50,6 @@ def test_inference_prompt_is_the_training_prompt(model):
             assert branch.prompt == model.template.question_ids(model.tokenizer, question)
             trained = model.splice(tree.before, tree.embeddings, branch.prompt)
             assert torch.equal(trained, model.prompt(tree.embeddings, question))
-
-
-def test_no_special_token_is_read_out_of_text(model):
-    tokens = ids(model.tokenizer, "a</s>b<s>")
-    assert not {model.tokenizer.eos_token_id, model.tokenizer.bos_token_id} & set(tokens)
-    assert model.tokenizer.decode(tokens) == "a</s>b<s>"
-
-
-def test_braces_in_texts_are_only_text(model):
-    after = model.tokenizer.decode(model.template.question_ids(model.tokenizer, "{answer} {0}?"))
-    assert after == "</RNA> {answer} {0}? ###Assistant:"
-
-
-def test_answers_end_at_the_stop_string():
-    assert Template().clean(" A tRNA. ###Human: more") == "A tRNA."
-
-
-def test_tokenizer_without_bos(model):
-    tokenizer = type(model.tokenizer)(tokenizer_object=model.tokenizer.backend_tokenizer)
-    assert tokenizer.bos_token_id is None and bos_ids(tokenizer) == []
 
 
 def test_spliced_rows_are_what_forward_feeds(model):
@@ -94,13 +78,8 @@ def test_new_adapters_change_nothing(llm, model):
     plain = RnaGpt.build(config_of(llm))
     batch = collate([make_examples(model, [9, 14])], 3).to(model.device)
     assert torch.equal(model(batch), plain(batch))
-
-
-def test_seed_draws_the_projection(llm):
-    def drawn(seed: int) -> torch.Tensor:
-        return RnaGpt.build(config_of(llm), seed=seed).projection.weight
-
-    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+    again, other = (RnaGpt.build(config_of(llm), seed=n).projection.weight for n in (0, 1))
+    assert torch.equal(again, plain.projection.weight) and not torch.equal(again, other)
 
 
 def test_whitened_input_is_centred_and_decorrelated(llm):
@@ -133,16 +112,6 @@ def test_the_whitened_projection_is_one_linear_map(llm):
     assert not torch.allclose(model.soft(vectors), plain)
 
 
-def test_bf16_llm_keeps_an_fp32_projection(llm):
-    half = RnaGpt.build(replace(config_of(llm), precision="bf16"))
-    assert half.projection.weight.dtype == torch.float32
-    assert half.causal.lm_head.weight.dtype == torch.bfloat16
-    tree = make_examples(half, [9])[0]
-    loss = half(collate([[tree]], 1).to(half.device))
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.projection.weight.grad.isfinite().all()
-
-
 def test_frozen_hash_sees_one_changed_weight(llm):
     model = RnaGpt.build(config_of(llm))
     before = frozen_hash(model)
@@ -168,9 +137,6 @@ def test_models_that_cannot_be_built(llm, tmp_path):
         RnaGpt.build(replace(config_of(llm), llm=str(tmp_path / "none")))
     with pytest.raises(InputError, match="not the LLM"):
         RnaGpt.build(replace(config_of(llm), llm_hash="0" * 64))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="gpu: four bits can work here")
-def test_four_bits_need_a_gpu(llm):
-    with pytest.raises(InputError, match="train=qlora needs a CUDA GPU"):
-        RnaGpt.build(config_of(llm, "qlora"))
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="train=qlora needs a CUDA GPU"):
+            RnaGpt.build(config_of(llm, "qlora"))

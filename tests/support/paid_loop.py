@@ -26,7 +26,7 @@ from tests.standin.openai_api import PRICE
 
 MODEL = "gpt-standin"
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.paid_loop", "openai"])
+_context.set_forkserver_preload(["tests.support.paid_loop"])
 
 
 class Summary(BaseModel):

@@ -1,10 +1,11 @@
 """The loop: the schedule, exact resumes, faults that end in a sentence, mixed precision."""
 
-import json
 import math
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,9 +31,9 @@ from tests.support.tiny_model import (
     trained,
 )
 
-LENGTHS = [12, 15, 20, 17, 30, 11, 25]
+LENGTHS = [12, 15, 11, 17, 13, 11, 16]
 PARAMS = Stage2(
-    epochs=3, learning_rate=1e-2, final_rate=5e-3, warmup_steps=15, rnas_per_step=2, row_tokens=128
+    epochs=2, learning_rate=1e-2, final_rate=5e-3, warmup_steps=15, rnas_per_step=2, row_tokens=128
 )
 CLOCK = ["seconds", "tokens_per_second", "memory_gb"]
 GOES_ON = "; make room, .* it goes on from its newest whole checkpoint"
@@ -55,6 +56,12 @@ def whole(llm, tmp_path_factory) -> tuple[Path, list[torch.Tensor], pd.DataFrame
     return folder, *start(llm, folder)
 
 
+@pytest.fixture(autouse=True)
+def folders(tmp_path) -> None:
+    for name in ("part", "whole"):
+        (tmp_path / name).mkdir()
+
+
 def start(llm: Path, folder: Path, fault: AbstractContextManager | None = None):
     """Train, or go on, under a fault; weights and log. A checkpoint at every second step."""
     model = RnaGpt.build(config_of(llm, "lora"))
@@ -72,6 +79,12 @@ def stop_after(llm: Path, folder: Path, steps: int) -> None:
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, one, other))
+
+
+def changed(examples: Examples, **new: object) -> Examples:
+    made = copy(examples)
+    vars(made).update(new)
+    return made
 
 
 # The schedule and the steps.
@@ -107,7 +120,7 @@ def test_every_rate_is_the_closed_form(build, examples, tmp_path, monkeypatch, r
     wanted = [
         low + (high - low) * n / 20
         if n < 20
-        else end + (high - end) * (1 + math.cos(math.pi * (n - 20) / (3 * 13 - 1 - 20))) / 2
+        else end + (high - end) * (1 + math.cos(math.pi * (n - 20) / (2 * 13 - 1 - 20))) / 2
         for n in before
     ]
     assert used == [[pytest.approx(rate, rel=1e-12)] * 2 for rate in wanted]
@@ -125,18 +138,18 @@ def test_decay_spares_biases(build):
 def test_training_learns_leaves_the_llm_alone_and_writes_down_its_steps(build, examples, tmp_path):
     model = build()
     before = frozen_hash(model)
-    params = PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.1, "final_rate": 0.05})
+    params = PARAMS.model_copy(update={"epochs": 6, "learning_rate": 0.1, "final_rate": 0.05})
     log = train(model, examples[:5], examples[5:], params, tmp_path)
-    assert log["loss"].iloc[-3:].mean() < 0.8 * log["loss"].iloc[:3].mean()
+    assert log["loss"].iloc[-3:].mean() < 0.9 * log["loss"].iloc[:3].mean()
     assert frozen_hash(model) == before
-    assert log["step"].tolist() == list(range(1, 25))
-    assert log["val_loss"].notna().sum() == 8 and log["val_loss"].notna().iloc[2::3].all()
-    assert log["pairs"].sum() == 8 * sum(len(tree.branches) for tree in examples[:5])
+    assert log["step"].tolist() == list(range(1, 19))
+    assert log["val_loss"].notna().sum() == 6 and log["val_loss"].notna().iloc[2::3].all()
+    assert log["pairs"].sum() == 6 * sum(len(tree.branches) for tree in examples[:5])
     assert same(trained(checkpoint.load(tmp_path, "last")), trained(model))
     assert log.columns.tolist() == [
         "step", "epoch", "lr", "loss", "grad_norm", "tokens", "pairs", *CLOCK, "val_loss",
     ]  # fmt: skip
-    steps = [step for epoch in range(8) for step in epoch_steps(examples[:5], params, 0, epoch)]
+    steps = [step for epoch in range(6) for step in epoch_steps(examples[:5], params, 0, epoch)]
     tokens = [sum(len(examples.tree(*visit)) for visit in step.visits) for step in steps]
     assert log["tokens"].tolist() == tokens and log["grad_norm"].gt(0).all()
     assert (log["tokens_per_second"] * log["seconds"] / log["tokens"]).between(0.9, 1.1).all()
@@ -173,7 +186,8 @@ def test_patience_ends_a_training_and_its_resume(build, examples, tmp_path, monk
 
 def test_a_validation_that_overflows_costs_no_checkpoint(build, examples, tmp_path, monkeypatch):
     losses_of(monkeypatch, [3.0, math.nan, 2.0])
-    log = train(build(), examples, examples, PARAMS, tmp_path)
+    params = PARAMS.model_copy(update={"epochs": 3})
+    log = train(build(), examples, examples, params, tmp_path)
     assert log["val_loss"].dropna().tolist() == [3.0, 2.0]
     assert log["val_note"].dropna().tolist() == ["the validation loss is not finite"]
     assert "NaN" not in (tmp_path / LOG).read_text()
@@ -190,15 +204,15 @@ def test_trackers(build, examples, tmp_path, monkeypatch):
         found = {event.step: event.value for event in read.Scalars(name)}
         wanted = log.dropna(subset=[name]).set_index("step")[name].to_dict()
         assert found == pytest.approx(wanted, rel=1e-6)
-    monkeypatch.setattr("rnagpt_lib.train.step_log.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="TRACK is trackio.*pip install trackio"):
+    monkeypatch.setattr("rnagpt_lib.train.loop.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="TRACK trackio.*pip install trackio"):
         Trainer(build(), PARAMS.model_copy(update={"track": "trackio"}), tmp_path)
 
 
 # Going on.
 
 
-@pytest.mark.parametrize("stop", [1, 6])
+@pytest.mark.parametrize("stop", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_resume_in_mid_epoch_equals_the_uninterrupted_run(llm, whole, tmp_path, stop):
     stop_after(llm, tmp_path, stop)
     weights, log = start(llm, tmp_path)
@@ -216,7 +230,7 @@ def test_resume_past_a_truncated_checkpoint_and_a_half_written_line(build, examp
     second = build()
     log = train(second, examples, examples[:0], PARAMS, tmp_path)
     assert same(trained(second), trained(first))
-    assert log["step"].tolist() == list(range(1, 13)) and len(read_log(tmp_path)) == 12
+    assert log["step"].tolist() == list(range(1, 9)) and len(read_log(tmp_path)) == 8
 
 
 def test_another_training_in_the_folder_is_refused(build, examples, tmp_path):
@@ -227,31 +241,23 @@ def test_another_training_in_the_folder_is_refused(build, examples, tmp_path):
             train(build(), other, examples[:0], params, tmp_path, seed=seed)
 
 
-@pytest.fixture
-def by_eight(examples, monkeypatch) -> Stage2:
+def test_a_finished_training_is_read_by_however_many_and_an_unfinished_one_asks_for_as_many(
+    build, examples, tmp_path, monkeypatch
+):
     """The paper's recipe; checkpoints say that eight processes wrote them."""
     params = PARAMS.model_copy(update={"recipe": "paper", "epochs": 1, "validate_every": 4})
     restore, plan = checkpoint.restore, loop._plan(examples[:5], params, 0, 8)
     said = {"plan": plan, "processes": 8}
     monkeypatch.setattr(checkpoint, "restore", lambda *given: restore(*given) | said)
-    return params
-
-
-def test_a_finished_training_is_read_by_however_many_processes(
-    build, examples, tmp_path, by_eight, monkeypatch
-):
-    log = train(build(), examples[:5], examples[5:], by_eight, tmp_path)
-    monkeypatch.setattr(loop, "Trainer", None)  # nothing is set up to train
-    for params in (by_eight, by_eight.model_copy(update={"parallel": "fsdp"})):
-        read = train(build(), examples[:5], examples[5:], params, tmp_path)
-        pd.testing.assert_frame_equal(read, log)
-
-
-def test_an_unfinished_one_asks_for_as_many(build, examples, tmp_path, by_eight):
     with interrupted_after(6):
-        train(build(), examples[:5], examples[5:], by_eight, tmp_path)
+        train(build(), examples[:5], examples[5:], params, tmp_path / "part")
     with pytest.raises(InputError, match="or .RECIPE paper. in other than 1 processes"):
-        train(build(), examples[:5], examples[5:], by_eight, tmp_path)
+        train(build(), examples[:5], examples[5:], params, tmp_path / "part")
+    log = train(build(), examples[:5], examples[5:], params, tmp_path / "whole")
+    monkeypatch.setattr(loop, "Trainer", None)  # nothing is set up to train
+    fsdp = params.model_copy(update={"parallel": "fsdp"})
+    read = train(build(), examples[:5], examples[5:], fsdp, tmp_path / "whole")
+    pd.testing.assert_frame_equal(read, log)
 
 
 # Faults.
@@ -262,11 +268,10 @@ def test_not_finite_embeddings_are_named_and_the_last_state_is_intact(build, exa
     last = list(epoch_steps(examples, params, 0, 0))[-1].visits[-1].rna
     name, sequence = examples.rna_ids[last], examples.sequences[last]
     broken = torch.full_like(examples.vectors[sequence], torch.nan)
-    bad = replace(examples, vectors={**examples.vectors, sequence: broken})
+    bad = changed(examples, vectors={**examples.vectors, sequence: broken})
     with pytest.raises(InputError, match=rf"step 4 \(epoch 1\).*embeddings of {name} .*00003\."):
         train(build(), bad, examples[:0], params, tmp_path)
     first, resumed = build(), build()
-    (tmp_path / "whole").mkdir()
     train(first, examples, examples[:0], params, tmp_path / "whole")
     train(resumed, examples, examples[:0], params, tmp_path)
     assert same(trained(resumed), trained(first))
@@ -283,7 +288,7 @@ def test_what_cannot_be_trained_is_named(build, examples, tmp_path):
     sequences = examples.sequences.copy()
     sequences[2] = "A" * 2048
     vectors = {sequence: torch.zeros(len(sequence), 8) for sequence in sequences}
-    long = replace(examples, sequences=sequences, vectors=vectors)
+    long = changed(examples, sequences=sequences, vectors=vectors)
     with pytest.raises(InputError, match="R2: the RNA and its longest text are .* reads 2048"):
         train(build(), long, examples[:0], PARAMS, tmp_path)
 
@@ -303,14 +308,12 @@ def no_file_over(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+SLOW = ("adapter/adapter_model.safetensors", "state/training.pt", LOG)
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        "projection.safetensors",
-        pytest.param("adapter/adapter_model.safetensors", marks=pytest.mark.slow),
-        pytest.param("state/training.pt", marks=pytest.mark.slow),
-        LOG,
-    ],
+    ["projection.safetensors", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
 )
 def test_a_full_disk_ends_in_a_sentence_and_the_training_goes_on(llm, whole, tmp_path, name):
     stop_after(llm, tmp_path, 3)
@@ -329,12 +332,9 @@ def test_a_full_disk_ends_in_a_sentence_and_the_training_goes_on(llm, whole, tmp
     assert same(start(llm, tmp_path)[0], whole[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("below", "named"),
-    [
-        (".", LOG),
-        pytest.param("checkpoints", "checkpoints/step-00000004", marks=pytest.mark.slow),
-    ],
+    ("below", "named"), [(".", LOG), ("checkpoints", "checkpoints/step-00000004")]
 )
 def test_a_read_only_folder_ends_in_a_sentence(llm, whole, open_folder, below, named):
     stop_after(llm, open_folder, 3)
@@ -423,13 +423,11 @@ def test_an_overflow_leaves_the_step_out_and_halves_the_scale(llm, tmp_path, mon
     assert seen[0] == (True, 2.0**11) and not seen[-1][0]
     assert log["left_out"].tolist()[0] == "gradient overflowed, loss scale now 2048"
     assert log["left_out"].isna().tolist() == [False] + [True] * (len(log) - 1)
-    for line in (tmp_path / LOG).read_text("utf-8").splitlines():
-        assert "NaN" not in line and "Infinity" not in line and json.loads(line)
+    assert not re.search("NaN|Infinity", (tmp_path / LOG).read_text("utf-8"))
     state = checkpoint.restore(in_precision(llm, "fp16"), checkpoint.newest(tmp_path))
     assert state["scaler"]["scale"] == 2.0**11
     grown = torch.nn.utils.get_total_norm
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda g: grown(g) * torch.inf)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: real(*a, **k, init_scale=0.5))
-    (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="gradient is not finite at step 1.*PRECISION bf16"):
-        train(in_precision(llm, "fp16"), examples, examples[:0], params, tmp_path / "other")
+        train(in_precision(llm, "fp16"), examples, examples[:0], params, tmp_path / "part")

@@ -20,13 +20,8 @@ from tests.support.tiny_model import config_of, make_examples
 def found(folder, llm, processes: int, recipe: str, parallel: str = "ddp", layers: int = 0) -> dict:
     folder.mkdir()
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [
-        sys.executable,
-        *(several if processes > 1 else []),
-        "-m",
-        "tests.support.two_processes",
-    ]
-    command += [llm, folder, recipe, parallel, str(layers)]
+    command = [sys.executable, *(several if processes > 1 else []), "-m"]
+    command += ["tests.support.two_processes", llm, folder, recipe, parallel, str(layers)]
     subprocess.run(command, cwd=paths.root(), check=True)
     return torch.load(folder / "found.pt", weights_only=True)
 

@@ -21,7 +21,7 @@ def model(llm) -> RnaGpt:
 
 @pytest.fixture(scope="module")
 def examples(model) -> Examples:
-    return make_examples(model, [12, 15, 20, 17, 30, 11, 25])
+    return make_examples(model, [12, 15, 20, 17, 13, 11, 16])
 
 
 def visits_of(examples: Examples, params: Stage2, epoch: int = 0, **options) -> list[list[Visit]]:
