@@ -1,8 +1,7 @@
 """The Batch API: requests as files, at half the price, within a day.
 
-A part (one file, one batch) is planned in the journal before anything is sent, under a key made
-of its requests. File and batch carry that key, so after a crash anywhere the ones that exist are
-found and used: a part never becomes two batches. What a batch does not answer goes into another.
+A part (one file, one batch) is planned in the journal under a key made of its requests, which file
+and batch carry: after a crash those that exist are found, so a part never becomes two batches.
 """
 
 import io
@@ -74,11 +73,9 @@ class BatchClient(Client):
     """A client whose requests go by batch; its embeddings do not."""
 
     def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
-        """``end(key, reply)`` for all of ``missing``, as the batches bring them.
-
-        Raises InputError for a part or a line that the server refuses, a batch that somebody
-        cancelled, and requests without an answer after `ROUNDS` parts; else as `Client`.
-        """
+        """``end(key, reply)`` for all of ``missing``, as the batches bring them. Raises InputError
+        as `Client`, for a part or a line that the server refuses, a batch that somebody cancelled,
+        and requests without an answer after `ROUNDS` parts."""
         todo, rounds = dict(missing), Counter()
         print(f"{len(todo)} requests go by batch, within a day; run again, this goes on")
         while todo:
@@ -201,11 +198,10 @@ class BatchClient(Client):
             retries.pause(POLL)
 
     def _harvest(self, part: Part, batch: Item) -> str:
-        """Keep every line that the part waits for, in whatever order, and close it.
+        """Keep every line that the part waits for, and close it; why the run cannot go on, or "".
 
         Lines that failed cost nothing, nor do those that a batch ended without; a line that a
-        completed batch does not show, or one that is gone, may have been billed. Returns why the
-        run cannot go on (the batch was refused or cancelled, or a line is refused for good), or "".
+        completed batch does not show, or one that is gone, may have been billed.
         """
         left, refused, kept = dict(part.waiting), [], 0
         for source in filter(None, (batch.output_file_id, batch.error_file_id)):

@@ -7,9 +7,10 @@
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,11 @@ TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are belo
 
 
 class Client:
-    """Asks a language model; a context manager, open only around calls.
+    """Asks a language model; a context manager, open only around calls, with the journal for
+    itself.
 
-    It has the journal for itself. Its methods raise InputError for a refused key, a used-up
-    quota, a request that the server refuses, a server that stays away, and the cap; what was
-    answered is in the journal then, and the client makes no more calls.
+    Its methods raise InputError for a refused key or request, a used-up quota, a server that stays
+    away, and the cap; what was answered is in the journal then, and the client makes no more calls.
     """
 
     def __init__(self, settings: Calls):
@@ -171,19 +172,24 @@ class Client:
         self, ask: Callable, missing: Mapping[Any, Any], end: Callable[[Any, Any], None]
     ) -> None:
         """``end(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
+        waiting, running = iter(missing.items()), {}
         pool = ThreadPoolExecutor(self.settings.width)
         try:
-            asked = {pool.submit(ask, key, value): key for key, value in missing.items()}
-            for future in as_completed(asked):
-                end(asked[future], future.result())
+            while True:
+                for key, value in islice(waiting, self.settings.width - len(running)):
+                    running[pool.submit(ask, key, value)] = key
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    end(running.pop(future), future.result())
         except BaseException:
             with self._changed:  # no new call; those in flight come to the journal first
                 self._stopped = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._flying)
             raise
-        finally:  # those that wait for their turn or a retry give up then
-            pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            pool.shutdown(wait=False)  # those that wait for their turn or a retry give up then
 
     def with_bar(self, send: Callable, missing: Mapping, desc: str) -> dict:
         """What ``send(missing, end)`` ends with, by key; a bar tells rate, time left and money."""
@@ -249,8 +255,8 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
 
 
 def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
-    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing. At most: a
-    token for each byte, and what a server may add, which a cap has to allow."""
+    """What embedding ``texts`` by ``settings.model`` will take, in a line; sends nothing. At most:
+    a token for each byte, and what a server may add, which a cap has to allow."""
     wanted = {_text_key(settings.model, text): text for text in texts}
     with journal.Reader() as look:
         known = look.ended(list(wanted))

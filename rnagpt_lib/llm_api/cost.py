@@ -70,10 +70,9 @@ class Replay:
 def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     """What ``requests`` will take, a row each for ``sync`` and ``batch``; sends nothing.
 
-    Input is counted at `CHARACTERS` a token; output is as long as the journal's answers of this
-    model and prompt version, else ``max_tokens``. ``dollars at most``: what a cap has to allow.
-    ``hours``: under the account's limits and ``width``; of batches, the longest they may take.
-    ``in an open batch``: those to ask that were sent already (where there are any).
+    Output is as long as the journal's answers of this model and prompt version, else
+    ``max_tokens``. ``dollars at most``: what a cap has to allow; ``hours``: of batches, the longest
+    they may take.
     """
     count, longest, spoken = Counter(), Counter(), Counter()
     with Reader() as journal:

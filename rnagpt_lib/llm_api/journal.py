@@ -1,9 +1,9 @@
 """The journal of paid calls: what was asked, what came back, what it cost. One SQLite file.
 
-Every call takes the same steps, each one a transaction: reserve its worst-case cost and record
-the intent, send, keep the raw body, read it, record how it ended. So a process may be killed
-anywhere: an answer that was kept is never asked for again, and what the server may have billed
-counts as spent. The file holds no key, no header and no text of a request.
+Every step of a call is a transaction: reserve its worst-case cost, send, keep the raw body, read
+it, record how it ended. So a process may be killed anywhere: what was kept is never asked for
+again, and what may have been billed counts as spent. It holds no key, no header and no text of a
+request.
 """
 
 import sqlite3

@@ -59,8 +59,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """One question with an answer of the form ``answer``; ``version``: of the prompt; ``about``: what
-    it is for, as in "URS0000000001_9606 dnc topic 2", which is no part of the key."""
+    """One question with an answer of the form ``answer``; ``version``: of the prompt; ``about``:
+    what it is for, as in "URS0000000001_9606 dnc topic 2", which is no part of the key."""
 
     messages: tuple[dict[str, str], ...]
     answer: type[BaseModel]

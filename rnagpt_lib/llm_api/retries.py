@@ -37,10 +37,9 @@ def persistently(
     remedy: str = LATER,
 ) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while it raises `Again`, with the wait
-    that the server asks for, or an exponential one with jitter.
-
-    Raises InputError, from ``what`` to ``remedy``, when the last attempt failed too, or when the
-    server asks to wait longer than ``longest`` seconds.
+    that the server asks for, or an exponential one with jitter. Raises InputError, from ``what`` to
+    ``remedy``, when the last attempt failed too, or the server asks for more than ``longest``
+    seconds.
     """
     for number in range(attempts):
         try:

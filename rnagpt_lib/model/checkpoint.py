@@ -2,12 +2,8 @@
 
     checkpoints/step-00000123/{projection.safetensors, adapter/, encoder_layers.safetensors,
                                template.json, config.json, manifest.json, state/training.pt}
-    checkpoints/{best,last}.json
-
-A folder appears under its name only when all its files are on the disk, and counts only while
-every file has the hash that its manifest records; without ``state/`` a published one answers but
-cannot be trained on. Nothing is loaded that could run code. Tensors are saved whole, so that a
-training may go on in another number of processes.
+A folder counts only while every file has the hash that its manifest records; without ``state/`` it
+answers but cannot be trained on. Nothing is loaded that could run code. Tensors are saved whole.
 """
 
 import io
@@ -49,26 +45,21 @@ def save(
     keep: int = 2,
     writes: bool = True,
 ) -> Path:
-    """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all.
-
-    ``state``: what a resume needs besides the weights (tensors and plain values). The newest
-    ``keep`` checkpoints and the best one by ``val_loss`` stay. Where several processes train, all
-    of them call, and one ``writes``. Raises InputError when the disk takes no more.
-    """
+    """Write ``checkpoints/step-<step>`` under a stage's folder, whole or not at all; ``state``:
+    what a resume needs besides the weights. The newest ``keep`` and the best one by ``val_loss``
+    stay. Where several processes train, all call, and one ``writes``. InputError when the disk
+    takes no more."""
     final = folder / "checkpoints" / f"step-{step:08d}"
     weights = _gather_weights(model)
     if not writes:
         return final
     draft = final.with_name(f".{final.name}")
     with writing(final, REMEDY):
-        for left in final.parent.glob(".step-*"):  # by a process that was killed
+        for left in final.parent.glob(".step-*"):  # of a save that was stopped
             shutil.rmtree(left)
-        try:
-            _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(draft, final)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(draft, final)
         _sync(final.parent)
         tidy(folder, keep)
     return final
@@ -133,11 +124,9 @@ def load(folder: Path, which: str = "best") -> RnaGpt:
 def assemble(
     checkpoint: Path, *, llm: str | None = None, encoder: str | None = None, **options: object
 ) -> RnaGpt:
-    """The model of a checkpoint's files, ready to answer.
-
-    ``llm``, ``encoder``: where these are when not where its config says; their hashes must be the
-    recorded ones all the same. ``options``, and InputError: as of `RnaGpt.build`.
-    """
+    """The model of a checkpoint's files, ready to answer; ``llm``, ``encoder``: where these are
+    when not where its config says, with the recorded hashes. ``options``, InputError: as of
+    `RnaGpt.build`."""
     config, template = _read_config(checkpoint)
     config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
     model = RnaGpt.build(config, template=template, **options)

@@ -123,11 +123,10 @@ class Encoder:
 
     @torch.no_grad()
     def encode(self, sequences: Sequence[str], batch_tokens: int | None = None) -> list[Tensor]:
-        """One (L, dim) fp32 tensor per sequence, in order, whatever else is in the batch.
-
-        Longer ones than a window are read in overlapping windows and averaged where these overlap.
-        ``batch_tokens`` None: what suits the device. InputError: under 10 nt, a foreign letter.
-        """
+        """One (L, dim) fp32 tensor per sequence, in order, whatever else is in the batch; longer
+        ones than a window are read in overlapping windows and averaged where these overlap.
+        ``batch_tokens`` None: what suits the device. Raises InputError for under 10 nt or a foreign
+        letter."""
         found = {i: x for done in self.in_batches(sequences, batch_tokens) for i, x in done}
         return [found[i] for i in range(len(sequences))]
 
@@ -192,13 +191,10 @@ def batches(pieces: list[tuple], batch_tokens: int) -> Iterator[list[tuple]]:
 
 
 def convert(source: Path, folder: Path, expected: str | None = None) -> Encoder:
-    """Make ``folder``, whole or not at all, of RNA-FM's checkpoint ``source``; gives the encoder.
-
-    The file (``RNA-FM_pretrained.pth`` of github.com/ml4bio/RNA-FM, MIT) is a pickle of
-    ``{"args": Namespace, "model": {name: tensor}}``; it is opened with no class allowed but that
-    Namespace. ``expected``: its SHA-256. Raises InputError for a file that is missing or no such
-    one, and for a folder that exists.
-    """
+    """Make ``folder``, whole or not at all, of ``source``, RNA-FM's own checkpoint
+    (github.com/ml4bio/RNA-FM, MIT): a pickle of ``{"args": Namespace, "model": {name: tensor}}``,
+    opened with no class allowed but that Namespace. ``expected``: its SHA-256. Raises InputError
+    for another file or hash."""
     if not source.is_file():
         raise InputError(f"{shown(source)} does not exist; RNA-FM's weights are never downloaded")
     if folder.exists():

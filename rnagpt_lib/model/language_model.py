@@ -36,11 +36,10 @@ def load(
     attention: str = "sdpa",
     prompts_only: bool = False,
 ) -> nn.Module:
-    """The causal LM, in ``precision`` (`DTYPES`), or in 4 bits where CUDA and bitsandbytes are.
+    """The causal LM, in ``precision`` (`DTYPES`) or 4 bits, with the ``attention`` of `ATTENTION`.
 
-    ``attention``: a key of `ATTENTION`. ``prompts_only``: the input embeddings without the layers,
-    which are 14 of 8 billion parameters' 16 GB. Raises InputError where 4 bits or FlexAttention
-    cannot be, where no safetensors are there, and for an LLM that scales or caps its logits.
+    ``prompts_only``: its input embeddings without the layers. Raises InputError where 4 bits or
+    FlexAttention cannot be, where no safetensors are there, and for one that scales its logits.
     """
     gpu, options = torch.cuda.is_available(), {"dtype": DTYPES[precision]}
     if attention == "flex" and not gpu:

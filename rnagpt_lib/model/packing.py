@@ -1,13 +1,11 @@
 """Shared-prefix packing: all pairs of an RNA behind one copy of its soft tokens.
 
-A row holds trees one after the other, a tree is a prefix and its branches:
-
     [ ###Human: <RNA> soft … | </RNA> question 1 ###Assistant: answer 1 | </RNA> question 2 … ]
 
-A token attends to its tree's prefix and to its own branch, causally; the positions of every
-branch start where the prefix ended. By induction over the layers each logit is the one that the
-pair alone would give, and a pair weighs the same whatever the length of its answer, so loss and
-gradient are those of the naive loop over pairs, for a fraction of the tokens.
+A row holds trees, a tree is a prefix and its branches. A token attends to its tree's prefix and to
+its own branch, whose positions start where the prefix ended: each logit is the one that the pair
+alone would give, so loss and gradient are those of the loop over pairs, for a fraction of the
+tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,10 +58,10 @@ class Tree:
 class Batch:
     """B rows of T tokens, A of which predict a token that carries loss.
 
-    ids (B, T) long, 0 at soft tokens and pads · soft (B, T) bool · embeddings (S, D), the soft
-    tokens' in row order · positions (B, T) long · places (B, T, 2) int, each token's tree and
-    branch (`attention.may_attend`) · predictors (A,) long into the flattened rows · targets (A,)
-    long · weights (A,) fp64.
+    ids (B, T) long · soft (B, T) bool · embeddings (S, D), the soft tokens' in row order ·
+    positions (B, T) long · places (B, T, 2) int, each token's tree and branch
+    (`attention.may_attend`) · predictors (A,) long into the flattened rows · targets (A,) long ·
+    weights (A,) fp64.
     """
 
     ids: Tensor
@@ -110,10 +108,8 @@ def passes(trees: Sequence[Tree], tokens: int) -> Iterator[list[list[Tree]]]:
 
 
 def collate(rows: Sequence[Sequence[Tree]], pairs: int) -> Batch:
-    """Rows, padded to the longest one, as tensors.
-
-    ``pairs`` is the number of pairs in the whole optimiser step: every token of answer i weighs
-    1/(pairs · |answer i|), so that the sum over the step's batches is the mean over its pairs.
+    """Rows, padded to the longest one, as tensors. ``pairs``: of the whole optimiser step; a token
+    of answer i weighs 1/(pairs · |answer i|), so the step's batches sum to the mean over its pairs.
     """
     length = max(sum(map(len, row)) for row in rows)
     tokens, predictors, targets, weights = [], [], [], []  # the last three of those with loss

@@ -32,9 +32,8 @@ from rnagpt_lib.model.template import Template
 class Config:
     """What a model is made of; ``config.json`` of a checkpoint. Folders are relative to the root.
 
-    ``train``: the projection alone, LoRA adapters of all linear layers besides (``lora``), or the
-    same over a 4-bit LLM (``qlora``); ``encoder_layers``: how many of the encoder's last layers
-    besides; ``reads``: what stands where the RNA is (other than vectors: `ablation_trainings`).
+    ``train``: the projection alone, LoRA adapters besides (``lora``), or these over a 4-bit LLM
+    (``qlora``); ``encoder_layers``: how many of the encoder's; ``reads``: what stands for the RNA.
     """
 
     encoder: str
@@ -60,9 +59,8 @@ class Config:
 class Projection(nn.Linear):
     """Nucleotide vectors (…, D) → soft tokens (…, H): one linear map, plain as the paper's.
 
-    An encoder's vectors share a large common part and a few loud directions, while what tells RNAs
-    apart is small. ``whiten`` centres and decorrelates the input, so that the optimiser finds all
-    directions equally loud; as a whole the map stays linear.
+    An encoder's vectors share a large common part and a few loud directions. ``whiten`` centres and
+    decorrelates them, so that the optimiser finds all directions equally loud; it stays linear.
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -91,11 +89,9 @@ class Projection(nn.Linear):
 
 
 class RnaGpt(nn.Module):
-    """Projection and LLM, with the template and the tokenizer that belong to them.
-
-    Only ``projection`` and the adapters train, and with ``config.encoder_layers`` the last layers
-    of an encoder of its own. Embeddings are the encoder's, (L, D); H is the LLM's hidden width.
-    """
+    """Projection and LLM, with the template and the tokenizer that belong to them. Only
+    ``projection`` and the adapters train, and with ``config.encoder_layers`` the last layers of an
+    own encoder. Embeddings are the encoder's, (L, D); H is the LLM's hidden width."""
 
     def __init__(
         self,
@@ -132,10 +128,8 @@ class RnaGpt(nn.Module):
         **options: object,
     ) -> "RnaGpt":
         """A new model over the LLM at ``config.llm``; ``seed`` draws projection and adapters.
-
-        ``device``: by default the GPU where there is one; ``options``, and InputError: as of
-        `language_model.load`, and for an LLM or encoder with another hash than the config's.
-        """
+        ``device``: by default the GPU where there is one; ``options``, InputError: as of
+        `language_model.load`, and for an LLM or encoder with another hash than the config's."""
         if weights.llm_hash(config.llm) != config.llm_hash:
             raise InputError(f"{config.llm}: not the LLM that this model was made with; restore it")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")

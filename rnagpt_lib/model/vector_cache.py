@@ -1,8 +1,7 @@
 """The vectors of all RNAs: the frozen encoder reads each sequence once, the disk remembers.
 
-A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of shards: safetensors files with a tensor
-(L, dim) for each sequence, under the SHA-256 of its letters. A shard's name is the SHA-256 of its
-bytes, so a damaged one is known by it. They are written whole or not at all.
+A cache is a folder ``<encoder's hash>-<fp32 or fp16>`` of safetensors shards, with a tensor (L,
+dim) under the SHA-256 of each sequence. A shard is named by the SHA-256 of its bytes.
 """
 
 import hashlib
@@ -77,13 +76,10 @@ def encode_all(
     """The map of all ``sequences`` to their vectors; a printed line says what it took.
 
     What neither ``folder`` nor ``known`` (another such folder, only read) holds is computed, the
-    shortest first, and written shard by shard. A process that is killed loses the shard it was at;
-    started again with the same sequences, it ends with the same bits as one that was not (to
-    rounding, where the windows of one sequence straddle batches). Damaged shards are made anew.
-
-    Raises InputError for a sequence that the encoder cannot read, for vectors that are not finite
-    or beyond half precision, and for a disk without room (before anything is computed) or that
-    cannot be written to; shards that stand there by then stay.
+    shortest first, and written shard by shard: a process that is killed loses the shard it was at,
+    and goes on to the same bits (but for windows that straddle batches). Raises InputError for
+    sequences that cannot be read, vectors not finite or beyond half precision, and a disk without
+    room.
     """
     if not sequences:
         raise InputError("there are no sequences to encode")

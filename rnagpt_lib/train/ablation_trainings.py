@@ -1,8 +1,8 @@
 """IT trained otherwise: the same pairs, steps and settings, with a part of the model taken away.
 
-``rnagpt train-variants`` trains each of `VARIANTS` with each seed under ``runs/RUN/variants/NAME-seedS/``
-(manifest.json, steps.jsonl, checkpoints/, train.log, and stage1/ where it has one of its own);
-notebook 06 asks those that it finds finished, and keeps their answers beside the manifest.
+``rnagpt train-variants`` trains each of `VARIANTS` with each seed in
+``runs/RUN/variants/NAME-seedS/``; notebook 06 asks those that it finds finished, and keeps their
+answers there.
 """
 
 import os
@@ -129,12 +129,10 @@ def list_finished(run: str) -> list[Training]:
 
 
 def train_all(run: str, names: Sequence[str], seeds: Sequence[int], workers: int) -> list[Training]:
-    """Train what of ``names`` with ``seeds`` is not finished yet, or not here, ``workers`` at a
-    time, each in a process of its own on one thread; all that were asked for, in order.
-
-    A training that was stopped goes on from its newest checkpoint. Raises InputError for an unknown
-    name, for a run whose 04 or 05 is not finished, and, at the end, where a training failed.
-    """
+    """Train what of ``names`` with ``seeds`` is not finished, or not here, ``workers`` at a time,
+    each in a process of its own on one thread, from its newest checkpoint on; all that were asked
+    for. Raises InputError for an unknown name, an unfinished 04 or 05, and, at the end, a training
+    that failed."""
     for stage in (STAGE1, STAGE2):
         if reason := stages.is_fresh(run, stage):
             raise InputError(f"run {run} has no {stage} to train variants beside: {reason}")

@@ -1,12 +1,8 @@
-"""Trainings without a notebook: 04 and 05 in as many processes as were started,
-
-    accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
-
-and one training beside a run (`ablation_trainings`) in this process:
+"""Trainings without a notebook: 04 and 05 in as many processes as ``accelerate launch … -m
+rnagpt_lib train 05`` starts, whose notebook then reads them, and one training beside a run in this
+process:
 
     python -m rnagpt_lib.train.headless RUN NAME SEED
-
-The steps are the notebook's own: opened afterwards, it finds the training done, and reads it.
 """
 
 import shutil
@@ -36,11 +32,9 @@ from rnagpt_lib.train.training_examples import VECTORS, join_processes, prepare
 def train_stage(
     stage: str, *, run: str, profile: str, seed: int, overrides: Mapping[str, object]
 ) -> pd.DataFrame | None:
-    """Train a stage of a run, or go on with it; its log, from the main process alone.
-
-    ``overrides`` as in ``Run.open``, which the main process opens the stage with.
-    Raises InputError for a stage that trains nothing, and where ``Run.open`` and ``train`` do.
-    """
+    """Train a stage of a run, or go on with it; its log, from the main process alone, which opens
+    the stage (``overrides`` as in ``Run.open``). Raises InputError as that, as `loop.train`, and
+    for a stage that trains nothing."""
     if stage not in stages.TRAININGS:
         raise InputError(f"{stage} trains nothing; {' and '.join(stages.TRAININGS)} do")
     machine, opened = join_processes(), [None]
@@ -59,10 +53,8 @@ def train_stage(
 
 
 def train_variant(training: Training) -> pd.DataFrame:
-    """Train a variant, or go on with it; the log of its stage 2.
-
-    A training of other data or settings in its place is moved aside. Raises InputError where
-    another process is at it, and as ``loop.train`` does.
+    """Train a variant, or go on with it; the log of its stage 2. One of other data or settings in
+    its place is moved aside. Raises InputError where another process is at it, and as `loop.train`.
     """
     folder, variant = training.folder, training.variant
     what = f"{training.name} of run {training.id}, seed {training.seed}"

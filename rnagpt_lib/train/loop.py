@@ -130,11 +130,9 @@ class Trainer:
     def _loss(
         self, trees: Sequence[Tree], pairs: int, spare: Callable[[], Tree], *, backward: bool
     ) -> tuple[float, float]:
-        """Loss and tokens of the trees of all processes; a pair of them weighs 1/``pairs``.
-
-        With ``backward`` the gradient is added to the parameters. All processes make as many passes,
-        over ``spare`` without weight where one has less to do: their passes wait for each other.
-        """
+        """Loss and tokens of the trees of all processes; a pair weighs 1/``pairs``; ``backward``
+        adds the gradient. All processes make as many passes, over ``spare`` without weight where
+        one has less to do: their passes wait for each other."""
         work = [(rows, pairs) for rows in passes(trees, self.params.row_tokens)]
         most = self.machine.gather(torch.tensor([len(work)], device=self.machine.device)).max()
         work += [([[spare()]], math.inf) for _ in range(int(most) - len(work))]
@@ -161,14 +159,12 @@ def train(
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Train ``model`` in place and return its log, one row a step.
+    """Train ``model`` in place and return its log, one row a step, or go on from the newest
+    checkpoint.
 
-    Writes ``steps.jsonl`` and ``checkpoints/`` under ``folder``, with a validation and a
-    checkpoint every ``validate_every`` steps (0: each epoch) and at the end. A training that
-    ``folder`` holds unfinished goes on from its newest whole checkpoint.
-    Raises InputError when there is nothing to train on, a text is too long for the LLM, the
-    loss or the gradient is not finite, the checkpoints in ``folder`` are of another training, or
-    the disk takes no more; the last checkpoint stays as it is.
+    ``folder`` gets ``steps.jsonl``, and every ``validate_every`` steps (0: each epoch) a validation
+    and a checkpoint. Raises InputError when there is nothing to train on, a text is too long, a
+    loss or a gradient is not finite, another training is in ``folder``, or the disk takes no more.
     """
     _check_lengths(model, examples, folder)
     checkpoint = checkpoints.newest(folder)

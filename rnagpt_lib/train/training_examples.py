@@ -46,9 +46,8 @@ def prepare(
 ) -> tuple[RnaGpt, dict[str, "Examples"]]:
     """A stage's model before its first step, and what it trains on and is validated on, by side.
 
-    Tables, seed and the projection that stage 2 starts from are those of ``run``, an open stage or
-    a training beside it. ``reads`` and ``aligned``: as of `ablation_trainings.Variant`. Where
-    several processes train, all of them call, and the first of them encodes the RNAs.
+    ``run``: an open stage or a training beside it; ``reads``, ``aligned``: as of its ``Variant``.
+    Where several processes train, all of them call, and the first of them encodes the RNAs.
     """
     machine = join_processes()
     rnas, pairs = (run.read(QA, table) for table in ("rnas", "pairs"))
@@ -85,11 +84,8 @@ def prepare(
 
 
 def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, str]:
-    """What stage 1 is to write about each RNA: the sentences of its annotation, joined.
-
-    ``annotations`` and ``pairs`` as in the tables, of one source. An RNA without literature gets
-    the open answers to its categorical questions: "The RNA is of the type tRNA. …".
-    """
+    """What stage 1 is to write about each RNA: the sentences of its annotation, joined; without
+    literature the open answers to its categorical questions: "The RNA is of the type tRNA. …"."""
     categorical = pairs["kind"].isin(CATEGORICAL) & (pairs["form"] == "open")
     answers = pairs[categorical].groupby("rna_id")["answer"].agg(" ".join)
     sentences = annotations.sort_values(["rna_id", "sentence_no"])
@@ -97,10 +93,11 @@ def annotation_texts(annotations: pd.DataFrame, pairs: pd.DataFrame) -> dict[str
 
 
 class Examples(Sequence[Tree]):
-    """RNAs that have pairs, in their table's order; ``examples[i]`` makes a tree, a slice a selection.
+    """RNAs that have pairs, in their table's order; ``examples[i]`` makes a tree, a slice a
+    selection.
 
-    ``vectors``: sequence → (L, D) · ``before``: sequence → the ids before its vectors · ``branch``: a
-    row of `TEXTS` → what follows the RNA.
+    ``vectors``: sequence → (L, D) · ``before``: sequence → the ids before its vectors · ``branch``:
+    a row of `TEXTS` → what follows the RNA.
     """
 
     def __init__(
@@ -199,8 +196,8 @@ def stage1_examples(
 def stage2_examples(
     model: RnaGpt, rnas: pd.DataFrame, pairs: pd.DataFrame, vectors: Mapping[str, Tensor]
 ) -> Examples:
-    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair. A model that
-    reads letters, or nothing (``Config.reads``), asks for no vectors."""
+    """One tree for each RNA with pairs: the prompt's prefix, and a branch for each pair. A model
+    that reads letters, or nothing (``Config.reads``), asks for no vectors."""
     template, tokenizer, reads = model.template, model.tokenizer, model.config.reads
     prefix, nothing = template.prefix_ids(tokenizer), torch.zeros(0, model.config.encoder_dim)
     if reads != "vectors":

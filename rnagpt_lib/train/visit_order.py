@@ -1,9 +1,8 @@
 """What a training visits, and when.
 
-A *visit* is one RNA with the pairs that it brings: all, or some that are drawn. A *step* of the
-optimiser is ``rnas_per_step`` visits (``packed``), or one pair for each process (``paper``). An
-epoch's order is drawn from (seed, epoch) and a visit's pairs from (seed, epoch, RNA), so a place in
-a training is known by the number of the step alone.
+A *visit* is one RNA with the pairs that it brings: all, or some that are drawn. A *step* is several
+visits (``packed``), or one pair for each process (``paper``). All is drawn from (seed, epoch, RNA),
+so a place in a training is known by the number of the step alone.
 """
 
 import math

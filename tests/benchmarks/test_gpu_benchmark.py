@@ -22,7 +22,7 @@ TINY = LlamaConfig(
 # what the library stands on, but for torch, transformers and what these need
 ABSENT = (
     "accelerate bert_score click edlib fm gensim IPython matplotlib nbformat pandas papermill peft "
-    "pyarrow pydantic requests rouge_score scipy seaborn sklearn tenacity"
+    "pyarrow pydantic requests rouge_score scipy seaborn sklearn"
 ).split()
 CONTRACT = (
     "name ours peer workload ratio_median ratio_low ratio_high repeats equal target limit machine date"

@@ -43,15 +43,15 @@ def good(replies, texts=TEXTS):
 def test_one_batch_at_half_the_price_and_a_second_run_asks_nothing(world):
     assert good(world.ask()) and len(world.app.batches) == 1
     assert world.app.bill <= spent() <= world.app.bill + len(TEXTS)
-    whole = sum(reply.microdollars for reply in paid_loop.ask(["abstract x"], world.url))
-    assert world.ask()[0].microdollars <= whole / 2 + 1
-    requests = len(world.faults.seen)
-    assert all(reply.cached for reply in world.ask()) and len(world.faults.seen) == requests
     ((part, id),) = rows("SELECT key, id FROM batches")  # file and batch carry the part's key
     assert world.app.batches[id]["metadata"] == {"rnagpt": part}
     assert world.uploads()[0]["filename"] == f"rnagpt-{part}.jsonl"
     lines = [json.loads(x) for x in world.app.contents[world.uploads()[0]["id"]].splitlines()]
     assert {(line["custom_id"],) for line in lines} == {*rows("SELECT key FROM calls")}
+    whole = sum(reply.microdollars for reply in paid_loop.ask(["abstract x"], world.url))
+    assert world.ask()[0].microdollars <= whole / 2 + 1
+    requests = len(world.faults.seen)
+    assert all(reply.cached for reply in world.ask()) and len(world.faults.seen) == requests
 
 
 def test_parts_keep_the_limits_of_lines_and_bytes(world, monkeypatch):

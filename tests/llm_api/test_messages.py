@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api.messages import Request, read, schema, usage, vectors
+from rnagpt_lib.llm_api.messages import Request, about_one, read, schema, usage, vectors
 
 
 class Summary(BaseModel):
@@ -68,6 +68,16 @@ def test_a_base_url_holds_no_secret():
     for url in ("http://user:pass@host/v1", "https://host/v1?key=abc", "ftp://host", "host/v1"):
         with pytest.raises(InputError, match="BASE_URL"):
             params.load("mini").stage("02_summarize", base_url=url)
+
+
+def test_an_error_about_one_text_is_known_by_any_servers_words():
+    for error in (
+        {"code": "context_length_exceeded", "message": "too long"},
+        {"code": 400, "message": "This model's maximum context length is 8192 tokens."},
+        {"type": "exceed_context_size_error", "message": "the request exceeds the context"},
+    ):
+        assert about_one(error) == "context"
+    assert about_one({"message": "bad key"}) is None and about_one("text") is None
 
 
 def test_no_body_raises_whatever_it_holds():

@@ -1,7 +1,6 @@
 """Each sequence is encoded once; what is kept is what was computed, or is computed again."""
 
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model import vector_cache
 from rnagpt_lib.model.vector_cache import encode_all, key_of
-from tests.support.tiny_model import Counted, new_encoder, read_only
+from tests.support.tiny_model import Counted, new_encoder, no_file_over, read_only
 
 SMALL = 10_000  # bytes of a shard: two or three of them for the set below
 FEW = 300  # tokens of a batch
@@ -252,13 +251,9 @@ def test_two_at_once_do_not_disturb_each_other(encoder, tmp_path, monkeypatch):
 def test_a_full_disk_ends_in_a_sentence_and_leaves_what_was_whole(encoder, tmp_path):
     encode_all(encoder, [rna(20)], tmp_path)
     before = {path: path.read_bytes() for path in shards_of(tmp_path)}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL // 2, hard))  # no file can grow beyond it
-    try:
-        with pytest.raises(InputError, match="cannot be written: .*too large.* CACHE to live"):
-            encode_all(encoder, some(), tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    refused = pytest.raises(InputError, match="cannot be written: .*too large.* CACHE to live")
+    with no_file_over(SMALL // 2), refused:
+        encode_all(encoder, some(), tmp_path)
     assert {path: path.read_bytes() for path in shards_of(tmp_path)} == before
 
 

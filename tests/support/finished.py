@@ -91,14 +91,18 @@ def _decomposed(run, data, annotations, parameters, change):
     opened.finish()
 
 
-def trained(run: str, models: Path, train: str = "lora", **tuned: object) -> None:
+def trained(
+    run: str, models: Path, train: str = "lora", aligned: dict | None = None, **tuned: object
+) -> None:
     """Stages 04 and 05 over a tiny encoder and a tiny LLM, which are made below ``models``;
-    ``tuned``: further parameters of 05."""
+    ``aligned``, ``tuned``: further parameters of 04 and 05."""
     if not models.is_dir():
         Encoder.fresh(SMALL, seed=0).save(models / "encoder", {})
         write_llm(models / "llm")
     given = {"encoder": str(models / "encoder"), "llm": str(models / "llm"), "recipe": "packed"}
-    for seed, (stage, more) in enumerate({ALIGNED: {}, TUNED: {"train": train, **tuned}}.items()):
+    for seed, (stage, more) in enumerate(
+        {ALIGNED: aligned or {}, TUNED: {"train": train, **tuned}}.items()
+    ):
         opened = Run.open(stage, run=run, **given, **more)
         encoder = Encoder.load(opened.use(models / "encoder"))
         opened.use(models / "llm")

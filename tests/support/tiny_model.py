@@ -1,6 +1,7 @@
 """A tiny LLM with grouped-query attention, and RNAs with pairs to train it on."""
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -174,6 +175,17 @@ def read_only(*folders: Path) -> Iterator[None]:
         os.seteuid(user)
         for folder, mode in modes.items():
             folder.chmod(mode)
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """The kernel refuses every byte of a file beyond ``size``, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Counted(Encoder):

@@ -14,39 +14,28 @@ from safetensors.torch import load_file
 from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, read_json, write_json
-from rnagpt_lib.core.params import Stage1, Stage2
+from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.evaluate.ablation import load_training
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.encoder import Encoder
-from rnagpt_lib.runs.stages import outputs, stage_folder
-from rnagpt_lib.train import ablation_trainings, loop
+from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.train import ablation_trainings
 from rnagpt_lib.train.ablation_trainings import ABLATED, Training
 from rnagpt_lib.train.headless import train_variant
-from rnagpt_lib.train.training_examples import prepare
-from tests.support.tiny_model import TINY, rna_tables, write_llm
+from tests.support import finished
 
-COURSE = {"epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2, "rnas_per_step": 2}
 RUN = "tiny"
-
-
-def _finish(stage: str, params: dict, parents: tuple[str, ...] = ()) -> None:
-    """What ``Run.finish`` leaves of a stage, whose files stand there already."""
-    folder = stage_folder(RUN, stage)
-    write_json(folder / "params.json", {"seed": 0, "params": params})
-    found = outputs(folder)
-    hashes = {p: read_json(stage_folder(RUN, p) / "manifest.json")["hash"] for p in parents}
-    manifest = {"status": "finished", "parents": hashes, "inputs": {}, "outputs": found}
-    write_json(folder / "manifest.json", manifest | {"hash": digest([params, found])})
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run of eight RNAs with 02 to 05 finished; 05 holds no model, since none is asked of it."""
+    """A run of a few RNAs with 02 to 05 finished."""
     tmp_path = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
-        _make(tmp_path)
+        finished.made(RUN, first={"world_size": 20})
+        course = {"warmup_steps": 2, "rnas_per_step": 4, "epochs": 1, "learning_rate": 1e-2}
+        finished.trained(RUN, tmp_path / "models", aligned=course, **course, pairs_per_visit=1)
     return tmp_path / "runs"
 
 
@@ -54,47 +43,6 @@ def made(tmp_path_factory):
 def run(own_runs, made):
     shutil.copytree(made, own_runs)
     return RUN
-
-
-def _make(tmp_path):
-    llm = write_llm(tmp_path / "llm")
-    encoder = Encoder.fresh(TINY, seed=7)
-    encoder.save(tmp_path / "encoder", {})
-    rnas, pairs = rna_tables([20, 14, 17, 23, 12, 15, 18, 21])
-    rnas = rnas.assign(**dict.fromkeys(["rna_type", "species", "taxid", "family"], "x"))
-    rnas = rnas.assign(length=rnas.sequence.str.len(), description="", unit=rnas.rna_id)
-    rnas["split"] = ["train"] * 5 + ["val"] * 2 + ["test"]
-    pairs = pairs.assign(pair_id=[f"{i:016x}" for i in range(len(pairs))], source="dnc")
-    pairs = pairs.assign(form="open", prompt_version="1", article_ids=[[]] * len(pairs))
-    said = [{"rna_id": r, "source": "dnc", "sentence_no": 0, "text": f"The RNA is {r}.",
-             "article_ids": []} for r in rnas.rna_id]  # fmt: skip
-    made = {"02_summarize": {"annotations": pd.DataFrame(said)},
-            "03_decompose_qa": {"rnas": rnas, "pairs": pairs}}  # fmt: skip
-    for stage, frames in made.items():
-        stage_folder(RUN, stage).mkdir(parents=True)
-        for name, frame in frames.items():
-            tables.write(stage_folder(RUN, stage) / f"{name}.parquet", name, frame)
-        _finish(stage, {})
-    models = {"encoder": str(tmp_path / "encoder"), "llm": str(llm)}
-    for stage, kind in (("04_train_stage1", Stage1), ("05_train_stage2", Stage2)):
-        stage_folder(RUN, stage).mkdir(parents=True)
-        params = kind(**COURSE, **models).model_dump(mode="json")
-        write_json(stage_folder(RUN, stage) / "params.json", {"seed": 0, "params": params})
-    _stage1_of_its_own()
-    data = ("02_summarize", "03_decompose_qa")
-    before = {"04_train_stage1": data, "05_train_stage2": (data[1], "04_train_stage1")}
-    for stage, parents in before.items():
-        params = read_json(stage_folder(RUN, stage) / "params.json")["params"]
-        _finish(stage, params, parents)
-
-
-def _stage1_of_its_own() -> None:
-    """Another seed's stage 1, put in the place of the run's."""
-    training, folder = Training(RUN, "IT", 1), stage_folder(RUN, "04_train_stage1")
-    model, examples = prepare(training, training.stage1)
-    loop.train(model, examples["train"], examples["val"], training.stage1, folder, seed=1)
-    (folder / "steps.jsonl").unlink()
-    shutil.rmtree(training.folder)
 
 
 def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -126,18 +74,15 @@ def test_the_answer_is_that_of_what_was_trained(run, name):
 
 def test_only_what_is_taken_away_differs(run):
     """IT with the run's seed starts from the run's stage 1, without it from the seed's draw."""
-    projection = load_file(
-        checkpoint.find(stage_folder(run, "04_train_stage1")) / checkpoint.PROJECTION
-    )
+    start = checkpoint.find(stage_folder(run, "04_train_stage1")) / checkpoint.PROJECTION
+    projection = load_file(start)
     it, no_ma = Training(run, "IT", 0), Training(run, "it.no_ma", 0)
     for training in (it, no_ma):
         train_variant(training)
     ends = [load_file(checkpoint.find(t.folder, "last") / checkpoint.PROJECTION)
             for t in (it, no_ma)]  # fmt: skip
     assert torch.equal(ends[0]["whitener"], projection["whitener"])
-    torch.testing.assert_close(
-        ends[1]["whitener"], projection["whitener"]
-    )  # the input's, untrained
+    assert not torch.equal(ends[1]["whitener"], projection["whitener"])
     assert not torch.equal(ends[0]["weight"], ends[1]["weight"])
     logs = [pd.read_json(t.folder / "steps.jsonl", lines=True) for t in (it, no_ma)]
     for column in ("step", "epoch", "lr", "pairs", "tokens"):
@@ -148,7 +93,7 @@ def test_only_what_is_taken_away_differs(run):
 def test_a_random_encoder_is_the_seeds_and_comes_along(run):
     training = Training(run, "it.random_encoder", 1)
     train_variant(training)
-    fresh = Encoder.fresh(TINY, seed=1)
+    fresh = Encoder.fresh(finished.SMALL, seed=1)
     chat = load_training(training, max_new_tokens=4)
     for name, weight in fresh.model.named_parameters():
         assert torch.equal(weight, dict(chat.encoder.model.named_parameters())[name])
@@ -211,10 +156,8 @@ def test_what_was_trained_on_other_data_is_none_of_the_runs(run, capsys):
     for name in ("it.blind-seed0-old", "it.other-seed0"):  # no trainings
         shutil.copytree(folder, folder.with_name(name))
     assert [t.folder for t in ablation_trainings.list_finished(run)] == [folder]
-    pairs = stage_folder(run, "03_decompose_qa") / "pairs.parquet"
-    frame = tables.read(pairs, "pairs")
-    tables.write(pairs, "pairs", frame.assign(answer="Nobody knows."))
-    _finish("03_decompose_qa", {})
+    data = stage_folder(run, "03_decompose_qa") / "manifest.json"
+    write_json(data, read_json(data) | {"hash": "0" * 64})
     assert ablation_trainings.list_finished(run) == []
     trained("it.blind")
     assert "earlier files moved to" in capsys.readouterr().out

@@ -2,9 +2,8 @@
 
 import math
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.support.tiny_model import (
     config_of,
     interrupted_after,
     make_examples,
+    no_file_over,
     read_only,
     trained,
 )
@@ -194,6 +194,7 @@ def test_a_validation_that_overflows_costs_no_checkpoint(build, examples, tmp_pa
     assert checkpoint.find(tmp_path, "best") == checkpoint.find(tmp_path, "last")
 
 
+@pytest.mark.slow
 def test_trackers(build, examples, tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     params = PARAMS.model_copy(update={"track": "tensorboard"})
@@ -221,24 +222,18 @@ def test_resume_in_mid_epoch_equals_the_uninterrupted_run(llm, whole, tmp_path, 
 
 
 def test_resume_past_a_truncated_checkpoint_and_a_half_written_line(build, examples, tmp_path):
-    first = build()
+    first, second = build(), build()
     train(first, examples, examples[:0], PARAMS, tmp_path)
+    for other, seed in ((examples, 1), (examples[1:], 0)):  # another training in its folder
+        with pytest.raises(InputError, match="other data, parameters or seed"):
+            train(build(), other, examples[:0], PARAMS, tmp_path, seed=seed)
     state = checkpoint.newest(tmp_path) / "state" / "training.pt"
     state.write_bytes(state.read_bytes()[:-100])
     with (tmp_path / LOG).open("a") as log:
         log.write('{"step": 5, "lo')
-    second = build()
     log = train(second, examples, examples[:0], PARAMS, tmp_path)
     assert same(trained(second), trained(first))
     assert log["step"].tolist() == list(range(1, 9)) and len(read_log(tmp_path)) == 8
-
-
-def test_another_training_in_the_folder_is_refused(build, examples, tmp_path):
-    params = PARAMS.model_copy(update={"epochs": 1})
-    train(build(), examples, examples[:0], params, tmp_path)
-    for other, seed in ((examples, 1), (examples[1:], 0)):
-        with pytest.raises(InputError, match="other data, parameters or seed"):
-            train(build(), other, examples[:0], params, tmp_path, seed=seed)
 
 
 def test_a_finished_training_is_read_by_however_many_and_an_unfinished_one_asks_for_as_many(
@@ -264,7 +259,7 @@ def test_a_finished_training_is_read_by_however_many_and_an_unfinished_one_asks_
 
 
 def test_not_finite_embeddings_are_named_and_the_last_state_is_intact(build, examples, tmp_path):
-    params = PARAMS.model_copy(update={"validate_every": 1})
+    params = PARAMS.model_copy(update={"validate_every": 1, "epochs": 1})
     last = list(epoch_steps(examples, params, 0, 0))[-1].visits[-1].rna
     name, sequence = examples.rna_ids[last], examples.sequences[last]
     broken = torch.full_like(examples.vectors[sequence], torch.nan)
@@ -295,17 +290,6 @@ def test_what_cannot_be_trained_is_named(build, examples, tmp_path):
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """The kernel refuses every byte of a file beyond ``size``, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 SLOW = ("adapter/adapter_model.safetensors", "state/training.pt", LOG)
