@@ -25,6 +25,7 @@ from rnagpt_lib.llm_api.messages import Read, Reply, Request
 from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
+Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
@@ -88,8 +89,7 @@ class Client:
             return self._settle((attempts[0], body, None), request).state is not None
 
         while not isinstance(body := self.step(key, request), Reply):
-            asked = [self.asked(key, request, body)]
-            self.post(CHAT, body, asked, request.max_tokens, settle, request.about)
+            self.post(CHAT, body, [self.asked(key, request, body)], request.max_tokens, settle)
         return body
 
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
@@ -124,13 +124,7 @@ class Client:
         return found
 
     def post(
-        self,
-        path: str,
-        body: dict,
-        asked: list[Asked],
-        tokens_out: int,
-        settle: Callable[[list[int], int], bool],
-        about: str,
+        self, path: str, body: dict, asked: list[Asked], tokens_out: int, settle: Settle
     ) -> None:
         """Wait for the turn, reserve, send, keep, settle: until an answer came, which ``settle``
         says of the attempts and the number of their body, after it recorded what that cost."""
@@ -152,7 +146,7 @@ class Client:
                     self._flying -= 1
                     self._changed.notify_all()
 
-        persistently(attempt, self.transport.what(about))
+        persistently(attempt, self.transport.what(asked[0].about))
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
         """Attempts in flight; where the cap leaves no room, those before them may make some."""
@@ -234,7 +228,7 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
         both = zip(keys, texts, strict=True)
         asked = [Asked(key, "embedding", "", model, _most(price, text)) for key, text in both]
         body = {"model": model, "input": texts, "encoding_format": "float"}
-        client.post(EMBEDDINGS, body, asked, 0, settle, f"{len(texts)} embeddings")
+        client.post(EMBEDDINGS, body, asked, 0, settle)
 
     for body in {answers[-1][1] for answers in kept.unread(list(wanted)).values()}:
         settle(kept.sharing(body), body)

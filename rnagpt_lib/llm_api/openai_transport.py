@@ -18,7 +18,7 @@ from rnagpt_lib.llm_api.messages import about_one, parse
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
 OPENAI = "https://api.openai.com/v1"
-LARGEST = 2**30  # bytes of an answer; a batch's results are one
+LARGEST, LARGEST_FILE = 2**26, 2**30  # bytes of an answer, and of a batch's results
 PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -64,11 +64,12 @@ class Transport:
         seconds = seconds or self._seconds
         given |= {"timeout": seconds} | (_as_json(json) if json else {})
         until, content = time.monotonic() + seconds, bytearray()
+        most = LARGEST_FILE if path.endswith("/content") else LARGEST
         try:
             with self._http.stream(method, self._base + path, **given) as response:
                 for chunk in response.iter_raw():
                     content += chunk
-                    if len(content) > LARGEST:
+                    if len(content) > most:
                         raise MaybeBilled("the answer is too large")
                     if time.monotonic() > until:
                         raise MaybeBilled("no answer in time")
@@ -101,8 +102,8 @@ class Transport:
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = MaybeBilled if error is None and status != 429 else Again
             return kind(f"status {status}", retry_after(response.headers))
-        words = " ".join(str(said.get("message") or "it gave no reason").split())
-        words = f"{said.get('code')}): {words.replace(self._key, '***')[:300]}"
+        words = f"{said.get('code')}): {said.get('message') or 'it gave no reason'}"
+        words = " ".join(words.split()).replace(self._key, "***")[:300]
         kind = NotThere if status == 404 else InputError
         remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
         return kind(f"{self._where} refused (status {status}, {words}{remedy}")
