@@ -55,11 +55,14 @@ def save(
         return final
     draft = final.with_name(f".{final.name}")
     with writing(final, REMEDY):
-        for left in final.parent.glob(".step-*"):  # of a save that was stopped
+        for left in final.parent.glob(".step-*"):  # by a process that was killed
             shutil.rmtree(left)
-        _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(draft, final)
+        try:
+            _write(model, weights, draft, {"step": step, "val_loss": val_loss}, state)
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(draft, final)
+        finally:  # a full disk has no room for half a checkpoint
+            shutil.rmtree(draft, ignore_errors=True)
         _sync(final.parent)
         tidy(folder, keep)
     return final
