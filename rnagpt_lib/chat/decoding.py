@@ -253,9 +253,8 @@ class DecodingBatch:
             chosen = choose(logits, going)
             for row, token in zip(going, chosen.tolist(), strict=True):
                 found[row].tokens.append(token)
-                found[row].reason = self._stopped(found[row].tokens, stop)
-                if not left:
-                    found[row].reason = found[row].reason or "length"
+                reason = self._stopped(found[row].tokens, stop)
+                found[row].reason = reason or ("" if left else "length")
             yield found
             stay = [place for place, row in enumerate(going) if not found[row].reason]
             if not stay:
