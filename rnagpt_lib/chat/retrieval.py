@@ -210,13 +210,9 @@ class Retrieval:
         return found
 
     def retrieve(
-        self,
-        sequence: str,
-        question: str,
-        answer: str | None,
-        rna_id: str | None = None,
+        self, sequence: str, question: str, answer: str | None, rna_id: str | None = None,
         k: int = 3,
-    ) -> dict:
+    ) -> dict:  # fmt: skip
         """The nearest RNAs, and what is to be said of the answer in view of them and of the RNA's
         own fields, where ``rna_id`` or the sequence is in the run's tables, on whatever side. In
         place of an answer (None) stands what `answer` finds."""
