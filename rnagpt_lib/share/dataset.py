@@ -99,30 +99,30 @@ def write_tables(run_id: str, folder: Path, how: str, *, texts: bool, quotes: bo
     made = Contents(rnas, preset, texts, quotes)
     arrow = rnas.assign(split=rnas["split"].map(SIDES))
     arrow = pa.Table.from_pandas(arrow, preserve_index=False).combine_chunks()
-    columns = CONFIGS | {"articles": CONFIGS["articles"] + ("title", "abstract") * texts}
+    articles = CONFIGS["articles"] + ("title", "abstract") * texts
     flows = {
         "pairs": _pairs(run_id, arrow, made),
         "rnas": (arrow.slice(i, BATCH_ROWS) for i in range(0, len(rnas), BATCH_ROWS)),
         "annotations": _annotations(run_id, arrow, made.quotes),
         "links": _links(run_id, arrow, made),
-        "articles": _without_side(
-            _path(run_id, FILTER, "articles"), "articles", columns["articles"]
-        ),
+        "articles": _without_side(_path(run_id, FILTER, "articles"), "articles", articles),
         "dropped": _dropped(run_id, made),
     }
     for config, flow in flows.items():
-        rows = write_shards(folder / config, _schema(config, columns[config]), flow)
+        columns = articles if config == "articles" else CONFIGS[config]
+        rows = write_shards(folder / config, _schema(config, columns), flow)
         if rows:  # `datasets` cannot load a config without any
             made.rows[config] = rows
     return made
 
 
 def _check_sides(rnas: pd.DataFrame, how: str, run_id: str) -> None:
-    both = split.straddling(rnas) if how != "random" else []
-    for row in rnas[~rnas["split"].isin(SIDES)].itertuples():
-        fault = f"RNA {row.rna_id} is on the side {row.split!r}; sides are {', '.join(SIDES)}"
+    unknown = rnas[~rnas["split"].isin(SIDES)]
+    if len(unknown):
+        rna_id, side = unknown.iloc[0][["rna_id", "split"]]
+        fault = f"RNA {rna_id} is on the side {side!r}; sides are {', '.join(SIDES)}"
         raise InputError(f"run {run_id}: {fault}; run {QA} again")
-    if both:
+    if how != "random" and (both := split.straddling(rnas)):
         raise InputError(
             f"run {run_id}: {len(both)} units stand on two sides, the first is {both[0]}, so the "
             f"test side is no test (SPLIT is {how}); run {QA} again"
