@@ -9,6 +9,7 @@ from rnagpt_lib.chat.decoding import Sampling
 from rnagpt_lib.chat.notebook_box import chat_box, suggest_questions
 from rnagpt_lib.chat.session import Session
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 from tests.support import finished
 from tests.support.rendered import Page
 
@@ -18,20 +19,19 @@ FASTA = f">one first\n{RNA}\n>two\n{RNA[::-1]}\n>three\nMKLV\n"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run ``mini``, of a tiny model that answers nonsense."""
+    """The folder of a finished run ``mini``, and its tiny model, which answers nonsense."""
     folder = tmp_path_factory.mktemp("widget")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RNAGPT_RUNS", str(folder / "runs"))
         finished.made("mini")
         finished.trained("mini", folder / "models")
-    return folder / "runs"
+        return folder / "runs", generate.load_model("mini", "IT", 12)
 
 
 @pytest.fixture
 def box(run, monkeypatch):
-    monkeypatch.setenv("RNAGPT_RUNS", str(run))
-    chat = generate.load_model("mini", "IT", 12)
-    made = chat_box("mini", "IT", "beside", {"IT": chat})
+    monkeypatch.setenv("RNAGPT_RUNS", str(run[0]))
+    made = chat_box("mini", "IT", "beside", {"IT": run[1]})
     made.picker.take(RNA)
     return made
 
@@ -220,26 +220,18 @@ def test_records_are_chosen_and_refused_ones_told(box):
     assert "three" in box.picker.refused.value and "protein" in box.picker.refused.value
     box.picker.records.index = 1
     assert box.picker.chosen.id == "two" and "two" in box.picker.about.value
-
-
-def test_after_a_fault_the_next_sequence_is_chosen(box):
-    for text in ("MKLV", FASTA, "", RNA, FASTA.encode(), b"no header", RNA, RNA[::-1]):
-        box.picker.take(text)
-        known = isinstance(text, bytes) and b">" in text or text in (FASTA, RNA, RNA[::-1])
-        assert (box.picker.chosen is not None) == known
-        assert ("rnagpt-chosen" in box.picker.about.value) == known
-
-
-def test_what_is_no_sequence_is_refused_in_the_box(box):
-    for wrong in ("ACGUA", "MKLVFFAEDVGSNK", b"\x00\x01\x02", b"no header"):
-        box.picker.take(wrong)
-        assert box.picker.chosen is None and "error" in box.picker.about.value
+    for good in (RNA, FASTA, RNA[::-1]):  # each after a fault
+        for wrong in ("ACGUA", "MKLVFFAEDVGSNK", b"\x00\x01\x02", b"no header", ""):
+            box.picker.take(wrong)
+            assert box.picker.chosen is None and "error" in box.picker.about.value
+        box.picker.take(good)
+        assert box.picker.chosen is not None and "rnagpt-chosen" in box.picker.about.value
 
 
 def test_an_rna_of_the_run_is_looked_up_by_its_id(box, run):
     import pandas as pd
 
-    row = pd.read_parquet(run / "mini" / "03_decompose_qa" / "rnas.parquet").iloc[3]
+    row = pd.read_parquet(run[0] / "mini" / "03_decompose_qa" / "rnas.parquet").iloc[3]
     box.picker.rna_id.value = row.rna_id
     done(box, box.picker.find.click)
     assert (box.picker.chosen.id, box.picker.chosen.sequence) == (row.rna_id, row.sequence)
@@ -258,30 +250,19 @@ def test_what_cannot_be_written_still_has_links(box, monkeypatch, tmp_path):
     assert box.files.value == ""  # they would say less than the page
 
 
-def test_a_suggestion_fills_the_box(box):
+def test_suggestions_are_the_runs_own_one_of_a_kind(box):
     label, question = box.suggested.options[1]
     box.suggested.value = question
     assert box.question.value == question == label and box.suggested.value == ""
-
-
-def test_suggestions_are_the_runs_own_one_of_a_kind(box):
-    from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
-
     found = suggest_questions("mini")
     assert len({relation_of(question) for question in found}) == len(found) > 3
     assert suggest_questions("nothing") == [one.questions[0] for one in RELATIONS.values()]
 
 
-def test_an_unknown_way_of_retrieval_is_refused():
+def test_the_box_around_it(box):
     with pytest.raises(InputError, match="it can be beside, only, off"):
         chat_box("mini", retrieval="always")
-
-
-def test_without_widgets_a_sentence_stands_in_its_place(box):
-    shown = box._repr_mimebundle_()
-    assert shown["text/plain"].startswith("A box to talk to an RNA in (run mini)")
-
-
-def test_buttons_tell_what_they_do(box):
+    shown = box._repr_mimebundle_()["text/plain"]
+    assert shown.startswith("A box to talk to an RNA in (run mini)")
     for button in (box.ask, box.stop, box.new, box.export, box.picker.find, box.picker.upload):
         assert button.tooltip
