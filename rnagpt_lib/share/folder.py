@@ -10,18 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnagpt_lib.core import params, paths
+from rnagpt_lib.core import files, params, paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import (
-    MARKER,
-    SUMS,
-    read_marker,
-    read_sums,
-    sha256,
-    visible,
-    write_json,
-    writing,
-)  # fmt: skip
 from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import holding
 
@@ -56,14 +46,14 @@ def check(out: Path, made_by: str, force: bool) -> None:
         )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    earlier = read_marker(out)
+    earlier = files.read_marker(out)
     if earlier.get("made_by") != made_by:
         raise InputError(
             f"{out} exists and is no earlier export; choose another folder, or remove it yourself"
         )
-    files = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
-    named = {file.relative_to(out).as_posix() for file in files}
-    if foreign := sorted(named - {SUMS, MARKER, CARD, *read_sums(out)}):
+    there = (file for file in out.rglob("*") if file.is_symlink() or not file.is_dir())
+    named = {file.relative_to(out).as_posix() for file in there}
+    if foreign := sorted(named - {files.SUMS, files.MARKER, CARD, *files.read_sums(out)}):
         raise InputError(
             f"{out} holds files that the export did not write, such as {foreign[0]}; move them, "
             "or choose another folder"
@@ -89,7 +79,7 @@ def in_place_of(
     before = finished(run_id, path)
     partial, aside = (out.with_name(f".{out.name}.{end}") for end in ("partial", "replaced"))
     remedy = "make room, or choose another folder"
-    with writing(out, remedy), holding(out, f"the export to {out}"):
+    with files.writing(out, remedy), holding(out, f"the export to {out}"):
         try:
             _restore(out, aside)
             check(out, made_by, force)
@@ -110,10 +100,10 @@ def in_place_of(
 
 def seal(folder: Path, what: dict) -> None:
     """Write what made the export, then the sums of all its files, as ``sha256sum -c`` reads them."""
-    write_json(folder / MARKER, what)
-    files = {name: file for name, file in visible(folder).items() if name != SUMS}
-    lines = "".join(f"{sha256(file)}  {name}\n" for name, file in files.items())
-    (folder / SUMS).write_text(lines, "utf-8")
+    files.write_json(folder / files.MARKER, what)
+    written = {name: file for name, file in files.visible(folder).items() if name != files.SUMS}
+    lines = "".join(f"{files.sha256(file)}  {name}\n" for name, file in written.items())
+    (folder / files.SUMS).write_text(lines, "utf-8")
 
 
 def _restore(out: Path, aside: Path) -> None:

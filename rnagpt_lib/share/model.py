@@ -15,7 +15,7 @@ from huggingface_hub.utils import validate_repo_id
 from rnagpt_lib import __version__
 from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, visible, write_json
+from rnagpt_lib.core.files import MARKER, read_json, read_marker, visible, write_json
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model.exported import LLM, MADE_BY, NAMES, is_owners
@@ -169,7 +169,7 @@ def push(folder: Path, name: str) -> str:
     be reached.
     """
     check_hub(name)
-    about = export.read_marker(folder)
+    about = read_marker(folder)
     api = HfApi(token=os.environ[TOKEN])
     try:
         address = api.create_repo(name, private=True, exist_ok=True)
@@ -193,7 +193,7 @@ def _earlier(api: HfApi, name: str) -> list[str]:
     """Files of the export that the repository holds. InputError where it holds something else."""
     there = [file for file in api.list_repo_files(name) if file != ".gitattributes"]
     own = [file for file in there if not is_owners(file)]
-    if own and export.MARKER not in own:
+    if own and MARKER not in own:
         raise InputError(
             f"{name} on the hub holds files and no exported model, such as {own[0]}; name another "
             "repository"

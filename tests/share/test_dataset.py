@@ -20,7 +20,7 @@ import yaml
 from rnagpt_lib.cli import main
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import sha256
+from rnagpt_lib.core.files import MARKER, sha256
 from rnagpt_lib.curate import prompts
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
@@ -438,7 +438,7 @@ def test_other_peoples_folders_are_never_replaced(world, tmp_path, marker):
     out.mkdir()
     (out / "thesis.txt").write_text("years")
     if marker:
-        (out / dataset.export.MARKER).write_text(marker)
+        (out / MARKER).write_text(marker)
     for place in (out, out / "thesis.txt", world, world / LAST / "new"):
         with pytest.raises(InputError):
             dataset.export_dataset("w", place, force=True)

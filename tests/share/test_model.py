@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rnagpt_lib.chat.generate import load_model
 from rnagpt_lib.core import paper, paths, tables, weights
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, sha256
+from rnagpt_lib.core.files import MARKER, read_json, read_marker, read_sums, sha256
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint as checkpoints
@@ -253,7 +253,7 @@ def test_a_model_is_found_beside_who_asks(tiny, tmp_path, monkeypatch, rnagpt):
 
 def test_every_file_has_its_hash_and_nothing_else_is_there(shipped):
     for kind, folder in shipped.items():
-        sums = export.read_sums(folder)
+        sums = read_sums(folder)
         files = set(snapshot(folder)) - {"SHA256SUMS"}
         assert set(sums) == files and all(sha256(folder / n) == h for n, h in sums.items())
         assert not any("state" in name or name.endswith((".pt", ".bin")) for name in files)
@@ -366,7 +366,7 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
     params[stages.STAGES[0]] |= {"input": "rnacentral", "limit": 3}
     source = provenance.Source(name=hostile, licence=hostile, query=hostile)
     run = replace(run, params=params, manifests=manifests, sources=(source,))
-    about = export.read_marker(shipped["plain"])
+    about = read_marker(shipped["plain"])
     about |= {"llm": {"name": f"hf:{hostile}", "hash": hostile}}
     said = cards.model_card(run, about, shipped["plain"], None)
     (tmp_path / "README.md").write_text(said)
@@ -381,7 +381,7 @@ def test_hostile_texts_stay_texts(shipped, reference, tmp_path):
 
 
 def test_every_file_that_is_damaged_missing_or_foreign_is_named(copy):
-    for name in [*export.read_sums(copy), "SHA256SUMS"]:
+    for name in [*read_sums(copy), "SHA256SUMS"]:
         if name == "README.md":
             continue
         whole = (copy / name).read_bytes()
@@ -421,7 +421,7 @@ def test_a_pickle_is_never_opened(copy, capsys):
     for name in ("projection.safetensors", "adapter/adapter_model.safetensors"):
         whole = (copy / name).read_bytes()
         (copy / name).write_bytes(pickle.dumps(Danger()))
-        export.seal(copy, export.read_marker(copy))
+        export.seal(copy, read_marker(copy))
         with pytest.raises(InputError, match=f"{Path(name).name} is no safetensors file"):
             load_model(model=str(copy))
         (copy / name).write_bytes(whole)
@@ -434,7 +434,7 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
     with pytest.raises(InputError, match="pytorch_model.bin is no part"):
         load_model(model=str(copy))
     (copy / "llm/model.safetensors").unlink()
-    export.seal(copy, export.read_marker(copy))
+    export.seal(copy, read_marker(copy))
     with pytest.raises(InputError, match="not the LLM|no safetensors"):
         load_model(model=str(copy))
     assert "code ran" not in capsys.readouterr().out
@@ -444,7 +444,7 @@ def test_parts_of_another_version_are_refused_by_name(copy):
     for name in ("config.json", "template.json"):
         whole = (copy / name).read_text()
         (copy / name).write_text(json.dumps(read_json(copy / name) | {"novelty": 1}))
-        export.seal(copy, export.read_marker(copy) | {"version": "9.9"})
+        export.seal(copy, read_marker(copy) | {"version": "9.9"})
         with pytest.raises(InputError, match=f"{name} says novelty, .* was made by 9.9"):
             load_model(model=str(copy))
         (copy / name).write_text(whole)
@@ -452,7 +452,7 @@ def test_parts_of_another_version_are_refused_by_name(copy):
 
 def test_what_is_no_exported_model_is_refused(copy, reference, tmp_path):
     for bad in ("{oops", "[1]", '{"made_by": "rnagpt export-dataset"}'):
-        (copy / export.MARKER).write_text(bad)
+        (copy / MARKER).write_text(bad)
         with pytest.raises(InputError, match="holds no exported model"):
             load_model(model=str(copy))
     with pytest.raises(InputError, match="'nowhere' is unknown; models are vanilla, MA, IT, or"):
