@@ -173,7 +173,7 @@ def lda_input(folder: Path, tell: Tell) -> int:
     rnas, articles, links = _tables(folder)
     (folder / "01").mkdir(exist_ok=True)
     with _Told(folder / "01", tell) as spool:
-        return len(topics.rna_topics(rnas, articles, links, Topics(), 0, spool))
+        return len(topics.find(rnas, articles, links, Topics(), 0, spool))
 
 
 def requests_and_journal(folder: Path, tell: Tell) -> int:

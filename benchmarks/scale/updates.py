@@ -67,7 +67,7 @@ def drawn(data: world.World, draw: int) -> Iterator[dict]:
         with own_runs(), talking(app) as settings:
             _asked(data.rnas, articles, links, before, settings)
             calls = app.completions
-            topics = find(data.rnas, data.articles, data.links, PARAMS, 0, earlier)
+            topics = find(data.rnas, data.articles, data.links, PARAMS, 0, earlier=earlier)
             _asked(data.rnas, data.articles, data.links, topics, settings)
         touched = data.links[data.links.article_id.isin(new)].rna_id.nunique()
         repeated = app.completions - calls

@@ -25,7 +25,7 @@ def main() -> None:
     params, seconds = Topics(), []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        ours = topics.rna_topics(rnas, articles, links, params, 0)
+        ours = topics.find(rnas, articles, links, params, 0)
         middle = time.perf_counter()
         peer = loop(rnas, articles, links, params, 0)
         seconds.append((middle - start, time.perf_counter() - middle))
@@ -54,7 +54,7 @@ def _data() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def loop(
     rnas: pd.DataFrame, articles: pd.DataFrame, links: pd.DataFrame, params: Topics, seed: int
 ) -> pd.DataFrame:
-    """What `topics.rna_topics` gives, RNA by RNA."""
+    """What `topics.find` gives, RNA by RNA."""
     texts = dict(zip(articles.article_id, articles.title + "\n" + articles.abstract, strict=True))
     called = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
     settings = (params.max_topics, params.passes, params.stability_seeds, params.stable, seed)

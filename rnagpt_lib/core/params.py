@@ -19,7 +19,7 @@ KEY = "OPENAI_API_KEY"  # in the environment alone
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
 # What changes no result: the machine, the money, the pace, a mirror of a site.
-_NO_RESULT = {"workers", "engine", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
+_NO_RESULT = {"workers", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
               "track", "ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}  # fmt: skip
 
@@ -59,7 +59,6 @@ class Filter(Stage):
     max_length: int = _param(1024, "longest RNA kept, nt", ge=10)
     query: str = _param('has_lit_scan:"True" AND entry_type:"Sequence"', "which RNAs of RNAcentral")
     limit: int = _param(0, "RNAs drawn from them by a hash of their ids; 0: all", ge=0)
-    id_mapping: str | None = _param(None, "RNAcentral's id_mapping.tsv(.gz), for more gene names")
     blocked: str | None = _param(None, "a file of further words that are no RNA's id")
     ebi_search: str = _param("https://www.ebi.ac.uk/ebisearch/ws/rest", "address of EBI Search")
     europepmc: str = _param(
@@ -67,6 +66,10 @@ class Filter(Stage):
     )
     rnacentral_api: str = _param("https://rnacentral.org/api/v1", "address of RNAcentral's API")
     requests_per_second: float = _param(8, "to one host at most", gt=0)
+
+    def key(self) -> dict:
+        """With a parameter of earlier versions, which the keys of their runs hold."""
+        return super().key() | {"id_mapping": None}
 
 
 class Topics(Stage):
@@ -79,7 +82,6 @@ class Topics(Stage):
     stable: float = _param(0.5, "agreement of the seeds that K > 1 must reach", gt=0, le=1)
     corpus_topics: int = _param(12, "topics of the map of all abstracts", ge=2)
     workers: int = _param(0, "processes; 0: all cores", ge=0)
-    engine: Literal["pool", "ray"] = _param("pool", "pool, or ray for a cluster that is running")
     update_of: str | None = _param(None, "an earlier run, whose groups stay where they still stand")
 
 

@@ -1,10 +1,8 @@
 """Stage 00: RNAs with their literature, out of the miniature world, a user's files or the live
 sources, by the rules of the paper's section 3.1. And what is said of the set in the end.
 
-The rules: lengths within limits, the links of those RNAs, and the articles that these cite; what
-is left out gets a row in ``dropped``. Ids and lengths alone decide which rows stay, a bit for each
-row; then batches of rows are read, filtered and written one after the other. So memory holds
-columns of ids and one row group of abstracts, however many there are.
+Ids and lengths alone decide which rows stay; then rows pass in batches. So memory holds columns of
+ids and one row group of abstracts, however many there are.
 """
 
 import os
@@ -16,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jinja2 import StrictUndefined, Template
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Decompose, Filter
@@ -70,19 +69,16 @@ def write_tables(params: Filter, seed: int, folder: Path) -> dict[str, int]:
 
 def _gather(params: Filter, seed: int, folder: Path, raw: Path) -> dict[str, pd.DataFrame]:
     """Write the tables that are to be filtered into ``raw``; returns the world's truths."""
-    found, truths = {}, {}
     if params.input == "rnacentral":
         harvest.write(params, folder, raw)
-    elif params.input == "files":
-        found = user_files.read(params)
+        return {}
+    if params.input == "files":
+        made = user_files.read(params)
     else:
-        made = world.make(params.world_size, seed)
-        found = {"rnas": made.rnas, "links": made.links, "articles": made.articles}
-        found["dropped"] = frame("dropped", [])
-        truths = {"truth": made.truth, "topics_truth": made.topics_truth}
-    for name, data in found.items():
-        write(raw / f"{name}.parquet", name, data)
-    return truths
+        made = {"dropped": frame("dropped", [])} | vars(world.make(params.world_size, seed))
+    for name in ("rnas", "links", "articles", "dropped"):
+        write(raw / f"{name}.parquet", name, made.pop(name))
+    return made
 
 
 def apply_rules(source: Path, target: Path, min_length: int, max_length: int) -> dict[str, int]:
@@ -127,9 +123,10 @@ def _dropped(
         yield from file.iter_batches(BATCH)
     for batch in _rows(folder, "rnas", unfit, "rna_id", "length"):
         lost = [
-            drop(rna_id, f"{fault} nt ({length:,} nt)")
-            for rna_id, length in zip(*batch.to_pydict().values(), strict=True)
-            for fault in [f"shorter than {least}" if length < least else f"longer than {most}"]
+            drop(row["rna_id"], f"{fault} nt ({row['length']:,} nt)")
+            for row in batch.to_pylist()
+            for short in [row["length"] < least]
+            for fault in [f"shorter than {least}" if short else f"longer than {most}"]
         ]
         yield pa.RecordBatch.from_pylist(lost, schema("dropped"))
     for batch in _rows(folder, "articles", uncited, "article_id"):
@@ -152,39 +149,23 @@ def data_card(
     """
     sides = pairs.merge(rnas[["rna_id", "split"]], on="rna_id")
     counts = sides.groupby(["kind", "form", "split"]).size().unstack(fill_value=0)
-    per_rna = pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0)
     by_side = rnas.groupby("split").agg(RNAs=("rna_id", "size"), units=("unit", "nunique"))
     by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
-    reasons = dropped.groupby(["stage", "reason"]).size().rename("records").reset_index()
-    followed = 0 if preset is None else len(split.swallowed(rnas.assign(split=preset)))
-    versions = ", ".join(sorted(set(pairs["prompt_version"]))) or "none"
-    return f"""# RNA-QA data card
-
-- **Origin**: {origin}
-- **Annotation source**: `{params.source}`; pairs by `{versions}`; seed {seed}.
-- **Pairs**: {len(pairs):,} for {len(rnas):,} RNAs, {per_rna.mean():.1f} an RNA \
-({per_rna.min()} to {per_rna.max()}); {int((per_rna < params.min_pairs).sum()):,} RNAs have fewer \
-than {params.min_pairs}, as their texts carry no more.
-- **Kinds**: {", ".join(CATEGORICAL)} from the entry's fields; literature and local from the \
-annotation, each with the ids of the articles behind it.
-- **Licences**: RNAcentral's data are CC0; a generated world's texts are the project's; abstracts \
-of PubMed belong to their publishers and are not part of the pairs.
-
-## Split
-
-By `{params.split}`. Units on more than one side: {len(split.straddling(rnas))}. RNAs that \
-followed a preset member of their unit: {followed}.
-
-{markdown_table(by_side.reset_index())}
-
-## Pairs by kind, form and side
-
-{markdown_table(counts.reset_index())}
-
-## Dropped
-
-{markdown_table(reasons)}
-"""
+    reasons = dropped.groupby(["stage", "reason"]).size().rename("records")
+    tables = {"by_side": by_side, "counts": counts, "reasons": reasons}
+    template = Path(__file__).with_name("data_card.md.j2").read_text("utf-8")
+    return Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
+        params=params,
+        seed=seed,
+        origin=origin,
+        versions=", ".join(sorted(set(pairs["prompt_version"]))) or "none",
+        kinds=", ".join(CATEGORICAL),
+        pairs=len(pairs),
+        per_rna=pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0),
+        straddling=len(split.straddling(rnas)),
+        followed=0 if preset is None else len(split.swallowed(rnas.assign(split=preset))),
+        **{name: markdown_table(table.reset_index()) for name, table in tables.items()},
+    )
 
 
 def agreement(pairs: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:

@@ -6,8 +6,8 @@ in varied wordings; the subject is the RNA's name, or "this RNA" / "it" right af
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -24,8 +24,7 @@ TOPIC_OF = {
 WORDINGS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """One statement: the entity of a relation, ``unknown`` or ``none`` included."""
 
     relation: str
@@ -33,8 +32,7 @@ class Fact:
     modification: str = "modification"  # how a guide RNA's site is modified
 
 
-@dataclass(frozen=True)
-class Article:
+class Article(NamedTuple):
     """A title and an abstract, with the topic it was planted for."""
 
     title: str
@@ -87,7 +85,8 @@ def write(
     blocks = [[_fill(filler, name, rng)] for filler in fillers]
     blocks.append(list(_statements(name, facts, rng, shared)))
     if other is not None:
-        blocks.append([_aside(*other, rng)])
+        aside = rng.choice(("In contrast, ", "By comparison, ", "In other work, ", ""))
+        blocks.append([_capital(aside + claim(other[1], other[0], rng), other[0])])
     if rng.random() < 0.15:
         blocks.append([_distractor(name, known, rng)])
     rng.shuffle(blocks)
@@ -120,12 +119,6 @@ def _statements(name: str, facts: list[Fact], rng: random.Random, shared: bool) 
         follows = position > 0 and not shared
         subject = rng.choice((name, "it", "this RNA")) if follows else name
         yield sentence(fact, subject, rng, leads[position])
-
-
-def _aside(other: str, fact: Fact, rng: random.Random) -> str:
-    """A statement about another RNA, by its name."""
-    lead = rng.choice(("In contrast, ", "By comparison, ", "In other work, ", ""))
-    return _capital(lead + claim(fact, other, rng), other)
 
 
 def _distractor(name: str, known: frozenset[str], rng: random.Random) -> str:

@@ -5,18 +5,11 @@ differ by a few substitutions, with stems compensated. The local code is drawn f
 """
 
 import random
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from rnagpt_lib.core.sequences import reverse_complement
-from rnagpt_lib.miniature.rules import (
-    ARCHITECTURES,
-    LETTERS,
-    RULES,
-    WORLD,
-    Family,
-    read_local,
-)
+from rnagpt_lib.miniature.rules import ARCHITECTURES, LETTERS, RULES, WORLD, Family, read_local
 
 BLOCK_RATE = 0.03  # substitutions per nt of a family's blocks, from lineage to lineage
 STEM_RATE = 0.05  # the same in a family's stems, pair by pair
@@ -27,8 +20,7 @@ UNPAIRED_STAR = 0.5  # positions across from a code that do not pair: they say n
 BROKEN_SHARE = 1 / 9  # guide RNAs that have lost their box
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """One word of an architecture: kind ∈ ``! = f v ~ ( ) @ *``, its text (or stem), its length."""
 
     kind: str

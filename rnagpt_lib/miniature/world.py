@@ -17,6 +17,7 @@ from rnagpt_lib.core.sequences import dinucleotide_shuffle
 from rnagpt_lib.miniature import literature
 from rnagpt_lib.miniature.literature import Fact
 from rnagpt_lib.miniature.rules import (
+    LAWS,
     LOCAL_RELATIONS,
     RULES,
     SPECIES,
@@ -37,14 +38,6 @@ DECOYS, HELD_OUT, COPIES = 0.04, 0.08, 0.06  # shares of the RNAs
 _HABITAT_WEIGHTS = (0.62, 0.2, 0.12, 0.06)
 MOST_ARTICLES = 40
 _ARTICLES = ((0.50, 1, 2), (0.83, 3, 6), (0.94, 7, 15), (1.0, 20, MOST_ARTICLES))
-_TYPE_WORDS = {
-    "pre_miRNA": "microRNA precursor", "C_D_box_snoRNA": "C/D box small nucleolar RNA",
-    "H_ACA_box_snoRNA": "H/ACA box small nucleolar RNA", "rRNA": "5S ribosomal RNA",
-    "snRNA": "small nuclear RNA", "SRP_RNA": "signal recognition particle RNA",
-    "RNase_P_RNA": "RNase P RNA", "vault_RNA": "vault RNA", "Y_RNA": "Y RNA",
-    "tmRNA": "transfer-messenger RNA", "lncRNA": "long non-coding RNA", "tRNA": "transfer RNA",
-    "riboswitch": "riboswitch", "": "transcript",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,11 +107,12 @@ def make(n_rnas: int = 600, seed: int = 0, pool: str = "run") -> World:
 
 
 def _row(rna: Rna) -> dict:
+    called = LAWS["called"].get(rna.rna_type, "transcript")
     return {
         "rna_id": rna.id, "sequence": rna.sequence, "length": len(rna.sequence),
         "rna_type": rna.rna_type, "species": rna.species, "taxid": TAXID[rna.species],
         "family": rna.family.name if rna.family else "",
-        "description": f"{rna.species} {_TYPE_WORDS[rna.rna_type]} {rna.name}",
+        "description": f"{rna.species} {called} {rna.name}",
         "unit": "", "split": "" if rna.stratum == "seen" else "test",
     }  # fmt: skip
 
@@ -143,8 +137,12 @@ def entries(n_rnas: int, seed: int = 0, pool: str = "run") -> list[Rna]:
 def _draw(index: int, seed: int, pool: str, earlier: list[Rna]) -> Rna:
     rng = random.Random(f"{seed}/{pool}/{index}")
     kind = rng.random() if pool == "run" else 1.0
-    if kind < DECOYS:
-        return _decoy(index, pool, rng)
+    if kind < DECOYS:  # random or shuffled nucleotides that belong to no family
+        sequence = random_sequence(rng.randint(60, 140), rng)
+        if rng.random() < 0.5:
+            family = rng.choice([family for family in families() if not family.held_out])
+            sequence = dinucleotide_shuffle(member(family, f"decoy/{index}", rng), rng)
+        return Rna(index, pool, f"TX-{index}", None, "", rng.choice(SPECIES), sequence, None)
     held_out = kind < DECOYS + HELD_OUT
     choice = [family for family in families() if family.held_out == held_out]
     family = rng.choices(choice, [family.weight for family in choice])[0]
@@ -160,15 +158,6 @@ def _draw(index: int, seed: int, pool: str, earlier: list[Rna]) -> Rna:
     species = rng.choices(living, _HABITAT_WEIGHTS[: len(living)])[0]
     local = read_local(sequence, family.rna_type)
     return Rna(index, pool, f"{family.name}-{index}", family, key, species, sequence, local)
-
-
-def _decoy(index: int, pool: str, rng: random.Random) -> Rna:
-    """Random or shuffled nucleotides that belong to no family."""
-    sequence = random_sequence(rng.randint(60, 140), rng)
-    if rng.random() < 0.5:
-        family = rng.choice([family for family in families() if not family.held_out])
-        sequence = dinucleotide_shuffle(member(family, f"decoy/{index}", rng), rng)
-    return Rna(index, pool, f"TX-{index}", None, "", rng.choice(SPECIES), sequence, None)
 
 
 # Literature
@@ -208,14 +197,11 @@ def _abstracts(
         return
     for number, stated in enumerate(_scatter(facts, topics, rng)):
         shared = number == 0 and relative is not None
-        other = relative if shared else _other(rna, before, rng)
+        other, choice = relative, [one for one in before if one.rna_type == rna.rna_type] or before
+        if not shared:
+            other = rng.choice(choice) if choice and rng.random() < 0.4 else None
         aside = (other.name, rng.choice(other.facts())) if other else None
         yield literature.write(rna.name, topics[number], stated, rng, aside, shared, known)
-
-
-def _other(rna: Rna, before: list[Rna], rng: random.Random) -> Rna | None:
-    choice = [one for one in before if one.rna_type == rna.rna_type] or before
-    return rng.choice(choice) if choice and rng.random() < 0.4 else None
 
 
 def _scatter(facts: list[Fact], topics: list[str], rng: random.Random) -> list[list[Fact]]:

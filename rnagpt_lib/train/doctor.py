@@ -19,7 +19,7 @@ from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.runs.stages import FILTER, QA, STAGE2, SUMMARIES, TRAININGS
 
-FILES = ("fasta", "table", "articles", "links", "id_mapping", "blocked")
+FILES = ("fasta", "table", "articles", "links", "blocked")
 PER_WORD, PER_PAIR = 1.5, 70  # tokens, as in RNA-QA
 # Bytes that one layer keeps for the way back, per token: so many times the hidden width and so
 # many times the inner width, by precision and by whether adapters (in fp32) train beside.
@@ -57,12 +57,12 @@ def _software() -> str:
 
 
 def _files(params: Filter) -> str:
-    """Those that are named; an address is not asked."""
+    """Those that are named."""
     given = {name.upper(): value for name in FILES if (value := getattr(params, name))}
     if params.input == "files" and not params.fasta:
         raise InputError("INPUT is files and no FASTA is named: -p FASTA my.fa")
     for name, path in given.items():
-        if "://" not in path and not paths.from_root(path).is_file():
+        if not paths.from_root(path).is_file():
             raise InputError(f"{name} {path} is no file; correct the path")
     return ", ".join(f"{name} {path}" for name, path in given.items()) or "none are named"
 

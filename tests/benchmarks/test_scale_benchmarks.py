@@ -41,7 +41,7 @@ def test_pairs_keep_their_contract_and_are_as_many_for_each_rna(tmp_path, monkey
 def test_the_loop_and_the_pool_find_the_same_topics(monkeypatch):
     monkeypatch.setattr(lda_pool, "WORLD_SIZE", 20)
     data = (*lda_pool._data(), Topics(workers=1, passes=2, max_topics=3), 0)
-    pd.testing.assert_frame_equal(topics.rna_topics(*data), lda_pool.loop(*data))
+    pd.testing.assert_frame_equal(topics.find(*data), lda_pool.loop(*data))
 
 
 def test_the_encoder_is_asked_as_often_as_the_paper_visits_an_rna():

@@ -51,8 +51,6 @@ def test_files_that_are_named_and_those_that_have_to_be(tmp_path):
     assert examined("-p", "ARTICLES", str(tmp_path / "none"), "-p", "FASTA", str(mine),
                     profile="local")[0] == 1  # fmt: skip
     assert examined()[1][of] == "ok none are named"
-    address = "https://example.org/active.fasta.gz"
-    assert examined("-p", "FASTA", address)[1][of] == f"ok FASTA {address}"
 
 
 def test_what_the_encoder_and_the_machine_do_not_have(weights):

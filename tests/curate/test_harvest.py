@@ -32,7 +32,7 @@ TABLES = ("rnas", "articles", "links", "dropped")
 
 
 SIZE = 30
-FTP = "/ebi/ftp/current_release"
+FASTA = "/ebi/ftp/current_release/sequences/rnacentral_species_specific_ids.fasta.gz"
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,10 @@ def load(url, queue, tmp_path):
 
 @pytest.fixture(scope="module")
 def first(server, tmp_path_factory):
-    """The folder and the tables of one harvest without faults."""
+    """The folder and the tables of one harvest without faults, and what it asked for."""
     folder = tmp_path_factory.mktemp("first")
-    return folder, harvested(server[0], folder)
+    server[1].clear()
+    return folder, harvested(server[0], folder), list(server[1].seen)
 
 
 @pytest.fixture
@@ -137,19 +138,17 @@ def test_nothing_vanishes_without_a_row(whole, ebi):
     assert lost and lost == {article(a) for a in named if not anywhere(a)}
 
 
-def test_articles_are_fetched_once_and_abstracts_only_where_they_are_missing(load, ebi, queue):
-    load()
-    asked = queue.asked("/searchPOST")
+def test_articles_are_fetched_once_and_abstracts_only_where_they_are_missing(first, ebi):
+    (asked,) = (r for r in first[2] if r.path.endswith("/searchPOST"))
     wanted = {article(a) for job in ebi.jobs for a in job["articles"]}
-    assert len(asked) == 1 and asked[0].body.count(b"EXT_ID") < len(wanted) / 5
-    queries = [r.query.get("query") for r in queue.asked("rnacentral-litscan")]
-    first = [q for q, r in zip(queries, queue.asked("litscan"), strict=True)
-             if r.query.get("searchposition") == "0"]  # fmt: skip
-    assert len(first) == len(set(first))
+    assert asked.body.count(b"EXT_ID") < len(wanted) / 5
+    swept = [r.query for r in first[2] if r.path.endswith("rnacentral-litscan")]
+    begun = [query.get("query") for query in swept if query.get("searchposition") == "0"]
+    assert begun and len(begun) == len(set(begun))
 
 
 def test_its_folder_holds_the_tables_the_sources_and_the_pages(first):
-    folder, data = first
+    folder, data, _ = first
     assert {path.name for path in folder.iterdir()} == {
         *(f"{table}.parquet" for table in TABLES),
         "sources.json", "litsumm.jsonl", ".spool.sqlite",
@@ -164,30 +163,14 @@ def test_a_harvest_that_stops_leaves_its_pages_alone(load, queue, tmp_path):
     assert {path.name for path in (tmp_path / "one").iterdir()} == {".spool.sqlite"}
 
 
-@pytest.mark.parametrize("how", ["fasta", "remote fasta"])
-def test_sequences_are_the_same_by_every_way(load, whole, url, queue, tmp_path, how):
-    remote = f"{url}{FTP}/sequences/rnacentral_species_specific_ids.fasta.gz"
-    given = {"fasta": remote}
-    if how == "fasta":
-        (tmp_path / "all.fasta.gz").write_bytes(urlopen(remote).read())
-        given = {"fasta": str(tmp_path / "all.fasta.gz")}
-    same(whole, load(**given))
+def test_sequences_of_a_fasta_file_are_the_same(load, whole, url, queue, tmp_path):
+    (tmp_path / "all.fasta.gz").write_bytes(urlopen(f"{url}{FASTA}").read())
+    same(whole, load(fasta=str(tmp_path / "all.fasta.gz")))
     assert not queue.asked("/api/v1/rna/")
-    queue.seen.clear()
-    same(whole, load(**given))
-    assert {r.path.rpartition("/")[2] for r in queue.seen} == {"rnacentral", "rnacentral-litscan"}
-
-
-def test_gene_names_of_id_mapping_join_the_description(load, whole, url, ebi, monkeypatch):
-    where = f"{url}{FTP}/id_mapping/id_mapping.tsv.gz"
-    same(whole, load("one", id_mapping=where))  # the world's descriptions have them all
-    monkeypatch.setattr(ebi, "rnas", [e | {"gene": ["newgene1"]} for e in ebi.rnas])
-    data = load("other", id_mapping=where)
-    assert data.rnas["description"].str.endswith("(newgene1)").all()
 
 
 def test_a_limit_draws_by_id_and_a_larger_one_keeps_all(load, whole):
-    drawn = [load(f"l{limit}", limit=limit) for limit in (4, 9, 18)]
+    drawn = [load(f"l{limit}", limit=limit) for limit in (4, 18)]
     for fewer, more in zip(drawn, drawn[1:], strict=False):
         assert set(fewer.rnas["rna_id"]) < set(more.rnas["rna_id"])
     for data in drawn:
@@ -197,23 +180,19 @@ def test_a_limit_draws_by_id_and_a_larger_one_keeps_all(load, whole):
     assert 3 <= len(drawn[0].rnas) <= 4
 
 
-def test_a_second_time_only_the_releases_are_asked(load, queue):
+def test_a_second_time_only_the_releases_are_asked_and_a_new_one_is_fetched_anew(
+    load, queue, ebi, monkeypatch, capsys
+):
     first = load()
+    asked = len(queue.seen)
     queue.seen.clear()
     same(first, load())
     assert [r.query for r in queue.seen] == [{"format": "json"}] * 2
-
-
-def test_a_new_release_is_fetched_anew(load, url, queue, ebi, monkeypatch, capsys):
-    given = {"fasta": f"{url}{FTP}/sequences/rnacentral_species_specific_ids.fasta.gz"}
-    first = load(**given)
-    asked = len(queue.seen)
+    queue.seen.clear()
     monkeypatch.setattr(ebi, "release", "27")
-    same(first, load(**given))
-    assert (
-        len(queue.seen) == 2 * asked
-        and "(26 → 27): everything is fetched anew" in capsys.readouterr().out
-    )
+    same(first, load())
+    said = capsys.readouterr().out
+    assert len(queue.seen) == asked and "(26 → 27): everything is fetched anew" in said
 
 
 def test_sources_tell_release_date_query_and_counts(first):
@@ -256,9 +235,8 @@ PASSING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_faults_that_pass_change_nothing(load, whole, queue, seed):
-    rng = random.Random(seed)
+def test_faults_that_pass_change_nothing(load, whole, queue):
+    rng = random.Random(0)
     for _ in range(60):
         queue.add(rng.choice(PASSING) if rng.random() < 0.3 else lambda app: app)
     same(whole, load())
@@ -314,7 +292,6 @@ def test_the_key_leaves_out_where_and_how_fast():
         ({"query": 'active:"Obsolete"'}, "has no RNA for the query active"),
         ({"blocked": "no/such/file"}, "BLOCKED. is missing"),
         ({"fasta": "no/such/file"}, "there is no such file"),
-        ({"id_mapping": "no/such/file.tsv"}, "is missing or damaged"),
         ({"europepmc": "http://127.0.0.1:9"}, "127.0.0.1:9: the connection"),
         ({"ebi_search": "www.ebi.ac.uk"}, "write https"),
         ({"articles": "mine"}, "ARTICLES is mine but INPUT is 'rnacentral'"),
@@ -336,77 +313,56 @@ def test_a_users_words_are_blocked_too(load, ebi, tmp_path):
 # The articles that it gathers.
 
 
-def row(pmcid="PMC1", pmid="", abstract="Text.", **more):
+def row(pmcid="PMC1", pmid="", abstract="Text."):
     fields = {"pmcid": pmcid, "pmid": pmid, "abstract": abstract, "title": "T", "year": "2020"}
-    return Entry(id="x", fields={name: [value] for name, value in (fields | more).items()})
+    return Entry(id="x", fields={name: [value] for name, value in fields.items()})
 
 
-def table_of(folder):
-    return tables.read(folder / "articles.parquet", "articles")
-
-
-def linked(found, rna_ids):
-    batches = found.link_batches(found.links(), rna_ids)
-    return [list(link.values()) for batch in batches for link in batch.to_pylist()]
-
-
-def test_an_article_of_many_ids_is_one(tmp_path):
-    with Articles(tmp_path) as found:
-        found.add(row(abstract=""), Job("a1", [0, 2]))
-        assert found.without_text() == ["PMC1"] and not len(found.links())
-        found.add(row(pmid="7"), Job("b1", [2, 5]))
-        found.add(row(pmid="7", pmcid=""), Job("c1", [0]))
+def test_an_article_of_many_ids_is_one():
+    found = Articles()
+    assert found.add(row(abstract=""), Job("a1", [0, 2])) is None
+    assert found.without_text() == ["PMC1"] and not len(found.links())
+    assert found.add(row(pmid="7"), Job("b1", [2, 5])) == ("PMC1", "T", "Text.", 2020)
+    assert found.add(row(pmid="7", pmcid=""), Job("c1", [0])) is None
     assert found.without_text() == [] and found.links().tolist() == [[0, 0], [2, 0], [5, 0]]
-    assert table_of(tmp_path).values.tolist() == [["PMC1", "T", "Text.", 2020]]
-    assert linked(found, [f"R{n}" for n in range(6)]) == [
-        ["R0", "PMC1"],
-        ["R2", "PMC1"],
-        ["R5", "PMC1"],
-    ]
-    assert found.ids_of(["7", "PMC1", "PMC2"]) == ["PMC1", "PMC1"]
+    assert found.ids == ["PMC1"] and found.ids_of(["7", "PMC1", "PMC2"]) == ["PMC1", "PMC1"]
 
 
-def test_missing_texts_come_from_the_records_and_nothing_is_overwritten(tmp_path):
+def test_missing_texts_come_from_the_records_and_nothing_is_overwritten():
     records = [
         Record(pmid="1", abstractText="One."), Record(pmid="2", abstractText="Other."),
         Record(pmcid="PMC3", abstractText="Three.", pubYear="soon"), Record(pmid="99"),
         Record(pmid="4", abstractText=""),
     ]  # fmt: skip
-    with Articles(tmp_path) as found:
-        for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
-            found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
-        assert found.without_text() == ["1", "3", "4"]
-        found.fill(records)
-        assert found.without_text() == ["4"]
-    table = table_of(tmp_path).set_index("article_id")
-    assert table["abstract"].to_dict() == {"2": "Whole.", "1": "One.", "3": "Three."}
-    assert table["year"].to_dict() == {"2": 2020, "1": 0, "3": 0}
+    found = Articles()
+    for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
+        found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
+    assert found.without_text() == ["1", "3", "4"] and found.marked_up == {"3"}
+    texts = [found.fill(record) for record in records]
+    assert texts == [("1", "", "One.", 0), None, ("3", "", "Three.", 0), None, None]
+    assert found.without_text() == ["4"]
 
 
-def test_an_empty_literature_has_empty_tables(tmp_path):
-    with Articles(tmp_path) as found:
-        found.add(row("", ""), Job("a1", [0]))
-    assert found.nameless == 1 and found.links().shape == (0, 2)
-    assert table_of(tmp_path).empty and linked(found, ["R0"]) == []
-    assert found.links().dtype == np.int32
+def test_an_empty_literature_has_no_links():
+    found = Articles()
+    assert found.add(row("", ""), Job("a1", [0])) is None and found.nameless == 1
+    assert found.links().shape == (0, 2) and found.links().dtype == np.int32
 
 
 def test_a_million_articles_fit(tmp_path, monkeypatch):
     """Half a kilobyte an article is held, whatever its text: 1,044,729 need about 0.6 GB."""
     monkeypatch.setattr(harvest, "BATCH", 100)
-    count, texts, before = 1_500, "word " * 300, pa.total_allocated_bytes()
-    with Articles(tmp_path) as found:
-        tracemalloc.start()
-        for n in range(1, count + 1):
-            found.add(row(f"PMC{n}", f"{n + 10**7}", texts), Job("a1", [n, n + 1]))
-        held, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert held < 600 * count + 100 * 3000  # and a batch of texts on its way to the file
-        assert pa.total_allocated_bytes() - before < 200 * count
-    table = table_of(tmp_path)
-    assert len(table) == count and set(table["abstract"]) == {texts.strip()}
+    count, texts, found = 1_500, "word " * 300, Articles()
+    rows = (
+        found.add(row(f"PMC{n}", f"{n + 10**7}", texts), Job("a1", [n, n + 1]))
+        for n in range(1, count + 1)
+    )
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    path = tmp_path / "articles.parquet"
+    assert tables.write_batches(path, "articles", harvest._batches("articles", rows)) == count
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 600 * count and pa.total_allocated_bytes() - before < 200 * count
+    assert set(tables.read(path, "articles")["abstract"]) == {texts.strip()}
     assert len(found.links()) == 2 * count
-    monkeypatch.setattr(harvest, "BATCH", 7)
-    ids = [f"R{n}" for n in range(count + 2)]
-    expected = [[ids[r], f"{a + 1 + 10**7}"] for r, a in found.links().tolist()]
-    assert linked(found, ids) == expected

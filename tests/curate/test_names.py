@@ -74,7 +74,7 @@ def test_the_cheap_test_never_misses_what_the_expression_finds():
     )
     marks = ["-", "", " ", "\u2010", "\u2014", "_", "--"]
     found = 0
-    for _ in range(20_000):
+    for _ in range(5_000):
         name = rng.choice(known)
         loose = "".join(rng.choice(marks) if c == "-" and rng.random() < 0.8 else c for c in name)
         cased = "".join(rng.choice((c, c.upper(), c.lower())) for c in loose)
@@ -82,7 +82,7 @@ def test_the_cheap_test_never_misses_what_the_expression_finds():
         if pattern([name]).search(text):
             found += 1
             assert may_hold(text, [name]), text
-    assert 5_000 < found < 18_000
+    assert 1_200 < found < 4_500
     assert not may_hold("This RNA binds miR-155.", MIR21)
 
 

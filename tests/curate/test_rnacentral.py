@@ -1,12 +1,7 @@
-"""RNAcentral's entries and gene names."""
+"""RNAcentral's entries."""
 
-import gzip
-
-import pytest
-
-from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.curate.sources.ebi_search import Entry as Found
-from rnagpt_lib.curate.sources.rnacentral import entries, with_genes
+from rnagpt_lib.curate.sources.rnacentral import entries
 
 ID = "URS0000A0000{}_9606"
 
@@ -30,29 +25,6 @@ def test_a_draw_keeps_all_of_a_smaller_one():
     assert all(small < large for small, large in zip(draws, draws[1:], strict=False))
 
 
-def test_names_that_the_description_lacks_join_it(tmp_path):
+def test_names_that_the_description_lacks_join_it():
     one = found(1, description="Homo  sapiens HOTAIR:1", gene="HOTAIR", gene_synonym="HOXC-AS4")
     assert entries([[one]], 0)[0].description == "Homo sapiens HOTAIR:1 (HOXC-AS4)"
-    lines = [
-        "URS0000A00001\tHGNC\tHGNC:1\t9606\tlncRNA\tNEW1",
-        "URS0000A00001\tX\tY\t10090\tz\tOLD",
-    ]
-    for path in (tmp_path / "id_mapping.tsv", tmp_path / "id_mapping.tsv.gz"):
-        text = "\n".join([*lines, "URS0000000009\tX\tY\t1\tz\t"]).encode()
-        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-        assert with_genes(entries([[one]], 0), path)[0].description.endswith("(HOXC-AS4) (NEW1)")
-
-
-@pytest.mark.parametrize(
-    "name, data, words",
-    [
-        ("m.tsv", b"a\tb\tc\n", "m.tsv, line 1: 3 columns"),
-        ("m.tsv.gz", b"no gzip", "missing or damaged"),
-        ("m.tsv.gz", gzip.compress(b"a\tb\n" * 99, mtime=0)[:-12], "line 1: 2 columns|damaged"),
-        ("m.tsv", b"\xff\xfe\x00", "damaged"),
-    ],
-)
-def test_a_damaged_id_mapping_is_named(tmp_path, name, data, words):
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError, match=words):
-        with_genes([], tmp_path / name)

@@ -115,13 +115,12 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_names_file_line_and_remedy(load, fault, tmp_path):
-    texts, message = FAULTS[fault]
-    with pytest.raises(InputError, match=message) as error:
-        load(**({"fasta": FASTA} | texts))
-    assert "\n" not in str(error.value)
-    assert not list((tmp_path / "made").iterdir())
+def test_a_fault_names_file_line_and_remedy(load, tmp_path):
+    for name, (texts, message) in FAULTS.items():
+        with pytest.raises(InputError, match=message) as error:
+            load(**({"fasta": FASTA} | texts))
+        assert "\n" not in str(error.value), name
+        assert not list((tmp_path / "made").iterdir()), name
 
 
 def test_missing_files_are_named(tmp_path):
@@ -131,19 +130,16 @@ def test_missing_files_are_named(tmp_path):
         filter.write_tables(Filter(input="files", fasta=str(tmp_path / "none.fasta")), 0, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("rna_id", "description", "expected"),
-    [
-        ("URS00008314B2", "tRNA from 13 species", ("tRNA", "", "")),
-        ("URS000006DA05_9606", "Homo sapiens (human) pre_miRNA hsa-mir-876", ("pre_miRNA", "Homo sapiens", "9606")),
-        ("URS00008314B2", "autocatalytically_spliced_intron from 2 species", ("autocatalytically_spliced_intron", "", "")),
-        ("URS00008314B2_562", "Escherichia coli uncharacterized sequence", ("", "Escherichia coli", "562")),
-        ("mine", "tRNA from 13 species", ("", "", "")),
-        ("URS00008314B2", "", ("", "", "")),
-    ],
-)  # fmt: skip
-def test_types_are_read_from_rnacentral_headers_alone(rna_id, description, expected):
-    assert tuple(user_files.parse_description(rna_id, description).values()) == expected
+def test_types_are_read_from_rnacentral_headers_alone():
+    for rna_id, description, *expected in (
+        ("URS00008314B2", "tRNA from 13 species", "tRNA", "", ""),
+        ("URS000006DA05_9606", "Homo sapiens (human) pre_miRNA hsa-mir-876", "pre_miRNA", "Homo sapiens", "9606"),
+        ("URS00008314B2", "autocatalytically_spliced_intron from 2 species", "autocatalytically_spliced_intron", "", ""),
+        ("URS00008314B2_562", "Escherichia coli uncharacterized sequence", "", "Escherichia coli", "562"),
+        ("mine", "tRNA from 13 species", "", "", ""),
+        ("URS00008314B2", "", "", "", ""),
+    ):  # fmt: skip
+        assert [*user_files.parse_description(rna_id, description).values()] == expected
 
 
 def test_real_precursors_with_their_abstracts(shared, tmp_path):

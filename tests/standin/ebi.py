@@ -31,7 +31,6 @@ ROUTES = {
     "/api/v1/rna/<urs>/<int:taxid>": "rna",
     "/api/v1/litsumm/": "litsumm",
     "/ftp/current_release/sequences/rnacentral_species_specific_ids.fasta.gz": "fasta",
-    "/ftp/current_release/id_mapping/id_mapping.tsv.gz": "id_mapping",
 }
 
 
@@ -304,14 +303,6 @@ class Ebi:
             lines = [sequence[i : i + 60] for i in range(0, len(sequence), 60)]
             text += f">{entry['id'][0]} {entry['description'][0]}\n" + "\n".join(lines) + "\n"
         return _gzip(text)
-
-    def _id_mapping(self, request: Request):
-        rows = []
-        for entry in self.rnas:
-            own, _, taxid = entry["id"][0].partition("_")
-            kind = (entry["rna_type"] or ["ncRNA"])[0]
-            rows.append(f"{own}\tRFAM\tRF00001\t{taxid}\t{kind}\t{entry['gene'][0]}\n")
-        return _gzip("".join(rows))
 
 
 def _json(data: object) -> Response:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import BaseModel
 
-from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.curate.sources.http import Reply, Site
 from rnagpt_lib.llm_api.retries import Again, persistently
@@ -47,16 +47,20 @@ class _Info(Reply):
     value: str | None = None
 
 
-class _About(BaseModel):
-    class Domain(BaseModel):
-        indexInfos: list[_Info] = []
+class _Domain(BaseModel):
+    indexInfos: list[_Info] = []
 
-    domains: list[Domain]
+
+class _About(BaseModel):
+    domains: list[_Domain]
 
 
 def about(site: Site, domain: str) -> dict[str, str]:
-    """What the index says of itself, as release, date and number of entries."""
-    found = site.get(f"/{domain}", _About, format="json").domains
+    """What the index says of itself, as release, date and number of entries; empty for nothing."""
+    try:
+        found = site.get(f"/{domain}", _About, format="json").domains
+    except NotThere:
+        return {}
     return {info.name.lower(): info.value or "" for one in found for info in one.indexInfos}
 
 
@@ -78,8 +82,7 @@ class Sweep:
     _rows: Counter = field(default_factory=Counter)  # of each query, so far
 
     def __iter__(self) -> Iterator[list[Entry]]:
-        ids, begins = array("q"), []
-        one = len(self.queries) == 1
+        ids, begins, one = array("q"), [], len(self.queries) == 1
         unit, total = (" entries", 1) if one else (" queries", len(self.queries))
         name = f"{self.domain} {digest([self.site.base, list(self.queries), self.fields])}"
         with progress(total=total, desc=self.domain, unit=unit) as bar:
@@ -102,37 +105,35 @@ class Sweep:
 
     def _fetch(self, cursor: str) -> tuple[tuple, str | None]:
         """The page at ``cursor`` ("number of the query, position") as number, hits, rows."""
-        number, position = cursor.split(" ", 1)
-        answer = self._page(int(number), position)
-        rows = [(entry.id, entry.fields) for entry in answer.entries]
-        after = answer.searchPosition
-        if after in (None, "", position) or not rows:
-            following = int(number) + 1
-            cursor = f"{following} 0" if following < len(self.queries) else None
-        else:
-            cursor = f"{number} {after}"
-        return (int(number), answer.hitCount if position == "0" else 0, rows), cursor
+        number, position = int(cursor.split(" ")[0]), cursor.split(" ", 1)[1]
+        answer = self._page(number, position)
+        rows, after = [(entry.id, entry.fields) for entry in answer.entries], answer.searchPosition
+        page = number, answer.hitCount * (position == "0"), rows
+        if rows and after not in (None, "", position):
+            return page, f"{number} {after}"
+        return page, f"{number + 1} 0" if number + 1 < len(self.queries) else None
 
     def _page(self, number: int, position: str) -> _Answer:
         """One page; an empty one before the end is asked for again. Where it stays empty, a few
         hits that the index counts and does not have are let go, and a whole page is a fault."""
         asked = {"query": self.queries[number], "fields": self.fields, "size": SIZE}
         asked |= {"sort": "id", "searchposition": position, "format": "json"}
-        found: list[_Answer] = []
+        answer, missing = None, 0
 
         def ask() -> _Answer:
+            nonlocal answer, missing
             answer = self.site.get(f"/{self.domain}", _Answer, **asked)
-            found.append(answer)
-            if not answer.entries and (missing := answer.hitCount - self._rows[number]) > 0:
+            missing = answer.hitCount - self._rows[number]
+            if not answer.entries and missing > 0:
                 raise Again(f"an empty page of {self.domain}, {missing:,} hits before the end")
             return answer
 
         try:
             return persistently(ask, self.site.host)
         except InputError:
-            if not found or found[-1].hitCount - self._rows[number] >= SIZE:
+            if answer is None or missing >= SIZE:
                 raise
-            return found[-1]
+            return answer
 
 
 def any_of(field: str, values: Sequence[str], size: int) -> Iterator[str]:
@@ -141,9 +142,7 @@ def any_of(field: str, values: Sequence[str], size: int) -> Iterator[str]:
     >>> list(any_of("job_id", ["a", "b", "c"], 2))
     ['(job_id:"a" OR job_id:"b")', '(job_id:"c")']
     """
-    quoted = [f'{field}:"{value.translate(_QUOTES)}"' for value in values]
+    quotes = str.maketrans('\\"', "  ")
+    quoted = [f'{field}:"{value.translate(quotes)}"' for value in values]
     for start in range(0, len(quoted), size):
         yield "(" + " OR ".join(quoted[start : start + size]) + ")"
-
-
-_QUOTES = str.maketrans('\\"', "  ")

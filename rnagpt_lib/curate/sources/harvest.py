@@ -4,21 +4,21 @@ Every page that comes is kept in the stage's folder: a harvest that is stopped g
 was. What each source said of itself, and how much came, goes into ``sources.json``.
 """
 
+import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rnagpt_lib.core import fasta, tables
-from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.core.files import write_json
+from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import replacing, write_json
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.sequences import normalise
@@ -27,7 +27,7 @@ from rnagpt_lib.curate.sources import ebi_search, literature, rnacentral
 from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site, is_plain, plain
 from rnagpt_lib.curate.sources.literature import LITSCAN, Job, Record
-from rnagpt_lib.curate.sources.rnacentral import Entry
+from rnagpt_lib.curate.sources.rnacentral import DOMAIN, Entry
 from rnagpt_lib.curate.sources.user_files import drop
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.provenance import ENTRIES
@@ -35,8 +35,8 @@ from rnagpt_lib.runs.resume_store import Store
 
 SOURCES = "sources.json"
 PUBLISHERS = "abstracts: their publishers'"
-FETCHED = ".fetched-"  # hidden: copies of remote files are no outputs
 BATCH = 4096  # rows written at once
+Text = tuple[str, str, str, int]  # a row of the table articles
 
 
 def write(params: Filter, folder: Path, raw: Path) -> None:
@@ -45,47 +45,37 @@ def write(params: Filter, folder: Path, raw: Path) -> None:
     ``folder``, the stage's, keeps the pages and gets `SOURCES` and LitSumm's texts. Raises
     InputError when a source stays away or refuses; run again, it goes on from there.
     """
-    with Store(folder) as store, Articles(raw) as articles:
-        _Harvest(params, folder, store, articles).write(raw)
+    with Store(folder) as store:
+        _Harvest(params, folder, store).write(raw)
 
 
 class _Harvest:
-    def __init__(self, params: Filter, folder: Path, store: Store, articles: "Articles"):
-        self.params, self.folder, self.store, self.articles = params, folder, store, articles
+    def __init__(self, params: Filter, folder: Path, store: Store):
+        self.params, self.folder, self.store = params, folder, store
         paces: dict[str, Pace] = defaultdict(lambda: Pace(params.requests_per_second))
         addresses = (params.ebi_search, params.europepmc, params.rnacentral_api)
         self.search, self.europepmc, self.api = (
             Site(address, paces[urlsplit(address).netloc]) for address in addresses
         )
+        self.releases = {name: ebi_search.about(self.search, name) for name in (DOMAIN, LITSCAN)}
+        self.articles = Articles()
         self.sources: list[dict] = []
         self.dropped: list[dict] = []
 
     def write(self, raw: Path) -> None:
         self._begin_anew_after_a_release()
         found = self._entries()
-        links = self._links(found)
-        kept = self._with_sequences(found, set(np.unique(links[:, 0])))
-        links = links[np.isin(links[:, 0], list(kept))]
-        self._summaries({found[number].rna_id for number in kept})
+        texts = self._texts(self._jobs(found))
+        tables.write_batches(raw / "articles.parquet", "articles", _batches("articles", texts))
+        links = self.articles.links()
+        rows = self._rows(found, set(np.unique(links[:, 0])))
+        self._summaries({row["rna_id"] for row in rows.values()})
         write_json(self.folder / SOURCES, {"sources": self.sources})
-        batches = self.articles.link_batches(links, [entry.rna_id for entry in found])
-        tables.write_batches(raw / "links.parquet", "links", batches)
+        numbers = links[np.isin(links[:, 0], list(rows))]
+        named = ((found[rna].rna_id, self.articles.ids[article]) for rna, article in numbers)
+        tables.write_batches(raw / "links.parquet", "links", _batches("links", named))
         tables.write(raw / "dropped.parquet", "dropped", frame("dropped", self.dropped))
-        rnas = [_row(found[number], kept[number]) for number in sorted(kept)]
-        tables.write(raw / "rnas.parquet", "rnas", frame("rnas", rnas))
-
-    # RNAs.
-
-    @cached_property
-    def releases(self) -> dict[str, dict]:
-        """What the two indexes say of themselves now; empty where they say nothing."""
-        found = {}
-        for domain in (rnacentral.DOMAIN, LITSCAN):
-            try:
-                found[domain] = ebi_search.about(self.search, domain)
-            except NotThere:
-                found[domain] = {}
-        return found
+        tables.write(raw / "rnas.parquet", "rnas", frame("rnas", rows.values()))
 
     def _begin_anew_after_a_release(self) -> None:
         """Pages of two releases do not mix."""
@@ -95,60 +85,55 @@ class _Harvest:
             if old != new:
                 print(f"{domain} has a new release ({old} → {new}): everything is fetched anew")
                 self.store.forget()
-                for file in self.folder.glob(f"{FETCHED}*"):
-                    file.unlink()
         self.store.once("releases", lambda: self.releases)
+
+    # RNAs.
 
     def _entries(self) -> list[Entry]:
         params = self.params
         query = f"{params.query} AND length:[{params.min_length} TO {params.max_length}]"
-        sweep = Sweep(self.search, self.store, rnacentral.DOMAIN, [query], rnacentral.FIELDS)
+        sweep = Sweep(self.search, self.store, DOMAIN, [query], rnacentral.FIELDS)
         found = rnacentral.entries(sweep, params.limit)
         self._count(ENTRIES, sweep, query)
         if not found:
             raise InputError(f"{self.search.host} has no RNA for the query {query}; change QUERY")
-        if params.id_mapping:
-            return rnacentral.with_genes(found, self._file(params.id_mapping))
         return found
 
-    def _with_sequences(self, found: list[Entry], numbers: set[int]) -> dict[int, str]:
-        """Number → sequence of the RNAs with literature; the others are dropped."""
-        for number in sorted(set(range(len(found))) - numbers):
+    def _rows(self, found: list[Entry], linked: set[int]) -> dict[int, dict]:
+        """Number → row of ``rnas``, of those with literature and a sequence; others are dropped."""
+        for number in sorted(set(range(len(found))) - linked):
             self._drop(found[number].rna_id, "no article is left after the rules")
-        ids = {found[number].rna_id for number in numbers}
+        ids = {found[number].rna_id for number in linked}
         refused: dict[str, str] = {}  # records of a FASTA file, and why
         if self.params.fasta:
-            records = fasta.stream_fasta(self._file(self.params.fasta), refused)
+            records = fasta.stream_fasta(from_root(self.params.fasta), refused)
             came = {r.id: r.sequence for r in records if r.id in ids}
         else:
             came = dict(rnacentral.sequences(self.api, self.store, sorted(ids)))
-        kept = {}
-        for number in sorted(numbers):
-            entry = found[number]
-            sequence, reason = _checked(came.get(entry.rna_id, ""), entry.length)
-            if reason:
-                self._drop(entry.rna_id, refused.get(entry.rna_id, reason))
-            else:
-                kept[number] = sequence
+        rows = {}
+        for number, entry in ((number, found[number]) for number in sorted(linked)):
+            sequence, nt = came.get(entry.rna_id, ""), entry.length
+            try:
+                if not sequence:
+                    raise InputError("the source of sequences does not have it")
+                if nt and len(sequence) != nt:
+                    said = f"its sequence has {len(sequence):,} nt where the index says {nt:,}"
+                    raise InputError(said)
+                sequence = normalise(sequence)
+            except InputError as error:
+                self._drop(entry.rna_id, refused.get(entry.rna_id, str(error)))
+                continue
+            rows[number] = dict.fromkeys(COLUMNS["rnas"], "") | entry._asdict()
+            rows[number] |= {"sequence": sequence, "length": len(sequence)}
+            rows[number] |= {"taxid": entry.rna_id.partition("_")[2]}
+        asked, records = f"{len(linked):,} RNAs", sum(map(bool, came.values()))
         where = self.params.fasta or self.api.base
-        asked, records = f"{len(numbers):,} RNAs", sum(map(bool, came.values()))
-        self._note("sequences", self.api, asked, len(numbers), url=where, records=records)
-        return kept
-
-    def _file(self, where: str) -> Path:
-        """A local file, or the copy of a remote one in the stage's folder."""
-        if "://" not in where:
-            return from_root(where)
-        base, _, name = where.rpartition("/")
-        to = self.folder / f"{FETCHED}{name}"
-        if not to.is_file():
-            Site(base, Pace(self.params.requests_per_second)).download(f"/{name}", to)
-        return to
+        self._note("sequences", self.api, asked, len(linked), url=where, records=records)
+        return rows
 
     # Literature.
 
-    def _links(self, found: list[Entry]) -> np.ndarray:
-        """Pairs of numbers (RNA, article), (n, 2)."""
+    def _jobs(self, found: list[Entry]) -> dict[str, Job]:
         numbers = {entry.rna_id: number for number, entry in enumerate(found)}
         jobs, sweep = literature.jobs(self.search, self.store, numbers, not self.params.limit)
         self._count("LitScan ids", sweep, sweep.queries[0])
@@ -156,46 +141,48 @@ class _Harvest:
         for key in sorted(jobs):
             if reason := literature.blocked(key, refused):
                 self._drop(jobs.pop(key).id, f"LitScan id: {reason}")
-        self._publications(jobs)
-        self._missing_abstracts()
-        return self.articles.links()
+        return jobs
 
-    def _publications(self, jobs: dict[str, Job]) -> None:
+    def _texts(self, jobs: dict[str, Job]) -> Iterator[Text]:
+        """The articles as their texts come, from LitScan and then from Europe PMC."""
         ids = [jobs[key].id for key in sorted(jobs)]
         some = ebi_search.any_of("job_id", ids, literature.IDS)
         queries = [f"entry_type:Publication AND {clause}" for clause in some]
         sweep = Sweep(self.search, self.store, LITSCAN, queries, literature.FIELDS)
+        articles = self.articles
         for entry in (entry for page in sweep for entry in page):
-            if job := jobs.get(entry.first("job_id").lower()):
-                self.articles.add(entry, job)
+            job = jobs.get(entry.first("job_id").lower())
+            if text := job and articles.add(entry, job):
+                yield text
         self._count("LitScan articles", sweep, f"{len(queries):,} queries for {len(ids):,} ids")
-        for job_id, count in sorted(self.articles.images.items()):
+        for job_id, count in sorted(articles.images.items()):
             reason = f"{count} articles show it in an image, a table or a supplement alone"
             self._drop(job_id, f"LitScan id: {reason}")
-        if nameless := self.articles.nameless:
-            self._drop(LITSCAN, f"LitScan: {nameless} rows without an id")
-
-    def _missing_abstracts(self) -> None:
-        wanted = self.articles.without_text()
-        self.articles.fill(literature.records(self.europepmc, self.store, wanted))
-        lost = self.articles.without_text()
+        if articles.nameless:
+            self._drop(LITSCAN, f"LitScan: {articles.nameless} rows without an id")
+        wanted = articles.without_text()
+        for record in literature.records(self.europepmc, self.store, wanted):
+            if text := articles.fill(record):
+                yield text
+        lost = articles.without_text()
         for article_id in lost:
             reason = "without an abstract in LitScan and Europe PMC"
-            if article_id in self.articles.marked_up:
+            if article_id in articles.marked_up:
                 reason = "whose abstract holds markup that is no text"
             self._drop(article_id, f"article {reason}")
         announced, came = len(wanted), len(wanted) - len(lost)
         self._note("Europe PMC", self.europepmc, f"{announced:,} ids", announced, records=came)
 
     def _summaries(self, kept: set[str]) -> None:
-        """LitSumm's texts on the RNAs that are kept, for notebook 02 to read."""
-        try:
-            summaries = list(literature.summaries(self.api, self.store))
-        except NotThere:
-            summaries = []  # a mirror without them; sources.json counts none
-        own = [summary for summary in summaries if summary.primary_id in kept]
-        to = self.folder / literature.SUMMARIES
-        literature.write_summaries(to, own, self.articles.ids_of)
+        """LitSumm's sentences on the RNAs that are kept, for notebook 02 to read (GIVEN)."""
+        summaries = list(literature.summaries(self.api, self.store))
+        with (
+            replacing(self.folder / "litsumm.jsonl") as draft,
+            draft.open("w", -1, "utf-8") as file,
+        ):
+            for summary in (summary for summary in summaries if summary.primary_id in kept):
+                for line in literature.sentences_of(summary, self.articles.ids_of):
+                    file.write(json.dumps(line) + "\n")
         self._note("LitSumm", self.api, "/litsumm/", len(summaries))
 
     # What the sources said.
@@ -222,85 +209,70 @@ class _Harvest:
         self.sources.append(row | more)
 
 
-def _checked(sequence: str, length: int) -> tuple[str, str]:
-    """(the sequence as RNA, why it cannot be used or "")."""
-    if not sequence:
-        return "", "the source of sequences does not have it"
-    if length and len(sequence) != length:
-        return "", f"its sequence has {len(sequence):,} nt where the index says {length:,}"
-    try:
-        return normalise(sequence), ""
-    except InputError as error:
-        return "", str(error)
-
-
-def _row(entry: Entry, sequence: str) -> dict[str, object]:
-    row = dict.fromkeys(COLUMNS["rnas"], "") | entry._asdict()
-    taxid = entry.rna_id.partition("_")[2]
-    return row | {"sequence": sequence, "length": len(sequence), "taxid": taxid}
+def _batches(table: str, rows: Iterable[tuple]) -> Iterator[pa.RecordBatch]:
+    """Rows, values in the order of the columns, as batches."""
+    rows = iter(rows)
+    while part := list(islice(rows, BATCH)):
+        yield pa.record_batch(list(map(list, zip(*part, strict=True))), schema(table))
 
 
 class Articles:
     """Articles and links, gathered row by row: RNAs are numbers, articles are known by PMID where
-    there is one. Texts go into the table ``articles`` of ``folder`` as they come; only ids and
-    numbers are held, half a kilobyte an article.
-
-    The table is there once the block is left: ``with Articles(folder) as articles``.
+    there is one. Texts are given on as they come; ids and numbers are held, half a kilobyte each.
     """
 
-    def __init__(self, folder: Path):
-        self._texts = pq.ParquetWriter(folder / "articles.parquet", schema("articles"))
+    def __init__(self):
+        self.ids: list[str] = []
         self._number: dict[str, int] = {}  # of PMIDs and PMCIDs
-        self._ids: list[str] = []
-        self._has_text = bytearray()  # 1: the article's text is there
-        self._rows: list[tuple[str, str, str, int]] = []
+        self._has_text = bytearray()  # 1: the article's text has been given on
         self._rnas, self._articles = array("i"), array("i")
         self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
         self.nameless = 0  # rows without a PMID or PMCID
         self.marked_up: set[str] = set()  # articles that came with markup for an abstract
 
-    def __enter__(self) -> "Articles":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._texts.close()
-
-    def add(self, entry: ebi_search.Entry, job: Job) -> None:
-        """One row of LitScan: an id in an article."""
+    def add(self, entry: ebi_search.Entry, job: Job) -> Text | None:
+        """Take a row of LitScan, an id in an article; returns the article's text the first time."""
         ids = literature.article_ids(entry)
         if not ids:
             self.nameless += 1
-        elif literature.in_an_image_alone(entry):
+            return None
+        if literature.in_an_image_alone(entry):
             self.images[job.id] += 1
-        else:
-            number = next((self._number[i] for i in ids if i in self._number), len(self._ids))
-            if number == len(self._ids):
-                self._ids.append(ids[0])
-                self._has_text.append(0)
-            for article_id in ids:
-                self._number.setdefault(article_id, number)
-            self._rnas.extend(job.rnas)
-            self._articles.extend([number] * len(job.rnas))
-            if not self._has_text[number]:
-                texts = plain(entry.first("title")), plain(entry.first("abstract"))
-                self._take(number, *texts, entry.first("year"))
+            return None
+        number = next((self._number[i] for i in ids if i in self._number), len(self.ids))
+        if number == len(self.ids):
+            self.ids.append(ids[0])
+            self._has_text.append(0)
+        for article_id in ids:
+            self._number.setdefault(article_id, number)
+        self._rnas.extend(job.rnas)
+        self._articles.extend([number] * len(job.rnas))
+        return self._text(number, *map(entry.first, ("title", "abstract", "year")))
 
-    def fill(self, records: Iterable[Record]) -> None:
-        """Take the texts that are still missing from Europe PMC's records."""
-        for record in records:
-            number = self._number.get(record.pmid or "", self._number.get(record.pmcid or ""))
-            if number is not None and not self._has_text[number]:
-                self._take(number, record.title, record.abstractText, record.pubYear)
+    def fill(self, record: Record) -> Text | None:
+        """Take a record of Europe PMC; returns the text where it was missing."""
+        number = self._number.get(record.pmid or "", self._number.get(record.pmcid or ""))
+        text = record.title, record.abstractText, record.pubYear
+        return None if number is None else self._text(number, *text)
+
+    def _text(self, number: int, title: str, abstract: str, year: str) -> Text | None:
+        if self._has_text[number] or not (abstract := plain(abstract)):
+            return None
+        if not is_plain(abstract):
+            self.marked_up.add(self.ids[number])
+            return None
+        self._has_text[number] = 1
+        year = int(year[:4]) if year[:4].isdigit() else 0
+        return self.ids[number], plain(title), abstract, year
 
     def without_text(self) -> list[str]:
         """Ids of the articles whose abstract is missing, or is not plain text."""
-        return [self._ids[number] for number, there in enumerate(self._has_text) if not there]
+        return [self.ids[number] for number, there in enumerate(self._has_text) if not there]
 
     def ids_of(self, names: Iterable[str]) -> list[str]:
         """The article ids of PMIDs and PMCIDs, without those that no article here has."""
         numbers = [self._number[name] for name in names if name in self._number]
-        return [self._ids[number] for number in numbers if self._has_text[number]]
+        return [self.ids[number] for number in numbers if self._has_text[number]]
 
     def links(self) -> np.ndarray:
         """Pairs (number of the RNA, number of the article) with a text, sorted, (n, 2) int32."""
@@ -308,26 +280,3 @@ class Articles:
         kept = np.frombuffer(self._has_text, np.uint8)[articles] == 1
         pairs = np.unique((rnas[kept].astype(np.int64) << 32) | articles[kept])
         return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1).astype(np.int32)
-
-    def link_batches(self, links: np.ndarray, rna_ids: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The table ``links``, ids in the place of numbers."""
-        names = [pa.array(ids, pa.string()) for ids in (rna_ids, self._ids)]
-        for first in range(0, len(links), BATCH):
-            numbers = links[first : first + BATCH].T
-            ids = [of.take(pa.array(some)) for of, some in zip(names, numbers, strict=True)]
-            yield pa.record_batch(ids, list(COLUMNS["links"]))
-
-    def _take(self, number: int, title: str, abstract: str, year: str) -> None:
-        if abstract and is_plain(abstract):
-            self._has_text[number] = 1
-            year = int(year[:4]) if year[:4].isdigit() else 0
-            self._rows.append((self._ids[number], title, abstract, year))
-            if len(self._rows) == BATCH:
-                self._flush()
-        elif abstract:
-            self.marked_up.add(self._ids[number])
-
-    def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * 4
-        self._texts.write_batch(pa.record_batch(list(map(list, columns)), self._texts.schema))
-        self._rows.clear()

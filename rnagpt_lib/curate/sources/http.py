@@ -1,43 +1,35 @@
 """Polite HTTP with one host: paced, repeated while a fault may pass, bounded in time and size.
 
-Every answer is checked for its shape (a pydantic model) before it counts as one: a web page
-with status 200, half a body or JSON of another kind is asked for again. The texts in it may hold
-HTML, as titles and abstracts of Europe PMC and LitScan do: `plain` makes text of them.
+An answer counts once it has its shape, a pydantic model: a web page with status 200, half a body
+or other JSON is asked for again. `plain` makes text of the HTML in it.
 """
 
 import html
 import re
-import ssl
 import time
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TypeVar
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import rnagpt_lib
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.text import printable
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
 CONNECT = 30.0  # seconds until a host takes the connection
 LARGEST = 200_000_000  # bytes of an answer, decompressed
-DOWNLOAD = 12 * 3600.0, 100_000_000_000  # seconds and bytes of a file
 PASSING = {408, 429, 500, 502, 503, 504}
 clock = time.monotonic  # tests put one of their own here
 
+_certificates = lru_cache(httpx2.create_ssl_context)  # reads all roots, so once is enough
 _Shape = TypeVar("_Shape", bound=BaseModel)
-_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(NamedTuple):
     """How long an answer is waited for, and what a user can do when none came.
 
     Seconds: ``silence`` without a byte, ``deadline`` for all of an answer however steadily it
@@ -63,9 +55,7 @@ class Reply(BaseModel):
 class Site:
     """One base URL; sites of one host share its ``pace``. ``key``: sent as a bearer token.
 
-    >>> Site("ftp.ebi.ac.uk", Pace(5))
-    Traceback (most recent call last):
-    rnagpt_lib.core.errors.InputError: 'ftp.ebi.ac.uk' is no http(s) address; write https://host/path
+    InputError for what is no http(s) address, and for a proxy of the environment that is none.
     """
 
     def __init__(
@@ -91,56 +81,39 @@ class Site:
     def _stay(self, request: httpx2.Request) -> None:
         """Redirects are followed within the host alone."""
         if (request.url.scheme, request.url.netloc) != (self._url.scheme, self._url.netloc):
-            raise InputError(
-                f"{self.host} sends us on to {request.url.netloc.decode()}; if that is its new "
-                "address, give it as the base URL"
-            )
+            other = request.url.netloc.decode()
+            raise InputError(f"{self.host} sends us on to {other}; give its new address, if it is")
 
     def get(self, path: str, shape: type[_Shape], **params: object) -> _Shape:
         """The JSON at ``path``, in its shape. Raises NotThere for 404, InputError otherwise."""
-        return self._ask(partial(self._json, shape=shape), "GET", path, params=params or None)
+        return self._ask("GET", path, shape, params=params or None)
 
     def post(
         self, path: str, shape: type[_Shape], *, form: dict | None = None, json: object = None
     ) -> _Shape:
         """The JSON that a form, or JSON, posted to ``path`` brings."""
-        return self._ask(partial(self._json, shape=shape), "POST", path, data=form, json=json)
+        return self._ask("POST", path, shape, data=form, json=json)
 
-    def download(self, path: str, to: Path) -> str:
-        """Write a file whole or not at all, undecoded; returns its content type."""
+    def _ask(self, method: str, path: str, shape: type[_Shape], **request: object) -> _Shape:
+        request |= {"follow_redirects": method == "GET"}
 
-        def write(response: httpx2.Response) -> str:
-            kind = response.headers.get("content-type", "")
-            if kind.startswith("text/html"):
-                raise Again("a web page instead of a file")
-            with writing(to, "make room"), replacing(to) as draft, draft.open("wb") as file:
-                file.writelines(_pieces(response, *DOWNLOAD))
-            return kind
-
-        return self._ask(write, "GET", path, headers={"accept-encoding": "identity"})
-
-    def _ask(
-        self, read: Callable[[httpx2.Response], _T], method: str, path: str, **request: object
-    ) -> _T:
-        """Send until ``read`` accepts the answer; what it is given is closed afterwards."""
-        patience = self._patience
-
-        def call() -> _T:
+        def call() -> _Shape:
             self._pace.take()
-            request["follow_redirects"] = method == "GET"
             try:
                 with self._client.stream(method, f"{self.base}{path}", **request) as response:
                     self._check(response)
-                    return read(response)
-            except httpx2.ConnectTimeout:
-                raise Again("nobody takes the connection") from None
+                    return shape.model_validate_json(self._body(response))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise Again(f"an answer in no known form ({where} {first['msg']})") from None
             except httpx2.TimeoutException:
-                raise Again(f"no answer for {patience.silence:.0f} s") from None
-            except (httpx2.HTTPError, zlib.error) as fault:
+                raise Again(f"no answer for {self._patience.silence:.0f} s") from None
+            except httpx2.HTTPError as fault:
                 raise Again(f"the connection broke ({type(fault).__name__})") from None
 
-        options = {"longest": patience.longest, "remedy": patience.remedy}
-        return persistently(call, self.host, patience.attempts, **options)
+        options = {"longest": self._patience.longest, "remedy": self._patience.remedy}
+        return persistently(call, self.host, self._patience.attempts, **options)
 
     def _check(self, response: httpx2.Response) -> None:
         """Again, NotThere or Refused for every status but 200 to 299."""
@@ -152,54 +125,28 @@ class Site:
         if code == 404:
             raise NotThere(f"{self.host} has no {where}; check the base URL and the id")
         if not response.is_success:
-            said = self._body(response).decode("utf-8", "replace")[:200]
-            said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
-            raise Refused(
-                f"{self.host} refuses {where} with status {code} ({said}); check the base "
-                "URL and the query"
+            said = " ".join(
+                printable(self._body(response).decode("utf-8", "replace")[:200]).split()
             )
-
-    def _json(self, response: httpx2.Response, shape: type[_Shape]) -> _Shape:
-        try:
-            return shape.model_validate_json(self._body(response))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise Again(f"an answer in no known form ({where} {first['msg']})") from None
+            fault = f"{self.host} refuses {where} with status {code} ({said})"
+            raise Refused(f"{fault}; check the base URL and the query")
 
     def _body(self, response: httpx2.Response) -> bytes:
-        return b"".join(_pieces(response, self._patience.deadline, LARGEST))
+        """The body; Again past the deadline, InputError past the size (a piece has 64 KB, zipped)."""
+        until, body = clock() + self._patience.deadline, bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > LARGEST:
+                said = f"{self.host} sends more than {LARGEST:,} bytes"
+                raise InputError(f"{said}; check the base URL")
+            if clock() > until:
+                raise Again(f"the answer was not complete after {self._patience.deadline:.0f} s")
+        return bytes(body)
 
 
-def _pieces(response: httpx2.Response, seconds: float, largest: int) -> Iterator[bytes]:
-    """The body as it arrives; Again past the deadline, InputError past the largest size.
+# Text out of HTML, by expressions: parsers differ in what a "<" is that nothing closes.
 
-    Unzipped where the host says so, and never more of it at once than may come in all.
-    """
-    zipped = response.headers.get("content-encoding") == "gzip"
-    unzip = zlib.decompressobj(31) if zipped else None
-    until, size = clock() + seconds, 0
-    for piece in response.iter_raw():
-        piece = unzip.decompress(piece, largest + 1) if unzip else piece
-        size += len(piece)
-        if size > largest:
-            host = response.url.netloc.decode()
-            raise InputError(f"{host} sends more than {largest:,} bytes; check the base URL")
-        if clock() > until:
-            raise Again(f"the answer was not complete after {seconds:.0f} s")
-        yield piece
-
-
-@lru_cache
-def _certificates() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()  # reads all roots, so once is enough
-
-
-# Text out of HTML.
-
-_END = (
-    r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))*\s*/?>"""  # attributes, all with values
-)
+_END = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))*\s*/?>"""  # attributes with values
 _HEADING = re.compile(rf"(?i)<(/?)h[1-6]{_END}")
 _BLOCK = re.compile(rf"(?i)</?(?:p|div|br|li|ul|ol|sec|title|list|list-item){_END}")
 _INLINE = re.compile(
@@ -210,19 +157,14 @@ _LEFT = re.compile(r"</?[a-z][a-z0-9:-]*/?>|&#?\w{2,8};", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """``text`` without tags and entities, on one line.
-
-    A tag that is none of HTML's, as in ``p <a and b>``, is text. Regular expressions rather than
-    a parser, as those differ in what they do with a ``<`` that nothing closes.
+    """``text`` on one line, without entities and HTML's tags; others, as in ``p <a and b>``, stay.
 
     >>> plain("<h4>Aim</h4>H<sub>2</sub>S &amp; p < .05, n <5.&lt;br/&gt;Done")
     'Aim: H2S & p < .05, n <5. Done'
     """
     for _ in range(2):  # some texts were escaped once too often
-        if "<" in text:
-            text = _HEADING.sub(lambda tag: ": " if tag[1] else " ", text)
-            text = _INLINE.sub("", _BLOCK.sub(" ", text))
-        text = html.unescape(text)
+        text = _HEADING.sub(lambda tag: ": " if tag[1] else " ", text)
+        text = html.unescape(_INLINE.sub("", _BLOCK.sub(" ", text)))
     return re.sub(r"([.:?!]): ", r"\1 ", " ".join(text.split()))
 
 

@@ -1,21 +1,17 @@
-"""RNAcentral: entries of its index, sequences of its API (in U), gene names of its FTP site."""
+"""RNAcentral: entries of its index, and sequences of its API (in U)."""
 
-import gzip
 import hashlib
 import heapq
 import re
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core.errors import NotThere
 from rnagpt_lib.core.files import digest, progress
-from rnagpt_lib.core.paths import shown
 from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.runs.resume_store import Store
@@ -45,24 +41,20 @@ def entries(sweep: Sweep, limit: int) -> list[Entry]:
     """
     found = {}
     for entry in (entry for page in sweep for entry in page if _ID.fullmatch(entry.id)):
-        length, genes = entry.first("length"), entry.all("gene") + entry.all("gene_synonym")
+        length, text = entry.first("length"), " ".join(entry.first("description").split())
+        # gene names that the description lacks: texts may use them for the RNA
+        genes = dict.fromkeys(entry.all("gene") + entry.all("gene_synonym"))
+        more = [gene for gene in genes if gene not in entry.first("description")]
         found[entry.id] = Entry(
             entry.id,
             sys.intern(entry.first("rna_type").replace(" ", "_")),
             sys.intern(entry.first("species")),
-            _described(entry.first("description"), genes),
+            f"{text} ({', '.join(more[:NAMES])})" if more else text,
             int(length) if length.isdigit() else 0,
         )
     lot = {rna_id: hashlib.sha256(rna_id.encode()).digest() for rna_id in found if limit}
     drawn = heapq.nsmallest(limit, lot, key=lot.get) if limit else found
     return [found[rna_id] for rna_id in sorted(drawn)]
-
-
-def _described(description: str, genes: Sequence[str]) -> str:
-    """The description with the gene names that it lacks: texts may use them for the RNA."""
-    more = [gene for gene in dict.fromkeys(genes) if gene not in description]
-    text = " ".join(description.split())
-    return f"{text} ({', '.join(more[:NAMES])})" if more else text
 
 
 class _Record(BaseModel):
@@ -94,21 +86,3 @@ def sequences(site: Site, store: Store, rna_ids: Sequence[str]) -> Iterator[tupl
             bar.update(len(page))
             for known, sequence in page:
                 yield from ((rna_id, sequence) for rna_id in of[known])
-
-
-def with_genes(entries: Sequence[Entry], path: Path) -> list[Entry]:
-    """The entries with more gene names, out of FTP's ``id_mapping.tsv(.gz)``."""
-    genes: dict[str, list[str]] = {entry.rna_id: [] for entry in entries}
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.rstrip("\n").split("\t")
-                if len(fields) != 6:
-                    fault = f"{len(fields)} columns where RNAcentral's id_mapping.tsv has 6"
-                    raise InputError(f"{shown(path)}, line {number}: {fault}; fetch it anew")
-                if fields[5] and f"{fields[0]}_{fields[3]}" in genes:
-                    genes[f"{fields[0]}_{fields[3]}"].append(fields[5])
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{shown(path)} is missing or damaged ({error}); fetch it") from None
-    described = (_described(entry.description, genes[entry.rna_id]) for entry in entries)
-    return [e._replace(description=text) for e, text in zip(entries, described, strict=True)]

@@ -33,20 +33,25 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
     """The tables rnas, articles, links and dropped out of the files that ``params`` names."""
     if params.fasta is None:
         raise InputError('INPUT is "files" but FASTA is not given; set FASTA to a FASTA file')
-    refused: dict[str, str] = {}
-    rnas = frame("rnas", map(_row, fasta.read_fasta(from_root(params.fasta), refused)))
-    dropped = [*refused.items()]
-    known = {*rnas["rna_id"], *refused}
+    dropped: dict[str, str] = {}
+    rnas = frame("rnas", map(_row, fasta.read_fasta(from_root(params.fasta), dropped)))
+    known = {*rnas["rna_id"], *dropped}
     if params.table:
-        rnas, unused = _with_table(rnas, from_root(params.table), known)
-        dropped += unused
+        table = _table(from_root(params.table), rnas)
+        unused = table["rna_id"][~table["rna_id"].isin(known)]
+        dropped |= dict.fromkeys(unused, f"in {Path(params.table).name} but not in the FASTA file")
+        merged, given = rnas.set_index("rna_id"), table.set_index("rna_id")
+        merged.update(
+            given[given != ""].drop(columns=["sequence", "length", "unit"], errors="ignore")
+        )
+        rnas = merged.reset_index()[list(COLUMNS["rnas"])]
     articles = _articles(from_root(params.articles)) if params.articles else {}
     links = _links(from_root(params.links), known, articles) if params.links else ()
     return {
         "rnas": rnas,
         "articles": frame("articles", articles.values()),
         "links": frame("links", links).drop_duplicates(ignore_index=True),
-        "dropped": frame("dropped", [drop(*row) for row in dropped]),
+        "dropped": frame("dropped", [drop(*row) for row in dropped.items()]),
     }
 
 
@@ -79,20 +84,19 @@ def _fault(path: Path, line: int, fault: str) -> InputError:
     return InputError(f"{path}, line {line}: {fault}")
 
 
-def _with_table(
-    rnas: pd.DataFrame, path: Path, known: set[str]
-) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Fields from the user's TSV over those of the headers, and rows that match no record."""
+def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
+    """The user's TSV, its rows checked against the records of the FASTA file."""
     table = read_tsv(path)
     unknown = [column for column in table.columns if column not in COLUMNS["rnas"]]
     if unknown or "rna_id" not in table.columns:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
         raise _fault(path, 1, f"{fault}; columns are {', '.join(COLUMNS['rnas'])}")
-    sequences, seen = dict(zip(rnas["rna_id"], rnas["sequence"], strict=True)), set()
-    checked = (table.get(name, [""] * len(table)) for name in ("rna_id", "sequence", "split"))
-    for line, rna_id, sequence, side in zip(table.index, *checked, strict=True):
-        said, sequence = "", sequence.upper().replace("T", "U")
-        if rna_id in seen:
+    sequences = dict(zip(rnas["rna_id"], rnas["sequence"], strict=True))
+    twice = table["rna_id"].duplicated()
+    for line, row in table.to_dict("index").items():
+        rna_id, side = row["rna_id"], row.get("split", "")
+        sequence, said = row.get("sequence", "").upper().replace("T", "U"), ""
+        if twice[line]:
             said = f"rna_id {rna_id!r} stands there twice; keep one row for it"
         elif sequence and sequence != sequences.get(rna_id, sequence):
             said = f"the sequence of {rna_id!r} is not the one in the FASTA file; leave it out"
@@ -100,13 +104,7 @@ def _with_table(
             said = f"split {side!r} is unknown; write train, val, test or nothing"
         if said:
             raise _fault(path, line, said)
-        seen.add(rna_id)
-    given = table.set_index("rna_id").drop(columns=["sequence", "length", "unit"], errors="ignore")
-    merged = rnas.set_index("rna_id")
-    merged.update(given[given != ""])
-    rows = table["rna_id"][~table["rna_id"].isin(known)]
-    unused = [(rna_id, f"in {path.name} but not in the FASTA file") for rna_id in rows]
-    return merged.reset_index()[list(COLUMNS["rnas"])], unused
+    return table
 
 
 def read_tsv(path: Path) -> pd.DataFrame:
@@ -142,8 +140,7 @@ def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]
             continue
         try:
             record = json.loads(line)
-            if "\\u" in line:
-                json.dumps(record, ensure_ascii=False).encode()
+            json.dumps(record, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             said = "half a character, as \\ud800, is no text; write the character itself"
             raise _fault(path, number, said) from None
@@ -178,8 +175,7 @@ def _links(path: Path, rnas: set[str], articles: dict[str, dict]) -> Iterator[di
             raise _fault(path, number, f"rna_id {rna_id!r} is not in the FASTA file; correct it")
         if not isinstance(ids, list):
             raise _fault(path, number, 'article_ids is no list; write ["id", …]')
-        for article_id in map(str, ids):
-            if article_id not in articles:
-                said = f"article {article_id!r} is not in the articles file; add it there"
-                raise _fault(path, number, said)
-            yield {"rna_id": rna_id, "article_id": article_id}
+        if unknown := [name for name in map(str, ids) if name not in articles]:
+            said = f"article {unknown[0]!r} is not in the articles file; add it there"
+            raise _fault(path, number, said)
+        yield from ({"rna_id": rna_id, "article_id": article_id} for article_id in map(str, ids))

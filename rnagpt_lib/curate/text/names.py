@@ -24,7 +24,8 @@ _MIRNA = re.compile(
 _TRNA = re.compile(
     r"(?i)(?:mt-)?tRNA[- (]*(?P<acid>i?[A-Z][a-z]{2,3})\b\)?(?P<rest>[-(]+[ACGU]{3}\)?)?"
 )
-# case folding keeps two letters apart that (?i) takes for an i
+# Without the separators that `pattern` lets go; case folding keeps two letters apart that (?i)
+# takes for an i.
 _BARE = str.maketrans("\u0130\u0131", "ii", "- \u2010\u2011\u2012\u2013\u2014")
 _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
 # What a description names beside its RNA: the strain, and the gene that the RNA is named after.
@@ -34,7 +35,7 @@ _OTHERS = re.compile(
     r"adjacent|divergent|upstream|downstream|associated|transcript antisense)\b)"
 )
 _BACTERIAL = re.compile(r"[A-Z][a-z]{1,3}[A-Z]\d?")  # RyhB, MicF, a small RNA of bacteria
-_BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")
+_BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")  # a symbol, as Xist, ryhB; or (human)
 _KINDS = r"(?:(?:the|a|an) )?(?:human |mature |precursor )*(?:\w*RNA|riboswitch|ribozyme)"
 
 
@@ -49,7 +50,8 @@ def names_of(row: Mapping[str, object]) -> list[str]:
     found = [rna_id, urs[1] if urs else ""]
     text = description.replace(species, " ") if species else description
     text = _OTHERS.sub(" ", text)
-    found += [word for word in _BRACKETED.findall(text) if word != taxid and _is_symbol(word)]
+    symbols = (word for word in _BRACKETED.findall(text) if word != taxid and len(word) >= 3)
+    found += [word for word in symbols if not word.islower() and not _GENERIC.fullmatch(word)]
     for candidate in [rna_id, *_WORD.findall(text), family]:
         found += _spellings(candidate) if candidate != taxid else []
     for match in _TRNA.finditer(description):
@@ -65,15 +67,6 @@ def _spellings(word: str) -> list[str]:
     capitals = word.isupper() and len(word) >= 4
     like_a_name = has_digit or capitals or _BACTERIAL.fullmatch(word)
     return [word] if like_a_name and not _GENERIC.fullmatch(word) and not _TRNA.match(word) else []
-
-
-def _is_symbol(word: str) -> bool:
-    """Whether a word in brackets is a symbol, as Xist, ryhB, and not what a species is called.
-
-    >>> _is_symbol("Xist"), _is_symbol("ryhB"), _is_symbol("human"), _is_symbol("lncRNA")
-    (True, True, False, False)
-    """
-    return not word.islower() and len(word) >= 3 and not _GENERIC.fullmatch(word)
 
 
 def _mirna_spellings(match: re.Match) -> list[str]:
@@ -120,13 +113,8 @@ def may_hold(text: str, names: Iterable[str]) -> bool:
     >>> may_hold("MiR 21 is high.", ["mir-21"]), may_hold("MiR-22 is high.", ["mir-21"])
     (True, False)
     """
-    bare = _bare(text)
-    return any(_bare(name) in bare for name in names)
-
-
-def _bare(text: str) -> str:
-    """Without case and without the separators that `pattern` lets go."""
-    return text.translate(_BARE).casefold()
+    bare, *found = (one.translate(_BARE).casefold() for one in (text, *names))
+    return any(name in bare for name in found)
 
 
 def mask_names(text: str, names: Iterable[str], by: str = THIS) -> str:

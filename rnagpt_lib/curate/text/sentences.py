@@ -5,65 +5,27 @@ Only general cues of scientific English; no vocabulary of any one data set.
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+import yaml
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from rnagpt_lib.curate.text.names import THIS, mask_names, pattern
 
-# Words that tell nothing about what a text is about: of any English, and of any abstract.
-STOP_WORDS = ENGLISH_STOP_WORDS | frozenset(
-    "abstract aim aimed analysed analyses analysis analyzed approach assay assays assessed "
-    "background based collectively compared conclusion conclusions confirmed data demonstrate "
-    "demonstrated design detected determine determined different evaluate evaluated evidence "
-    "examined experiments finding findings furthermore group groups identified identify important "
-    "including indicate indicated indicates introduction investigate investigated method methods "
-    "moreover new novel objective observed obtained paper performed play plays possible "
-    "potential present previous previously provide provides purpose recent recently report "
-    "reported respectively result results reveal revealed reveals review role roles sample samples "
-    "show showed shown shows significant significantly similar studied studies study suggest "
-    "suggested suggesting suggests total used using various vs work "
-    "rna rnas microrna micrornas mirna mirnas mir mirs mrna ncrna ncrnas".split()
-)
+_LISTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+STOP_WORDS = ENGLISH_STOP_WORDS | frozenset(_LISTS["stop_words"].split())
+_ANY = {name: "|".join(re.split(r"\s{2,}|\n", some.strip())) for name, some in _LISTS.items()}
 
-_ABBREVIATION = re.compile(
-    r"(?i)(?:\b(?:et al|e\.g|i\.e|vs|cf|ca|approx|resp|figs?|refs?|no|nos|dr|st|sp|spp|subsp|var|"
-    r"cv|str|vol|eq|inc|ltd|co)|\b[A-Z])\.$"
-)
+_ABBREVIATION = re.compile(rf"(?i)(?:\b(?:{_ANY['abbreviations']})|\b[A-Z])\.$")
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?(?:[A-Z0-9]|[a-z]+-?[A-Z0-9]|let-?7))")
-_STARTER = re.compile(
-    r"(?:The|This|These|Those|It|Its|In|We|Our|Here|However|Moreover|Thus|A|An|To|For|As|By)\b|mi[Rr]|let-"
-)
-_LABEL = re.compile(
-    r"^(?:[A-Z][A-Z /&,]{3,40}|Background|Objectives?|Aims?|Methods?|Results?|Conclusions?|"
-    r"Purpose|Introduction|Significance|Materials and methods):\s+"
-)
-_OTHER_RNA = re.compile(
-    r"(?i)(?<![A-Za-z0-9])(?:(?:[a-z]{3}-)?(?:mirs?|mirnas?|micrornas?|let)[- ]?\d+[\w*]*(?:-[35]p)?|"
-    r"tRNA[-(][A-Z][a-z]{2}\b|SNOR[AD]\d+\w*|LINC\d+|MINI-R\d+)"
-)
+_STARTER = re.compile(rf"(?:{_ANY['starters']})\b|mi[Rr]|let-")
+_LABEL = re.compile(rf"^(?:{_ANY['labels']}):\s+")
+_OTHER_RNA = re.compile(rf"(?i)(?<![A-Za-z0-9])(?:{_ANY['other_rna']})")
 _KIND = r"(?:non-?coding |small |micro|mature |long )*(?:\w*RNA|riboswitch|ribozyme|transcript)"
-_DISCOURSE = (
-    r"(?:(?:Also|Besides|Furthermore|Moreover|In addition|Additionally|Consistently|Thus|Notably|"
-    r"Therefore|In turn|Finally|Accordingly|Interestingly|Importantly|Remarkably|Surprisingly|"
-    r"Taken together|Collectively|Together|In conclusion|In summary|In brief|Conclusively|Overall|"
-    r"Here|However|In contrast|By contrast|Conversely|By comparison|Unlike this|In this study|In the present study|In agreement with [\w ]+|Consistent with [\w ]+),? )"
-)
-_REPORT = (
-    r"(?:(?:we|our (?:\w+ )?(?:results|data|findings|study|work)|these (?:\w+ )?(?:results|data|"
-    r"findings)|the (?:present )?(?:results|data|findings)|this study) (?:\w+ly |also |further |have "
-    r"|has )*(?:show|demonstrate|find|found|report|reveal|confirm|establish|conclude|observe|identif[yi])"
-    r"(?:s|d|ed|n)? "
-    r"that |it (?:is|was|has been) (?:\w+ly )?(?:reported|shown|demonstrated|found|established|known)"
-    r" that )"
-)
-_HEDGE = (
-    r"(?i:(?:we|our|these|the) (?:\w+ ){0,3}(?:suggest|indicate|imply|propose|conclude)(?:s|ed)? that "
-    r"|it (?:is|was|has been) (?:\w+ly )?(?:suggested|proposed|thought|believed) that )"
-)
-_OPEN = re.compile(
-    r"(?i)\b(?:(?:remains?|remained|still) (?:\w+ )?(?:unclear|unknown|elusive|debated)|is debated|"
-    r"poorly understood|little is known|hypothes\w+|whether|we assumed)\b"
-)
+_DISCOURSE = rf"(?:(?:{_ANY['discourse']}),? )"
+_REPORT = rf"(?:(?:{_ANY['report']}) that )"
+_HEDGE = rf"(?i:(?:{_ANY['hedge']}) that )"
+_OPEN = re.compile(rf"(?i)\b(?:{_ANY['open']})\b")
 _LEAD = re.compile(rf"(?i)(?:{_DISCOURSE}|{_REPORT})+")
 _ANAPHOR = re.compile(
     rf"(?i)(?P<lead>(?:{_DISCOURSE}|{_REPORT}|{_HEDGE})*)(?P<subject>it|this {_KIND})\b(?![-'])"
@@ -77,32 +39,13 @@ _EXPLETIVE = re.compile(
     r"critical|of \w+|interesting|tempting) to)\b"
 )
 _FACT = re.compile(
-    r"(?i)\b(?:(?:is|are|was|were|be|been|being) (?:\w+ly |also |not |highly |often )*(?:associated|"
-    r"linked|implicated|involved|correlated|related|expressed|enriched|over-?expressed|located|"
-    r"localized|localised|found in|required|essential|necessary|sufficient|up-?regulated|"
-    r"down-?regulated|targeted|regulated|induced|increased|decreased|elevated|reduced|charged|"
-    r"processed|encoded|conserved|bound|transcribed|an? \w+)|(?:directly |specifically |strongly |"
-    r"negatively |positively )?(?:targets?|targeted|represse[sd]|silence[sd]|regulate[sd]?|"
-    r"control(?:s|led)|promote[sd]?|inhibit(?:s|ed)?|suppresse[sd]|bind(?:s)?|bound|interact(?:s|ed)"
-    r"|locali[sz]e[sd]?|resides?|carries|accepts?|guides?|guided|senses?|recogni[sz]e[sd]?|respon"
-    r"d(?:s|ed)|mediate[sd]?|modulate[sd]?|activate[sd]?|induce[sd]?|exert(?:s|ed)|inactivates?|counteracts?|sensiti[sz]e[sd]?|abolishe[sd]|enhance[sd]?|reduce[sd]?|"
-    r"increase[sd]?|decrease[sd]?|contribute[sd]?|act(?:s|ed)?(?: as)?|function(?:s|ed)? as|serve[sd]?|"
-    r"encode[sd]?|form(?:s|ed)|folds?|blocks?|blocked|stimulate[sd]?|predict(?:s|ed)|correlate[sd]?|"
-    r"impair(?:s|ed)|attenuate[sd]?|confers?|conferred|affects?|affected|lacks?|belongs?|has|have))\b"
+    r"(?i)\b(?:(?:is|are|was|were|be|been|being) (?:\w+ly |also |not |highly |often )*"
+    rf"(?:{_ANY['states']})|"
+    rf"(?:directly |specifically |strongly |negatively |positively )?(?:{_ANY['verbs']}))\b"
 )
-_UNKNOWN = re.compile(
-    r"(?i)\bno \w[\w ]* (?:is|are|has been|have been) (?:known|reported|found|linked|described)\b|"
-    r"\b(?:is|are) unknown\b|\bnothing is known\b"
-)
+_UNKNOWN = re.compile(rf"(?i){_ANY['unknown']}")
 _METHOD = re.compile(
-    r"(?i)\b(?:(?:was|were) (?:\w+ )?(?:measured|collected|performed|analy[sz]ed|assessed|examined|"
-    r"evaluated|investigated|determined|detected by|transfected|quantified|recruited|obtained|"
-    r"isolated|carried out|used|conducted|tested|selected|validated|studied|enrolled|extracted|"
-    r"compared|purified|cultured|stained|included|mapped|derived|reconstructed)|we|our|aim(?:s|ed)? "
-    r"(?:of|to)|purpose|objective|this (?:\w+ )?(?:study|review|paper|work)|present study|(?:q|rt-|"
-    r"qrt-)?pcr|microarrays?|"
-    r"to (?:investigate|explore|examine|determine|evaluate|assess|study|clarify|identify)|"
-    r"luciferase|has been proposed|are needed|95% ci)\b|"
+    rf"(?i)\b(?:(?:was|were) (?:\w+ )?(?:{_ANY['measured']})|{_ANY['methods']})\b|"
     r"\b(?:p|n|r) ?[<=>]|[<>=] ?0?\.\d"
 )
 

@@ -8,19 +8,13 @@ import pandas as pd
 import pyLDAvis
 from gensim.corpora import Dictionary
 from gensim.models import LdaModel
+from jinja2 import Template
 from pyLDAvis.utils import NumPyEncoder
 
 from rnagpt_lib.core.params import Topics
 from rnagpt_lib.curate.topics.topics import bag_of_words, lda, preprocess, topic_shares
 
-PAGE = """<!doctype html>
-<html lang='en'>
-<head><meta charset='utf-8'><title>Topics</title></head>
-<body>
-%s
-</body>
-</html>
-"""
+FILES = {"d3": "d3.v5.min.js", "view": "ldavis.v3.0.0.js", "style": "ldavis.v1.0.0.css"}
 
 
 def corpus_model(
@@ -42,10 +36,11 @@ def pyldavis_html(model: LdaModel | None, counts: list, dictionary: Dictionary) 
 
     A plain sentence where there are fewer than two topics.
     """
+    page = Template(
+        Path(__file__).with_suffix(".html.j2").read_text("utf-8"), keep_trailing_newline=True
+    )
     if model is None or model.num_topics < 2:
-        return (
-            PAGE % "<p>The topic map needs at least two topics and one word that texts share.</p>"
-        )
+        return page.render(data=None)
     frequency = np.zeros(len(dictionary))
     for word, n in (count for text in counts for count in text):
         frequency[word] += n
@@ -58,13 +53,8 @@ def pyldavis_html(model: LdaModel | None, counts: list, dictionary: Dictionary) 
         n_jobs=1,
         sort_topics=False,
     )
-    data = json.dumps(prepared.to_dict(), cls=NumPyEncoder).replace("<", "\\u003c")
     folder = Path(pyLDAvis.__file__).parent / "js"
-    d3, view, style = (
-        (folder / name).read_text("utf-8").replace("</script", "<\\/script")
-        for name in ("d3.v5.min.js", "ldavis.v3.0.0.js", "ldavis.v1.0.0.css")
-    )
-    return PAGE % (
-        f"<style>{style}</style>\n<div id='topics'></div>\n<script>{d3}</script>\n"
-        f"<script>{view}</script>\n<script>new LDAvis('#topics', {data});</script>"
-    )
+    files = {name: (folder / file).read_text("utf-8") for name, file in FILES.items()}
+    escaped = {name: text.replace("</script", "<\\/script") for name, text in files.items()}
+    data = json.dumps(prepared.to_dict(), cls=NumPyEncoder).replace("<", "\\u003c")
+    return page.render(data=data, **escaped)

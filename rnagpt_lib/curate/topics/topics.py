@@ -1,17 +1,15 @@
-"""Topics of the abstracts of each RNA: by LDA, or kept from an earlier run where they still stand.
+"""Topics of the abstracts of each RNA (paper, section 3.2): by LDA, or kept from an earlier run.
 
-Divide and conquer (paper, section 3.2) groups the abstracts of an RNA by topic before they are
-summarised. Most RNAs have few abstracts, and LDA finds as many topics as it is asked for, real
-or not; so more than one topic is accepted only where several seeds agree on who belongs with
-whom (``stable``: the mean adjusted Rand index between the seeds that is asked for).
+LDA finds as many topics as it is asked for, real or not; so more than one is accepted only where
+several seeds agree on who belongs with whom (``stable``: their mean adjusted Rand index).
 """
 
 import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,17 +45,15 @@ def preprocess(texts: Sequence[str], names: Sequence[str] = ()) -> list[list[str
     >>> preprocess(["MiR-21 controls the growth of 12 gliomas."], ["mir-21"])
     [['controls', 'growth', 'gliomas']]
     """
-
-    def counts(word: str) -> bool:
-        return len(word) > 2 and word not in STOP_WORDS and not any(c.isdigit() for c in word)
-
     masked = (mask_names(text, names, by=" ") for text in texts)
     words = ((word.strip("-_").lower() for word in _TOKEN.findall(text)) for text in masked)
-    return [list(filter(counts, some)) for some in words]
+    return [
+        [w for w in some if len(w) > 2 and w not in STOP_WORDS and not any(map(str.isdigit, w))]
+        for some in words
+    ]
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """The abstracts that one or several RNAs share; what a worker of the pool gets."""
 
     texts: tuple[str, ...]
@@ -75,38 +71,24 @@ def find(
     links: pd.DataFrame,
     params: Topics,
     seed: int,
+    store: Store | None = None,
     earlier: pd.DataFrame | None = None,
-    store: Store | None = None,
-) -> pd.DataFrame:
-    """Table ``topics`` of all RNAs: those of ``earlier`` where they still stand, else by LDA.
-
-    ``store`` keeps what LDA found, as in `rna_topics`.
-    """
-    if earlier is None:
-        return rna_topics(rnas, articles, links, params, seed, store)
-    kept = carry_over(earlier, rnas, articles, links, params.min_articles)
-    rest = links[~links.rna_id.isin(kept.rna_id)]
-    stand, anew = kept.rna_id.nunique(), rest.rna_id.nunique()
-    print(f"{stand:,} RNAs keep the groups of the earlier run, {anew:,} are grouped anew")
-    found = rna_topics(rnas, articles, rest, params, seed, store)
-    return pd.concat([kept, found], ignore_index=True)
-
-
-def rna_topics(
-    rnas: pd.DataFrame,
-    articles: pd.DataFrame,
-    links: pd.DataFrame,
-    params: Topics,
-    seed: int,
-    store: Store | None = None,
 ) -> pd.DataFrame:
     """Topics table [rna_id, article_id, topic, weight]: one row per link, ``topic`` from 0 on.
 
     Topic 0 is the largest; ``weight`` (0 to 1) is the topic's share of the abstract. RNAs with
     under ``params.min_articles`` abstracts skip LDA. RNAs with equal sets of articles are
-    computed once. The table does not depend on the engine or the number of workers. ``store``
-    keeps each set's topics as they come, so that a call that was killed goes on.
+    computed once. The table does not depend on the number of workers. ``store`` keeps each set's
+    topics as they come, so that a call that was killed goes on. Of ``earlier``, such a table, the
+    groups stay where they still stand (`carry_over`).
     """
+    if earlier is not None:
+        kept = carry_over(earlier, rnas, articles, links, params.min_articles)
+        rest = links[~links.rna_id.isin(kept.rna_id)]
+        stand, anew = kept.rna_id.nunique(), rest.rna_id.nunique()
+        print(f"{stand:,} RNAs keep the groups of the earlier run, {anew:,} are grouped anew")
+        found = find(rnas, articles, rest, params, seed, store)
+        return pd.concat([kept, found], ignore_index=True)
     links = links[["rna_id", "article_id"]].sort_values(["rna_id", "article_id"], ignore_index=True)
     # Articles are known by number here: millions of ids as Python's texts are gigabytes.
     numbers, article_ids = pd.factorize(links.article_id)
@@ -132,7 +114,7 @@ def rna_topics(
 
     def groups(missing: Iterable[tuple[bytes, dict]]) -> Iterator[list]:
         tasks = (task(key) for key, _ in missing)
-        return mapped(group, tasks, params.engine, params.workers, "LDA per RNA", len(queue))
+        return mapped(group, tasks, params.workers, "LDA per RNA", len(queue))
 
     wanted = ((key, settings) for key in queue)
     done = store.results(wanted, groups) if store else groups(wanted)
@@ -264,35 +246,30 @@ def carry_over(
     """
     texts = Texts(articles)
     names = {row["rna_id"]: names_of(row) for row in rnas.to_dict("records")}
-    old = {rna_id: rows for rna_id, rows in earlier.groupby("rna_id", sort=False)}
-    kept = []
+    old = dict(list(earlier.groupby("rna_id", sort=False)))
+    kept = [earlier[:0]]
     for rna_id, ids in links.groupby("rna_id").article_id:
         before = old.get(rna_id, earlier[:0])
         rows = before[before.article_id.isin(ids)]
         new = sorted(set(ids) - set(rows.article_id))
-        was_large, is_large = (len(set(some)) >= min_articles for some in (before.article_id, ids))
+        was_large, is_large = (some.nunique() >= min_articles for some in (before.article_id, ids))
         grown = is_large and len(new) > MOST_GROWTH * rows.article_id.nunique()
         if len(rows) and was_large == is_large and not grown:
-            kept.append(rows)
-            if new:
-                kept.append(_placed(rna_id, rows, new, texts, names.get(rna_id, [])))
-    return pd.concat([earlier[:0], *kept], ignore_index=True)
+            shares = _likeness(rows, new, texts, names.get(rna_id, []))
+            found = {"rna_id": rna_id, "article_id": new, "topic": shares.idxmax(axis=1)}
+            kept += [rows, pd.DataFrame(found | {"weight": shares.max(axis=1)})][: 1 + bool(new)]
+    return pd.concat(kept, ignore_index=True)
 
 
-def _placed(
-    rna_id: str, rows: pd.DataFrame, new: list[str], texts: Texts, names: list[str]
-) -> pd.DataFrame:
-    """Rows of the new abstracts, each in the group that it is most like."""
+def _likeness(rows: pd.DataFrame, new: list[str], texts: Texts, names: list[str]) -> pd.DataFrame:
+    """How like each new abstract is to each group of ``rows``, as shares: (new, topics)."""
     order = sorted(set(rows.topic))
-    shares = np.ones((len(new), 1))
-    if len(order) > 1:
-        words = preprocess(["\n".join(texts[i]) for i in [*rows.article_id, *new]], names)
-        vectors = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit_transform(words).toarray()
-        known = vectors[: len(rows)]
-        centres = [known[(rows.topic == topic).to_numpy()].mean(axis=0) for topic in order]
-        # a text with no known word is like none
-        likeness = vectors[len(rows) :] @ normalize(np.stack(centres)).T + 1e-9
-        shares = likeness / likeness.sum(axis=1, keepdims=True)
-    best = shares.argmax(axis=1)
-    found = {"rna_id": rna_id, "article_id": new, "topic": [order[i] for i in best]}
-    return pd.DataFrame(found | {"weight": shares[np.arange(len(new)), best]})
+    if len(order) < 2:
+        return pd.DataFrame(1.0, range(len(new)), order)
+    words = preprocess(["\n".join(texts[i]) for i in [*rows.article_id, *new]], names)
+    vectors = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit_transform(words).toarray()
+    known = vectors[: len(rows)]
+    centres = [known[(rows.topic == topic).to_numpy()].mean(axis=0) for topic in order]
+    # a text with no known word is like none
+    likeness = vectors[len(rows) :] @ normalize(np.stack(centres)).T + 1e-9
+    return pd.DataFrame(likeness / likeness.sum(axis=1, keepdims=True), columns=order)
