@@ -1,7 +1,7 @@
-"""One training in as many processes as it is started in; what came out goes into OUT/found.pt.
+"""Trainings in as many processes as they are started in; what came out goes into OUT/JOB/found.pt.
 
-``torchrun --nproc_per_node 2 -m tests.support.two_processes LLM OUT RECIPE PARALLEL LAYERS``, or without
-torchrun; LAYERS of the encoder train besides.
+``torchrun --nproc_per_node 2 -m tests.support.two_processes LLM OUT JOB…``, or without torchrun; a job is
+RECIPE-PARALLEL-LAYERS, and LAYERS of the encoder train besides.
 """
 
 import os
@@ -68,4 +68,6 @@ def taken(model: RnaGpt) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5]))
+    for job in sys.argv[3:]:
+        recipe, parallel, layers = job.split("-")
+        main(Path(sys.argv[1]), Path(sys.argv[2]) / job, recipe, parallel, int(layers))
