@@ -1,11 +1,6 @@
 """The ablation of notebook 06: every model, floor and control answers the same questions, and all
-answers are scored together.
-
-Answers are kept batch by batch in the stage's `resume_store`, so an evaluation that was killed
-loses one batch at most. What is kept is taken again only for the same library, model, RNAs,
-questions, batches and decoding on the same kind of device, so that an evaluation in pieces gives,
-bit for bit, what one in a single go gives.
-"""
+answers are scored together. Answers are kept batch by batch in the stage's `resume_store`: one that
+was killed loses a batch at most, and comes out bit for bit like one in a single go."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +17,6 @@ from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import baselines, evidence, fact_scores, questions, text_scores
-from rnagpt_lib.evaluate.evidence import Evidence
 from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, PRIMARY
 from rnagpt_lib.miniature import probes
 from rnagpt_lib.miniature.world import WORLD_IDS
@@ -45,8 +39,7 @@ PROBES = ("sequence", "mutant", "neutral")  # of a minimal pair
 def comparisons() -> list[tuple[str, str, str]]:
     """The primary comparisons, then IT with everything else by the headline metrics, and the
     training without stage 1 with those that have no soft tokens, and so none either."""
-    others = [*MODELS, *ablation_trainings.ABLATED, *FLOORS, *CONTROLS]
-    others.remove("IT")
+    others = [*MODELS[:-1], *ablation_trainings.ABLATED, *FLOORS, *CONTROLS]
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
     without = ablation_trainings.NO_MA
     more += [(without, b, metric) for metric in SECONDARY for b in ablation_trainings.SOFTLESS]
@@ -56,100 +49,83 @@ def comparisons() -> list[tuple[str, str, str]]:
 # --- answers
 
 
-class Asking:
-    """A model that is asked in an open stage, with a bar over the questions.
+def ask(
+    run: Run,
+    chat: Chat,
+    name: str,
+    sequences: Sequence[str | None],
+    asked: Sequence[str] | None = None,
+) -> list[Answer]:
+    """``Chat.answer_all``, or without questions ``Chat.annotate_all``, kept in the open stage of
+    ``run``; ``name`` is what the bar, and a line about kept answers, call it.
 
-    >>> ask = Asking(load_model("mini", "IT"), run)        # doctest: +SKIP
-    >>> ask("control.none", [None], ["What is the RNA?"])  # doctest: +SKIP
+    >>> ask(run, load_model("mini", "IT"), "control.none", [None], ["What is the RNA?"])  # doctest: +SKIP
     """
+    requests = [list(column) for column in (sequences, asked) if column is not None]
+    reply = chat.annotate_all if asked is None else chat.answer_all
+    size, made = run.params.batch_size, 0
+    said = hashlib.sha256()
+    for request in zip(*requests, strict=True):
+        said.update(repr(request).encode("utf-8", "surrogatepass"))
+    by = [chat.name, chat.hash, chat.max_new_tokens, size, chat.device, torch.__version__]
+    key = digest([*by, said.hexdigest()])  # of all that matters but the code, which the store adds
+    with Store(run.folder) as store:
 
-    def __init__(self, chat: Chat, run: Run):
-        self.chat, self.run, self.made = chat, run, 0
+        def keep(batches: list[Batch], make: Make) -> Iterator[list[Answer]]:
+            def answer(missing: Iterator[tuple]) -> Iterator[list[tuple]]:
+                nonlocal made
+                for replies in make(list(batch) for _, *batch in missing):
+                    made += len(replies)
+                    yield [astuple(one) for one in replies]
 
-    def __call__(
-        self, name: str, sequences: Sequence[str | None], asked: Sequence[str] | None = None
-    ) -> list[Answer]:
-        """``Chat.answer_all``, or without questions ``Chat.annotate_all``; ``name`` is what the bar,
-        and a line about kept answers, call it."""
-        requests = [list(column) for column in (sequences, asked) if column is not None]
-        reply = self.chat.annotate_all if asked is None else self.chat.answer_all
-        key, self.made = self._key(requests), 0
-        with Store(self.run.folder) as store:
+            tasks = [(key, *batch) for batch in batches]
+            with progress(total=sum(map(len, batches)), desc=name, unit="question") as bar:
+                for kept in store.results(tasks, answer):
+                    bar.update(len(kept))
+                    yield [Answer(*one) for one in kept]
 
-            def keep(batches: list[Batch], make: Make) -> Iterator[list[Answer]]:
-                tasks = [(key, *batch) for batch in batches]
-                with progress(total=sum(map(len, batches)), desc=name, unit="question") as bar:
-                    for kept in store.results(tasks, lambda missing: self._make(missing, make)):
-                        bar.update(len(kept))
-                        yield [Answer(*one) for one in kept]
+        def answer_all_of_them(tasks: Iterator) -> Iterator[list[tuple]]:
+            """Kept together, too, which spares the encoder its pass once they are complete."""
+            for _ in tasks:
+                yield [astuple(one) for one in reply(*requests, size, keep=keep)]
 
-            def ask_all(tasks: Iterator) -> Iterator[list[tuple]]:
-                """All answers, which spare the encoder its pass once they are complete."""
-                for _ in tasks:
-                    yield _plain(reply(*requests, self.run.params.batch_size, keep=keep))
-
-            [answers] = store.results([("all answers", key)], ask_all)
-        distinct = len(set(zip(*requests, strict=True)))
-        if self.made < distinct:
-            print(f"{name}: {distinct - self.made} answers kept from the earlier attempt")
-        return [Answer(*one) for one in answers]
-
-    def _key(self, requests: list[list]) -> str:
-        """A hash of all that the answers depend on, but for the code, which the store adds."""
-        asked = hashlib.sha256()
-        for request in zip(*requests, strict=True):
-            asked.update(repr(request).encode("utf-8", "surrogatepass"))
-        chat = self.chat
-        made_by = [chat.name, chat.hash, chat.max_new_tokens, self.run.params.batch_size]
-        return digest([*made_by, chat.device, torch.__version__, asked.hexdigest()])
-
-    def _make(self, missing: Iterator[tuple], make: Make) -> Iterator[list[tuple]]:
-        for replies in make(list(batch) for _, *batch in missing):
-            self.made += len(replies)
-            yield _plain(replies)
-
-
-def _plain(answers: list[Answer]) -> list[tuple]:
-    return [astuple(answer) for answer in answers]
+        [answers] = store.results([("all answers", key)], answer_all_of_them)
+    distinct = len(set(zip(*requests, strict=True)))
+    if made < distinct:
+        print(f"{name}: {distinct - made} answers kept from the earlier attempt")
+    return [Answer(*one) for one in answers]
 
 
 def answer_all(
     run: Run, asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame
 ) -> pd.DataFrame:
     """The contract's ``answers`` of all models, controls, floors and trainings to ``asked``."""
-    parts = []
+    said = []
     for name in MODELS:
-        ask = Asking(load_model(run.id, name, run.params.max_new_tokens), run)
-        parts.append(frame(run, asked, name, ask(name, asked.sequence, asked.question)))
-    for name, change in questions.CONTROL_SEQUENCES.items():  # ``ask`` asks IT by now
-        answers = ask(name, change(asked, run.seed), asked.question)
-        parts.append(frame(run, asked, name, answers))
-    parts += _of_floors(run, asked, rnas, pairs)
-    for training in ablation_trainings.list_finished(run.id):
-        answers = of_training(training, run, asked)
-        if answers is not None:
-            parts.append(frame(run, asked, training.name, answers).assign(seed=training.seed))
-    return pd.concat(parts, ignore_index=True)
+        chat = load_model(run.id, name, run.params.max_new_tokens)
+        said.append((name, ask(run, chat, name, asked.sequence, asked.question)))
+    for name, change in questions.CONTROL_SEQUENCES.items():  # ``chat`` is IT by now
+        said.append((name, ask(run, chat, name, change(asked, run.seed), asked.question)))
+    said += [*_of_floors(run, asked, rnas, pairs), *_of_trainings(run, asked)]
+    return pd.concat([frame(run, asked, *one) for one in said], ignore_index=True)
 
 
 def _of_floors(
     run: Run, asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[tuple[str, list[Answer]]]:
     for name, texts in baselines.floor_answers(asked, rnas, pairs, run.seed).items():
-        yield frame(run, asked, name, [Answer(text, 0, "floor") for text in texts])
+        yield name, [Answer(text, 0, "floor") for text in texts]
 
 
-def frame(run: Run, asked: pd.DataFrame, name: str, answers: Sequence[Answer]) -> pd.DataFrame:
-    """One model's answers to ``asked``, as the contract's ``answers``."""
-    about = asked[["source", "pair_id", "rna_id", "unit", "kind", "form", "reference"]]
-    return about.assign(
-        run=run.id,
-        model=name,
-        seed=run.seed,
-        prediction=[answer.text for answer in answers],
-        n_tokens=[answer.n_tokens for answer in answers],
-        stop_reason=[answer.stop_reason for answer in answers],
-    )[[*tables.COLUMNS["answers"]]]
+def frame(
+    run: Run, asked: pd.DataFrame, name: str, answers: Sequence[Answer], seed: int | None = None
+) -> pd.DataFrame:
+    """One model's answers to ``asked``, as the contract's ``answers``; the seed is the run's, if
+    not that of another training."""
+    said = pd.DataFrame(map(astuple, answers), asked.index, KEPT[1:])
+    seed = run.seed if seed is None else seed
+    table = pd.concat([asked, said], axis=1).assign(run=run.id, model=name, seed=seed)
+    return table[[*tables.COLUMNS["answers"]]]
 
 
 def load_training(training: Training, max_new_tokens: int = 256) -> Chat:
@@ -159,6 +135,15 @@ def load_training(training: Training, max_new_tokens: int = 256) -> Chat:
     return chat_of(training.name, best, max_new_tokens, encoder=training.encoder)
 
 
+def _of_trainings(
+    run: Run, asked: pd.DataFrame, file: str = ANSWERS
+) -> Iterator[tuple[str, list[Answer], int]]:
+    for training in ablation_trainings.list_finished(run.id):
+        answers = of_training(training, run, asked, file)
+        if answers is not None:
+            yield training.name, answers, training.seed
+
+
 def of_training(
     training: Training, run: Run, asked: pd.DataFrame, file: str = ANSWERS
 ) -> list[Answer] | None:
@@ -166,56 +151,47 @@ def of_training(
     or those kept in ``file`` where the weights are not here, as of a published run. None, and a
     line that says why, where neither can be had."""
     run.use(training.folder / MANIFEST)
-    kept, most = training.folder / file, run.params.max_new_tokens
+    path, most = training.folder / file, run.params.max_new_tokens
     if training.has_weights():
-        ask = Asking(load_training(training, most), run)
-        label = training.folder.name if file == ANSWERS else f"{training.folder.name}, {kept.stem}"
-        answers = ask(label, asked.sequence, asked.question)
-        given = [(a.text, a.n_tokens, a.stop_reason) for a in answers]
-        table = pd.DataFrame(given, columns=KEPT[1:])
+        label = training.folder.name if file == ANSWERS else f"{training.folder.name}, {path.stem}"
+        answers = ask(run, load_training(training, most), label, asked.sequence, asked.question)
+        table = pd.DataFrame(map(astuple, answers), columns=KEPT[1:])
         table.insert(0, "pair_id", asked.pair_id.to_numpy())
-        with replacing(kept) as temporary:
+        with replacing(path) as temporary:
             table.to_parquet(temporary, index=False)
         return answers
-    answers = _kept_answers(kept, asked, most) if kept.is_file() else None
-    lacks = f"{paths.shown(training.folder)}: its weights are not here"
+    answers = _kept_answers(path, asked, most) if path.is_file() else None
     if answers is not None:
-        run.use(kept)
-        print(f"{lacks}; its answers are those of {file}")
-    elif kept.is_file():
-        print(f"{lacks}, and {file} is of other questions or of answers cut elsewhere")
+        run.use(path)
+        told = f"; its answers are those of {file}"
+    elif path.is_file():
+        told = f", and {file} is of other questions or of answers cut elsewhere"
     else:
-        print(f"{lacks}, nor is {file}")
+        told = f", nor is {file}"
+    print(f"{paths.shown(training.folder)}: its weights are not here{told}")
     return answers
 
 
 def _kept_answers(path: Path, asked: pd.DataFrame, most: int) -> list[Answer] | None:
-    """None where a question is missing, or where ``most`` tokens would have cut otherwise.
-
-    A question's id is enough: the training is of the run's own tables (``Training.is_finished``),
-    and the id of a minimal pair's is made of what is asked.
-    """
-    table = pd.read_parquet(path, columns=KEPT).drop_duplicates("pair_id").set_index("pair_id")
-    if not asked.pair_id.isin(table.index).all():
-        return None
-    table = table.loc[asked.pair_id]
+    """None where a question is missing, or where ``most`` tokens would have cut otherwise. An id is
+    enough: the training is of the run's own tables, and that of a minimal pair is of what is
+    asked."""
+    table = pd.read_parquet(path, columns=KEPT).drop_duplicates("pair_id")
+    table = table.set_index("pair_id").reindex(asked.pair_id)
     cut = table.n_tokens[table.stop_reason == "length"]
-    if (table.n_tokens > most).any() or (cut != most).any():
+    if table.n_tokens.isna().any() or (table.n_tokens > most).any() or (cut != most).any():
         return None
-    return [
-        Answer(row.prediction, int(row.n_tokens), row.stop_reason) for row in table.itertuples()
-    ]
+    rows = table.itertuples(index=False)
+    return [Answer(row.prediction, int(row.n_tokens), row.stop_reason) for row in rows]
 
 
 # --- MA's own task: annotations
 
 
 def annotation_targets(annotations: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Every RNA's annotation as a row of the table ``pairs`` with an empty question, so that
-    whatever asks, answers and scores pairs does it with annotations. ``pair_id`` is the RNA's id.
-
-    Of the source of ``pairs``; an RNA without literature has the text that stage 1 gives it.
-    """
+    """Every RNA's annotation, of the source of ``pairs``, as a row of that table with an empty
+    question, so that what answers and scores pairs does it with annotations. ``pair_id`` is the
+    RNA's id; one without literature has the text that stage 1 gives it."""
     source = pairs["source"].iloc[0]
     own = annotations[annotations["source"] == source]
     cited = own.groupby("rna_id")["article_ids"].agg(lambda ids: sorted(set().union(*ids)))
@@ -234,9 +210,10 @@ def write_annotations(
     """The contract's ``answers`` of MA and of the floors to ``asked``, the rows of
     ``questions(rnas, targets)`` that count. MA was never asked a question in training, so here its
     prompt is that of its training: BOS, soft tokens, no text."""
-    ask = Asking(load_model(run.id, "MA", run.params.max_new_tokens), run)
-    written = frame(run, asked, "MA", ask("MA's annotations", asked.sequence))
-    return pd.concat([written, *_of_floors(run, asked, rnas, targets)], ignore_index=True)
+    chat = load_model(run.id, "MA", run.params.max_new_tokens)
+    written = ask(run, chat, "MA's annotations", asked.sequence)
+    said = [("MA", written), *_of_floors(run, asked, rnas, targets)]
+    return pd.concat([frame(run, asked, *one) for one in said], ignore_index=True)
 
 
 # --- scores
@@ -246,19 +223,17 @@ def score(
     answers: pd.DataFrame,
     asked: pd.DataFrame,
     pairs: pd.DataFrame,
-    semantic: Iterable[text_scores.Scorer],
-    known: Evidence | None = None,
+    semantic: Iterable[text_scores.BertScore | text_scores.Cosine],
+    known: evidence.Evidence | None = None,
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, dict]]:
-    """The contract's ``samples``, metric → definition id, and definition id → definition.
-
-    The answers of all models are scored together, so each scorer reads a text once. Without
-    evidence its metrics are left out; without answers there is nothing at all.
-    """
+    """The contract's ``samples``, metric → definition id, and definition id → definition; of all
+    models together, so each scorer reads a text once. Without evidence its metrics are left out;
+    without answers there is nothing at all."""
     if answers.empty:
         return pd.DataFrame(columns=[*KEYS, "metric", "value"]), {}, {}
     predictions, references = list(answers.prediction), list(answers.reference)
     definitions = {text_scores.ROUGE_ID: text_scores.ROUGE_DEFINITION}
-    definitions |= {fact_scores.ID: fact_scores.DEFINITION}
+    definitions |= {fact_scores.ID: fact_scores.DEFINITIONS[fact_scores.ID]}
     columns = [text_scores.rouge(predictions, references)]
     ids = dict.fromkeys(text_scores.ROUGE, text_scores.ROUGE_ID)
     for scorer in semantic:
@@ -285,10 +260,8 @@ def _long(answers: pd.DataFrame, columns: Sequence[pd.DataFrame]) -> pd.DataFram
 
 def _facts(answers: pd.DataFrame, asked: pd.DataFrame, known: dict) -> pd.DataFrame:
     by_id = {row.pair_id: row for row in asked.itertuples()}
-    checked = [
-        fact_scores.fact(by_id[pair_id], prediction, known)
-        for pair_id, prediction in zip(answers.pair_id, answers.prediction, strict=True)
-    ]
+    said = zip(answers.pair_id, answers.prediction, strict=True)
+    checked = [fact_scores.fact(by_id[pair_id], text, known) for pair_id, text in said]
     rows = answers[[fact is not None for fact in checked]][KEYS].reset_index(drop=True)
     facts = pd.DataFrame([f for f in checked if f is not None], columns=["metric", "value"])
     return pd.concat([rows, facts], axis=1)
@@ -307,15 +280,11 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
         columns = ["model", "seed", "relation", "rna_type", "followed", "flipped"]
         return pd.DataFrame(columns=columns)
     asked, known = probe_questions(minimal), fact_scores.lexicon(pairs)
-    ask = Asking(load_model(run.id, "IT", run.params.max_new_tokens), run)
-    given = {("IT", run.seed): ask("minimal pairs", asked.sequence, asked.question)}
-    for training in ablation_trainings.list_finished(run.id):
-        answers = of_training(training, run, asked, MINIMAL)
-        if answers is not None:
-            given[training.name, training.seed] = answers
+    chat = load_model(run.id, "IT", run.params.max_new_tokens)
+    said = ask(run, chat, "minimal pairs", asked.sequence, asked.question)
+    given = [("IT", said, run.seed), *_of_trainings(run, asked, MINIMAL)]
     parts = [
-        follow(minimal, answers, known).assign(model=name, seed=seed)
-        for (name, seed), answers in given.items()
+        follow(minimal, said, known).assign(model=name, seed=seed) for name, said, seed in given
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -340,15 +309,12 @@ def follow(
     for place, column in enumerate(PROBES):
         table[f"{column}_answer"] = [a.text for a in answers[place :: len(PROBES)]]
 
-    def names(row, answer: str, entity: str) -> bool:
-        question = RELATIONS[row.relation].questions[0]
-        return fact_scores.is_right(question, answer, entity, known.get(row.relation, []))
+    def follows(row) -> bool:
+        question, others = RELATIONS[row.relation].questions[0], known.get(row.relation, [])
+        wanted = (row.sequence_answer, row.entity), (row.mutant_answer, row.mutant_entity)
+        return all(fact_scores.is_right(question, *one, others) for one in wanted)
 
-    table["followed"] = [
-        names(row, row.sequence_answer, row.entity)
-        and names(row, row.mutant_answer, row.mutant_entity)
-        for row in table.itertuples()
-    ]
+    table["followed"] = [follows(row) for row in table.itertuples()]
     table["flipped"] = table.neutral_answer != table.sequence_answer
     return table
 

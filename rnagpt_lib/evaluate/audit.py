@@ -1,20 +1,18 @@
 """An audit of anybody's data set: what its test side shares with its train side, and what answers
-that need no language model (`baselines`) score on it.
-
-A record is an RNA with a question and its answer. RNAs are distinct sequences (upper case, U for
-T); a relative is 80 % identical over 80 % of the shorter one (`relatives`); texts are equal but for
-case and white space. Scores carry 95 % bootstrap bounds over groups of similar RNAs.
-"""
+that need no language model (`baselines`) score on it. RNAs are distinct sequences; relatives those
+of `relatives`; texts are equal but for case and white space; bounds are over groups of similar
+RNAs."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jinja2 import Template
 
 from rnagpt_lib.core import fasta, sequences
 from rnagpt_lib.core.bootstrap import Bootstrap
@@ -32,6 +30,7 @@ COLUMNS = ("id", "sequence", "question", "answer")
 IDS = ("id", "rna_id", "name")
 FASTA = (".fasta", ".fa", ".fna", ".fas", ".gz")
 TABLES = (".tsv", ".jsonl", ".parquet")
+FINDINGS = Path(__file__).with_name("audit_findings.txt.j2")
 DRAWS, DRAWN = 1000, 50_000_000  # bootstrap draws, and the most numbers that they may hold
 WORDS = 4  # median words of an answer from which ROUGE-L is scored, too
 SHOWN = 20  # examples that are listed
@@ -57,25 +56,19 @@ def read(path: Path) -> Side:
         raise InputError(f"{path}: there is no such file; check the path")
     if kind == ".gz" and Path(path.stem).suffix.lower() in TABLES:
         raise InputError(f"{path}: of packed files only FASTA is read; unpack it with gunzip first")
-    left_out: list[tuple[str, str]] = []
-    records = _fasta(path, left_out) if kind in FASTA else _table(path, kind)
-    rows = [row for place, *texts in records for row in _usable(place, texts, left_out)]
+    rows, left_out = [], []
+    for place, name, sequence, *words in _fasta(path, left_out) if kind in FASTA else _table(path):
+        try:
+            for field, text in zip(COLUMNS[2:], words, strict=True):
+                if not text.strip():
+                    raise InputError(f"the {field} is empty; write one, or take the record out")
+            rows.append((name or place, sequences.normalise(sequence), *map(str.strip, words)))
+        except InputError as error:
+            left_out.append((place, str(error)))
     if not rows:
         first = f"; the first, {': '.join(left_out[0])}" if left_out else ""
         raise InputError(f"{path} holds no record that can be used{first}")
     return Side(pd.DataFrame(rows, columns=COLUMNS, dtype=str), left_out)
-
-
-def _usable(place: str, texts: list[str], left_out: list[tuple[str, str]]) -> Iterator[tuple]:
-    """The record, if it is one; without an id it is called by its place."""
-    name, sequence, *words = texts
-    try:
-        for field, text in zip(COLUMNS[2:], words, strict=True):
-            if not text.strip():
-                raise InputError(f"the {field} is empty; write one, or take the record out")
-        yield name or place, sequences.normalise(sequence), *map(str.strip, words)
-    except InputError as error:
-        left_out.append((place, str(error)))
 
 
 def _fasta(path: Path, left_out: list[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
@@ -96,9 +89,23 @@ def _fasta(path: Path, left_out: list[tuple[str, str]]) -> Iterator[tuple[str, .
         )
 
 
-def _table(path: Path, kind: str) -> Iterator[tuple[str, ...]]:
+def _table(path: Path) -> Iterator[tuple[str, ...]]:
     """Records of the columns sequence, answer and, where there are any, question and an id."""
-    rows, place = {".tsv": _tsv, ".jsonl": _json, ".parquet": _parquet}[kind](path)
+    place = "line"
+    if path.suffix.lower() == ".tsv":
+        rows = read_tsv(path)
+    elif path.suffix.lower() == ".jsonl":
+        lines = dict(json_lines(path, ("sequence", "answer")))
+        # as objects: a number that other lines lack would become 1.0
+        rows = pd.DataFrame([*lines.values()], index=[*lines], dtype=object)
+    else:
+        try:
+            rows = pq.read_table(path).to_pandas(ignore_metadata=True).convert_dtypes()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{path} is no readable parquet table ({error}); write it anew"
+            ) from None
+        rows, place = rows.set_axis(range(1, len(rows) + 1)), "row"
     rows.columns = [str(column).strip().lower() for column in rows.columns]
     needed = {"sequence", "answer"} - set(rows.columns)
     twice = rows.columns[rows.columns.duplicated()]
@@ -108,52 +115,17 @@ def _table(path: Path, kind: str) -> Iterator[tuple[str, ...]]:
             f"{path}: {fault}; the columns are sequence, question, answer (one each), and id if "
             f"there are ids; here are {', '.join(rows.columns) or 'none'}"
         )
-    rows = rows.fillna("")
+    rows = rows.astype(object).where(rows.notna(), "")
     ids = next((rows[column] for column in IDS if column in rows.columns), "")
-    asked = rows.get("question", QUESTION)
-    for number, *texts in rows.assign(id=ids, question=asked)[[*COLUMNS]].itertuples():
-        yield f"{place} {number}", *map(str, texts)
-
-
-def _tsv(path: Path) -> tuple[pd.DataFrame, str]:
-    return read_tsv(path), "line"
-
-
-def _json(path: Path) -> tuple[pd.DataFrame, str]:
-    lines = dict(json_lines(path, ("sequence", "answer")))
-    for number, record in lines.items():
-        for field in {*COLUMNS, *IDS} & {*record}:
-            if isinstance(record[field], list | dict):
+    rows = rows.assign(id=ids, question=rows.get("question", QUESTION))[[*COLUMNS]]
+    for number, *values in rows.itertuples():
+        for field, value in zip(COLUMNS, values, strict=True):
+            if isinstance(value, list | dict | np.ndarray):
                 raise InputError(
-                    f"{path}, line {number}: {field!r} is no text; write one text, and a line for "
-                    "each answer"
+                    f"{path}, {place} {number}: {field!r} is no text; write one text, and a record "
+                    "for each answer"
                 )
-    # as objects: a number that other lines lack would become 1.0
-    return pd.DataFrame([*lines.values()], index=[*lines], dtype=object), "line"
-
-
-def _parquet(path: Path) -> tuple[pd.DataFrame, str]:
-    """Values as texts. Whole numbers stay whole: 1 is "1" in a column that has gaps, and is a float
-    for that reason, too."""
-    try:
-        names = pq.read_schema(path).names
-        wanted = [name for name in names if name.strip().lower() in COLUMNS + IDS]
-        table = pq.read_table(path, columns=wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no readable parquet table ({error}); write it anew") from None
-    columns = {}
-    for name in wanted:
-        column = table[name]
-        if pa.types.is_floating(column.type):
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        try:
-            columns[name] = pc.fill_null(column.cast(pa.string()), "").to_pylist()
-        except pa.ArrowException:
-            raise InputError(
-                f"{path}: the column {name!r} holds {column.type}, which is no text; write one "
-                "text in each row, and a row for each answer"
-            ) from None
-    return pd.DataFrame(columns, range(1, len(table) + 1), dtype=object), "row"
+        yield f"{place} {number}", *map(str, values)
 
 
 # --- the numbers
@@ -161,10 +133,8 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, str]:
 
 def audit(train: Path, test: Path, seed: int = 0) -> dict:
     """All numbers, as JSON can hold them: files, counts of each side and between them, scores of
-    the baselines, examples, and ids of the test records whose RNA or a relative is in train.
-
-    Raises InputError for a file that cannot be read.
-    """
+    the baselines, examples, and ids of the test records whose RNA or a relative is in train. Raises
+    InputError for a file that cannot be read."""
     sides = dict(zip(SIDES, map(read, (train, test)), strict=True))
     known, asked = (
         side.rows.assign(**{f"{name}_": _text(side.rows[name]) for name in COLUMNS[2:]})
@@ -208,15 +178,14 @@ def _rnas(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
 def _within(rows: pd.DataFrame, rnas: pd.DataFrame, side: str) -> dict[str, int]:
     here = rnas[rnas[side]]
     answers = rows.groupby(["sequence", "question_"]).answer_.transform("nunique")
+    repeats = rows[["sequence", "question_", "answer_"]].duplicated()
     return {
         "records": len(rows),
         "RNAs": len(here),
         "groups of similar RNAs": int(here.group.nunique()),
         "distinct questions": int(rows.question_.nunique()),
         "distinct answers": int(rows.answer_.nunique()),
-        "records that repeat an earlier one": int(
-            rows[["sequence", "question_", "answer_"]].duplicated().sum()
-        ),
+        "records that repeat an earlier one": int(repeats.sum()),
         "records whose RNA has another answer, too": int((answers > 1).sum()),
         "RNAs with a relative on this side": int((here[f"kin_{side}"] >= 0).sum()),
     }
@@ -264,22 +233,20 @@ def _scores(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, seed: i
             from rnagpt_lib.evaluate.text_scores import rouge  # torch takes seconds to import
 
             values["rougeL"] = rouge(given, list(test.answer)).rougeL.to_numpy()
-        for metric, of_metric in values.items():
-            for stratum, chosen in strata.items():
-                if chosen.any():
-                    within = labels[chosen] if metric == "balanced" else None
-                    bounds = draws.bounds(of_metric[chosen], groups[chosen], within)
-                    number = int(chosen.sum()), len(set(groups[chosen]))
-                    rows.append((name, metric, stratum, *bounds, *number))
+        for metric, stratum in product(values, strata):
+            if (chosen := strata[stratum]).any():
+                within = labels[chosen] if metric == "balanced" else None
+                bounds = draws.bounds(values[metric][chosen], groups[chosen], within)
+                number = int(chosen.sum()), len(set(groups[chosen]))
+                rows.append((name, metric, stratum, *bounds, *number))
     columns = ("baseline", "metric", "stratum", "value", "low", "high", "records", "groups")
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _examples(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame) -> list[dict]:
     """Test RNAs with their like or a relative in train: ids, answers, identity."""
-    known, asked = (
-        rows.drop_duplicates("sequence").set_index("sequence") for rows in (train, test)
-    )
+    sides = (rows.drop_duplicates("sequence").set_index("sequence") for rows in (train, test))
+    known, asked = sides
     here = rnas[rnas.test]
     pairs = [(sequence, sequence) for sequence in here[here.train].index[: SHOWN // 2]]
     related = here[~here.train & (here.kin_train >= 0)].kin_train
@@ -297,65 +264,28 @@ def _examples(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame) -> li
     ]
 
 
-# --- what they say
-
-
 def findings(numbers: dict) -> list[str]:
-    """The numbers in sentences, the gravest first."""
-    between, within = numbers["between"], numbers["within"]
-    here = within["test"]
-    rnas, records = here["RNAs"], here["records"]
-    copies, near = between["RNAs"], between["RNAs or relatives of them"]
+    """The numbers in sentences, the gravest first, of ``audit_findings.txt.j2``."""
     rows = {(r["baseline"], r["stratum"]): r for r in numbers["scores"] if r["metric"] == "exact"}
 
     def score(name: str, stratum: str = "all") -> str:
         row = rows.get((name, stratum))
         return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–"
 
-    words = max(("kmers.logistic", "kmers.nearest"), key=lambda name: rows[name, "all"]["value"])
-    said = [
-        f"{percent(copies, rnas)} of the test RNAs ({copies:,} of {rnas:,}) are in train letter by "
-        f"letter, {percent(near, rnas)} ({near:,}) are there or have a relative there.",
-        f"A model that copies the answer of its nearest train RNA scores {score('floor.nearest')}, "
-        f"and {score('floor.nearest', 'unrelated')} on RNAs without a relative in train: up to "
-        "there a score can be memory alone.",
-        f"Always giving the most common answer scores {score('floor.most_common')}; looking at "
-        f"nothing but the RNA's length, {score('floor.length')}.",
-        f"Counting words of one to four letters ({baselines.AUDITED[words]}) scores "
-        f"{score(words)}: what a model knows of structure or order begins above that.",
-    ]
-    if here["distinct questions"] > 1:
-        gives = rows["blind", "all"]["low"] > rows["floor.random", "all"]["high"]
-        said.append(
-            f"Without seeing any RNA, the words of the question alone score {score('blind')}, a "
-            f"random answer {score('floor.random')}"
-            f"{': the wording gives answers away, or some are far commoner' * gives}."
-        )
-    said.append(f"{percent(between['answers'], records)} of the test answers are answers in train.")
-    wrong = {f"within {side}": within[side]["records whose RNA has another answer, too"]
-             for side in SIDES}  # fmt: skip
-    wrong["of test against train"] = between["RNA and question, with another answer only"]
-    if any(wrong.values()):
-        counts = ", ".join(f"{n:,} {where}" for where, n in wrong.items() if n)
-        said.append(f"One RNA has different answers to one question in some records ({counts}).")
-    for side in SIDES:
-        again, left = within[side]["records that repeat an earlier one"], numbers["files"][side]
-        if again or left["left_out"]:
-            said.append(
-                f"Of {side}, {again:,} records repeat an earlier one in full, and "
-                f"{len(left['left_out']):,} could not be used and were left out."
-            )
-    said.append(
-        f"The {records:,} test records are about {rnas:,} RNAs in {here['groups of similar RNAs']:,} "
-        "groups of similar ones; these, not the records, are what bounds are drawn over."
-    )
-    if near:
-        said.append(
-            f"What to do: leave out the {between['records about such RNAs']:,} test records that "
-            "are listed as overlapping, or report their score apart; better, split by groups of "
-            "similar RNAs or by families, and audit again."
-        )
-    return said
+    wrong = {
+        "within train": numbers["within"]["train"]["records whose RNA has another answer, too"],
+        "within test": numbers["within"]["test"]["records whose RNA has another answer, too"],
+        "of test against train": numbers["between"]["RNA and question, with another answer only"],
+    }
+    kmers = max(("kmers.logistic", "kmers.nearest"), key=lambda name: rows[name, "all"]["value"])
+    template = Template(FINDINGS.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
+    text = template.render(
+        numbers, score=score, percent=percent, kmers=kmers, audited=baselines.AUDITED,
+        wording_tells=rows["blind", "all"]["low"] > rows["floor.random", "all"]["high"],
+        differing=", ".join(f"{n:,} {where}" for where, n in wrong.items() if n),
+        left_out={side: len(numbers["files"][side]["left_out"]) for side in SIDES},
+    )  # fmt: skip
+    return [line for line in text.splitlines() if line]
 
 
 def percent(n: int, total: int) -> str:

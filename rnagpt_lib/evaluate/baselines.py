@@ -1,10 +1,6 @@
-"""Answers that need no language model: what a score is worth without one.
-
-They come from training pairs alone, and look at the question, at another RNA's sequence, at a
-length or at counts of short words, never at a reference. `floor_answers` are those of notebook 06;
-`audit_answers` add models of k-mers, and serve data sets of any form. A stronger baseline (an
-alignment, another classifier, a probe of the encoder) is one more function here.
-"""
+"""Answers that need no language model, from training pairs alone: what a score is worth without
+one. They look at the question, at another RNA's sequence, at a length or at counts of short words.
+`floor_answers` are those of notebook 06; `audit_answers` serve data sets of any form."""
 
 import random
 import re
@@ -47,14 +43,10 @@ _CLOSED = re.compile(
 def floor_answers(
     asked: pd.DataFrame, rnas: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0
 ) -> dict[str, list[str]]:
-    """Floor → its answer to every row of ``asked`` (a table of `questions.questions`).
-
-    An answer comes from training pairs that asked the same (`Slots`).
-    ``most_common`` gives the most common of these that names one entity (for closed ones the
-    most common of all): the best that one constant answer can do. ``random`` gives any,
-    ``nearest`` that of the training RNA nearest by 5-mer cosine, ``length`` that of the one
-    nearest in length.
-    """
+    """Floor → its answer to every row of ``asked`` (`questions.questions`), one of training pairs
+    that asked the same (`Slots`): the ``most_common`` that names one entity (for closed ones of
+    all), the best that a constant can do; a ``random`` one; that of the training RNA ``nearest`` by
+    5-mer cosine, and of the one nearest in ``length``."""
     train = pairs.merge(rnas[rnas.split == "train"][["rna_id"]], on="rna_id")
     train = train.sort_values(["rna_id", "pair_id"], ignore_index=True)
     slots, given = Slots(train), train.answer.to_numpy(object)
@@ -71,11 +63,8 @@ def floor_answers(
 
 class Slots:
     """Which training pairs asked the same as a question: the same relation, for closed questions
-    the same words, or where nobody did, the same kind and form.
-
-    ``train`` and the rows asked about have the columns question, kind and form; ``rows`` are the
-    places in ``train`` by `key_of` a question.
-    """
+    the same words, or where nobody did, the same kind and form. ``rows``: their places in ``train``
+    by `key_of` a question; both have the columns question, kind and form."""
 
     def __init__(self, train: pd.DataFrame):
         places: dict[tuple, list[int]] = {}
@@ -86,6 +75,7 @@ class Slots:
         self._given, self._common = train.answer.to_numpy(object), {}
 
     def key_of(self, row) -> tuple:
+        """The narrowest of the row's slots that training fills."""
         return next(key for key in self._keys(row) if key in self.rows)
 
     def most_common(self, row, key: tuple) -> str:
@@ -159,28 +149,25 @@ def logistic_label(
     drawn; where all labels are one, it is that. ``weights`` (len(x),): of the rows, if not equal.
     """
     y = np.asarray(y, dtype=object)
+    weights = np.ones(len(x)) if weights is None else weights
     if len(x) > FITTED:
         drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
-        x, y = x[drawn], y[drawn]
-        weights = None if weights is None else weights[drawn]
+        x, y, weights = x[drawn], y[drawn], weights[drawn]
     labels, numbers = np.unique(y.astype(str), return_inverse=True)
     if len(labels) == 1:
         return np.repeat(y[:1], len(new))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
-    if weights is not None:
-        weights = weights / weights.mean()  # as strong together as rows without weights
-    model.fit(x, numbers, logisticregression__sample_weight=weights)
+    # as strong together as rows without weights
+    model.fit(x, numbers, logisticregression__sample_weight=weights / weights.mean())
     return labels.astype(object)[model.predict(new)]
 
 
 def audit_answers(train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> dict[str, list[str]]:
-    """Baseline → its answer to every row of ``test``, in the order of `AUDITED`.
-
-    Both tables have the columns sequence, question and answer. ``blind`` takes the most common
-    answer to the training question whose words are most like (TF-IDF). Models of k-mers are fitted
-    for each question; the regression over its `CLASSES` most common answers that were given twice
-    or more; where fewer than `LEAST` records are left, the most common answer stands in.
-    """
+    """Baseline → its answer to every row of ``test``, in the order of `AUDITED`; both tables have
+    the columns sequence, question and answer. ``blind`` takes the most common answer to the
+    training question whose words are most like (TF-IDF); models of k-mers are fitted for each
+    question, the regression over its `CLASSES` most common answers that were given twice or
+    more."""
     both = pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
     number = pd.factorize(both.split + both.sequence)[0]
     pairs = both.assign(  # ids of one width, so that their order is that of the records
@@ -201,7 +188,8 @@ def _by_question(asked: pd.DataFrame, known: pd.DataFrame, seed: int) -> dict[st
     """What is fitted to the records that asked the same: their most common answer ("none is known"
     too, which is no answer of the floor of this name in 06), and both models of k-mers."""
     slots, given = Slots(known), known.answer.to_numpy(object)
-    x, new = (_features(side.sequence) for side in (known, asked))
+    numbers = (pd.factorize(side.sequence) for side in (known, asked))
+    x, new = (kmer_features(list(distinct))[number] for number, distinct in numbers)
     keys = pd.Series([slots.key_of(row) for row in asked.itertuples()], dtype=object)
     common, near, likely = (np.empty(len(asked), dtype=object) for _ in range(3))
     for key, places in progress(keys.groupby(keys).indices.items(), desc="k-mers", unit="q"):
@@ -214,12 +202,6 @@ def _by_question(asked: pd.DataFrame, known: pd.DataFrame, seed: int) -> dict[st
         if len(rows) >= LEAST:
             likely[places] = logistic_label(x[rows], given[rows], new[places], seed)
     return {"floor.most_common": common, "kmers.nearest": near, "kmers.logistic": likely}
-
-
-def _features(column: pd.Series) -> np.ndarray:
-    """The features of each row, counted once for each distinct sequence."""
-    number, distinct = pd.factorize(column)
-    return kmer_features(list(distinct))[number]
 
 
 def _by_words(asked: pd.DataFrame, known: pd.DataFrame) -> list[str]:

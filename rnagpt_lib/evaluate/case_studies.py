@@ -26,12 +26,9 @@ def choose(asked: pd.DataFrame, number: int, seed: int = 0) -> pd.DataFrame:
     """Open questions about ``number`` RNAs of ``questions.questions``, drawn by the seed, from the
     strata in turn."""
     rnas = asked.drop_duplicates("rna_id").sample(frac=1, random_state=seed)
-    turn = rnas.groupby("stratum").cumcount()
-    order = rnas.assign(turn=turn, rank=rnas.stratum.map(STRATA.index)).sort_values(
-        ["turn", "rank"], kind="stable"
-    )
-    chosen = asked[asked.rna_id.isin(order.rna_id.head(number)) & (asked.form == "open")]
-    return chosen.reset_index(drop=True)
+    rnas = rnas.assign(turn=rnas.groupby("stratum").cumcount(), rank=rnas.stratum.map(STRATA.index))
+    chosen = rnas.sort_values(["turn", "rank"], kind="stable").rna_id.head(number)
+    return asked[asked.rna_id.isin(chosen) & (asked.form == "open")].reset_index(drop=True)
 
 
 def ask_rnas(
@@ -39,18 +36,16 @@ def ask_rnas(
 ) -> pd.DataFrame:
     """The same questions asked of each model, the reference beside, and ``<model>_right``: 1, 0,
     or NaN where the sequence cannot tell."""
-    columns = ["rna_id", "stratum", "rna_type", "question", "reference"]
-    table = chosen[columns].copy()
+    table = chosen[["rna_id", "stratum", "rna_type", "question", "reference"]].copy()
     for name, chat in chats.items():
         table[name] = _texts(chat, chosen)
-        table[f"{name}_right"] = [
-            _right(row, text, known)
-            for row, text in zip(chosen.itertuples(), table[name], strict=True)
-        ]
+        said = zip(chosen.itertuples(), table[name], strict=True)
+        facts = [row.decidable and fact_scores.fact(row, text, known) for row, text in said]
+        table[f"{name}_right"] = [fact[1] if fact else float("nan") for fact in facts]
     return table
 
 
-def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
+def retrieve_beside(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
     """What is retrieved beside each answer of ``model``, a column of ``asked`` (with rna_id,
     sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
     rows = []
@@ -67,10 +62,4 @@ def evidence(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def _texts(chat: Chat, asked: pd.DataFrame) -> list[str]:
-    found = chat.answer_all(list(asked.sequence), list(asked.question))
-    return [answer.text for answer in found]
-
-
-def _right(row, text: str, known: dict[str, list[str]]) -> float:
-    found = fact_scores.fact(row, text, known) if row.decidable else None
-    return float("nan") if found is None else found[1]
+    return [answer.text for answer in chat.answer_all(list(asked.sequence), list(asked.question))]

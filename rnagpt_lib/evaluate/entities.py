@@ -1,16 +1,12 @@
-"""Entities of texts: diseases, processes, kinds of RNA, molecules, by words and patterns.
-
-The generated world's entities are known (`named` finds them), those of nature are not: a small
-dictionary finds the usual ones (`mentions`). How many it finds, and how often it errs, is measured
-(``python -m benchmarks dictionary``). Its words stand in ``entities.tsv``, this project's own
-compilation: a list, a regular expression, and of synonyms the one name.
-"""
+"""Entities of texts: diseases, processes, kinds of RNA, molecules, by words and patterns. Those of
+the generated world are known (`named`); of nature's a dictionary, ``entities.tsv``, finds the usual
+ones (`mentions`). How many, and how often it errs: ``python -m benchmarks dictionary``."""
 
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
 
 from rnagpt_lib.curate.questions.facts import NEGATION
 
@@ -51,8 +47,7 @@ _RULES = (  # kind, what names one (a list in braces), whether in any case, what
 Finder = Callable[[str], set[str]]  # one sentence -> the entities that it names, in lower case
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """An entity in a text: ``text[start:end]``, and the one ``name`` of all its spellings."""
 
     start: int
@@ -147,7 +142,7 @@ def _mir(text: str) -> str:
 def _words() -> dict[str, dict[str, str]]:
     """List → its expressions in their order → the one name of a synonym."""
     lists: dict[str, dict[str, str]] = {}
-    text = resources.files(__package__).joinpath("entities.tsv").read_text("utf-8")
+    text = Path(__file__).with_name("entities.tsv").read_text("utf-8")
     for line in text.splitlines()[1:]:
         name, expression, *meant = line.split("\t")
         lists.setdefault(name, {})[expression] = "".join(meant)
@@ -159,14 +154,11 @@ def _patterns() -> list[tuple[str, re.Pattern, re.Pattern | None]]:
     """Kind, what names one, and which whole matches do not."""
     either = {name: "|".join(words) for name, words in _words().items()}
     lists = re.compile(r"\{(" + "|".join(map(re.escape, either)) + r")\}")
-    return [
-        (
-            kind,
-            _whole(lists.sub(lambda found: either[found[1]], pattern), any_case),
-            re.compile(either[barred], re.IGNORECASE) if barred else None,
-        )
-        for kind, pattern, any_case, barred in _RULES
-    ]
+    rules = []
+    for kind, pattern, any_case, barred in _RULES:
+        whole = _whole(lists.sub(lambda found: either[found[1]], pattern), any_case)
+        rules.append((kind, whole, re.compile(either[barred], re.I) if barred else None))
+    return rules
 
 
 def _whole(pattern: str, any_case: bool = False) -> re.Pattern:

@@ -1,12 +1,12 @@
-"""Facts of single answers: whether they name the right entity and no other one.
-
-One value per sample; `bootstrap` turns samples into tables, `text_scores` compares whole texts.
-"""
+"""Facts of single answers: whether they name the right entity and no other one. `bootstrap` turns
+samples into tables, `text_scores` compares whole texts."""
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.questions.facts import NEGATION
@@ -16,20 +16,8 @@ from rnagpt_lib.evaluate.entities import SENTENCES, named
 
 OPEN_FACTS = ("rna_type", "family", "local", "literature")  # the kinds that fact.all averages
 FREE = "dictionary."  # begins the relation of a question that is in no template's words
-ID = "fact-3"  # 1 did not notice that a fact was denied, 2 left out questions in free words
-DEFINITION = {
-    "fact.<kind>": "the answer names the reference's one entity and no other one of that "
-    "relation: whole words, longest first, case ignored; and says so in a sentence without a "
-    "negation. To a question in other words than the templates' the one entity is what the "
-    f"dictionary ({entities.ID}) finds in the reference and not in the question; the answer "
-    "claims it and no other one of that kind",
-    "fact.all": "micro average of fact.rna_type, family, local and literature over open "
-    "questions that the sequence can answer; literature and family of held-out families "
-    "and of decoys are left out, and so is the species",
-    "fact.closed": "balanced accuracy of yes and no, by the answer's first word",
-    "fact.abstention": "where the reference is unknown or the sequence cannot tell: the "
-    "answer says that it is not known and names no entity",
-}
+ID = "fact-3"
+DEFINITIONS = yaml.safe_load(Path(__file__).with_name("definitions.yaml").read_text("utf-8"))
 NOT_KNOWN = re.compile(
     r"\b(unknown|not (?:yet )?known|no \w[\w ]* (?:is|are|was|were) (?:yet )?known|no known"
     r"|cannot be (?:told|said|determined)|not (?:been )?(?:reported|described|studied))\b",
@@ -62,11 +50,6 @@ def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) 
     )
 
 
-def abstains(prediction: str, known: Iterable[str]) -> bool:
-    """Whether the answer says that this is not known, and names no entity."""
-    return bool(NOT_KNOWN.search(prediction)) and not named(prediction, known)
-
-
 def yes_or_no(text: str) -> str | None:
     """The first word when it is yes or no: ``"Yes, it is." → "yes"``, else None."""
     word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
@@ -74,12 +57,10 @@ def yes_or_no(text: str) -> str | None:
 
 
 def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float] | None:
-    """Metric and value of one answer, or None where there is nothing to check.
-
-    ``row`` is a row of `questions.questions`. Closed questions count towards ``fact.closed``;
-    open ones whose reference names one entity towards ``fact.<kind>``; those that the sequence
-    cannot answer, and those whose reference says "unknown", towards ``fact.abstention``.
-    """
+    """Metric and value of one answer, or None where there is nothing to check. ``row`` is one of
+    `questions.questions`: closed ones count towards ``fact.closed``, open ones whose reference
+    names one entity towards ``fact.<kind>``, and those that the sequence cannot answer, or whose
+    reference says "unknown", towards ``fact.abstention``."""
     if row.form == "closed":
         wanted = yes_or_no(row.reference)
         if not row.decidable or wanted is None:
@@ -89,9 +70,9 @@ def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float]
         return None
     free, known_ones = row.relation.startswith(FREE), known.get(row.relation, [])
     if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
-        silent = abstains(prediction, known_ones)
-        silent &= not (free and entities.find(prediction) - entities.find(row.question))
-        return "fact.abstention", float(silent)
+        names = named(prediction, known_ones)
+        names |= entities.find(prediction) - entities.find(row.question) if free else set()
+        return "fact.abstention", float(bool(NOT_KNOWN.search(prediction)) and not names)
     if free:
         claims = _claims(row.question, prediction)
         right = {name for kind, name in claims if FREE + kind == row.relation} == {row.entity}

@@ -1,25 +1,19 @@
 """What a score owes to relatives: of the test RNAs in training, and in what the base models read.
-
-The *leakage tax* is the difference between two splits: one by row leaves relatives on both sides,
-one by units (``cluster``) parts them, one by whole families parts distant ones, too; of trained
-models where runs of both are finished, and of the floor that copies the nearest training RNA's
-answer at once: what any memoriser gains. The splits have other test RNAs, so differences are
-unpaired. *Identity* to the nearest training RNA tells within one split who copies.
-"""
+The *leakage tax* is the difference between splits by row, which leave relatives on both sides, by
+units, and by families; their test RNAs differ. *Identity* tells within one split who copies."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from rnagpt_lib.core import bootstrap, tables
-from rnagpt_lib.core.bootstrap import OUTER, OVERALL, Bootstrap
-from rnagpt_lib.core.files import progress, read_json
+from rnagpt_lib.core.bootstrap import ALL, OUTER, OVERALL, Bootstrap
+from rnagpt_lib.core.files import progress
+from rnagpt_lib.curate.splits import split as splits
 from rnagpt_lib.curate.splits.relatives import similar
-from rnagpt_lib.curate.splits.split import nearest_identity
-from rnagpt_lib.curate.splits.split import split as split_rnas
 from rnagpt_lib.evaluate import baselines, fact_scores, questions
 from rnagpt_lib.evaluate.results import Results, split_of
 from rnagpt_lib.miniature import world
@@ -31,9 +25,8 @@ METRICS = ("fact.all", "fact.rna_type", "fact.local", "rougeL")
 FLOOR = "floor.nearest"
 MODELS = ("IT", FLOOR)
 FILE = "leakage.parquet"
-OF_RUNS, ANEW, MINIATURES = "finished runs", "split anew", "miniature runs"
 COPIED = 5000  # questions of each split that the floor answers at most, drawn by the seed
-EDGES = (0.4, 0.6, 0.8)  # of the bins of identity
+EDGES, BINS = (0.4, 0.6, 0.8), ("< 40 %", "40–60 %", "60–80 %", "≥ 80 %")  # of identity
 
 
 def of_runs(many: Sequence[Results]) -> dict[str, Results]:
@@ -44,16 +37,6 @@ def of_runs(many: Sequence[Results]) -> dict[str, Results]:
         if results.source == many[0].source:
             of.setdefault(split_of(results.run), results)
     return {split: of[split] for split in SPLITS if split in of}
-
-
-def missing(of: Mapping[str, Results], run: str) -> list[str]:
-    """A sentence for each split without a finished run: what to run for it."""
-    return [
-        f"No finished run with SPLIT {split} is named, so its column is empty: rnagpt demo --run "
-        f"{run}-{split} -p SPLIT {split}, with this run's other options, makes it; name it in RUNS."
-        for split in SPLITS
-        if split not in of
-    ]
 
 
 def scored(of: Mapping[str, Results], n: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -73,20 +56,17 @@ def copied(
     n: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`compared` of the floor alone, each split drawn anew over all RNAs of 03; trains nothing.
-
-    No RNA has a preset side here, so that the splits differ in nothing but what stays together.
-    A split that leaves a side without questions (one family alone) is left out.
-    """
+    """`compared` of the floor alone, each split drawn anew over all RNAs of 03; trains nothing. No
+    RNA has a preset side here, so that splits differ in nothing but what stays together; one that
+    leaves a side without questions (one family alone) is left out."""
     from rnagpt_lib.evaluate.text_scores import rouge  # torch takes seconds to import
 
     shares = {"val_share": val_share, "test_share": test_share}
     known, samples = fact_scores.lexicon(pairs), {}
     for how in SPLITS:
-        side = split_rnas(rnas.assign(split=""), how, seed=seed, **shares)
-        if not {"test", "train"} <= set(side[rnas.rna_id.isin(pairs.rna_id)]):
+        parted = rnas.assign(split=splits.split(rnas.assign(split=""), how, seed=seed, **shares))
+        if not {"test", "train"} <= set(parted.split[rnas.rna_id.isin(pairs.rna_id)]):
             continue
-        parted = rnas.assign(split=side)
         of_test = pairs[pairs.rna_id.isin(parted[parted.split == "test"].rna_id)]
         chosen = of_test.sample(min(len(of_test), COPIED), random_state=seed)
         asked = questions.questions(parted, chosen)
@@ -102,26 +82,11 @@ def copied(
     return compared(samples, n, seed)
 
 
-def measured(path: Path) -> pd.DataFrame:
-    """`compared` of IT in the three miniature runs of ``benchmarks/leakage.py``, from its results;
-    empty where these are not there."""
-    rows = pd.DataFrame(read_json(path).get("rows", []))
-    return rows[rows["model"] == MODELS[0]].reset_index(drop=True) if len(rows) else rows
-
-
-def together(tax: pd.DataFrame, anew: pd.DataFrame, miniatures: pd.DataFrame) -> pd.DataFrame:
-    """The contents of `FILE`: `scored`, `copied` and `measured`, told apart by the column ``of``."""
-    parts = {OF_RUNS: tax, ANEW: anew, MINIATURES: miniatures}
-    return pd.concat([rows.assign(of=of) for of, rows in parts.items()], ignore_index=True)
-
-
 def compared(samples: Mapping[str, pd.DataFrame], n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Scores by split and their differences, with 95 % bounds over units.
-
-    ``samples``: of each split at hand, with the columns model, unit, metric and value. Columns:
-    model, metric, what (a split, or ``"random − cluster"``), value, low, high, n (answers; of a
-    difference the smaller number). Units are drawn apart in each split.
-    """
+    """Scores by split and their differences, with 95 % bounds over units, drawn apart in each
+    split. ``samples``: of each split at hand, with the columns model, unit, metric and value.
+    Columns: model, metric, what (a split, or ``"random − cluster"``), value, low, high, n (answers;
+    the smaller)."""
     drawn, rows = {}, []  # split → (model, metric) → mean, means of the draws, number of answers
     for number, split in enumerate(SPLITS):
         if split not in samples:
@@ -130,18 +95,17 @@ def compared(samples: Mapping[str, pd.DataFrame], n: int = 1000, seed: int = 0) 
         draws = Bootstrap(own.unit, n, (seed, number))
         overall = own[own.metric.isin([f"fact.{kind}" for kind in OVERALL])]
         own = pd.concat([own, overall.assign(metric="fact.all")])
-        own = own[own.model.isin(MODELS) & own.metric.isin(METRICS)]
         drawn[split] = {
             key: (*draws.means(group.value, group.unit), len(group))
             for key, group in own.groupby(["model", "metric"])
+            if key[0] in MODELS and key[1] in METRICS
         }
-    for key in ((model, metric) for model in MODELS for metric in METRICS):
+    for key in product(MODELS, METRICS):
         of = {split: means[key] for split, means in drawn.items() if key in means}
-        of |= {
-            f"{a} − {b}": (of[a][0] - of[b][0], of[a][1] - of[b][1], min(of[a][2], of[b][2]))
-            for a, b in TAXES
-            if a in of and b in of
-        }
+        for a, b in TAXES:
+            if a in of and b in of:
+                one, other = of[a], of[b]
+                of[f"{a} − {b}"] = one[0] - other[0], one[1] - other[1], min(one[2], other[2])
         for what, (mean, means, number) in of.items():
             low, high = np.percentile(means.compressed(), OUTER)
             rows.append((*key, what, mean, float(low), float(high), number))
@@ -155,11 +119,11 @@ def table(compared: pd.DataFrame) -> pd.DataFrame:
         for row in compared.itertuples()
         for sign in ["+" if "−" in row.what else ""]
     ]
-    columns = [*SPLITS, *(f"{a} − {b}" for a, b in TAXES)]
     wide = compared.assign(cell=cells).pivot(
         index=["model", "metric"], columns="what", values="cell"
     )
-    order = [(m, x) for m in MODELS for x in METRICS if (m, x) in wide.index]
+    order = [key for key in product(MODELS, METRICS) if key in wide.index]
+    columns = [*SPLITS, *(f"{a} − {b}" for a, b in TAXES)]
     return wide.reindex(index=order, columns=columns).astype(object).fillna("–")
 
 
@@ -170,24 +134,18 @@ def identity(asked: pd.DataFrame, rnas: pd.DataFrame) -> pd.Series:
     own = asked.drop_duplicates("rna_id").set_index("rna_id").sequence
     theirs = rnas[rnas.split == "train"].sequence.unique()
     bar = progress(own.tolist(), desc="identity", unit="RNA")
-    values = [nearest_identity([one], theirs)[0] for one in bar]
+    values = [splits.nearest_identity([one], theirs)[0] for one in bar]
     return pd.Series(np.array(values), own.index, name="identity")
 
 
 def by_identity(
     samples: pd.DataFrame, asked: pd.DataFrame, identity: pd.Series, n: int, seed: int
 ) -> pd.DataFrame:
-    """Every ``fact.*`` of the models in ``samples`` by bins of identity, with 95 % bounds over
-    units. Columns: model, metric, bin (0 is the farthest), label (``"60–80 %"``), rnas, value, low,
-    high, n (answers).
-
-    The bins part at `EDGES`; where one of them would be empty, at the quartiles, and the labels
-    say the lowest and the highest identity in each.
-    """
-    number = np.searchsorted(EDGES, identity, side="right")
-    cut = [f"{100 * edge:.0f}" for edge in EDGES]
-    labels = [f"< {cut[0]} %", *(f"{a}–{b} %" for a, b in zip(cut, cut[1:], strict=False))]
-    labels += [f"≥ {cut[-1]} %"]
+    """Every ``fact.*`` of the models in ``samples`` by bins of identity, with bounds over units:
+    model, metric, bin (0 is the farthest), label (``"60–80 %"``), rnas, value, low, high, n
+    (answers). The bins part at `EDGES`, or where one would be empty at the quartiles, labelled by
+    their extremes."""
+    number, labels = np.searchsorted(EDGES, identity, side="right"), [*BINS]
     if len(set(number)) < len(labels):
         edges = np.unique(np.quantile(identity, (0.25, 0.5, 0.75)))
         number = np.unique(np.searchsorted(edges, identity, "right"), return_inverse=True)[1]
@@ -198,23 +156,19 @@ def by_identity(
     ids = dict.fromkeys((*facts.metric.unique(), "fact.all"), "")
     by_bin = asked.assign(stratum=asked.rna_id.map(bins).map(str))
     table = bootstrap.score_table(facts, by_bin, ids, n, seed)
-    every = (table.kind == bootstrap.ALL) & (table.form == bootstrap.ALL)
-    table = table[every & (table.stratum != bootstrap.ALL)]
-    table = table.assign(bin=table.stratum.astype(int))
+    table = table[(table.kind == ALL) & (table.form == ALL) & (table.stratum != ALL)]
+    number = table.stratum.astype(int)
     table = table.assign(
-        label=table.bin.map(dict(enumerate(labels))), rnas=table.bin.map(bins.value_counts())
+        bin=number, label=number.map(labels.__getitem__), rnas=number.map(bins.value_counts())
     )
     columns = ["model", "metric", "bin", "label", "rnas", "value", "low", "high", "n"]
     return table.sort_values(["metric", "model", "bin"], ignore_index=True)[columns]
 
 
 def read_before(rnas: pd.DataFrame) -> pd.Series:
-    """Which RNAs of a run the base models may have read: those that fall into a cluster with an
-    RNA of the pool. Bool, indexed like ``rnas`` (columns rna_id, sequence, family).
-
-    The pool keeps clear of the first ``RUN_SIZE`` RNAs of seed ``POOL_SEED``; other seeds and larger
-    worlds meet it by chance.
-    """
+    """Which RNAs of a run the base models may have read, bool: those that fall into a cluster with
+    an RNA of the pool. It keeps clear of the first ``RUN_SIZE`` RNAs of seed ``POOL_SEED``; other
+    seeds and larger worlds meet it by chance."""
     clear = {rna.sequence for rna in world.entries(RUN_SIZE, POOL_SEED, "run")}
     asked = rnas[~rnas.sequence.isin(clear) & rnas.rna_id.str.startswith(WORLD_IDS)]
     pool: dict[str, set[str]] = defaultdict(set)

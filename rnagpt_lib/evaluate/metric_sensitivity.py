@@ -1,12 +1,9 @@
-"""Score the scores: reference answers, spoilt a little more at every rung.
-
-Which metric notices what? Each reference is given in other words (``paraphrase``), which nobody
-should be marked down for, and spoilt in five ways. A metric notices a rung as far as its values
-tell it from the paraphrase: AUROC, 1 where each paraphrase scores above each answer of the rung,
-one half where they cannot be told apart, less where the metric prefers what is wrong.
-"""
+"""Score the scores: reference answers in other words (``paraphrase``), and spoilt in five ways. A
+metric notices a rung as far as its values tell it from the paraphrase: AUROC, 1 where each
+paraphrase scores above each answer of the rung, one half where they cannot be told apart."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,33 +16,15 @@ UNSUPPORTED = "evidence.unsupported"  # the more, the worse: ranked the other wa
 PRECISION = "evidence.precision"  # of an answer that claims nothing there is none
 PARAPHRASE = "paraphrase"
 RUNGS = ("synonym", PARAPHRASE, "entity swapped", "negated", "another RNA's", "random")
-WORDS = {  # the paraphrase, and the reference's own sentence with another verb or noun
-    "rna_type": ("This molecule is a kind of {}.", "The RNA is of the class {}."),
-    "species": ("This molecule comes from {}.", "The RNA stems from the species {}."),
-    "family": ("This molecule is a member of {}.", "The RNA is of the family {}."),
-    "disease": ("This molecule has been linked to {}.", "The RNA is linked with {}."),
-    "process": ("This molecule controls {}.", "The RNA controls {}."),
-    "partner": ("This molecule interacts with {}.", "The RNA contacts {}."),
-    "tissue": ("This molecule is found in {}.", "The RNA is found in {}."),
-    "location": ("This molecule resides in the {}.", "The RNA is present in the {}."),
-    "isotype": ("This molecule is charged with {}.", "The RNA bears {}."),
-    "target": ("This molecule acts on {}.", "The RNA hits {}."),
-    "site": (
-        "This molecule directs the modification of {}.",
-        "The RNA directs the modification of {}.",
-    ),
-    "ligand": ("This molecule responds to {}.", "The RNA detects {}."),
-}
+# of each relation the paraphrase, and the reference's own sentence with another verb or noun
+WORDS = pd.read_csv(Path(__file__).with_name("paraphrases.tsv"), sep="\t", index_col="relation")
 
 
 def climb(asked: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """The answers of all rungs to the templates' open questions whose reference names one entity.
-
-    ``asked`` as `questions.questions` gives it. A row for each question and rung, shaped like the
-    answers of a model of the rung's name, so that whatever scores models scores rungs: pair_id,
-    rna_id, unit, source, kind, form, reference, model, seed, prediction. A question without
-    another entity, or another RNA, lacks that rung.
-    """
+    """The answers of all rungs to the templates' open questions (`questions.questions`) whose
+    reference names one entity: a row for each question and rung, shaped like the answers of a model
+    of the rung's name, so that whatever scores models scores rungs. A question without another
+    entity, or another RNA, lacks that rung."""
     named = asked["entity"].notna() & ~asked["entity"].isin([UNKNOWN, NONE])
     own = asked[(asked["form"] == "open") & named & asked["relation"].isin([*RELATIONS])]
     draw, known, rows = random.Random(seed), lexicon(pairs), []
@@ -61,7 +40,7 @@ def climb(asked: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.DataFra
 def _spoilt(row, own: pd.DataFrame, known: list[str], draw: random.Random) -> dict:
     """What stands there at each rung for the reference of a question, or None."""
     relation = RELATIONS[row.relation]
-    paraphrase, synonym = (words.format(row.entity) for words in WORDS[row.relation])
+    paraphrase, synonym = (words.format(row.entity) for words in WORDS.loc[row.relation])
     same = own["relation"] == row.relation
     right = {entity.casefold() for entity in own["entity"][(own["rna_id"] == row.rna_id) & same]}
     wrong = [entity for entity in known if entity.casefold() not in right]
@@ -82,13 +61,10 @@ def _spoilt(row, own: pd.DataFrame, known: list[str], draw: random.Random) -> di
 
 
 def noticed(samples: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How well each metric tells each rung from the paraphrase, with 95 % bounds over units.
-
-    ``samples``: one value for each pair_id, model (the rung) and metric; facts of all open kinds
-    are one metric, ``fact.all``. All metrics are compared over the same questions, those that
-    each of them scores; ``evidence.precision`` is left out, since a denial claims nothing.
-    Columns: metric, rung, value (AUROC), low, high, n (answers of the rung).
-    """
+    """How well each metric tells each rung from the paraphrase: metric, rung, value (AUROC), low,
+    high (95 % over units), n. ``samples``: one value for each pair_id, model (the rung) and metric;
+    facts of all open kinds are ``fact.all``. All metrics are compared over the questions that each
+    of them scores; ``evidence.precision`` is left out, since a denial claims nothing."""
     columns = ["metric", "rung", "value", "low", "high", "n"]
     if samples.empty:
         return pd.DataFrame(columns=columns)

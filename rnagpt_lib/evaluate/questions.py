@@ -14,13 +14,10 @@ STRATA = ("seen", "held_out", "decoy")
 
 
 def questions(rnas: pd.DataFrame, pairs: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """Questions of one side of the split, in a fixed order, with what scoring needs to know.
-
-    Columns: pair_id, rna_id, unit, sequence, rna_type, stratum, source, kind, form, question,
-    reference, relation, entity (`fact_scores.wanted`), decidable (can the sequence tell? not the
-    species; and of held-out families and decoys no literature and no family).
-    Raises InputError when nothing is asked on that side.
-    """
+    """Questions of one side of the split, in a fixed order, with what scoring needs to know:
+    stratum, relation and entity (`fact_scores.wanted`), decidable (can the sequence tell? not the
+    species; and of held-out families and decoys no literature and no family). Raises InputError
+    when nothing is asked on that side."""
     table = pairs.merge(rnas.assign(stratum=strata(rnas)), on="rna_id", validate="many_to_one")
     table = table[table.split == split].rename(columns={"answer": "reference"})
     if not len(table):

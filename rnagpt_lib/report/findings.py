@@ -5,21 +5,12 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from rnagpt_lib.evaluate import results
-from rnagpt_lib.evaluate.results import MODELS, Results, title
+from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.report import tables
+from rnagpt_lib.report.tables import interval, title
+from rnagpt_lib.runs.stages import MODELS
 
-LEGEND = (
-    "*vanilla* is the LLM, given the nucleotides as letters; *MA* the model after stage 1 "
-    "(modality alignment), *IT* after stage 2 (instruction tuning). Floors answer without a "
-    "model: with the commonest answer of the training pairs that names something, a random one, "
-    "that of the training RNA nearest by 5-mers, or nearest in length. Controls ask IT about a "
-    "shuffled sequence, another RNA's, or none. Where IT was trained several times its scores are "
-    "means over the trainings; controls ask the run's own. *local*: facts that a "
-    "few nucleotides decide; *closed*: yes or no (balanced accuracy); *species*: no sequence tells "
-    "it, beyond the commonest one of its type, so it is no part of *all*; *abstention*: saying "
-    "that one does not know, where nobody can. A *unit* is a group of similar RNAs, never on two sides "
-    "of the split; *held_out* are families, and *decoy* random sequences, that training never saw."
-)
+LEGEND = tables.CAPTIONS["legend"]
 COMMON, LOCAL = "floor.most_common", tables.LOCAL
 
 
@@ -36,7 +27,7 @@ def findings(found: Results) -> list[str]:
 def ablation(run: str) -> str:
     """The ablation as plain text, for the end of ``make demo``."""
     found = results.load(run)
-    parts = [results.facts_table(found), results.rouge_table(found), results.semantic_table(found)]
+    parts = [tables.facts_table(found), tables.rouge_table(found), tables.semantic_table(found)]
     title = f"Ablation of run {run}, {found.answers.pair_id.nunique()} test questions"
     texts = [table.to_string() for table in parts]
     return "\n\n".join([title, *texts, "\n".join(findings(found))])
@@ -65,19 +56,13 @@ def _against(found: Results, other: str, metric: str) -> str:
     if pd.isna([*ours, *theirs]).any():
         return ""
     apart = "do not overlap" if ours[1] > theirs[2] or theirs[1] > ours[2] else "overlap"
-    paired, bounds = tables.difference(found, "IT", other, metric), _bounds(found, other, metric)
-    told = f", paired difference {paired} ({verdict(other, *bounds)})" if bounds else ""
+    paired, told = found.difference("IT", other, metric), ""
+    if paired:
+        told = f", paired difference {interval(*paired, '+')} ({verdict(other, *paired[1:])})"
     return (
         f"{metric}: IT {ours[0]:.2f}, {other} {theirs[0]:.2f}{told}; their 95 % bounds "
         f"([{ours[1]:.2f}, {ours[2]:.2f}] and [{theirs[1]:.2f}, {theirs[2]:.2f}]) {apart}."
     )
-
-
-def _bounds(found: Results, other: str, metric: str) -> tuple[float, float] | None:
-    """Of IT minus ``other``; None where they were not compared."""
-    table = found.differences.set_index(["model_a", "model_b", "metric"])[["low", "high"]]
-    key = ("IT", other, metric)
-    return tuple(table.loc[key]) if key in table.index else None
 
 
 def _variants(found: Results) -> Iterator[str]:
@@ -85,28 +70,32 @@ def _variants(found: Results) -> Iterator[str]:
     often = tables.trainings(found)
     for name in list(often)[1:]:
         mine, its = (found.value(model, LOCAL) for model in (name, "IT"))
-        bounds = _bounds(found, name, LOCAL)
-        if pd.isna([mine, its]).any() or not bounds:
+        paired = found.difference("IT", name, LOCAL)
+        if pd.isna([mine, its]).any() or not paired:
             continue
-        told = verdict(name, *bounds)
-        how_often = f"{often['IT']} trainings of each"
+        told, how_often = verdict(name, *paired[1:]), f"{often['IT']} trainings of each"
         if 1 in (often["IT"], often[name]):
             told, how_often = "of these trainings; another seed may differ", "one training of each"
         if often["IT"] != often[name]:
             how_often = f"trainings of IT {often['IT']}, of {name} {often[name]}"
         yield (
             f"Without {tables.LACKS[name]} ({name}) {LOCAL} is {mine:.2f}, IT's {its:.2f}: difference "
-            f"{tables.difference(found, 'IT', name, LOCAL)}, {told} ({how_often})."
+            f"{interval(*paired, '+')}, {told} ({how_often})."
         )
 
 
 def _kept(found: Results) -> str:
     """How far IT falls with another RNA in place of its own: of the training that was asked so."""
     common = found.value(COMMON, "fact.all")
-    right, swapped = found.of_own(("IT", "control.swapped"), "fact.all")
-    told = f"({right:.2f} → {swapped:.2f}; floor {common:.2f})"
     if pd.isna(common):
         return ""
+    models = ("IT", "control.swapped")
+    right, swapped = (found.value(model, "fact.all") for model in models)
+    if found.trainings is not None:
+        own = found.trainings[found.trainings.seed == found.seed]
+        own = own[own.metric == "fact.all"].set_index("model")["value"]
+        right, swapped = (own.get(model, float("nan")) for model in models)
+    told = f"({right:.2f} → {swapped:.2f}; floor {common:.2f})"
     if right <= common:
         return f"fact.all: IT is not above {COMMON}, so there is no distance to lose {told}."
     lost = (right - swapped) / (right - common)

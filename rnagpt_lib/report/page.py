@@ -1,8 +1,6 @@
-"""An executed notebook as a page to hand on: one file that loads nothing and runs nothing.
-
-Outputs may hold what models, files and servers said. Markup in them that is no table is shown as
-text, and the page's own policy forbids scripts and requests.
-"""
+"""An executed notebook as a page to hand on: one file that loads nothing and runs nothing. Outputs
+may hold what models, files and servers said: markup in them that is no table is shown as text, and
+the page's own policy forbids scripts and requests."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
-"""Blocks of a page that are rendered from results, between their markers.
-
-The markers of the block ``name`` are ``<!-- name:start -->`` and ``<!-- name:end -->``.
-"""
+"""Blocks of a page that are rendered from results, between their markers ``<!-- name:start -->``
+and ``<!-- name:end -->``."""
 
 import os
 import re
@@ -49,9 +47,9 @@ def render(run: str, path: Path) -> str:
     text = pages.get_template(TEMPLATE).render(
         run=run, questions=found.answers.pair_id.nunique(), rnas=found.answers.rna_id.nunique(),
         units=found.answers.unit.nunique(), cosines=found.cosines, legend=findings.LEGEND,
-        figures=figures, place=results.PLACE, findings=findings.findings(found),
-        facts=results.facts_table(found), strata=results.strata_table(found),
-        rouge=results.rouge_table(found), semantic=results.semantic_table(found),
+        figures=figures, place=tables.PLACE, findings=findings.findings(found),
+        facts=tables.facts_table(found), strata=tables.strata_table(found),
+        rouge=tables.rouge_table(found), semantic=tables.semantic_table(found),
         variants=tables.variants(found) if len(often) > 1 else None, no_ma=tables.NO_MA in often,
         several="one seed each" if set(often.values()) == {1} else several,
         local_types=tables.local_types(found), minimal_pairs=tables.minimal_pairs(found),
@@ -63,7 +61,7 @@ def render_short(run: str) -> str:
     """Six rows and seven columns of facts, for the README; `render` has the rest."""
     if not (paths.runs() / run / ABLATIONS / results.SCORES).is_file():
         return NOTHING_YET
-    facts = results.facts_table(results.load(run))
+    facts = tables.facts_table(results.load(run))
     columns = [name for name in COLUMNS if name in facts.columns]
     return markdown(facts.loc[[model for model in SHORT if model in facts.index], columns])
 

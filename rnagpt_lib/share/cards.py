@@ -29,6 +29,7 @@ from rnagpt_lib.model import exported
 from rnagpt_lib.model.rna_gpt import Config
 from rnagpt_lib.model.template import Template
 from rnagpt_lib.report import findings
+from rnagpt_lib.report.tables import bounded, strata_table, title
 from rnagpt_lib.runs.provenance import ENTRIES, Provenance, origin
 from rnagpt_lib.runs.stages import FILTER, QA, STAGE_OF, SUMMARIES, stage_folder
 
@@ -282,13 +283,13 @@ def _scores(scores: Results, model: str) -> dict:
     """What the card says of the scores: a metric a row, a model a column; strata; sentences."""
     models = [model, "vanilla", *results.FLOORS, *(results.CONTROLS if model == "IT" else ())]
     rows = [
-        {"metric": results.title(metric), "answers": scores.value(model, metric, column="n")}
-        | {name: results.bounded(scores, name, metric).partition(" n=")[0] for name in models}
+        {"metric": title(metric), "answers": scores.value(model, metric, column="n")}
+        | {name: bounded(scores, name, metric).partition(" n=")[0] for name in models}
         for metric in (*(f"fact.{fact}" for fact in results.FACTS), "rougeL", *scores.headlines)
     ]
     return {
         "legend": findings.LEGEND,
         "score_table": pd.DataFrame(rows).astype({"answers": "Int64"}),
-        "strata": results.strata_table(scores).reindex(models).reset_index(),
+        "strata": strata_table(scores).reindex(models).reset_index(),
         "findings": findings.findings(scores) if model == "IT" else [],
     }

@@ -63,17 +63,13 @@ def all_answers(world):
     return ablation.answer_all(world.run, world.asked, world.rnas, world.pairs)
 
 
-def test_every_model_floor_and_control_answers_every_question(world):
+def test_every_model_floor_and_control_answers_every_question_and_goes_on(world, capsys):
     answers = all_answers(world)
     assert set(answers.model) == {*ablation.MODELS, *ablation.CONTROLS, *results.FLOORS}
     assert (answers.groupby("model").size() == len(world.asked)).all()
     assert set(answers[answers.model.str.startswith("floor")].stop_reason) == {"floor"}
-
-
-def test_an_evaluation_that_was_stopped_goes_on(world, capsys):
-    first = all_answers(world)
     asked = world.chats["vanilla"].asked
-    pd.testing.assert_frame_equal(all_answers(world), first)
+    pd.testing.assert_frame_equal(all_answers(world), answers)
     assert world.chats["vanilla"].asked == asked and "kept" in capsys.readouterr().out
     world.asked = world.asked.head(3)  # other questions: nothing is kept
     assert len(all_answers(world)) == 3 * 10
@@ -82,16 +78,15 @@ def test_an_evaluation_that_was_stopped_goes_on(world, capsys):
 def test_models_controls_and_floors_come_out_as_what_they_are(world):
     answers = all_answers(world)
     samples, ids, definitions = ablation.score(answers, world.asked, world.pairs, ())
-    table = bootstrap.score_table(samples, world.asked, ids, 100, 0)
+    table = bootstrap.score_table(samples, world.asked, ids, 20, 0)
     found = table[(table.kind == "all") & (table.form == "all") & (table.stratum == "all")]
     value = found.set_index(["model", "metric"]).value
     assert value["IT", "fact.all"] == 1 and value["vanilla", "fact.all"] == 0
     assert value["control.swapped", "fact.all"] == 0  # answers about the other RNA
     assert value["control.shuffled", "fact.all"] == value["control.none", "fact.all"] == 0
     assert value["IT", "fact.abstention"] == 1  # the disease of a held-out family
-    nearest = answers[answers.model == "floor.nearest"]
-    copied = dict(zip(nearest.pair_id, nearest.prediction, strict=True))
-    assert copied["P30"] == RELATIONS["rna_type"].say(["tRNA"])
+    nearest = answers[answers.model == "floor.nearest"].set_index("pair_id").prediction
+    assert nearest["P30"] == RELATIONS["rna_type"].say(["tRNA"])
     assert set(table.definition) <= set(definitions)
     assert not any(metric.startswith("S_") for metric in ids)
 
@@ -120,13 +115,10 @@ def test_models_that_copy_score_what_their_floors_score(world):
         found = [Answer(text, 1, "eos") for text in texts]
         answers.append(ablation.frame(world.run, world.asked, name, found))
     samples, ids, _ = ablation.score(pd.concat(answers), world.asked, world.pairs, ())
-    table = bootstrap.score_table(samples, world.asked, ids, 50, 0).drop(columns=["run", "source"])
+    table = bootstrap.score_table(samples, world.asked, ids, 10, 0).drop(columns=["run", "source"])
     for model, floor in (("constant", "floor.most_common"), ("copyist", "floor.nearest")):
-        one, other = (table[table.model == name] for name in (model, floor))
-        pd.testing.assert_frame_equal(
-            one.assign(model="").reset_index(drop=True),
-            other.assign(model="").reset_index(drop=True),
-        )
+        one, other = (table[table.model == name].reset_index(drop=True) for name in (model, floor))
+        pd.testing.assert_frame_equal(one.assign(model=""), other.assign(model=""))
         assert 0 < len(one) and len(set(one[one.metric.str.startswith("fact")].value)) > 1
 
 
@@ -152,10 +144,7 @@ def test_minimal_pairs_follow_or_flip(world):
     assert ends == [0, 1, 0, 1]  # two RNAs, one of each: a draw has both, or one of them twice
     assert shares["by_type"] == {"C_D_box_snoRNA": 1, "H_ACA_box_snoRNA": 0}
     assert ablation.shares(table.head(0)) == {}
-
-
-def test_minimal_pairs_are_for_the_world_alone(world):
-    world.run.params = Ablations(minimal_pairs=5)
+    world.run.params = Ablations(minimal_pairs=5)  # its RNAs are not the generated world's
     assert len(ablation.minimal_pairs(world.run, world.rnas, world.pairs)) == 0
 
 

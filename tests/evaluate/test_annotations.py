@@ -10,12 +10,8 @@ from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core import tables as contracts
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Ablations
-from rnagpt_lib.evaluate import (
-    ablation,
-    evidence,
-    questions,
-    results,
-)
+from rnagpt_lib.evaluate import ablation, evidence, questions, results
+from rnagpt_lib.report.tables import annotations_table
 
 TOLD = [  # the second sentence first: they are joined by their numbers
     ("R0", "dnc", 1, "This RNA is associated with glioma.", ["A0"]),
@@ -98,7 +94,7 @@ def test_writing_that_was_stopped_goes_on(world, written, capsys):
 def test_a_copy_of_the_reference_is_perfect_and_the_table_has_the_floors(world, written, tmp_path):
     entities = evidence.Entities.of(world.rnas, world.pairs)
     articles = contracts.frame("articles", [])
-    told = evidence.Evidence.gather(
+    told = evidence.gather(
         entities, world.asked, world.rnas, world.targets, world.annotations, articles
     )
     samples, ids, _ = ablation.score(written, world.asked, world.pairs, (), told)
@@ -107,7 +103,7 @@ def test_a_copy_of_the_reference_is_perfect_and_the_table_has_the_floors(world, 
     contracts.write(tmp_path / "annotations_written.parquet", "answers", written)
     contracts.write(tmp_path / "annotations_scored.parquet", "scores", table)
     found = results.Results("r", tmp_path, written, table, pd.DataFrame(), {})
-    shown = results.annotations_table(found)
+    shown = annotations_table(found)
     assert list(shown.index) == ["MA", *results.FLOORS]
     for column in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "evidence.precision", "evidence.recall"):
         assert shown.loc["MA", column].startswith("1.00 [1.00, 1.00]")
@@ -119,4 +115,4 @@ def test_a_copy_of_the_reference_is_perfect_and_the_table_has_the_floors(world, 
 def test_a_run_without_annotations_says_so(tmp_path):
     found = results.Results("r", tmp_path, None, None, pd.DataFrame(), {})
     with pytest.raises(InputError, match="annotations_written.parquet is missing"):
-        results.annotations_table(found)
+        annotations_table(found)

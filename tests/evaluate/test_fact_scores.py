@@ -9,7 +9,11 @@ from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.evaluate import entities, fact_scores
 
 DISEASE = "Which disease is the RNA associated with?"
+PARTNER = "Which protein does the RNA bind?"
+SPECIES = "What species does this RNA belong to?"
 SITE = "Which site does the RNA guide?"
+FREE = "What does the RNA promote in glioma?"
+GLIOMA = "The RNA is associated with glioma."
 KNOWN = {
     "disease": ["glioma", "lymphoma", "Hodgkin lymphoma"],
     "site": ["A27", "A271", "U34"],
@@ -17,53 +21,40 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("It is linked to GLIOMA.", {"glioma"}),
-        ("Hodgkin lymphoma", {"hodgkin lymphoma"}),
-        ("lymphoma, Hodgkin lymphoma", {"lymphoma", "hodgkin lymphoma"}),
-        ("non-glioma tissue and gliomas", set()),
-        ("glioma-like", set()),
-        ("(glioma)", {"glioma"}),
-        ("", set()),
-    ],
-)
-def test_named_takes_whole_words_longest_first(text, found):
-    assert entities.named(text, KNOWN["disease"]) == found
+def row(question, reference, entity, kind="literature", form="open", decidable=True, relation=None):
+    return SimpleNamespace(
+        question=question, reference=reference, entity=entity, kind=kind, form=form,
+        decidable=decidable, relation=relation or question_templates.relation_of(question),
+    )  # fmt: skip
 
 
-def test_named_does_not_find_a_site_in_a_longer_one():
+def test_named_takes_whole_words_longest_first():
+    for text, found in {
+        "It is linked to GLIOMA.": {"glioma"},
+        "Hodgkin lymphoma": {"hodgkin lymphoma"},
+        "lymphoma, Hodgkin lymphoma": {"lymphoma", "hodgkin lymphoma"},
+        "non-glioma tissue and gliomas, glioma-like": set(),
+        "(glioma)": {"glioma"},
+        "": set(),
+    }.items():
+        assert entities.named(text, KNOWN["disease"]) == found
     assert entities.named("The RNA guides A271.", KNOWN["site"]) == {"a271"}
     assert entities.named("any", []) == set()
 
 
-def row(question, reference, entity, kind="literature", form="open", decidable=True, relation=None):
-    relation = relation or question_templates.relation_of(question)
-    return SimpleNamespace(
-        question=question,
-        reference=reference,
-        entity=entity,
-        kind=kind,
-        form=form,
-        decidable=decidable,
-        relation=relation,
-    )
-
-
-@pytest.mark.parametrize(
-    ("prediction", "value"),
-    [
-        ("The RNA is associated with glioma.", 1.0),
-        ("glioma", 1.0),
-        ("The RNA is associated with glioma and lymphoma.", 0.0),
-        ("The RNA is associated with lymphoma.", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_open_facts_want_the_entity_and_no_other(prediction, value):
-    asked = row(DISEASE, "The RNA is associated with glioma.", "glioma")
-    assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+def test_open_facts_want_the_entity_and_no_other():
+    asked = row(DISEASE, GLIOMA, "glioma")
+    for prediction, value in {
+        GLIOMA: 1.0,
+        "glioma": 1.0,
+        "The RNA is associated with glioma and lymphoma.": 0.0,
+        "The RNA is associated with lymphoma.": 0.0,
+        "": 0.0,
+    }.items():
+        assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+    assert fact_scores.fact(row(DISEASE, "… glioma and lymphoma.", None), "glioma", KNOWN) is None
+    asked = row(SPECIES, "…", "Homo", "species", decidable=False)
+    assert fact_scores.fact(asked, "The RNA belongs to the species Homo.", {})[0] == "fact.species"
 
 
 def test_none_is_a_fact_of_its_own():
@@ -78,37 +69,22 @@ def test_none_is_a_fact_of_its_own():
 
 def test_abstention_is_scored_where_nothing_can_be_known():
     unknown = question_templates.RELATIONS["disease"].unknown
-    held_out = row(DISEASE, "The RNA is associated with glioma.", "glioma", decidable=False)
-    assert fact_scores.fact(held_out, unknown, KNOWN) == ("fact.abstention", 1.0)
-    assert fact_scores.fact(held_out, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
-    says_so = row(DISEASE, unknown, "unknown")
-    assert fact_scores.fact(says_so, unknown, KNOWN) == ("fact.abstention", 1.0)
-    assert fact_scores.fact(says_so, "It is not known, perhaps glioma.", KNOWN)[1] == 0.0
-    assert fact_scores.fact(says_so, "", KNOWN)[1] == 0.0
+    for asked in (
+        row(DISEASE, GLIOMA, "glioma", decidable=False),
+        row(DISEASE, unknown, "unknown"),
+    ):
+        for said, value in {unknown: 1.0, "glioma": 0.0, "Not known, perhaps glioma.": 0.0}.items():
+            assert fact_scores.fact(asked, said, KNOWN) == ("fact.abstention", value)
+        assert fact_scores.fact(asked, "", KNOWN)[1] == 0.0
 
 
-def test_questions_with_several_answers_are_not_facts():
-    assert fact_scores.fact(row(DISEASE, "… glioma and lymphoma.", None), "glioma", KNOWN) is None
-
-
-def test_species_is_scored_but_apart():
-    asked = row("What species does this RNA belong to?", "…", "Homo", "species", decidable=False)
-    assert fact_scores.fact(asked, "The RNA belongs to the species Homo.", {})[0] == "fact.species"
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [("Yes, it is.", "yes"), (" no", "no"), ("Not so", None), ("Nothing", None), ("", None)],
-)
-def test_yes_and_no_are_first_words(text, word):
-    assert fact_scores.yes_or_no(text) == word
-
-
-def test_closed_facts():
+def test_closed_facts_are_first_words():
+    for text, word in {"Yes, it is.": "yes", " no": "no", "Not so": None, "": None}.items():
+        assert fact_scores.yes_or_no(text) == word
     question = "Is the RNA associated with glioma?"
     asked = row(question, "Yes, the RNA is associated with glioma.", "yes", form="closed")
     assert fact_scores.fact(asked, "Yes.", KNOWN) == ("fact.closed", 1.0)
-    assert fact_scores.fact(asked, "The RNA is associated with glioma.", KNOWN)[1] == 0.0
+    assert fact_scores.fact(asked, GLIOMA, KNOWN)[1] == 0.0
     undecidable = row(question, "Yes.", "yes", form="closed", decidable=False)
     assert fact_scores.fact(undecidable, "Yes.", KNOWN) is None
 
@@ -127,32 +103,22 @@ def test_lexicon_holds_what_open_references_name():
     assert fact_scores.lexicon(pairs) == {"disease": ["asthma", "glioma", "sepsis"]}
 
 
-@pytest.mark.parametrize(
-    ("said", "right"),
-    [
-        ("The RNA binds HuR.", True),
-        ("The RNA does not bind HuR.", False),
-        ("It never binds HuR; it is a tRNA.", False),
-        ("It is not a tRNA. It binds HuR.", True),
-        ("It does not bind HuR. HuR is its partner.", True),
-        ("It cannot be told", False),
-        ("It binds Not1 kinase.", False),
-    ],
-)
-def test_an_answer_that_denies_the_fact_is_not_right(said, right):
-    question = "Which protein does the RNA bind?"
-    assert fact_scores.is_right(question, said, "HuR", ["HuR", "La"]) == right
-
-
-def test_an_entity_may_hold_a_negation_or_a_full_stop():
-    question = "Which protein does the RNA bind?"
-    assert fact_scores.is_right(question, "It binds never in mitosis A.", "never in mitosis A", [])
-    species = "What species does this RNA belong to?"
-    assert fact_scores.is_right(species, "It is from Bacillus sp. 7.", "Bacillus sp. 7", [])
-    assert not fact_scores.is_right(species, "It is not from Bacillus sp. 7.", "Bacillus sp. 7", [])
-
-
-FREE = "What does the RNA promote in glioma?"
+def test_an_answer_that_denies_the_fact_is_not_right():
+    for said, right in {
+        "The RNA binds HuR.": True,
+        "The RNA does not bind HuR.": False,
+        "It never binds HuR; it is a tRNA.": False,
+        "It is not a tRNA. It binds HuR.": True,
+        "It does not bind HuR. HuR is its partner.": True,
+        "It cannot be told": False,
+        "It binds Not1 kinase.": False,
+    }.items():
+        assert fact_scores.is_right(PARTNER, said, "HuR", ["HuR", "La"]) == right
+    # an entity may hold a negation, or a full stop
+    assert fact_scores.is_right(PARTNER, "It binds never in mitosis A.", "never in mitosis A", [])
+    species = "Bacillus sp. 7"
+    assert fact_scores.is_right(SPECIES, f"It is from {species}.", species, [])
+    assert not fact_scores.is_right(SPECIES, f"It is not from {species}.", species, [])
 
 
 @pytest.mark.parametrize(
@@ -163,34 +129,28 @@ FREE = "What does the RNA promote in glioma?"
         (FREE, "It does not promote angiogenesis.", (None, None)),
         (FREE, "What it promotes is not known.", ("dictionary.", "unknown")),
         ("Which gene does it silence?", "The RNA silences PTEN.", ("dictionary.molecule", "pten")),
-        (DISEASE, "The RNA is associated with glioma.", ("disease", "glioma")),
+        (DISEASE, GLIOMA, ("disease", "glioma")),
     ],
 )
 def test_questions_in_free_words_have_the_dictionarys_fact(question, reference, expected):
     assert fact_scores.wanted(question, reference, "open") == expected
-
-
-def test_closed_questions_in_free_words_have_no_entity():
     assert fact_scores.wanted("Does it promote angiogenesis?", "Yes, it does.", "closed")[1] is None
 
 
-@pytest.mark.parametrize(
-    ("prediction", "value"),
-    [
-        ("It promotes angiogenesis.", 1.0),
-        ("In glioma, Angiogenesis is promoted by PTEN.", 1.0),  # a claim of another kind
-        ("It promotes angiogenesis and apoptosis.", 0.0),
-        ("It does not promote angiogenesis.", 0.0),
-        ("It promotes glioma.", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind(prediction, value):
+def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind():
     reference = "In glioma it promotes angiogenesis."
     relation, entity = fact_scores.wanted(FREE, reference, "open")
     asked = row(FREE, reference, entity, relation=relation)
-    assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
     lost = row(FREE, reference, entity, relation=relation, decidable=False)
-    assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
+    for prediction, value in {
+        "It promotes angiogenesis.": 1.0,
+        "In glioma, Angiogenesis is promoted by PTEN.": 1.0,  # a claim of another kind
+        "It promotes angiogenesis and apoptosis.": 0.0,
+        "It does not promote angiogenesis.": 0.0,
+        "It promotes glioma.": 0.0,
+        "": 0.0,
+    }.items():
+        assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
+        assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
     assert fact_scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
     assert fact_scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0

@@ -75,64 +75,62 @@ def test_what_is_kept_is_what_the_model_says(chat, run, together, capsys):
     expected = chat.answer_all(sequences, asked, 2)
     batches = together.copy()
     together.clear()
-    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
+    assert ablation.ask(run, chat, "IT", sequences, asked) == expected
     assert together == batches and not capsys.readouterr().out
     passes = chat.encoder.passes
-    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
+    assert ablation.ask(run, chat, "IT", sequences, asked) == expected
     assert together == batches and chat.encoder.passes == passes  # nothing was asked again
     assert "IT: 12 answers kept" in capsys.readouterr().out  # of 12 that differ
 
 
-@pytest.mark.parametrize("stop", range(7))
-def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkeypatch, stop):
+def test_one_that_was_stopped_forms_the_same_batches(chat, run, together, monkeypatch, tmp_path):
     sequences, asked = requests()
     expected = chat.answer_all(sequences, asked, 2)
-    batches = together.copy()
-    together.clear()
-    in_batches, calls = decoding._in_batches, count()
+    batches, in_batches = together.copy(), decoding._in_batches
 
-    def stops(order, size, answer, keep):
-        def once(batch):
-            if next(calls) == stop:
-                raise KeyboardInterrupt
-            return answer(batch)
+    def stopping(stop: int):
+        calls = count()
 
-        return in_batches(order, size, once, keep)
+        def stops(order, size, answer, keep):
+            def once(batch):
+                if next(calls) == stop:
+                    raise KeyboardInterrupt
+                return answer(batch)
 
-    monkeypatch.setattr(decoding, "_in_batches", stops)
-    if stop < len(batches):
+            return in_batches(order, size, once, keep)
+
+        return stops
+
+    for stop in range(len(batches)):
+        run.folder = tmp_path / str(stop)
+        run.folder.mkdir()
+        together.clear()
+        monkeypatch.setattr(decoding, "_in_batches", stopping(stop))
         with pytest.raises(KeyboardInterrupt):
-            ablation.Asking(chat, run)("IT", sequences, asked)
-    assert ablation.Asking(chat, run)("IT", sequences, asked) == expected
-    assert together == batches  # each once, in the order of an evaluation in a single go
+            ablation.ask(run, chat, "IT", sequences, asked)
+        assert ablation.ask(run, chat, "IT", sequences, asked) == expected
+        assert together == batches  # each once, in the order of an evaluation in a single go
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda chat, run, s, q: (replace(chat, hash="other"), run, s, q),
-        lambda chat, run, s, q: (replace(chat, name="MA"), run, s, q),
-        lambda chat, run, s, q: (replace(chat, max_new_tokens=4), run, s, q),
-        lambda chat, run, s, q: (
-            chat,
-            SimpleNamespace(**vars(run) | {"params": Ablations()}),
-            s,
-            q,
-        ),
-        lambda chat, run, s, q: (chat, run, s[:-1], q[:-1]),
-        lambda chat, run, s, q: (chat, run, s, [*q[:-1], "What?"]),
-        lambda chat, run, s, q: (chat, run, [*s[:-1], "GGGGGGGGGGCA"], q),
-        lambda chat, run, s, q: (chat, run, s[::-1], q[::-1]),
-    ],
-)
-def test_answers_of_others_are_never_taken(chat, run, together, capsys, change):
-    ablation.Asking(chat, run)("IT", *requests())
-    together.clear()
-    chat, run, sequences, asked = change(chat, run, *requests())
-    found = ablation.Asking(chat, run)("IT", sequences, asked)
-    assert sum(map(len, together)) == len(set(zip(sequences, asked, strict=True)))
-    assert not capsys.readouterr().out
-    assert found == chat.answer_all(sequences, asked, run.params.batch_size)
+def test_answers_of_others_are_never_taken(chat, run, together, capsys):
+    sequences, asked = (side[-6:] for side in requests())
+    ablation.ask(run, chat, "IT", sequences, asked)
+    for other, size, s, q in (
+        (replace(chat, hash="other"), 2, sequences, asked),
+        (replace(chat, name="MA"), 2, sequences, asked),
+        (replace(chat, max_new_tokens=4), 2, sequences, asked),
+        (chat, 64, sequences, asked),
+        (chat, 2, sequences[:-1], asked[:-1]),
+        (chat, 2, sequences, [*asked[:-1], "What?"]),
+        (chat, 2, [*sequences[:-1], "GGGGGGGGGGCA"], asked),
+        (chat, 2, sequences[::-1], asked[::-1]),
+    ):
+        together.clear()
+        run.params = Ablations(batch_size=size)
+        found = ablation.ask(run, other, "IT", s, q)
+        assert sum(map(len, together)) == len(set(zip(s, q, strict=True)))
+        assert not capsys.readouterr().out
+        assert found == other.answer_all(s, q, size)
 
 
 OPENED = {"run": "w", "max_pairs": 12, "max_new_tokens": 4, "batch_size": 3}

@@ -15,9 +15,8 @@ import pytest
 import torch
 from bert_score import BERTScorer
 from rouge_score.rouge_scorer import RougeScorer
-from transformers import BertModel, BertTokenizer
+from transformers import BertModel
 
-from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
 from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.evaluate import text_scores
@@ -38,57 +37,30 @@ from tests.standin.hub import Hub
 from tests.standin.openai_api import PRICE, OpenAI
 from tests.support import paid_loop, random_bert
 
-WORDS = """the RNA rna binds bound HuR targets naïve β-actin 5S 28S-A1310 cells, running runs miR-21
-hsa-miR-876-3p 18S 1,022 3′-UTR İstanbul ſtudies 漢字 🧬 don't e.g. generalization generously x y it.
+TOKENS = """the RNA rna binds bound HuR targets naïve β-actin 5S 28S-A1310 cells, running runs miR-21
+3′-UTR İstanbul 漢字 🧬 don't generalization generously x y it.
 """.split()
 
 
-def random_texts(n: int, seed: int, breaks: str = " ") -> list[str]:
-    """Random texts of 0 to 40 words, with one of ``breaks`` between them."""
-    rng = random.Random(seed)
-
-    def one() -> str:
-        words = rng.choices(WORDS, k=rng.choice((0, 1, 2, 5, 12, 40)))
-        return "".join(word + rng.choice(breaks) for word in words)
-
-    return [one() for _ in range(n)]
+def pairs(n: int, distinct: int) -> tuple[list[str], list[str]]:
+    """``n`` pairs out of ``distinct`` texts a side; empty ones and those of 600 words among them."""
+    rng, sides = random.Random(0), []
+    for long in ("cell " * 600, "x " * 601):
+        texts = [" ".join(rng.choices(TOKENS, k=rng.randint(1, 12))) for _ in range(distinct)]
+        sides.append(rng.choices([*texts, "", " \n", long], k=n))
+    return sides
 
 
-def expected(predictions, references):
+def test_rouge_is_rouge_scores_one_for_each_sample_in_order():
+    said, wanted = pairs(200, 60)
+    said[:3], wanted[:3] = ["…", "a cat sat\nthe dog ran", "a"], ["", "the dog ran\na cat sat", "a"]
     scorer = RougeScorer(list(ROUGE), use_stemmer=True)
-    found = [scorer.score(r, p) for p, r in zip(predictions, references, strict=True)]
-    return [[scores[name].fmeasure for name in ROUGE] for scores in found]
-
-
-@pytest.mark.parametrize("breaks", [" ", "   \n", "\n\r\t -"])
-def test_it_is_rouge_scores(breaks):
-    predictions, references = random_texts(400, 1, breaks), random_texts(400, 2, breaks)
-    predictions[:4] = ["", "…", "\n", "running cells"]
-    references[3:6] = ["runs cell", "", " \n "]
-    references[6:60] = predictions[6:60]
-    found = rouge(predictions, references)
-    np.testing.assert_allclose(found, expected(predictions, references), atol=1e-12, rtol=0)
+    scores = [scorer.score(r, p) for p, r in zip(said, wanted, strict=True)]
+    found = rouge(said, wanted)
+    assert list(found) == list(ROUGE)
+    assert found.to_numpy().tolist() == [[s[name].fmeasure for name in ROUGE] for s in scores]
+    assert found.iloc[:3].rougeLsum.tolist() == [0, 1, 1] and found.rougeL[1] == 0.5
     assert 0.05 < found.rougeL.mean() < 0.95, "both extremes would say little"
-    assert (found.rougeL != found.rougeLsum).any() == (breaks != " ")
-
-
-def test_lsum_splits_at_newlines():
-    found = rouge(["a cat sat\nthe dog ran"], ["the dog ran\na cat sat"])
-    assert found.rougeLsum[0] == 1 and found.rougeL[0] == 0.5
-
-
-def test_a_long_text_is_counted_whole():
-    """Longer than a machine word of bits, in an order that a wrong carry would break."""
-    rng = random.Random(0)
-    said, wanted = (" ".join(rng.choices("abcdefgh", k=700)) for _ in range(2))
-    np.testing.assert_allclose(
-        rouge([said], [wanted]), expected([said], [wanted]), atol=1e-12, rtol=0
-    )
-
-
-def test_samples_come_in_order_and_none_is_needed():
-    found = rouge(["a", "b", "a"], ["a", "a", "a"])
-    assert found.rouge1.tolist() == [1, 0, 1] and list(found) == list(ROUGE)
     assert rouge([], []).shape == (0, 4)
     with pytest.raises(ValueError, match="zip"):
         rouge(["a"], [])
@@ -96,9 +68,6 @@ def test_samples_come_in_order_and_none_is_needed():
 
 # BERTScore
 
-TOKENS = (
-    "the RNA rna binds HuR targets naïve β-actin 5S 28S-A1310 cells, running runs it. x".split()
-)
 TINY = Weights("tiny", 2)
 
 
@@ -108,18 +77,9 @@ def bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def minilm():
-    return next(scorers(Ablations(semantic=("MiniLM",))))
-
-
-def pairs(n: int, distinct: int) -> tuple[list[str], list[str]]:
-    """``n`` pairs out of ``distinct`` texts a side; empty ones and those of 600 words among them."""
-    rng = random.Random(0)
-    sides = []
-    for long in ("cell " * 600, "x " * 601):
-        texts = [" ".join(rng.choices(TOKENS, k=rng.randint(1, 12))) for _ in range(distinct)]
-        sides.append(rng.choices([*texts, "", " \n", long], k=n))
-    return sides
+def minilm() -> list:
+    """BERTScore and cosines by MiniLM."""
+    return list(scorers(Ablations(semantic=("MiniLM",))))
 
 
 def peer(folder, layer: int, dtype: torch.dtype, predictions, references) -> np.ndarray:
@@ -135,111 +95,77 @@ def peer(folder, layer: int, dtype: torch.dtype, predictions, references) -> np.
     return found
 
 
-def check_equal(scorer: BertScore, folder, layer: int, dtype: torch.dtype) -> None:
-    predictions, references = pairs(80, 8)
+def check_equal(scorer: BertScore, folder, layer: int, dtype: torch.dtype, n: int) -> None:
+    predictions, references = pairs(n, 8)
     scorer.model.to(dtype)
     found = scorer.score(predictions, references)
     expected = peer(folder, layer, dtype, predictions, references)
     scorer.model.to(torch.float32)
     tolerance = 1e-6 if dtype == torch.float64 else 1e-5
     np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
-    empty = sum(not text.strip() for text in predictions + references)
-    cut = sum(len(text) > 600 for text in predictions + references)
-    assert (found == 0).all(axis=1).sum() > 2 and empty > 2 and cut > 2
+    assert (found == 0).all(axis=1).sum() > 2 and scorer.definition["cut_texts"] > 2
     assert found.iloc[:, 2].max() > found.iloc[:, 2].mean() > 0
 
 
-def test_it_is_bert_scores_by_minilm(minilm):
-    check_equal(minilm, minilm.tokenizer.name_or_path, 6, torch.float32)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_it_is_bert_scores_by_a_model_of_berts_size(tmp_path, dtype):
+def test_it_is_bert_scores_by_minilm_and_by_a_model_of_berts_size(minilm, tmp_path):
+    check_equal(minilm[0], minilm[0].tokenizer.name_or_path, 6, torch.float32, 80)
     folder = random_bert.write(tmp_path / "base")
-    check_equal(BertScore("base", folder, Weights("base", 9)), folder, 9, dtype)
+    scorer = BertScore("base", folder, Weights("base", 9))
+    for dtype in (torch.float32, torch.float64):
+        check_equal(scorer, folder, 9, dtype, 80)
 
 
-def naive(folder, prediction: str, reference: str, layer: int) -> tuple:
-    """Greedy matching, one text at a time: [CLS] and [SEP] may be matched but do not count."""
-    tokenizer = BertTokenizer.from_pretrained(folder)
-    model = BertModel.from_pretrained(folder).eval()
-
-    def vectors(text):
-        ids = tokenizer(text, truncation=True, max_length=512, return_tensors="pt")
-        with torch.no_grad():
-            hidden = model(**ids, output_hidden_states=True).hidden_states[layer][0]
-        return torch.nn.functional.normalize(hidden, dim=-1)
-
-    cosine = vectors(prediction) @ vectors(reference).T
-    precision = cosine.max(1).values[1:-1].mean().item()
-    recall = cosine.max(0).values[1:-1].mean().item()
-    return precision, recall, 2 * precision * recall / (precision + recall)
-
-
-def test_it_is_greedy_matching(bert, caplog, capfd, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
-    scorer = BertScore("tiny", bert, TINY)
-    predictions = [
-        "the rna is a trna.",
-        "it binds hur",
-        "",
-        "word " * 200,
-        "same",
-        "same",
-        "\u200b",
-    ]
-    references = ["the rna is a snorna.", "it binds la.", "text", "other", "same", "  ", "text"]
-    found = scorer.score(predictions, references)
-    assert not caplog.text, "texts that are cut are counted, and no warning stands in a notebook"
-    assert not capfd.readouterr().err
-    assert list(found) == ["S_tiny.precision", "S_tiny.recall", "S_tiny.f1"]
-    for row in (0, 1, 3, 4):
-        expected = naive(bert, predictions[row], references[row], 2)
-        assert found.iloc[row].tolist() == pytest.approx(expected, abs=1e-5)
-    assert (found.iloc[[2, 5, 6]] == 0).all(axis=None)
-    said = scorer.definition
-    assert (said["empty_texts"], said["cut_texts"], said["layer"]) == (3, 1, 2)
-    assert said["bert_score"].startswith("tiny_L2_no-idf") and len(said["sha256"]) == 64
-    assert scorer.id == f"S_tiny-layer2-{said['sha256'][:8]}-unpadded" and str(bert) not in str(
-        said
-    )
-
-
-def test_a_score_does_not_depend_on_the_other_texts(bert):
+def test_it_is_bert_scores_whatever_stands_beside(bert):
     scorer = BertScore("tiny", bert, Weights("tiny", 3))
-    predictions, references = pairs(60, 30)
+    check_equal(scorer, bert, 3, torch.float32, 40)
+    predictions, references = pairs(40, 8)
     together = scorer.score(predictions, references)
-    for row in range(0, 60, 7):
+    for row in range(0, 40, 9):
         alone = scorer.score(predictions[row : row + 1], references[row : row + 1])
         np.testing.assert_allclose(together.iloc[row], alone.iloc[0], atol=1e-5)
 
 
-def test_other_weights_are_refused(bert, tmp_path):
+def test_what_is_empty_or_cut_is_counted_and_said_nowhere_else(bert, caplog, capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    scorer = BertScore("tiny", bert, TINY)
+    said = ["it binds hur", "", "word " * 200, "same", "same", "\u200b"]
+    found = scorer.score(said, ["it binds la.", "text", "other", "same", "  ", "text"])
+    assert not caplog.text and not capfd.readouterr().err
+    assert list(found) == ["S_tiny.precision", "S_tiny.recall", "S_tiny.f1"]
+    assert (found.iloc[[1, 4, 5]] == 0).all(axis=None) and (found.iloc[[0, 2]] > 0).all(axis=None)
+    assert found.iloc[3].tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    said = scorer.definition
+    assert (said["empty_texts"], said["cut_texts"], said["layer"]) == (3, 1, 2)
+    assert said["bert_score"].startswith("tiny_L2_no-idf") and len(said["sha256"]) == 64
+    assert scorer.id == f"S_tiny-layer2-{said['sha256'][:8]}-unpadded"
+    assert str(bert) not in str(said)
+
+
+def test_other_weights_and_those_that_lack_a_part_are_refused(bert, tmp_path):
+    from safetensors.torch import load_file, save_file
+
     with pytest.raises(InputError, match="sha256 .*, but that of tiny is 000000000000…; put"):
         BertScore("tiny", bert, Weights("tiny", 2, "0" * 64))
+    with pytest.raises(InputError, match="but that of bert-base-uncased is 68d45e234eb4"):
+        folder = text_scores.weights_folder("MiniLM", Ablations())
+        list(scorers(Ablations(semantic=("BERT",), bert=str(folder))))
     with pytest.raises(InputError, match="lacks layer 4, it has 3"):
         BertScore("tiny", bert, Weights("tiny", 4))
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match="neither model.safetensors nor pytorch_model.bin"):
         BertScore("tiny", empty, TINY)
-
-
-def test_weights_that_lack_a_part_are_refused(bert, tmp_path):
-    """Else the library would draw that part anew, with a warning."""
-    from safetensors.torch import load_file, save_file
-
-    folder = random_bert.write(tmp_path / "part", **random_bert.TINY)
+    folder = shutil.copytree(bert, tmp_path / "part")
     kept = load_file(folder / "model.safetensors")
-    del kept["bert.encoder.layer.1.output.dense.weight"]
+    del kept["bert.encoder.layer.1.output.dense.weight"]  # else the library would draw it anew
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="lacks encoder.layer.1.output.dense.weight"):
         BertScore("tiny", folder, TINY)
 
 
 def test_a_pickle_is_read_as_tensors_alone(bert, tmp_path):
-    folder = random_bert.write(tmp_path / "bin", **random_bert.TINY)
+    folder = shutil.copytree(bert, tmp_path / "bin")
     expected = BertScore("tiny", folder, TINY).score(["it binds hur"], ["it binds la"])
     state = BertModel.from_pretrained(folder).state_dict()
     (folder / "model.safetensors").unlink()
@@ -261,92 +187,64 @@ class Armed:
 # Cosines of an embedding model
 
 LARGE = "text-embedding-3-large"
+TABLE = {
+    "a": [2.0, 0.0], "b": [0.0, 0.5], "c": [3.0, 4.0], "d": [-1.0, 0.0], "zero": [0.0, 0.0],
+    "A b": [1.0, 1.0], "A, a; b!": [1.0, 0.0], "…": [0.0, 1.0],
+}  # fmt: skip
 
 
-class Known:
-    """An embedder of a few words that a person can reckon with."""
+def by_hand(asked: list | None = None) -> Cosine:
+    """By an embedder of a few words that a person can reckon with, which notes what it is asked."""
 
-    name, id = "known", "known-1"
-    about = {"model": "known"}
-    table = {
-        "a": [2.0, 0.0], "b": [0.0, 0.5], "c": [3.0, 4.0], "d": [-1.0, 0.0], "zero": [0.0, 0.0],
-        "A b": [1.0, 1.0], "A, a; b!": [1.0, 0.0], "…": [0.0, 1.0],
-    }  # fmt: skip
+    def embed(texts):
+        (asked if asked is not None else []).extend(texts)
+        return np.array([TABLE[text] for text in texts])
 
-    def __init__(self):
-        self.asked = []
-
-    def vectors(self, texts):
-        self.asked += texts
-        return np.array([self.table[text] for text in texts])
-
-    def cut(self, texts):
-        return {text for text in texts if len(text) > 6}
+    return Cosine("known", "known-1", {"model": "known"}, embed, lambda text: len(text) > 6)
 
 
 def test_greedy_matching_by_hand():
     """Said: a, a, b. Wanted: c = (.6, .8). Cosines a·c = .6, b·c = .8."""
-    scorer = Cosine(Known())
-    found = scorer.score(["A, a; b!"], ["c"])
-    assert list(found) == [
-        "S_known.cos", "S_known.words.precision", "S_known.words.recall", "S_known.words.f1"
-    ]  # fmt: skip
+    found = by_hand().score(["A, a; b!", "a", "a", "a", "A b"], ["c", "d", "zero", "c", "a"])
+    names = [f"S_known.{part}" for part in ("cos", "words.precision", "words.recall", "words.f1")]
     precision, recall = (0.6 + 0.6 + 0.8) / 3, 0.8
-    expected = [0.6, precision, recall, 2 * precision * recall / (precision + recall)]
-    assert found.iloc[0].tolist() == pytest.approx(expected, abs=1e-12)
-
-
-def test_opposites_have_no_negative_f1_and_a_vector_of_zeros_is_like_nothing():
-    found = Cosine(Known()).score(["a", "a"], ["d", "zero"])
-    assert found.iloc[0].tolist() == [-1, -1, -1, 0]
-    assert found.iloc[1].tolist() == [0, 0, 0, 0]
-
-
-def test_f1_is_that_of_a_sample():
-    found = Cosine(Known()).score(["a", "A b"], ["c", "a"])
-    means = found.mean()
-    harmonic = 2 * means.iloc[1] * means.iloc[2] / (means.iloc[1] + means.iloc[2])
-    assert found.iloc[0, 3] == pytest.approx(0.6) and found.iloc[1, 3] == pytest.approx(2 / 3)
-    assert means.iloc[3] < harmonic
+    f1 = 2 * precision * recall / (precision + recall)
+    assert list(found) == names
+    assert found.iloc[0].tolist() == pytest.approx([0.6, precision, recall, f1], abs=1e-12)
+    assert found.iloc[1].tolist() == [-1, -1, -1, 0], "opposites have no negative F1"
+    assert found.iloc[2].tolist() == [0, 0, 0, 0], "a vector of zeros is like nothing"
+    # F1 is that of a sample, not of the means
+    assert found.iloc[3, 3] == pytest.approx(0.6) and found.iloc[4, 3] == pytest.approx(2 / 3)
+    none = np.zeros((0, 3))
+    assert greedy(none, np.eye(3)) == greedy(np.eye(3), none) == (0, 0, 0)
 
 
 def test_texts_and_words_are_asked_once_together_and_counted():
-    scorer = Cosine(Known())
+    asked: list = []
+    scorer = by_hand(asked)
     found = scorer.score(["A b", "A b", " ", "…", "A, a; b!"], ["a", "b", "a", "a", "a"])
-    assert sorted(scorer.embedder.asked) == sorted({"A b", "a", "b", "…", "A, a; b!"})
+    assert sorted(asked) == sorted({"A b", "a", "b", "…", "A, a; b!"})
     assert found.iloc[2].tolist() == [0, 0, 0, 0]
     assert found.iloc[3, 1:].tolist() == [0, 0, 0], "a text without words has none to match"
     assert scorer.definition["empty_texts"] == 1 and scorer.definition["cut_texts"] == 1
     assert {"cos", "words", "model"} <= set(scorer.definition)
     scorer.score(["a"], ["b"])
     assert scorer.definition["empty_texts"] == 0, "a call counts its own texts"
-    assert Cosine(Known()).score([""], [""]).iloc[0].tolist() == [0, 0, 0, 0]
+    assert scorer.score([""], [""]).iloc[0].tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("The miR-21/PTEN axis.", ["the", "mir-21/pten", "axis"]),
-        ("5.8S rRNA's 3′ end, (β-actin)", ["5.8s", "rrna's", "3", "end", "β-actin"]),
-        ("miR-21's target is PTEN (5'-UTR).", ["mir-21's", "target", "is", "pten", "5", "utr"]),
-        ("— … !", []),
-    ],
-)
-def test_words(text, words):
-    assert words_of(text) == words
+def test_words():
+    for text, words in {
+        "The miR-21/PTEN axis.": ["the", "mir-21/pten", "axis"],
+        "5.8S rRNA's 3′ end, (β-actin)": ["5.8s", "rrna's", "3", "end", "β-actin"],
+        "— … !": [],
+    }.items():
+        assert words_of(text) == words
 
 
-def test_no_side_no_score():
-    none = np.zeros((0, 3))
-    assert greedy(none, np.eye(3)) == greedy(np.eye(3), none) == (0, 0, 0)
-
-
-# A model on this machine.
-
-
-def test_a_local_model_has_its_own_name_and_tells_right_from_wrong():
-    _, scorer = scorers(Ablations(semantic=("MiniLM",)))
-    reference = "The RNA is associated with glioma."
+@pytest.mark.slow
+def test_a_local_model_has_its_own_name_and_tells_right_from_wrong(minilm):
+    scorer, reference = minilm[1], "The RNA is associated with glioma."
     said = [reference, "The RNA is linked to glioma.", "Tuesday was rainy.", "rna " * 300]
     found = scorer.score(said, [reference] * 4)
     assert list(found)[0] == "S_MiniLM.cos"
@@ -389,8 +287,13 @@ def test_a_server_is_asked_once_for_each_text_of_all_models(server, capsys):
     assert len(faults.asked("/embeddings")) < 8
     assert found.iloc[40:80].to_numpy() == pytest.approx(1, abs=1e-6)
     assert found["S_GPT.cos"][:40].abs().max() < 0.99
-    out = capsys.readouterr().out
-    total = len(asked)
+    a, b = scorer.embed(["a", "b"])  # vectors are matched as they came
+    precision = np.mean(
+        [max(one @ scorer.embed(["the", "rna", "guides", "a0"]).T) for one in (a, b)]
+    )
+    assert found["S_GPT.words.precision"][80] == pytest.approx(precision, abs=1e-6)
+    assert inputs(faults) == asked
+    out, total = capsys.readouterr().out, len(asked)
     assert f"S_GPT: {total} texts and words, 0 of them in the journal; to embed the others" in out
     assert "tokens, $0.0" in out and "at most $0.0" in out
     (again,) = scorers(params(url))
@@ -399,21 +302,13 @@ def test_a_server_is_asked_once_for_each_text_of_all_models(server, capsys):
     assert scorer.id == f"S_GPT-cos-1-{LARGE}" and "canary" not in str(scorer.definition)
 
 
-def test_vectors_are_matched_as_they_came(server):
-    url, _ = server
-    (scorer,) = scorers(params(url))
-    found = scorer.score(["ab cd"], ["cd ef"]).iloc[0]
-    words = {w: v for w, v in zip(("ab", "cd", "ef"), np.array(scorer.embedder.vectors(
-        ["ab", "cd", "ef"])), strict=True)}  # fmt: skip
-    best = max(words["ab"] @ words["cd"], words["ab"] @ words["ef"])
-    assert found["S_GPT.words.precision"] == pytest.approx((best + 1) / 2, abs=1e-6)
-
-
-def test_another_model_has_another_name(server):
-    url, _ = server
+def test_another_model_has_another_name_and_what_is_too_long_is_cut_and_counted(server):
+    url, faults = server
     (scorer,) = scorers(params(url, embedder="nomic/embed v1.5", prices={}))
-    assert list(scorer.score(["a"], ["b"]))[0] == "S_nomic-embed-v1-5.cos"
+    assert list(scorer.score(["β" * MOST_BYTES], ["b"]))[0] == "S_nomic-embed-v1-5.cos"
     assert scorer.definition["model"] == "nomic/embed v1.5"
+    assert scorer.definition["cut_texts"] == 1
+    assert max(len(text.encode()) for text in inputs(faults)) == MOST_BYTES - 1
 
 
 def test_a_cap_stops_it_before_it_costs_more_and_what_was_paid_is_kept(server, capsys):
@@ -444,15 +339,6 @@ def test_without_a_key_or_a_price_nothing_is_loaded_or_sent(server, monkeypatch)
     assert not faults.seen
 
 
-def test_a_text_too_long_for_the_server_is_cut_and_counted(server):
-    url, faults = server
-    long = "β" * MOST_BYTES
-    (scorer,) = scorers(params(url))
-    scorer.score([long], ["a"])
-    assert scorer.definition["cut_texts"] == 1
-    assert max(len(text.encode()) for text in inputs(faults)) == MOST_BYTES - 1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("when", "repeated"), [("before", 36), ("after", 0)])
 def test_killed_in_the_middle_it_asks_only_what_is_missing(server, own_runs, when, repeated):
@@ -478,26 +364,24 @@ def test_killed_in_the_middle_it_asks_only_what_is_missing(server, own_runs, whe
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(bert, monkeypatch):
     """A folder that passes as the weights of BERT and of Pub."""
-    folder = random_bert.write(tmp_path / "tiny", **random_bert.TINY)
     for name in ("BERT", "Pub"):
         monkeypatch.setitem(text_scores.WEIGHTS, name, Weights(f"tiny {name}", 2))
-    return folder
+    return bert
 
 
-def test_without_weights_a_line_says_so_and_the_rest_is_scored(tiny, capsys):
+def test_without_weights_a_line_says_so_and_the_rest_is_scored(tiny, capsys, monkeypatch):
     params = Ablations(semantic=("BERT", "Pub"), bert="no/such/folder", pub=str(tiny))
     (only,) = scorers(params)
     assert only.columns[0] == "S_Pub.precision" and only.definition["model"] == "tiny Pub"
     said = capsys.readouterr().out
     assert said == "S_BERT is left out: no weights in no/such/folder (models/README.md)\n"
-
-
-def test_without_its_package_minilm_is_absent(monkeypatch, capsys):
     monkeypatch.setattr(text_scores, "PACKAGE", "no_such_package")
     assert list(scorers(Ablations(semantic=("MiniLM",)))) == []
     assert '".[semantic]"' in capsys.readouterr().out
+    monkeypatch.setenv("RNAGPT_ROOT", str(tiny.parent))  # relative paths are the project's
+    assert len(list(scorers(Ablations(semantic=("BERT",), bert=tiny.name)))) == 1
 
 
 def test_the_defaults_are_those_that_need_no_network_and_no_money():
@@ -507,33 +391,12 @@ def test_the_defaults_are_those_that_need_no_network_and_no_money():
     assert params.calls().model == "text-embedding-3-large" and params.calls().mode == "sync"
 
 
-def test_other_weights_do_not_take_the_place_of_bert():
-    package = next(scorers(Ablations(semantic=("MiniLM",)))).tokenizer.name_or_path
-    with pytest.raises(InputError, match="but that of bert-base-uncased is 68d45e234eb4"):
-        list(scorers(Ablations(semantic=("BERT",), bert=package)))
-
-
-def test_relative_paths_are_the_project_s(tiny, monkeypatch):
-    monkeypatch.setenv("RNAGPT_ROOT", str(tiny.parent))
-    assert paths.from_root("tiny") == tiny
-    assert len(list(scorers(Ablations(semantic=("BERT",), bert="tiny")))) == 1
-
-
 FETCH = """
 from rnagpt_lib.evaluate import text_scores
 from rnagpt_lib.core.params import Ablations
 folder = text_scores.weights_folder("Pub", Ablations(pub="hf:some/bert"))
 print(*(path.name for path in folder.iterdir()))
 """
-
-
-def fetch(url: str, cache) -> str:
-    """The files' names; in a process of its own, as the hub's client reads settings on import."""
-    settings = {"HF_ENDPOINT": url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", FETCH]
-    told = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
-    assert told.returncode == 0, told.stderr
-    return told.stdout
 
 
 @pytest.mark.slow
@@ -545,8 +408,12 @@ def test_a_hub_id_fetches_the_weights_and_nothing_else(tiny, tmp_path, name):
     if name == "pytorch_model.bin":
         (there / "model.safetensors").unlink()
     hub = Hub(tmp_path / "hub")
-    with serve(hub) as url:
-        said = fetch(url, tmp_path)
-    assert {name, "vocab.txt", "config.json"} <= set(said.split())
+    with serve(hub) as url:  # a process of its own: the hub's client reads settings on import
+        settings = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        told = subprocess.run(
+            [sys.executable, "-c", FETCH], capture_output=True, text=True, env=os.environ | settings
+        )
+    assert told.returncode == 0, told.stderr
+    assert {name, "vocab.txt", "config.json"} <= set(told.stdout.split())
     fetched = {path.rsplit("/", 1)[1] for path in hub.asked if "/resolve/" in path}
     assert {"model.safetensors", "pytorch_model.bin", "tf_model.h5"} & fetched == {name}

@@ -33,44 +33,35 @@ def opened(most: int) -> Run:
 
 def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
     [training] = ablation_trainings.list_finished(RUN)
-    given = ablation.of_training(training, opened(4), asked)
+    path, run = training.folder / ablation.ANSWERS, opened(4)
+    probes = ablation.probe_questions(world_probes.minimal_pairs(2, seed=0))
+    to_probes = ablation.of_training(training, run, probes, ablation.MINIMAL)
+    assert len(to_probes) == 6 and not path.exists()  # a file of their own
+    given = ablation.of_training(training, run, asked)
     assert [a.n_tokens <= 4 for a in given] == [True] * 12
     shutil.rmtree(training.folder / "checkpoints")
     assert ablation_trainings.list_finished(RUN) == [training]
 
     run = opened(4)
+    capsys.readouterr()
     assert ablation.of_training(training, run, asked) == given
     assert "its weights are not here; its answers are those of answers" in capsys.readouterr().out
     assert any(name.endswith("it.blind-seed1/answers.parquet") for name in run.manifest["inputs"])
     fewer = asked.iloc[[7, 2]]
     assert ablation.of_training(training, run, fewer) == [given[7], given[2]]
+    assert ablation.of_training(training, run, probes, ablation.MINIMAL) == to_probes
+    assert "those of minimal_pairs.parquet" in capsys.readouterr().out
 
-    (training.folder / ablation.ANSWERS).unlink()
-    assert ablation.of_training(training, run, asked) is None
-    assert "it.blind-seed1: its weights are not here, nor" in capsys.readouterr().out
-
-
-def test_minimal_pairs_are_kept_in_a_file_of_their_own(asked, capsys):
-    [training] = ablation_trainings.list_finished(RUN)
-    probes = ablation.probe_questions(world_probes.minimal_pairs(2, seed=0))
-    given = ablation.of_training(training, opened(4), probes, ablation.MINIMAL)
-    assert len(given) == 6 and not (training.folder / ablation.ANSWERS).exists()
-    shutil.rmtree(training.folder / "checkpoints")
-    kept = ablation.of_training(training, opened(4), probes, ablation.MINIMAL)
-    assert kept == given and "those of minimal_pairs.parquet" in capsys.readouterr().out
     others = ablation.probe_questions(world_probes.minimal_pairs(2, seed=1))
-    assert ablation.of_training(training, opened(4), others, ablation.MINIMAL) is None
-
-
-def test_answers_to_other_questions_or_cut_elsewhere_are_not_taken(asked, capsys):
-    [training] = ablation_trainings.list_finished(RUN)
-    ablation.of_training(training, opened(4), asked.head(6))
-    shutil.rmtree(training.folder / "checkpoints")
-    assert ablation.of_training(training, opened(4), asked) is None
+    assert ablation.of_training(training, run, others, ablation.MINIMAL) is None
     assert "of other questions" in capsys.readouterr().out
-    path = training.folder / ablation.ANSWERS
-    whole, cut = Answer("No.", 2, "eos"), Answer("No, it is", 4, "length")
-    for answer, fits in ((whole, [*range(2, 7)]), (cut, [4])):
+    for answer, fits in (
+        (Answer("No.", 2, "eos"), [2, 3, 4, 5]),
+        (Answer("No, it", 4, "length"), [4]),
+    ):
         rows = [(p, answer.text, answer.n_tokens, answer.stop_reason) for p in asked.pair_id]
         pd.DataFrame(rows, columns=ablation.KEPT).to_parquet(path)
-        assert [m for m in range(1, 7) if ablation.of_training(training, opened(m), asked)] == fits
+        assert [m for m in range(1, 6) if ablation.of_training(training, opened(m), asked)] == fits
+    path.unlink()
+    assert ablation.of_training(training, run, asked) is None
+    assert "it.blind-seed1: its weights are not here, nor" in capsys.readouterr().out

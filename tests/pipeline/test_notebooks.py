@@ -26,6 +26,7 @@ from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint
+from rnagpt_lib.report.tables import rouge_table
 from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.train import ablation_trainings
 from tests.standin import Faults, faults, serve
@@ -161,8 +162,8 @@ def test_sources_of_annotations_stand_beside_each_other(small_path, tmp_path, mo
     folder = stages.stage_folder("mini", stage)
     page = (folder / "report.html").read_text("utf-8")
     assert "single_pass, run single" in executed.read_text() and "single_pass, run single" in page
-    row = results.rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
-    assert row in (folder / "tables" / "source_single_rouge.tex").read_text("utf-8")
+    row = rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
+    assert row in (folder / "tables" / "single_rouge.tex").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.files import sha256
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.report import figures
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.runs.stages import MODELS, stage_folder
 from tests.support import fake_results
 
 
@@ -21,23 +21,30 @@ def drawn(axis) -> set[float]:
     return {round(float(value), 6) for line in lines for value in line}
 
 
-def test_all_figures_are_drawn_with_a_sidecar_that_names_their_files(found):
+def test_figures_are_drawn_with_a_sidecar_and_again_as_the_same_bytes(found, monkeypatch):
+    few = {name: figures.FIGURES[name] for name in ("rouge", "learning", "cases")}
+    monkeypatch.setattr(figures, "FIGURES", few)
     written = figures.draw("fake")
-    assert {path.stem for path in written} == set(figures.FIGURES) - {"cases"}
-    for path in written:
-        assert path.read_bytes()[:4] == b"\x89PNG" and path.with_suffix(".pdf").is_file()
+    assert [path.stem for path in written] == ["rouge", "learning"]
     about = json.loads((found.folder / "figures/learning.json").read_text())
     steps = paths.runs() / "fake/04_train_stage1/steps.jsonl"
     assert about["inputs"]["fake/04_train_stage1/steps.jsonl"] == sha256(steps)
     assert about["run"] == "fake" and about["notebook"] == "06_ablations"
+    files = [written[0], written[0].with_suffix(".pdf")]
+    first = [file.read_bytes() for file in files]
+    figures.save(figures.rouge(found), "rouge", found)
+    assert [file.read_bytes() for file in files] == first
 
 
-def test_drawn_twice_a_figure_is_the_same_bytes(found):
-    def save():
-        path = figures.save(figures.facts(found), "facts", found)
-        return path.read_bytes(), path.with_suffix(".pdf").read_bytes()
-
-    assert save() == save()
+@pytest.mark.slow
+def test_all_figures_are_drawn(found):
+    written = figures.draw("fake")
+    assert {path.stem for path in written} == set(figures.FIGURES) - {"cases"}
+    for path in written:
+        assert path.read_bytes()[:4] == b"\x89PNG" and path.with_suffix(".pdf").is_file()
+    axis = figures.kinds(found).axes[1]
+    shown = {round(found.value("IT", "rougeL", kind=kind), 6) for kind in fake_results.KINDS}
+    assert shown <= drawn(axis)
 
 
 def test_figures_show_the_values_with_their_bounds(found):
@@ -52,10 +59,6 @@ def test_figures_show_the_values_with_their_bounds(found):
             assert round(value, 6) in drawn(axis)
     labels = [tick.get_text() for tick in facts.axes[0].get_yticklabels()]
     assert labels[:3] == ["vanilla", "MA", "IT"]
-    kinds = figures.kinds(found)
-    assert {round(found.value("IT", "rougeL", kind=kind), 6) for kind in fake_results.KINDS} <= (
-        drawn(kinds.axes[1])
-    )
     tax = pd.read_parquet(found.folder / "leakage.parquet").query("what == 'cluster'")
     own = tax[tax.metric == "fact.all"].value
     assert {round(value, 6) for value in own} <= drawn(figures.leakage_tax(found).axes[0])
@@ -81,7 +84,7 @@ def test_what_a_run_lacks_is_not_drawn(found):
 
 def test_cases_show_answers_and_verdicts():
     row = {"rna_id": "R1", "stratum": "seen", "question": "Which?", "reference": "The $x_1$ RNA."}
-    row |= {model: f"{model} said" for model in results.MODELS}
+    row |= {model: f"{model} said" for model in MODELS}
     row |= {"vanilla_right": 0.0, "MA_right": None, "IT_right": 1.0}
     figure = figures.cases(pd.DataFrame([row]))
     cells = figure.axes[0].tables[0].get_celld()
@@ -95,19 +98,18 @@ def test_trajectories_are_drawn_from_the_committed_measurement():
     assert [axis.get_title() for axis in figure.axes] == ["seconds", "cpu_seconds", "pairs"]
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_only_the_projects_reference_run_has_the_projects_figures(
-    own_runs, tmp_path, monkeypatch, own
-):
+def test_only_the_projects_reference_run_has_the_projects_figures(own_runs, tmp_path, monkeypatch):
     """A run of that name in another folder of runs is a run like any other."""
-    if own:
-        monkeypatch.setenv("RNAGPT_FIGURES", str(tmp_path / "figures"))
-    fake_results.write("reference")
-    found = results.load("reference")
-    path = figures.save(figures.rouge(found), "rouge", found)
-    assert path.is_relative_to(tmp_path / "figures" if own else found.folder)
+    folder = stage_folder("reference", "06_ablations") / "figures"
+    assert results.figure_folder("reference") == folder
+    monkeypatch.setenv("RNAGPT_FIGURES", str(tmp_path / "figures"))
+    assert results.figure_folder("reference") == tmp_path / "figures"
+    assert (
+        results.figure_folder("mini").parent.parent == stage_folder("mini", "06_ablations").parent
+    )
 
 
+@pytest.mark.slow
 def test_the_report_needs_no_torch():
     code = "import sys, rnagpt_lib.report.readme, rnagpt_lib.report.figures, rnagpt_lib.report.page"
     code += "; sys.exit('torch' in sys.modules)"

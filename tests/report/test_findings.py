@@ -1,14 +1,12 @@
 """Sentences are computed from the files, and say only what bounds allow; the block in docs/."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.evaluate import results
 from rnagpt_lib.report import findings, readme, tables
 
 
@@ -91,31 +89,27 @@ def test_sentences_on_variants_say_what_the_bounds_allow(found, bounds, verdict)
 # --- the block in docs/
 
 
-def test_the_block_is_replaced_between_its_markers(found, tmp_path):
-    page = tmp_path / "README.md"
+def test_the_block_is_replaced_between_its_markers(found):
+    folder = found.folder / "figures"
+    folder.mkdir()
+    (folder / "facts.png").write_bytes(b"")
+    page = found.folder.parent / "docs.md"
     page.write_text("# Title\n<!-- results:start -->\nold\n<!-- results:end -->\nrest\n")
     readme.write_block(page, "results", readme.render("fake", page))
     text = page.read_text()
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
     assert readme.read_block(page, "results") == readme.render("fake", page)
-    for table in (results.facts_table(found), tables.variants(found), tables.minimal_pairs(found)):
-        assert readme.markdown(table) in text
-    assert readme.markdown(tables.local_types(found)) in text and "the last column" not in text
+    assert "](06_ablations/figures/facts.png)\n" in text and "learning.png" not in text
+    for table in (tables.facts_table, tables.variants, tables.minimal_pairs, tables.local_types):
+        assert readme.markdown(table(found)) in text
+    assert "the last column" not in text
     assert "(trainings of IT: 3; bounds cover units and, of what has several, trainings" in text
-    facts = results.facts_table(found).loc[["IT"], readme.COLUMNS]
+    facts = tables.facts_table(found).loc[["IT"], readme.COLUMNS]
     assert readme.markdown(facts).splitlines()[-1] in readme.render_short("fake")
     page.write_text("no markers")
     with pytest.raises(InputError, match="lacks the markers"):
         readme.write_block(page, "results", "new")
     assert readme.render("absent", page) == readme.render_short("absent") == readme.NOTHING_YET
-
-
-def test_figures_are_found_from_the_page(found):
-    folder = found.folder / "figures"
-    folder.mkdir()
-    (folder / "facts.png").write_bytes(b"")
-    text = readme.render("fake", found.folder.parent / "docs" / "results.md")
-    assert "](../06_ablations/figures/facts.png)\n" in text and "learning.png" not in text
 
 
 def test_results_and_readme_say_what_the_reference_run_says(monkeypatch):
@@ -133,4 +127,3 @@ def test_markdown_and_the_demos_end(found):
     assert text.startswith("Ablation of run fake, 160 test questions") and "best first" in text
     with pytest.raises(InputError, match="there is no run absent"):
         findings.ablation("absent")
-    assert isinstance(Path(text.split()[0]), Path)

@@ -56,6 +56,7 @@ def test_tables_and_pictures_are_there_and_nothing_acts(written):
     assert page.render(path.with_name("notebook.ipynb"), PAYLOAD) == text
 
 
+@pytest.mark.slow
 def test_the_browser_shows_it(written):
     dom = shown(written(notebook({"text/html": f"<p>{PAYLOAD}</p>"})))
     assert "<script" not in dom and dom.count("<img ") == 0 and "told" in dom

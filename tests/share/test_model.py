@@ -24,6 +24,7 @@ from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported, language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.report.tables import bounded
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.share import cards, dataset
@@ -339,7 +340,7 @@ def test_scores_stand_beside_floors_and_controls_and_never_the_paper_s(shipped, 
         section = said.split("## Scores")[1].split("## Known limits")[0]
         assert "of run `reference` of the generated miniature world" in section
         for model in (name, "vanilla", *results.FLOORS):
-            score = results.bounded(found, model, "fact.all").partition(" n=")[0]
+            score = bounded(found, model, "fact.all").partition(" n=")[0]
             line = next(x for x in section.splitlines() if x.startswith("| fact.all |"))
             assert f" {score} " in line and model in section
         assert ("control.swapped" in section) == (name == "IT")

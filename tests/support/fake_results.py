@@ -9,8 +9,8 @@ import pandas as pd
 from rnagpt_lib.core import bootstrap, tables
 from rnagpt_lib.evaluate import leakage
 from rnagpt_lib.evaluate.ablation import comparisons
-from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, MODELS
-from rnagpt_lib.runs.stages import stage_folder
+from rnagpt_lib.evaluate.results import CONTROLS, FLOORS
+from rnagpt_lib.runs.stages import MODELS, stage_folder
 
 SKILL = {"IT": 0.8, "MA": 0.3, "floor.nearest": 0.5, "floor.most_common": 0.25, "it.text": 0.7}
 SEEDS = {"IT": 3, "it.text": 3, "it.blind": 1}  # trainings; of all others one
@@ -67,7 +67,8 @@ def _by_split(seed: int) -> pd.DataFrame:
     tax = leakage.compared({"cluster": samples}, 50, seed)
     anew = samples[samples.model == leakage.FLOOR]
     copied = leakage.compared(dict.fromkeys(leakage.SPLITS, anew), 50, seed)
-    return leakage.together(tax, copied, tax[tax.model == "IT"])
+    parts = {"finished runs": tax, "split anew": copied, "miniature runs": tax[tax.model == "IT"]}
+    return pd.concat([rows.assign(of=of) for of, rows in parts.items()], ignore_index=True)
 
 
 @functools.cache
@@ -79,8 +80,8 @@ def _frames(seed: int) -> dict[str, pd.DataFrame]:
         "pairs": _pairs(answers),
         "answers": answers,
         "samples": samples,
-        "scores": bootstrap.score_table(samples, asked, ids, 200, seed),
-        "differences": bootstrap.differences(samples, asked, comparisons(), 200, seed),
+        "scores": bootstrap.score_table(samples, asked, ids, 50, seed),
+        "differences": bootstrap.differences(samples, asked, comparisons(), 50, seed),
         "trainings": bootstrap.by_training(samples, asked),
     }
 
@@ -115,7 +116,8 @@ def _rows(rng) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             told = TYPED.format(("tRNA", "rRNA")[i % 3 == 0]) if kind == "rna_type" else "x"
             answers.append(key | {"prediction": "The RNA is | a tRNA.", "reference": told,
                                   "n_tokens": 6, "stop_reason": "eos"})  # fmt: skip
-            values = {m: float(np.clip(rng.normal(skill, 0.1), 0, 1)) for m in METRICS}
+            metrics = METRICS if model in MODELS else ("rouge1", "rougeL", "S_MiniLM.f1")
+            values = {m: float(np.clip(rng.normal(skill, 0.1), 0, 1)) for m in metrics}
             values |= {f"fact.{kind}": float(rng.random() < skill)}
             samples += [key | {"metric": m, "value": v} for m, v in values.items()]
     return pd.DataFrame(answers), pd.DataFrame(samples), pd.DataFrame(asked)
