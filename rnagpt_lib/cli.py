@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import reduce, wraps
 from pathlib import Path
 
 import click
@@ -25,7 +25,6 @@ KEPT = (
 FOLDER = click.Path(path_type=Path)
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 AT_LEAST_0, AT_LEAST_1 = click.IntRange(min=0), click.IntRange(min=1)
-Pairs = tuple[tuple[str, str], ...]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,28 +62,17 @@ def main() -> None:
         sys.exit(130)
 
 
-def with_options(*options):
+def _with_options(*options):
     """A decorator that gives a command several options, in this order."""
-
-    def decorate(command):
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 PROFILE = click.option(
-    "--profile",
-    help="A file of profiles/: mini, reference, local, paper_5k or full; by default that of the run "
-    "where there is one, else mini.",
+    "--profile", help="A file of profiles/; by default that of the run, or mini."
 )
 RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
-GIVEN = click.option(
-    "-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE",
-    help="A parameter of the notebook (of every notebook that has it); repeat for more. A list is "
-    "written [a, b].",
-)  # fmt: skip
+GIVEN = click.option("-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE",
+                     help="A parameter of each notebook that has it; a list as [a, b].")  # fmt: skip
 FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE.")
 FINISHED = click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
 SEED = click.option("--seed", default=0, show_default=True, type=AT_LEAST_0, help="Of the draws.")
@@ -99,28 +87,19 @@ def _with_parameters(command: Callable) -> Callable:
     """
 
     @wraps(command)
-    def read(
-        profile: str | None, run_id: str | None, given: Pairs, file: Path | None, **more: object
-    ) -> None:
+    def read(profile, run_id, given, file, **more) -> None:
         from rnagpt_lib.runs import stages
 
+        try:
+            parameters = yaml.safe_load(file.read_text("utf-8")) if file else {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} is no YAML: {error}") from None
+        if not isinstance(parameters, dict):
+            raise InputError(f"{file} should hold lines of the form NAME: VALUE")
         profile = profile or (run_id and stages.profile_of(run_id)) or "mini"
-        parameters = _read_file(file) | dict(given)
-        command(run_id=run_id, profile=profile, parameters=parameters, **more)
+        command(run_id=run_id, profile=profile, parameters=parameters | dict(given), **more)
 
-    return with_options(PROFILE, RUN, GIVEN, FILE)(read)
-
-
-def _read_file(file: Path | None) -> dict:
-    if file is None:
-        return {}
-    try:
-        data = yaml.safe_load(file.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{file} should hold lines of the form NAME: VALUE")
-    return data
+    return _with_options(PROFILE, RUN, GIVEN, FILE)(read)
 
 
 def _parse(parameters: dict) -> dict:
@@ -155,31 +134,23 @@ def run(notebook: str, profile: str, run_id: str | None, parameters: dict, listi
 
     Results and the executed copy go to runs/RUN/NOTEBOOK/.
     """
-    from rnagpt_lib.runs import notebooks
-
-    if listing:
-        click.echo(_list_parameters(notebooks.find(notebook), profile))
-        return
-    with _interruptible():
-        notebooks.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
-
-
-def _list_parameters(notebook: Path, profile: str) -> str:
-    """A line for each parameter: type, the value in force under the profile, help."""
     from rnagpt_lib.core import params
     from rnagpt_lib.runs import notebooks
 
-    known = notebook.stem in params.STAGE_MODELS
-    filled = params.load(profile).stage(notebook.stem).model_dump() if known else {}
+    if not listing:
+        with _interruptible():
+            notebooks.run_notebook(notebook, run=run_id, profile=profile, parameters=parameters)
+        return
+    path = notebooks.find(notebook)
+    known = path.stem in params.STAGE_MODELS
+    filled = params.load(profile).stage(path.stem).model_dump() if known else {}
     general = {"PROFILE": profile, "RUN": profile} if known else {}
-    lines = []
-    for name, about in notebooks.list_parameters(notebook).items():
+    for name, about in notebooks.list_parameters(path).items():
         value = general.get(name, about["default"])
         if value == "None":
-            held = filled.get(name.lower())
-            value = f"[{', '.join(map(str, held))}]" if isinstance(held, tuple) else str(held)
-        lines.append(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
-    return "\n".join(lines)
+            own = filled.get(name.lower())
+            value = f"[{', '.join(map(str, own))}]" if isinstance(own, tuple) else str(own)
+        click.echo(f"{name:<20} {about['inferred_type_name']:<6} {value:<14} {about['help']}")
 
 
 @commands.command(short_help="Run notebooks 00 to 07; print the ablation table.")
@@ -238,8 +209,7 @@ def doctor(profile: str, run_id: str | None, parameters: dict) -> None:
     \b
     rnagpt doctor --profile paper_5k -p PROVIDER openai -p LLM hf:meta-llama/Meta-Llama-3-8B-Instruct
 
-    Loads no LLM and sends nothing, but for an LLM that is named as hf:OWNER/NAME: that one is
-    fetched.
+    Loads no LLM and sends nothing, but fetches an LLM that is named as hf:OWNER/NAME.
     """
     from rnagpt_lib.core import params
     from rnagpt_lib.train import doctor
@@ -273,18 +243,15 @@ def report(run_id: str) -> None:
     """Write the report of a run's notebook 06 again, from its files; loads no model.
 
     \b
-    runs/RUN/06_ablations/report.html   the executed notebook, with its tables, findings and
-                                        figures: one page that needs no network and has no script
-    runs/RUN/06_ablations/tables/       the tables for a manuscript, a LaTeX file each (with the
-                                        packages booktabs and adjustbox)
+    runs/RUN/06_ablations/report.html   tables, findings and figures: one page, no network, no script
+    runs/RUN/06_ablations/tables/       the tables in LaTeX (packages booktabs and adjustbox)
     """
     from rnagpt_lib.core import paths
     from rnagpt_lib.report import page, tables
 
     latex = tables.write_latex(run_id)
-    click.echo(
-        f"{paths.shown(page.write_report(run_id))}: the report, one page that needs nothing else"
-    )
+    report = paths.shown(page.write_report(run_id))
+    click.echo(f"{report}: the report, one page that needs nothing else")
     click.echo(f"{paths.shown(latex[0].parent)}/: {len(latex)} LaTeX files")
 
 
@@ -298,11 +265,10 @@ def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> 
     accelerate launch --num_processes 8 -m rnagpt_lib train 05 --profile paper_5k
     torchrun --nproc_per_node 8 -m -- rnagpt_lib train 05 --run qa5k -p PARALLEL fsdp
 
-    (Without the two dashes torchrun takes --run for an option of its own.) The notebooks before it
-    have to be finished. The notebook, run with the same parameters, finds the training done and
-    reads it. A training that was stopped goes on, in another number of processes if need be
-    (RECIPE packed). Every step stands in runs/RUN/NOTEBOOK/steps.jsonl. clusters/ has scripts for
-    SLURM and SkyPilot.
+    (Without the two dashes torchrun takes --run for its own.) The notebooks before it have to be
+    finished. The notebook, run with the same parameters, finds the training done. One that was
+    stopped goes on, in another number of processes if need be (RECIPE packed). Every step stands in
+    runs/RUN/NOTEBOOK/steps.jsonl. clusters/ has scripts for SLURM and SkyPilot.
     """
     from rnagpt_lib.runs import notebooks, stages
     from rnagpt_lib.train import headless
@@ -312,9 +278,8 @@ def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> 
     named = {name.lower(): value for name, value in values.items()}
     seed = named.pop("seed", 0)
     with _interruptible():
-        log = headless.train_stage(
-            path.stem, run=run_id, profile=profile, seed=seed, overrides=named
-        )
+        named = {"run": run_id, "profile": profile, "seed": seed, "overrides": named}
+        log = headless.train_stage(path.stem, **named)
     if log is not None:
         click.echo(f"{path.stem}: trained, {len(log)} steps. The notebook reads it:")
         click.echo(f"  {stages.command(run_id, path.stem)}")
@@ -322,13 +287,9 @@ def train(notebook: str, profile: str, run_id: str | None, parameters: dict) -> 
 
 @commands.command(short_help="Train IT without stage 1, soft tokens, RNA, ...: what each is worth.")
 @FINISHED
-@click.option(
-    "--only", "names", multiple=True, metavar="NAME", help="Repeat for more. All by default."
-)
+@click.option("--only", "names", multiple=True, metavar="NAME", help="Repeat for more; else all.")
 @click.option("--seeds", default=3, show_default=True, type=AT_LEAST_1, help="Seeds 0, 1, ...")
-@click.option(
-    "--workers", type=AT_LEAST_1, help="Trainings at a time; by default one for each core."
-)
+@click.option("--workers", type=AT_LEAST_1, help="Trainings at a time; by default one a core.")
 def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int | None) -> None:
     """Train what the IT of RUN is compared with: the same pairs, steps and settings, but
 
@@ -340,8 +301,7 @@ def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int
     IT                 nothing taken away, with another seed
 
     each with each seed, in runs/RUN/variants/. Notebooks 04 and 05 of RUN have to be finished.
-    What is trained already stays; a training that was stopped goes on when the command is given
-    again. Then run notebook 06: it asks and compares those that it finds.
+    Given again, the command goes on. Then run notebook 06: it compares those that it finds.
     """
     from rnagpt_lib.runs import stages
     from rnagpt_lib.train import ablation_trainings
@@ -354,31 +314,22 @@ def train_variants(run_id: str, names: tuple[str, ...], seeds: int, workers: int
     click.echo(f"  {stages.command(run_id, '06_ablations', run_id)}")
 
 
-_answering = with_options(
+_answering = _with_options(
     click.option("--fasta", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
                  help="RNAs (or DNAs), plain or .gz; ask reads standard input from -."),
     click.option("--sequence", help="One RNA, typed."),
     click.option("--id", "rna_id", metavar="URS", help="One RNA of the run, or of RNAcentral."),
     FINISHED,
-    click.option(
-        "--model", default="IT", show_default=True,
-        help="vanilla, MA or IT of the run, or the folder of an exported model.",
-    ),
-    click.option(
-        "--retrieval", type=click.Choice(("beside", "only", "off")), default="beside",
-        show_default=True,
-        help="Show the nearest RNAs of the run's training set beside each answer, show them alone "
-        "(ask then loads no LLM), or leave them out.",
-    ),
-    click.option(
-        "--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies answers."
-    ),
+    click.option("--model", default="IT", show_default=True,
+                 help="vanilla, MA or IT of the run, or the folder of an exported model."),
+    click.option("--retrieval", type=click.Choice(("beside", "only", "off")), default="beside",
+                 show_default=True, help="Show the nearest RNAs of the training set beside each "
+                 "answer, show them alone (ask then loads no LLM), or leave them out."),
+    click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; 0.7 varies."),
     click.option("--top-p", default=1.0, show_default=True, help="Draw from this share alone."),
     SEED,
-    click.option(
-        "--max-new-tokens", default=256, show_default=True, type=AT_LEAST_1,
-        help="An answer is cut here.",
-    ),
+    click.option("--max-new-tokens", default=256, show_default=True, type=AT_LEAST_1,
+                 help="An answer is cut here."),
 )  # fmt: skip
 
 
@@ -403,27 +354,28 @@ def ask(
 
     A record that is no RNA (protein, foreign letters, under 10 nt, an id used twice) gets a row
     with the reason, and the others are answered. A call that was stopped goes on when it is given
-    again, and writes the file of one that was not. What is retrieved from the training set is
-    marked as such: it is looked up, not generated. That nothing is said of an answer does not
-    confirm it.
-
-    The run that comes with the repository knows a generated world, and no RNA of nature.
+    again. What is retrieved is marked as such: it is looked up, not generated. That nothing is said
+    of an answer does not confirm it. The run that comes with the repository knows a generated
+    world, and no RNA of nature.
     """
     from rnagpt_lib.chat import ask as asking
+    from rnagpt_lib.core.files import check_place
 
     asked = _questions(questions, file)
     if sum(value is not None for value in (fasta, sequence, rna_id)) != 1:
         raise InputError("give the RNAs as one of --fasta FILE, --sequence ACGU..., --id URS...")
     if out:
-        asking.check_out(out, force)
+        check_place(out, asking.FORMS, force)
     partial = Path(f"{out}.partial")
     kept = f"the answers so far are in {partial}, and the same call goes on"
     with _interruptible(kept, partial), _fasta(fasta, sequence, rna_id, run_id) as source:
         asker = _asker(asked, run_id, **answering)
-        if not out:
-            _show(asker, source)
-            return
-        told = asking.ask_file(asker, source, out, force)
+        if out:
+            told = asking.ask_file(asker, source, out, force)
+        elif not _show(asker, source):
+            sys.exit(1)
+    if not out:
+        return
     kept = f", {told['kept']:,} of them kept from an earlier call" if told["kept"] else ""
     click.echo(f"{out}: {told['rows']:,} rows{kept}; {told['refused']:,} records refused")
 
@@ -487,8 +439,8 @@ def _asker(
     return Asker(asked, chat, Retrieval.of(run_id), sampling, named=named)
 
 
-def _show(asker, source: Path) -> None:
-    """The answers, record by record; exit code 1 where no record could be asked about."""
+def _show(asker, source: Path) -> bool:
+    """Tell the answers, record by record; whether any record could be asked about."""
     from rnagpt_lib.chat.rendering import TERMINAL
     from rnagpt_lib.core.fasta import stream_records
 
@@ -497,8 +449,7 @@ def _show(asker, source: Path) -> None:
         rows = asker.rows([record])
         answered |= any("refused" not in row for row in rows)
         click.echo(TERMINAL.answers(rows), nl=False)
-    if not answered:
-        sys.exit(1)
+    return answered
 
 
 @commands.command(short_help="Talk to a model about an RNA, in the terminal.")
@@ -529,15 +480,11 @@ def chat(
 @commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("out", metavar="OUT", type=FOLDER)
-@click.option(
-    "--with-abstracts", is_flag=True,
-    help="Include titles and abstracts; for runs on the generated world, whose texts nobody owns.",
-)  # fmt: skip
-@click.option(
-    "--with-copyrighted-abstracts", is_flag=True,
-    help="Include titles and abstracts, and sentences quoted from them, though their publishers "
-    "own them: for a copy that you keep to yourself, or with their leave.",
-)  # fmt: skip
+@click.option("--with-abstracts", is_flag=True,
+              help="With titles and abstracts, of the generated world: nobody owns its texts.")  # fmt: skip
+@click.option("--with-copyrighted-abstracts", is_flag=True,
+              help="With titles, abstracts and sentences quoted from them, though publishers own "
+              "them: for a copy that you keep to yourself, or with their leave.")  # fmt: skip
 @FORCE
 def export_dataset(run_id: str, out: Path, **chosen: bool) -> None:
     """Make OUT, a Hugging Face dataset folder, of the RNA-QA of RUN (notebooks 00 to 03 finished).
@@ -546,10 +493,10 @@ def export_dataset(run_id: str, out: Path, **chosen: bool) -> None:
     rnagpt export-dataset reference rna-qa
     hf upload ME/rna-qa rna-qa --repo-type dataset
 
-    OUT is a folder that does not exist yet; it appears whole or not at all. README.md is the data
-    card; data/ holds parquet files of the configs pairs, rnas, annotations, links, articles and
-    dropped, which load_dataset("rna-qa", "pairs") reads; SHA256SUMS every file's hash. Titles and
-    abstracts are left out, as their publishers own them; the ids stay.
+    OUT does not exist yet; it appears whole or not at all. README.md is the data card; data/ holds
+    the configs pairs, rnas, annotations, links, articles and dropped, which load_dataset("rna-qa",
+    "pairs") reads; SHA256SUMS every file's hash. Titles and abstracts are left out, as their
+    publishers own them; the ids stay.
     """
     from rnagpt_lib.share import dataset
 
@@ -562,21 +509,13 @@ def export_dataset(run_id: str, out: Path, **chosen: bool) -> None:
 @commands.command(short_help="Make a folder of a run's trained model, to load or share.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("out", metavar="OUT", type=FOLDER)
-@click.option(
-    "--model", type=click.Choice(["MA", "IT"]), default="IT", show_default=True,
-    help="The model after stage 1 (MA, modality alignment) or stage 2 (IT, instruction tuning).",
-)  # fmt: skip
-@click.option(
-    "--merged", is_flag=True,
-    help="Merge the adapters into the LLM's weights and write the whole LLM, which other software "
-    "loads, too; as large as the LLM is.",
-)  # fmt: skip
+@click.option("--model", type=click.Choice(["MA", "IT"]), default="IT", show_default=True,
+              help="After stage 1 (MA, modality alignment) or 2 (IT, instruction tuning).")  # fmt: skip
+@click.option("--merged", is_flag=True, help="Write the whole LLM with the adapters merged into it, "
+              "which other software loads, too; as large as the LLM is.")  # fmt: skip
 @FORCE
-@click.option(
-    "--push", "name", metavar="OWNER/NAME",
-    help="Then upload OUT to the Hugging Face Hub, as a private repository if it is new. Needs a "
-    "token that may write, in HF_TOKEN.",
-)  # fmt: skip
+@click.option("--push", "name", metavar="OWNER/NAME", help="Then upload OUT to the Hugging Face Hub, "
+              "as a private repository if it is new. Needs HF_TOKEN, one that may write.")  # fmt: skip
 def export_model(
     run_id: str, out: Path, model: str, merged: bool, force: bool, name: str | None
 ) -> None:
@@ -586,11 +525,10 @@ def export_model(
     rnagpt export-model reference my-rna-gpt
     rnagpt chat --model my-rna-gpt
 
-    OUT is a folder that does not exist yet; it appears whole or not at all. It holds the projection
-    and the adapters as safetensors, the prompt template, names and hashes of the encoder and the
-    LLM that they belong to (which stay where they are), the scores of notebook 06 if it is
-    finished, a model card, README.md, and every file's hash. Without --push nothing is sent
-    anywhere. With --merged, OUT/llm is what vLLM serves; the card has the command.
+    OUT does not exist yet; it appears whole or not at all. It holds the projection and the adapters
+    as safetensors, the prompt template, names and hashes of their encoder and LLM (which stay where
+    they are), the scores of notebook 06 if it is finished, a model card, README.md, and every
+    file's hash. With --merged, OUT/llm is what vLLM serves; the card has the command.
     """
     from rnagpt_lib.share import model as shared_model
 
@@ -607,10 +545,8 @@ def export_model(
 @commands.command(short_help="What a data set's test side shares with train; what needs no model.")
 @click.argument("train", metavar="TRAIN", type=FOLDER)
 @click.argument("test", metavar="TEST", type=FOLDER)
-@click.option(
-    "--out", type=FOLDER, default="audit.html", show_default=True, metavar="FILE.html",
-    help="The page to write; the numbers go beside it, into FILE.json.",
-)  # fmt: skip
+@click.option("--out", type=FOLDER, default="audit.html", show_default=True, metavar="FILE.html",
+              help="The page to write; the numbers go beside it, into FILE.json.")  # fmt: skip
 @SEED
 @FORCE
 def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
@@ -621,33 +557,31 @@ def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     rnagpt audit train.tsv test.tsv --out my_audit.html
 
     \b
-    .fasta (.fa, .fna, .fas, .gz)  '>id answer': the answer is the RNA type of an RNAcentral
-                                   header, in any other all that stands behind the id
-    .tsv                           first line names the columns: sequence, answer and, if there
-                                   are any, question and id
-    .jsonl                         an object a line with these fields
-    .parquet                       these columns (those of export-dataset, too)
+    .fasta (.fa, .fna, .fas, .gz)  '>id answer': of an RNAcentral header the RNA type, of any other
+                                   all behind the id
+    .tsv, .jsonl, .parquet         columns or fields sequence, answer and, if any, question and id
 
     Sequences may be RNA or DNA, with IUPAC codes; without questions there is one, for the type.
     The page says which RNAs of TEST are in TRAIN or have a relative there (80 % identity over 80 %
     of the shorter one), and what it takes no language model to answer, with 95 % bounds over groups
     of similar RNAs. It needs no network. 10,000 RNAs take about a minute.
     """
-    from rnagpt_lib.core.files import read_json, write_json, writing
+    from rnagpt_lib.core.files import check_place, read_json, write_json, writing
     from rnagpt_lib.evaluate import audit as audits
     from rnagpt_lib.report import page
     from rnagpt_lib.runs import notebooks
 
-    numbers = _audit_numbers(out, force)
+    numbers = out.with_suffix(".json")
+    check_place(out, (".html", ".htm"), force)
+    check_place(numbers, (".json",), force)
     for file in (train, test):
         audits.read(file)  # a fault is told before the notebook starts
     with tempfile.TemporaryDirectory() as folder:
         executed, found = Path(folder) / "notebook.ipynb", Path(folder) / "numbers.json"
         given = {"TRAIN": str(train.resolve()), "TEST": str(test.resolve()), "SEED": seed}
-        notebooks.execute(
-            notebooks.find("appendix_audit"), executed, given | {"NUMBERS": str(found)}
-        )
-        _audit_numbers(out, force)  # minutes have passed
+        given["NUMBERS"] = str(found)
+        notebooks.execute(notebooks.find("appendix_audit"), executed, given)
+        check_place(out, (".html", ".htm"), force)  # minutes have passed
         page.write(executed, out, f"Audit: {train.name} and {test.name}")
         found = read_json(found)
     with writing(numbers, "name another place with --out"):
@@ -655,20 +589,6 @@ def audit(train: Path, test: Path, out: Path, seed: int, force: bool) -> None:
     for sentence in found["findings"]:
         click.echo(f"- {sentence}")
     click.echo(f"Page: {out}; numbers: {numbers}")
-
-
-def _audit_numbers(out: Path, force: bool) -> Path:
-    """Where an audit's numbers go. Raises InputError where page or numbers cannot be written."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out is {out}, and the audit is a page; let its name end in .html")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent} is no folder; make it first, or name another with --out")
-    for path in (out, out.with_suffix(".json")):
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name another place with --out")
-        if path.exists() and not force:
-            raise InputError(f"{path} exists; give --force to replace it, or another --out")
-    return out.with_suffix(".json")
 
 
 @commands.command(short_help="Make an encoder folder of RNA-FM's original weights.")
@@ -682,8 +602,7 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     rnagpt convert-encoder RNA-FM_pretrained.pth models/rna-fm
 
     The profiles paper_5k and full read models/rna-fm. The weights are kept as safetensors with
-    their hashes; a pickle that holds more than tensors and options is refused unread. Nothing is
-    downloaded.
+    their hashes; a pickle that holds more than tensors is refused unread. Nothing is downloaded.
     """
     from rnagpt_lib.core.files import sha256
     from rnagpt_lib.model.encoder import convert
@@ -691,7 +610,5 @@ def convert_encoder(source: Path, out: Path, expected: str | None) -> None:
     encoder = convert(source, out, expected)
     layers, dim, longest = encoder.config["layers"], encoder.dim, encoder.max_length
     click.echo(f"{source}: sha256 {sha256(source)}")
-    click.echo(
-        f"{out}: {layers} layers, {dim} wide, {longest:,} nt at once; sha256 of its weights "
-        f"{encoder.hash}"
-    )
+    size = f"{layers} layers, {dim} wide, {longest:,} nt at once"
+    click.echo(f"{out}: {size}; sha256 of its weights {encoder.hash}")

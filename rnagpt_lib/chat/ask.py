@@ -19,7 +19,7 @@ from rnagpt_lib.chat.rendering import MARKDOWN
 from rnagpt_lib.chat.retrieval import Retrieval
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record, Refused, stream_records
-from rnagpt_lib.core.files import digest, progress, replacing, sha256, writing
+from rnagpt_lib.core.files import check_place, digest, progress, replacing, sha256, writing
 from rnagpt_lib.core.text import one_line
 from rnagpt_lib.runs.folder import holding
 from rnagpt_lib.runs.resume_store import Store
@@ -88,16 +88,6 @@ class Asker:
         return row | ({"notes": [*record.notes]} if record.notes else {})
 
 
-def check_out(out: Path, force: bool) -> None:
-    """Raises InputError where ``out`` cannot be written, before any model is loaded."""
-    if out.suffix not in FORMS:
-        raise InputError(f"{out}: answers are written as {', '.join(FORMS)}; name it so")
-    if out.exists() and not force:
-        raise InputError(f"{out} exists; --force replaces it, --out takes another name")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent} is no folder; make it first")
-
-
 def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[str, int]:
     """Write the rows of all records of ``fasta`` to ``out`` (.jsonl, .tsv or .md).
 
@@ -105,7 +95,7 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     an earlier attempt. Raises InputError for a file that is no FASTA, for an ``out`` that exists, or
     that an earlier attempt with another model, file or question has begun (unless ``force``).
     """
-    check_out(out, force)
+    check_place(out, FORMS, force)
     try:
         with fasta.open("rb"):
             if not fasta.is_file():
@@ -115,7 +105,7 @@ def ask_file(asker: Asker, fasta: Path, out: Path, force: bool = False) -> dict[
     partial = out.with_name(f"{out.name}.partial")
     counts = {"rows": 0, "refused": 0, "kept": 0}
     with writing(out, "choose another --out, or make room"), holding(out, str(out)):
-        check_out(out, force)  # another call may just have written it
+        check_place(out, FORMS, force)  # another call may just have written it
         with Store(partial, about=asker.key(fasta), replace=force) as store:
             with replacing(out) as temporary:
                 write(_kept_rows(asker, fasta, store, counts), temporary, out.suffix)

@@ -47,6 +47,18 @@ def writing(path: Path, remedy: str) -> Iterator[None]:
         raise InputError(f"{shown(path)} cannot be written: {reason}; {remedy}") from error
 
 
+def check_place(path: Path, endings: Iterable[str], force: bool) -> None:
+    """Raises InputError where a command could not write ``path``, before it takes its hours."""
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{path}: let its name end in {', '.join(endings)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; make it first, or name another with --out")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name another place with --out")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists; --force replaces it, --out takes another name")
+
+
 def database_fault(path: Path, error: sqlite3.Error, damaged: str) -> InputError:
     """What SQLite says of the file, with a remedy: ``damaged`` where it is no whole database, and
     nothing that costs its contents where the disk is full or the file somebody else's."""

@@ -26,6 +26,7 @@ def files(tmp_path):
     return paths
 
 
+@pytest.mark.slow
 def test_the_command_writes_an_inert_page_and_numbers_and_says_what_it_found(
     rnagpt, files, tmp_path
 ):
@@ -45,7 +46,7 @@ def test_the_command_writes_an_inert_page_and_numbers_and_says_what_it_found(
 
     kept = out.read_text("utf-8")
     code, _, said = rnagpt("audit", *files, "--out", out)
-    assert code == 2 and f"{out} exists; give --force to replace it" in said
+    assert code == 2 and f"{out} exists; --force replaces it" in said
     assert out.read_text("utf-8") == kept
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,19 @@ WHAT = "What type of RNA is the RNA?"
 RNA = "GGCUAGCUCAAUCGGUAGAGCGUGAGACUC"
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNAGPT_RUNS", str(folder / "runs"))
+        made("w")
+        trained("w", folder / "models")
+    return folder / "runs" / "w"
+
+
 @pytest.fixture
-def run(tmp_path) -> str:
-    made("w")
-    trained("w", tmp_path / "models")
+def run(finished) -> str:
+    shutil.copytree(finished, paths.runs() / "w")
     return "w"
 
 

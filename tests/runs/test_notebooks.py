@@ -7,12 +7,14 @@ import sys
 import nbformat
 import papermill
 import pytest
+from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs import notebooks, stages
+from rnagpt_lib.runs.folder import lock_of, release_lock
 from rnagpt_lib.runs.run import Run
 
 FIRST, SECOND, THIRD = stages.STAGES[:3]
@@ -379,6 +381,7 @@ def test_any_other_error_keeps_the_executed_copy_of_the_kernel():
     assert "ZeroDivisionError" in copy.read_text()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
     write_notebook(FIRST, action="import os\nos._exit(9)")
     with pytest.raises(NotebookFailed, match="kernel died"):
@@ -388,18 +391,16 @@ def test_a_kernel_that_dies_is_reported_and_leaves_the_stage_free():
 
 
 def test_a_stage_in_use_is_refused_and_left_alone():
-    code = (
-        f"from rnagpt_lib.runs.run import Run; Run.open('{FIRST}'); print(1, flush=True); input()"
-    )
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        other.stdout.readline()
-        folder = stages.stage_folder("mini", FIRST)
-        before = {file.name: file.read_bytes() for file in folder.iterdir()}
-        with pytest.raises(InputError, match=f"in use by process {other.pid}"):
+    Run.open(FIRST)
+    folder = stages.stage_folder("mini", FIRST)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    release_lock(lock_of(folder))
+    with FileLock(lock_of(folder)):  # as another process would have it
+        lock_of(folder).write_text("12345")
+        with pytest.raises(InputError, match="in use by process 12345"):
             notebooks.run_notebook("00")
-        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-        other.kill()
+    after = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert {name: after.get(name) for name in before} == before
 
 
 def test_other_notebooks_run_under_their_own_name():

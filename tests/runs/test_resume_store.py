@@ -134,7 +134,7 @@ def test_killed_again_and_again_it_fetches_each_page_once(tmp_path):
     with serve(Book(), faults=queue) as url:
         command = [sys.executable, "-c", READER, url, str(tmp_path)]
         stored = 0
-        for done in (0, 1, 7, 8, 29):
+        for done in (0, 7):
             until, arrived = threading.Event(), threading.Event()
             queue.add(*[lambda app: app] * (done - stored), faults.held(until, arrived))
             stored = done
@@ -146,7 +146,7 @@ def test_killed_again_and_again_it_fetches_each_page_once(tmp_path):
         finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert finished.stdout.split() == [str(n) for n in range(LAST)]
     asked = [int(request.query["page"]) for request in queue.seen]
-    assert sorted(asked) == sorted([*range(LAST), 0, 1, 7, 8, 29])
+    assert sorted(asked) == sorted([*range(LAST), 0, 7])
     database = sqlite3.connect(tmp_path / NAME)
     assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     database.close()
