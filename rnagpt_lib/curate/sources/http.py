@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import rnagpt_lib
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.core.text import printable
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
 
@@ -125,9 +125,7 @@ class Site:
         if code == 404:
             raise NotThere(f"{self.host} has no {where}; check the base URL and the id")
         if not response.is_success:
-            said = " ".join(
-                printable(self._body(response).decode("utf-8", "replace")[:200]).split()
-            )
+            said = one_line(self._body(response).decode("utf-8", "replace")[:200])
             fault = f"{self.host} refuses {where} with status {code} ({said})"
             raise Refused(f"{fault}; check the base URL and the query")
 
