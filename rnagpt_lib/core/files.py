@@ -106,7 +106,8 @@ def sha256(path: Path) -> str:
 def visible(folder: Path) -> dict[str, Path]:
     """All files below ``folder`` by relative name, sorted, without hidden ones."""
     below = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
-    return {name.as_posix(): below[name] for name in sorted(below) if not _hidden(name)}
+    seen = (name for name in sorted(below) if not any(part[0] == "." for part in name.parts))
+    return {name.as_posix(): below[name] for name in seen}
 
 
 def read_marker(folder: Path) -> dict:
@@ -139,10 +140,6 @@ def _hash(path: Path) -> str:
 @lru_cache(maxsize=4096)
 def _remembered(path: Path, inode: int, size: int, mtime_ns: int) -> str:
     return _hash(path)
-
-
-def _hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
 
 
 def progress(iterable: Iterable | None = None, *, disable: bool = False, **options: object) -> tqdm:
