@@ -86,7 +86,7 @@ def test_answers_are_those_about_each_rna_in_order(monkeypatch):
         assert set(questions) == {"What type of RNA is the RNA?"}
         return [Answer({"A": "tRNA", "C": "leader or IRES"}[r[0]], 1, "eos") for r in rnas]
 
-    monkeypatch.setattr(nrc_asking, "answers", said)
+    monkeypatch.setattr(nrc_asking, "answer_all", said)
     found = nrc_asking.asked(None, Letters(), ["CC", "AAA", "A"], CLASSES)
     assert found.tolist() == ["", "tRNA", "tRNA"]
 
