@@ -167,25 +167,26 @@ class BatchClient(Client):
         )
         if not (file := next(named, None)):
             lines = b"".join(_line(key, self.step(key, requests[key])) for key in part.waiting)
-            sent = {"data": {"purpose": "batch"}, "files": {"file": (name, lines)}}
-            file = self.transport.call(Item, "POST", "/files", seconds=LONG, **sent)
+            sent = {"body": {"purpose": "batch"}, "files": [("file", (name, lines))]}
+            form = {"timeout": LONG, "headers": {"content-type": "multipart/form-data"}}
+            file = self.transport.call(Item, "/files", sent, **form)
         body = {"input_file_id": file.id, "endpoint": ENDPOINT, "metadata": {OURS: part.key}}
         body |= {"completion_window": "24h"}
-        return self.transport.call(Item, "POST", "/batches", json=body)
+        return self.transport.call(Item, "/batches", {"body": body})
 
     def _list(self, path: str, **query: Any) -> Iterator[Item]:
         """The items of a listing, newest first."""
         query, page = query | {"limit": 100}, None
         while page is None or (page.has_more and page.data):
             query |= {"after": page.data[-1].id} if page else {}
-            page = self.transport.call(Page, "GET", path, params=query)
+            page = self.transport.call(Page, path, params=query)
             yield from page.data
 
     def _first_to_end(self, parts: list[Part]) -> tuple[Part, Item]:
         """Look at the batches, again and again, until one has ended or is `GONE` for good."""
         while True:
             for part in parts:
-                look = partial(self.transport.call, Item, "GET", f"/batches/{part.id}")
+                look = partial(self.transport.call, Item, f"/batches/{part.id}")
                 try:
                     batch = persistently(look, self.transport.what(f"batch {part.id}"))
                 except NotThere as error:
@@ -224,7 +225,7 @@ class BatchClient(Client):
 
     def _results(self, source: str) -> bytes:
         """A file of results. Raises Again where it is none."""
-        content = self.transport.send("GET", f"/files/{source}/content", seconds=LONG)
+        content = self.transport.get(f"/files/{source}/content", timeout=LONG)
         if content and b'"custom_id"' not in content:
             raise Again("it sent something else than a batch's results")
         return content

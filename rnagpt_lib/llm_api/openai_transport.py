@@ -1,20 +1,22 @@
 """One request to an OpenAI-compatible server: its raw answer in time, or the reason why not.
 
-It is sent once. A fault that may pass is `retries.Again`, one that may have been billed is
+The SDK sends it, once. A fault that may pass is `retries.Again`, one that may have been billed is
 `MaybeBilled`, all others stop with InputError. No redirect is followed: the key goes to one host.
 """
 
-import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
+import openai
 from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.params import KEY, Calls, read_key
-from rnagpt_lib.llm_api.messages import about_one, parse
+from rnagpt_lib.llm_api.messages import about_one
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
 OPENAI = "https://api.openai.com/v1"
@@ -33,81 +35,125 @@ class Transport:
     """The connection to a server. Raises InputError without a key."""
 
     def __init__(self, settings: Calls):
-        self._key, self._seconds = read_key().get_secret_value(), settings.deadline
-        self._base = (settings.base_url or OPENAI).rstrip("/")
+        self._key = read_key()
         self._where = f"model {settings.model!r} at {settings.base_url or 'the OpenAI API'}"
-        headers = {"authorization": f"Bearer {self._key}", "accept-encoding": "identity"}
-        limits = httpx2.Limits(max_connections=settings.width + 1)
-        self._http = httpx2.Client(verify=_certificates(), limits=limits, headers=headers)
-        self.close = self._http.close
+        most = settings.width + 1
+        http = httpx2.Client(
+            verify=_certificates(),
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+            headers={"accept-encoding": "identity"},
+            event_hooks={"request": [_start], "response": [_bound]},
+        )
+        self._sdk = openai.OpenAI(
+            api_key=self._key.get_secret_value(),
+            base_url=settings.base_url or OPENAI,
+            max_retries=0,
+            timeout=settings.deadline,  # until the last byte of an answer
+            http_client=http,
+        )
+        self.close = self._sdk.close
 
     def what(self, about: str) -> str:
         """How messages begin."""
         return f"{self._where}, {about}" if about else self._where
 
     def post(self, path: str, body: dict) -> str:
-        """The raw answer to ``body``, an error of this request alone among them."""
-        return self.send("POST", path, json=body).decode("utf-8", "replace")
+        """The raw answer to ``body``. Raises Again, MaybeBilled or InputError."""
+        with self._faults():
+            try:
+                found = self._sdk.post(path, body=body, cast_to=httpx2.Response)
+            except openai.BadRequestError as error:
+                if not about_one(error.body):
+                    raise
+                found = error.response  # it is about this request alone
+            return found.content.decode("utf-8", "replace")
 
-    def call(self, kind: type[_Kind], method: str, path: str, **request: object) -> _Kind:
-        """The answer as a ``kind``. Raises as `send`, and where it is nothing of the kind."""
+    def get(self, path: str, **options: Any) -> bytes:
+        """The bytes at ``path``; ``options`` as `call` has them."""
+        with self._faults():
+            return self._sdk.get(path, cast_to=httpx2.Response, options=options).content
+
+    def call(self, kind: type[_Kind], path: str, sent: dict | None = None, **options: Any) -> _Kind:
+        """The answer of another endpoint as a ``kind``: to a POST of what is ``sent`` (the SDK's
+        ``body``, ``files``), else to a GET; ``options`` are the SDK's (``timeout`` in seconds,
+        ``params``). Raises as `post`, and where it is nothing of the kind."""
+        with self._faults():
+            verb = self._sdk.post if sent else self._sdk.get
+            found = verb(path, cast_to=httpx2.Response, options=options, **(sent or {}))
         try:
-            return kind.model_validate_json(self.send(method, path, **request))
+            return kind.model_validate_json(found.content)
         except ValidationError:
             raise MaybeBilled(f"it sent something else than a {kind.__name__.lower()}") from None
 
-    def send(
-        self, method: str, path: str, json: dict | None = None, seconds: float = 0, **given: object
-    ) -> bytes:
-        """The answer to a request, ``seconds`` (or the deadline) until its last byte; ``given`` as
-        httpx has it. Raises Again, MaybeBilled or InputError."""
-        seconds = seconds or self._seconds
-        given |= {"timeout": seconds} | (_as_json(json) if json else {})
-        until, content = time.monotonic() + seconds, bytearray()
-        most = LARGEST_FILE if path.endswith("/content") else LARGEST
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """What goes wrong with the SDK inside the block, in our terms."""
         try:
-            with self._http.stream(method, self._base + path, **given) as response:
-                for chunk in response.iter_raw():
-                    content += chunk
-                    if len(content) > most:
-                        raise MaybeBilled("the answer is too large")
-                    if time.monotonic() > until:
-                        raise MaybeBilled("no answer in time")
-        except (httpx2.ConnectTimeout, httpx2.PoolTimeout):
-            raise Again("no answer in time") from None
-        except httpx2.TimeoutException:
-            raise MaybeBilled("no answer in time") from None
-        except (httpx2.ConnectError, httpx2.UnsupportedProtocol):
-            raise Again("it cannot be reached; is BASE_URL right?") from None
+            yield
+        except openai.APITimeoutError as error:
+            never = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            raise (Again if never else MaybeBilled)("no answer in time") from None
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
+                raise Again("it cannot be reached; is BASE_URL right?") from None
+            raise MaybeBilled("the connection broke") from None
+        except openai.APIStatusError as error:
+            raise self._reason(error) from None
         except httpx2.HTTPError:
             raise MaybeBilled("the connection broke") from None
-        error = None if response.is_success else parse(content)
-        error = error.get("error", error) if isinstance(error, dict) else None
-        if response.is_success or (response.status_code == 400 and about_one(error)):
-            return bytes(content)
-        raise self._reason(response, error if isinstance(error, dict) else None)
 
-    def _reason(self, response: httpx2.Response, error: dict | None) -> Exception:
-        """What a status other than 2xx means, with the API's ``error`` object where it has one."""
-        status, said = response.status_code, error or {}
+    def _reason(self, error: openai.APIStatusError) -> Exception:
+        status, code = error.status_code, str(error.code)
         if status in (401, 403):
             return InputError(f"{self._where} refused the key in {KEY} (status {status})")
-        if "insufficient_quota" in (said.get("code"), said.get("type")):
+        if "insufficient_quota" in (code, error.type):
             return InputError(f"{self._where}: the account's quota is used up")
         if 300 <= status < 400:
-            host = httpx2.URL(response.headers.get("location", "")).host
-            where = f"{self._where} redirects to {host!r}"
-            return InputError(f"{where}, where the key must not go; set BASE_URL")
+            host = httpx2.URL(error.response.headers.get("location", "")).host
+            return InputError(
+                f"{self._where} redirects to {host!r}, where the key must not go; set BASE_URL"
+            )
         if status in PASSING or status >= 500:
             # an error object of the API is no answer, and costs nothing; who knows of others
-            kind = MaybeBilled if error is None and status != 429 else Again
-            return kind(f"status {status}", retry_after(response.headers))
-        words = f"{said.get('code')}): {said.get('message') or 'it gave no reason'}"
-        words = " ".join(words.split()).replace(self._key, "***")[:300]
+            kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
+            return kind(f"status {status}", retry_after(error.response.headers))
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        words = " ".join(str(said or "it gave no reason").split())
+        words = words.replace(self._key.get_secret_value(), "***")[:300]
         kind = NotThere if status == 404 else InputError
         remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
-        return kind(f"{self._where} refused (status {status}, {words}{remedy}")
+        return kind(f"{self._where} refused (status {status}, {code}): {words}{remedy}")
 
 
-def _as_json(body: dict) -> dict:
-    return {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
+class _Bounded(httpx2.SyncByteStream):
+    """An answer's bytes until a deadline, and not more of them than ``most``."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, most: int):
+        self._stream, self._deadline, self._left = stream, deadline, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise httpx2.RemoteProtocolError("the answer is too large")
+            if time.monotonic() > self._deadline:
+                raise httpx2.ReadTimeout("the answer takes too long")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _start(request: httpx2.Request) -> None:
+    # the read timeout is for one read; here it becomes the one for all of them
+    seconds = request.extensions["timeout"]["read"]
+    request.extensions["rnagpt_deadline"] = time.monotonic() + seconds
+
+
+def _bound(response: httpx2.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx2.RemoteProtocolError("the answer is compressed, though nobody asked for it")
+    request = response.request
+    most = LARGEST_FILE if request.url.path.endswith("/content") else LARGEST
+    response.stream = _Bounded(response.stream, request.extensions["rnagpt_deadline"], most)
