@@ -80,7 +80,7 @@ def score_table(
     """The contract's ``scores``: every metric of every model, over all of its trainings, for all
     questions and by kind, form and stratum. ``definitions`` maps metrics to the ids of their
     definitions."""
-    draws = Bootstrap(asked.unit, n, seed)
+    draws = Bootstrap(range(asked.unit.nunique()), n, seed)
     rows = []
     table = _with_strata(samples, asked)
     for keys, of_metric in table.groupby(["run", "source", "model", "metric"], sort=True):
@@ -105,7 +105,7 @@ def differences(
     with the same seeds, trainings with one seed are a pair; a control stands beside the training
     that was asked so; else all of the one stand against all of the other, as in the difference of
     their scores."""
-    draws = Bootstrap(asked.unit, n, seed)
+    draws = Bootstrap(range(asked.unit.nunique()), n, seed)
     groups = dict(list(_with_strata(samples, asked).groupby(["model", "metric"])))
     rows = []
     for a, b, metric in pairs:
@@ -146,6 +146,8 @@ def by_training(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
 def _with_strata(samples: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     known = asked[["pair_id", "stratum", "reference"]]
     table = samples.merge(known, on="pair_id", validate="many_to_one")
+    # units by number: as texts they would be looked up again for every slice
+    table["unit"] = pd.Index(sorted(set(asked.unit))).get_indexer(table.unit)
     overall = table[table.metric.isin([f"fact.{kind}" for kind in OVERALL])]
     return pd.concat([table, overall.assign(metric="fact.all")], ignore_index=True)
 

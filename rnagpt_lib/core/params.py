@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.sequences import MIN_LENGTH
 
 KEY = "OPENAI_API_KEY"  # in the environment alone
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
@@ -55,7 +56,7 @@ class Filter(Stage):
     table: str | None = _param(None, "TSV with more fields of your RNAs")
     articles: str | None = _param(None, "JSON lines of abstracts")
     links: str | None = _param(None, "JSON lines: which RNA is linked with which articles")
-    min_length: int = _param(10, "shortest RNA kept, nt", ge=1)
+    min_length: int = _param(10, "shortest RNA kept, nt", ge=MIN_LENGTH)
     max_length: int = _param(1024, "longest RNA kept, nt", ge=10)
     query: str = _param('has_lit_scan:"True" AND entry_type:"Sequence"', "which RNAs of RNAcentral")
     limit: int = _param(0, "RNAs drawn from them by a hash of their ids; 0: all", ge=0)

@@ -68,6 +68,7 @@ def test_bad_parameters_are_named():
         (FILTER, {"wrld_size": 5}, "no parameter WRLD_SIZE; parameters are INPUT"),
         (FILTER, {"world_size": "many"}, "parameter WORLD_SIZE is 'many', but .*valid integer"),
         (FILTER, {"world_size": 3}, "greater than or equal to 20"),
+        (FILTER, {"min_length": 9}, "greater than or equal to 10"),  # 04 could not read them
         (FILTER, {"input": "cloud"}, "'world', 'files' or 'rnacentral'"),
         (STAGE2, {"epochs": 1.5}, "parameter EPOCHS is 1.5"),
         (STAGE2, {"learning_rate": 0}, "parameter LEARNING_RATE is 0, but"),
