@@ -26,9 +26,8 @@ from rnagpt_lib.core.text import printable
 # of one record, and of one source, in `stream_records`
 MAX_LENGTH, MAX_ID, MAX_DESCRIPTION, MAX_RECORDS = 100_000, 200, 1_000, 2_000_000
 LISTED = 1000  # records of a source that one can choose from
-Source = (
-    str | Path | bytes
-)  # text (never a path: what is typed into a box opens no file), an upload
+# a text is never a path: what is typed into a box opens no file; bytes are an upload
+Source = str | Path | bytes
 PIECE = 1 << 16  # characters read at a time
 MAX_HEADER = 1 << 16
 _INDENT = " \t\r\f\v\xa0\ufeff"  # before a line's first letter; joined files keep their BOMs
