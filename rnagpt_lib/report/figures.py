@@ -23,11 +23,13 @@ from rnagpt_lib.report import tables
 from rnagpt_lib.runs.stages import ABLATIONS, CASES, MODELS, STAGES, stage_folder
 
 ANSWERING = (*MODELS, *results.FLOORS)
-COLOURS = dict(zip(ANSWERING, seaborn.color_palette("colorblind"), strict=False))
+PALETTE = seaborn.color_palette("colorblind")  # of all figures; a heat map has its own
+COLOURS = dict(zip(ANSWERING, PALETTE, strict=False))
 MARKS = ["o", "s", "D", "^", "v", "X", "P"]
 STYLE = seaborn.axes_style("ticks") | seaborn.plotting_context("paper")
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
           "grid.alpha": 0.4, "lines.linewidth": 1, "lines.markersize": 4, "legend.frameon": False,
+          "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
           "savefig.dpi": 150, "savefig.bbox": "tight",
           "text.parse_math": False}  # a name from outside may hold a dollar sign  # fmt: skip
 FACTS = ("fact.rna_type", "fact.family", "fact.literature", "fact.local")  # a panel for each
@@ -63,7 +65,7 @@ def facts(found: Results) -> Figure:
     table = table.assign(families=table.stratum.map(FAMILIES))
     return _panels(table, FACTS, (11, 4), x="value", y="model", order=models, hue="families",
                    hue_order=list(FAMILIES.values()), markers=["o", "D", "s"], dodge=0.4,
-                   palette="colorblind", linestyle="none")  # fmt: skip
+                   linestyle="none")  # fmt: skip
 
 
 def kinds(found: Results) -> Figure:
@@ -83,7 +85,7 @@ def variants(found: Results) -> Figure:
     table = _scores(found, models, FACTS)
     table = table.assign(what=np.where(table.model.str.startswith("floor"), "floor", "trained"))
     figure = _panels(table, FACTS, (11, 3), x="value", y="model", order=models, hue="what",
-                     hue_order=["trained", "floor"], palette="colorblind", linestyle="none")  # fmt: skip
+                     hue_order=["trained", "floor"], linestyle="none")  # fmt: skip
     each = found.trainings[found.trainings.duplicated(["model", "metric"], keep=False)]
     for axis, metric in zip(figure.axes, FACTS, strict=True):
         seaborn.stripplot(each[each.metric == metric], x="value", y="model", order=models, size=2,
@@ -98,7 +100,7 @@ def leakage_tax(found: Results) -> Figure:
     table = table.assign(split=table["what"].map(PARTED), of=table["model"] + ", " + table["of"])
     return _panels(table.dropna(subset="split"), leakage.METRICS, (11, 3.2), x="split", y="value",
                    order=list(PARTED.values()), hue="of", hue_order=list(dict.fromkeys(table.of)),
-                   palette="colorblind", dodge=0.2)  # fmt: skip
+                   dodge=0.2)  # fmt: skip
 
 
 def lengths(found: Results) -> Figure:
@@ -107,8 +109,9 @@ def lengths(found: Results) -> Figure:
     table = pd.read_parquet(found.folder / tables.SAMPLES, filters=[("metric", "==", "rougeL")])
     words = found.answers.assign(words=found.answers.prediction.str.split().str.len())
     table = table.merge(words[[*key, "words"]], on=key).assign(metric=table.model)
-    return _panels(table, MODELS, (11, 3.6), x="words", y="value", hue="kind", kind=seaborn.lineplot,
-                   marker="o", errorbar=None, palette="colorblind", hue_order=sorted(set(table.kind)))  # fmt: skip
+    return _panels(table, MODELS, (11, 3.6), x="words", y="value", hue="kind",
+                   kind=seaborn.lineplot, marker="o", errorbar=None,
+                   hue_order=sorted(set(table.kind)))  # fmt: skip
 
 
 @matplotlib.rc_context(STYLE)

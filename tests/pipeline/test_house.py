@@ -21,7 +21,6 @@ TORCH = {"torch", "transformers", "peft", "accelerate", "fm"}
 MOST_LINES = {"core": 1_770, "curate": 4_530, "chat": 1_930, "evaluate": 2_140, "llm_api": 1_420,
               "model": 1_385, "train": 1_130}  # fmt: skip
 MOST_LINES_OF_ALL, MOST_MODULES = 18_700, 101
-MODULES = {"curate": 4_200}, 15_000, 90  # a package: 1,500
 MODULES = {
     ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(LIBRARY.rglob("*.py"))
