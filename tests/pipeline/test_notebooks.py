@@ -26,6 +26,7 @@ from rnagpt_lib.evaluate import results
 from rnagpt_lib.llm_api import cost
 from rnagpt_lib.miniature import world
 from rnagpt_lib.model import checkpoint
+from rnagpt_lib.report import page
 from rnagpt_lib.report.tables import rouge_table
 from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.train import ablation_trainings
@@ -152,16 +153,18 @@ def test_sources_of_annotations_stand_beside_each_other(small_path, tmp_path, mo
     small_path.executed("06_ablations")
     shutil.copytree(small_path.runs, tmp_path / "runs")
     monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "runs"))
+    for stage in stages.STAGES[:3]:  # the same for both
+        shutil.copytree(small_path.runs / "mini" / stage, tmp_path / "runs" / "single" / stage)
     other = {"03_decompose_qa": {"SOURCE": "single_pass"}}
-    for stage in stages.STAGES[:7]:
+    for stage in stages.STAGES[3:7]:
         parameters = SMALL.get(stage, {}) | other.get(stage, {})
         notebooks.run_notebook(stage, run="single", parameters=parameters)
     stage = "06_ablations"
     executed = notebooks.run_notebook(stage, parameters=SMALL[stage] | {"RUNS": ["single"]})
     assert list(unwanted(executed)) == [] and stages.is_fresh("mini", stage) is None
     folder = stages.stage_folder("mini", stage)
-    page = (folder / "report.html").read_text("utf-8")
-    assert "single_pass, run single" in executed.read_text() and "single_pass, run single" in page
+    for shown in (executed, page.write_report("mini")):
+        assert "single_pass, run single" in shown.read_text("utf-8")
     row = rouge_table(results.load("single")).loc["IT", "ROUGE-1"]
     assert row in (folder / "tables" / "single_rouge.tex").read_text("utf-8")
 
