@@ -111,7 +111,7 @@ def test_a_campaign_that_was_killed_goes_on(ground, monkeypatch):
         raise AssertionError("all of it is there")
 
     monkeypatch.setattr(Trainer, "update", nothing)
-    monkeypatch.setattr(campaign, "answers", nothing)
+    monkeypatch.setattr(campaign, "answer_all", nothing)
     pd.testing.assert_frame_equal(pd.DataFrame(campaign.campaign(ground)), points)
 
 
