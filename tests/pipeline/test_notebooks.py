@@ -41,7 +41,7 @@ SMALL = {
     "01_explore_topics": {"PASSES": 2, "STABILITY_SEEDS": 2, "CORPUS_TOPICS": 4, "MAX_TOPICS": 3},
     "04_train_stage1": {"EPOCHS": 1},
     "05_train_stage2": {"EPOCHS": 1},
-    "06_ablations": {"MAX_PAIRS": 16, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 20, "MINIMAL_PAIRS": 4},
+    "06_ablations": {"MAX_PAIRS": 16, "MAX_NEW_TOKENS": 8, "BOOTSTRAP": 100, "MINIMAL_PAIRS": 4},
     "07_case_studies": {"HELD_OUT": 1, "MAX_NEW_TOKENS": 8},
 }
 PRESENT = [stage for stage in stages.STAGES if (paths.notebooks() / f"{stage}.ipynb").is_file()]
