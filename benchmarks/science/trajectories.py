@@ -32,7 +32,6 @@ from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Ablations, Stage2
 from rnagpt_lib.evaluate import ablation, questions
-from rnagpt_lib.evaluate.fact_scores import OPEN_FACTS
 from rnagpt_lib.evaluate.leakage import read_before
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model.encoder import Encoder
@@ -215,7 +214,7 @@ def _answered(ground: Ground, mode: str, checkpoint: Path) -> pd.DataFrame:
     checkpoints.restore(model, checkpoint)
     if isinstance(model.llm, PeftModel):
         model.llm.merge_adapter()  # the same function, with half of the matrix products
-    open_ones = (asked["form"] == "open") & asked["kind"].isin(OPEN_FACTS)
+    open_ones = (asked["form"] == "open") & asked["kind"].isin(bootstrap.OVERALL)
     asked = asked[open_ones & asked["decidable"]]
     read = {sequence: ground.embeddings[sequence] for sequence in asked["sequence"].unique()}
     replies = answer_all(
@@ -231,7 +230,7 @@ def _answered(ground: Ground, mode: str, checkpoint: Path) -> pd.DataFrame:
 
 def _fact_all(ground: Ground, answered: pd.DataFrame) -> dict:
     samples, ids, _ = ablation.score(answered, ground.asked, ground.pairs, semantic=())
-    facts = samples[samples["metric"].isin([f"fact.{kind}" for kind in OPEN_FACTS])]
+    facts = samples[samples["metric"].isin([f"fact.{kind}" for kind in bootstrap.OVERALL])]
     table = bootstrap.score_table(facts, ground.asked, ids, ground.scoring.bootstrap, SEED)
     everything = (table[["kind", "form", "stratum"]] == bootstrap.ALL).all(axis=1)
     row = table[everything & (table["metric"] == "fact.all")].iloc[0]

@@ -14,7 +14,6 @@ from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
 from rnagpt_lib.evaluate import entities
 from rnagpt_lib.evaluate.entities import SENTENCES, named
 
-OPEN_FACTS = ("rna_type", "family", "local", "literature")  # the kinds that fact.all averages
 FREE = "dictionary."  # begins the relation of a question that is in no template's words
 ID = "fact-3"
 DEFINITIONS = yaml.safe_load(Path(__file__).with_name("definitions.yaml").read_text("utf-8"))

@@ -52,13 +52,6 @@ class Template:
         """The annotation and EOS; these carry the loss of stage 1, right after the RNA."""
         return ids(tokenizer, annotation) + [tokenizer.eos_token_id]
 
-    def vanilla_ids(
-        self, tokenizer: PreTrainedTokenizerBase, sequence: str, question: str
-    ) -> list[int]:
-        """The prompt with the nucleotides as letters, for the untouched LLM."""
-        middle = ids(tokenizer, sequence) + self.question_ids(tokenizer, question)
-        return self.prefix_ids(tokenizer) + middle
-
     def clean(self, generated: str) -> str:
         """An answer out of generated text: cut at the stop string, outer spaces off."""
         return generated.split(self.stop)[0].strip()

@@ -15,6 +15,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.training_examples import stage1_examples
 from tests.support.tiny_chat import DIM, QUESTIONS, Letters, greedy, scripted, tiny, tokenizer
+from tests.support.tiny_model import letters_prompt
 
 __all__ = ["tiny"]
 
@@ -30,7 +31,7 @@ def naive(model: RnaGpt, rna, question: str, n: int) -> list[int]:
     """The prompt read anew for every token: no cache, no padding, no batch."""
     if isinstance(rna, torch.Tensor):
         return greedy(model, model.prompt(rna, question), n)
-    ids = model.template.vanilla_ids(model.tokenizer, rna or "", question)
+    ids = letters_prompt(model, rna or "", question)
     return greedy(model, model.embed(ids), n)
 
 

@@ -10,7 +10,7 @@ from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt, frozen_hash, trainable
 from rnagpt_lib.model.template import bos_ids
-from tests.support.tiny_model import config_of, make_examples, rna_tables, write_llm
+from tests.support.tiny_model import config_of, letters_prompt, make_examples, rna_tables, write_llm
 
 QUESTION = "What type of RNA is the RNA?"
 
@@ -29,7 +29,7 @@ def test_template_bytes_are_the_papers(model):
     assert after + answer == f"</RNA> {QUESTION} ###Assistant: A tRNA.</s>"
     assert tokenizer.decode(template.annotation_ids(tokenizer, "A tRNA.")) == "A tRNA.</s>"
     assert template.text(QUESTION) == f"###Human: <RNA><RNAHere></RNA> {QUESTION} ###Assistant:"
-    vanilla = tokenizer.decode(template.vanilla_ids(tokenizer, "ACGU", QUESTION))
+    vanilla = tokenizer.decode(letters_prompt(model, "ACGU", QUESTION))
     assert vanilla == "<s>" + template.text(QUESTION, "ACGU")
     assert template.clean(" A tRNA. ###Human: more") == "A tRNA."
     for text in ("{answer} {0}?", "a</s>b<s>"):  # no special token, no field is read out of text

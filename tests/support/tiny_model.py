@@ -18,6 +18,7 @@ from rnagpt_lib.core.weights import llm_hash
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Tree
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
+from rnagpt_lib.model.template import ids
 from rnagpt_lib.model.vector_cache import encode_all
 from rnagpt_lib.train.loop import Trainer
 from rnagpt_lib.train.training_examples import Examples, stage2_examples
@@ -77,6 +78,13 @@ def write_llm(folder: Path) -> Path:
 def llm(tmp_path_factory) -> Path:
     """The tiny LLM, written once; nothing may be changed in its folder."""
     return write_llm(tmp_path_factory.mktemp("llm"))
+
+
+def letters_prompt(model: RnaGpt, letters: str, question: str) -> list[int]:
+    """The ids of a prompt with the nucleotides as letters, as the untouched LLM reads it."""
+    template, tokenizer = model.template, model.tokenizer
+    middle = ids(tokenizer, letters) + template.question_ids(tokenizer, question)
+    return template.prefix_ids(tokenizer) + middle
 
 
 def trained(model: RnaGpt) -> list[torch.Tensor]:

@@ -8,7 +8,7 @@ import pytest
 
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.train.training_examples import annotation_texts, stage1_examples, stage2_examples
-from tests.support.tiny_model import config_of, random_embeddings, rna_tables
+from tests.support.tiny_model import config_of, letters_prompt, random_embeddings, rna_tables
 
 
 @pytest.fixture(scope="module")
@@ -75,5 +75,5 @@ def test_a_training_reads_what_is_read_when_it_is_asked(model, reads):
         asked = pairs[pairs.rna_id == tree.rna_id].question
         for branch, question in zip(tree.branches, asked, strict=True):
             letters = sequence if reads == "letters" else ""
-            wanted = other.template.vanilla_ids(other.tokenizer, letters, question)
+            wanted = letters_prompt(other, letters, question)
             assert tree.before + branch.prompt == wanted
