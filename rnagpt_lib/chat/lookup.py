@@ -4,7 +4,6 @@ Only a well-formed RNAcentral id ever leads to the network, and none where ``RNA
 set. What comes from there is checked; its texts are data still, to be escaped where they are shown.
 """
 
-import os
 import re
 from typing import Annotated
 
@@ -18,11 +17,11 @@ from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.fasta import Record
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.text import one_line
+from rnagpt_lib.core.weights import OFFLINE, is_offline
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.stages import FILTER, QA, stage_folder
 
-OFFLINE = "RNAGPT_OFFLINE"
 URS = re.compile(r"(URS[0-9A-F]{10})(?:_([1-9]\d{0,9}))?")
 PASTE = "paste the sequence instead"
 PER_SECOND = 10  # half of what RNAcentral allows
@@ -49,7 +48,7 @@ def look_up(
         shown = repr(wanted if len(wanted) <= 40 else f"{wanted[:40]}…")
         place = f"run {run} has no RNA {shown}, and it" if run else shown
         raise InputError(f"{place} is no id of RNAcentral (as URS000000F6A7_645133); {PASTE}")
-    if offline or os.environ.get(OFFLINE, "0") not in ("", "0"):
+    if offline or is_offline():
         why = f"{OFFLINE} or a setting forbids to ask"
         raise InputError(f"{wanted} is not on this machine, and {why}; {PASTE}")
     return _at_rnacentral(wanted, *named.groups(), site or _live())

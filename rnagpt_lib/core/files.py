@@ -86,11 +86,16 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in ``path``; empty when the file is missing. InputError when it is damaged."""
+    """The object in ``path``; empty when the file is missing. InputError when it is damaged, or
+    JSON of another kind."""
     try:
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except ValueError:
+        data = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except (ValueError, RecursionError):
         raise InputError(f"{shown(path)} is damaged; delete {shown(path.parent)}") from None
+    if not isinstance(data, dict):
+        what = f"should hold an object, and holds a {type(data).__name__}"
+        raise InputError(f"{shown(path)} is damaged: it {what}; delete {shown(path.parent)}")
+    return data
 
 
 def sha256(path: Path) -> str:
@@ -113,10 +118,9 @@ def visible(folder: Path) -> dict[str, Path]:
 def read_marker(folder: Path) -> dict:
     """What made the export in a folder; empty when it holds none."""
     try:
-        about = json.loads((folder / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / MARKER)
+    except (OSError, InputError):
         return {}
-    return about if isinstance(about, dict) else {}
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -1,23 +1,29 @@
 """Where the weights of encoders and language models lie; needs no torch.
 
 A folder is read where it is. Only ``hf:OWNER/NAME``, with ``@REVISION`` behind it where wanted,
-ever leads to the network: a model of the Hugging Face hub, fetched once into its cache.
+ever leads to the network, and of these only what the user names: a model of the Hugging Face hub,
+fetched once into its cache. What a model's folder names is read there or not at all.
 """
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import errors as hub
 from huggingface_hub import snapshot_download
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, sha256
+from rnagpt_lib.core.files import digest, read_json, sha256
 from rnagpt_lib.core.paths import from_root, shown
 
 HUB = "hf:"
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"  # of an encoder
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")  # of an LLM
-FETCHED = (*HASHED, "*.safetensors.index.json", "generation_config.json", "chat_template*")
+GENERATION = "generation_config.json"  # what is hashed of it: the ends that it adds
+FETCHED = (*HASHED, "*.safetensors.index.json", GENERATION, "chat_template*")
+OFFLINE = "RNAGPT_OFFLINE"
+MOST_BYTES, MOST_LAYERS, LARGEST = 16_000_000, 1_000, 1e15  # of a config, and of numbers in one
 
 
 def encoder_folder(encoder: str | Path) -> Path:
@@ -39,37 +45,92 @@ def check_layers(config: dict, layers: int) -> None:
         raise InputError(f"the encoder has {config['layers']} layers; ENCODER_LAYERS is {layers}")
 
 
-def llm_folder(llm: str | Path) -> Path:
-    """The folder of an LLM in Hugging Face's layout.
+def llm_folder(llm: str | Path, download: bool = False) -> Path:
+    """The folder of an LLM in Hugging Face's layout; ``download``: whether a user named it.
 
-    Raises InputError when there is none, or when the hub cannot be reached or refuses.
+    Raises InputError when there is none, for one that `check_folder` refuses, and when the hub
+    cannot be reached or refuses.
     """
     name = str(llm)
     if name.startswith(HUB):
-        return fetch(name.removeprefix(HUB), FETCHED)
+        return check_folder(fetch(name.removeprefix(HUB), FETCHED, download))
     folder = from_root(llm)
     if not (folder / CONFIG).is_file():
         raise InputError(
             f"{shown(folder)}: no LLM there ({CONFIG} is missing); put one there, see "
             f"models/README.md, or name one of the hub as {HUB}OWNER/NAME"
         )
+    return check_folder(folder)
+
+
+def check_folder(folder: Path) -> Path:
+    """The folder of an LLM or of a scorer, before transformers reads it: others made it. Raises
+    InputError for one that brings a program or another's adapters, and for numbers that no model
+    has."""
+    remedy = "take a model that transformers knows by itself"
+    for path in (*folder.rglob("*.py"), folder / "adapter_config.json"):
+        if path.suffix == ".py":
+            raise InputError(f"{shown(path)} is a program, and none of a model's is run; {remedy}")
+        if path.exists():
+            raise InputError(f"{shown(path)}: adapters on top of another LLM; merge them into it")
+    for path in sorted(folder.glob("*config.json")):
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{shown(path)} has {path.stat().st_size:,} bytes, and is no config")
+        for name, value in _members(read_json(path)):
+            if name == "auto_map":
+                why = "asks for a program of its own (auto_map), and none is run"
+                raise InputError(f"{shown(path)} {why}; {remedy}")
+            if path.name != CONFIG or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            most = MOST_LAYERS if re.search("(layers?|experts|blocks)$", name) else LARGEST
+            if not abs(value) <= most:  # so is NaN
+                said = f"{value:.3g}" if isinstance(value, float) else str(value)[:20]
+                raise InputError(f"{shown(path)}: {name} is {said}, which no model has; restore it")
     return folder
 
 
+def _members(data: object) -> Iterator[tuple[str, object]]:
+    """All names and values within what JSON holds, however deep."""
+    left = [("", data)]
+    while left:
+        name, value = left.pop()
+        yield name, value
+        if isinstance(value, dict):
+            left += value.items()
+        elif isinstance(value, list):
+            left += [(name, one) for one in value]
+
+
 def llm_hash(llm: str | Path) -> str:
-    """Hash of an LLM's weights, config and tokenizer files, whatever else lies in its folder."""
+    """Hash of an LLM's weights, config and tokenizer files, and of the tokens with which its
+    `GENERATION` ends answers beyond these; of nothing else in its folder."""
     folder = llm_folder(llm)
     found = {path for pattern in HASHED for path in folder.glob(pattern)}
-    return digest({path.name: sha256(path) for path in found})
+    hashes: dict[str, object] = {path.name: sha256(path) for path in found}
+    known, ends = (_listed(read_json(folder / file)) for file in (CONFIG, GENERATION))
+    more = [end for end in ends if end not in known]
+    return digest(hashes | ({GENERATION: more} if more else {}))
 
 
-def fetch(name: str, patterns: Sequence[str]) -> Path:
+def _listed(config: dict) -> list:
+    ends = config.get("eos_token_id")
+    return ends if isinstance(ends, list) else [ends] * (ends is not None)
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids to ask the network for anything."""
+    return os.environ.get(OFFLINE, "0") not in ("", "0")
+
+
+def fetch(name: str, patterns: Sequence[str], download: bool = True) -> Path:
     """The files of the hub's ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, in its cache.
 
-    Raises InputError when the hub cannot be reached or refuses.
+    Raises InputError when the hub cannot be reached or refuses, and, without ``download`` or where
+    `OFFLINE` is set, for what is not in the cache.
     """
     repository, _, revision = name.partition("@")
     options = {"revision": revision or None, "allow_patterns": list(patterns)}
+    options |= {"local_files_only": is_offline() or not download}
     try:
         return Path(snapshot_download(repository, **options))
     except hub.GatedRepoError:
@@ -82,4 +143,9 @@ def fetch(name: str, patterns: Sequence[str]) -> Path:
         reason = "it should be hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HfHubHTTPError, OSError):
         reason = "it is not in the cache, and the hub cannot be reached; download it to a folder"
+        if is_offline():
+            reason = f"it is not in the cache, and {OFFLINE} forbids to ask the hub"
+        elif not download:
+            reason = "it is not in the cache, and the hub is asked for what you name alone: "
+            reason += f"--llm {HUB}{name} (rnagpt ask, chat) or -p LLM {HUB}{name}"
     raise InputError(f"{HUB}{name}: {reason}") from None

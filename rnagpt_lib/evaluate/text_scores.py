@@ -16,7 +16,7 @@ import torch
 from bert_score.utils import bert_cos_score_idf, get_hash
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import fmeasure
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from rnagpt_lib.core import paths
@@ -26,6 +26,7 @@ from rnagpt_lib.core.params import Ablations, Calls
 from rnagpt_lib.core.weights import HUB, fetch
 from rnagpt_lib.evaluate.fact_scores import DEFINITIONS
 from rnagpt_lib.llm_api import client
+from rnagpt_lib.model.language_model import from_folder
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 VERSION = importlib.metadata.version("rouge-score")
@@ -141,7 +142,7 @@ class BertScore:
     def __init__(self, name: str, folder: Path, weights: Weights):
         there = check_weights(folder, weights)
         self.model = _encoder(folder, weights.layer)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer = from_folder(AutoTokenizer, folder)
         self.tokenizer.model_max_length = MAX_TOKENS  # some say 10**30, where bert_score cuts none
         self.columns = [f"S_{name}.{part}" for part in PARTS]
         self.id = f"S_{name}-layer{weights.layer}-{there[:8]}-unpadded"
@@ -190,9 +191,9 @@ def _encoder(folder: Path, layer: int) -> torch.nn.Module:
     logging.set_verbosity_error()  # heads that a checkpoint has besides are no news
     logging.disable_progress_bar()
     try:
-        model, info = AutoModel.from_pretrained(
-            folder, local_files_only=True, add_pooling_layer=False, output_loading_info=True
-        )
+        options = {"config": from_folder(AutoConfig, folder), "attn_implementation": "sdpa"}
+        options |= {"add_pooling_layer": False, "output_loading_info": True}
+        model, info = from_folder(AutoModel, folder, **options)
     finally:
         logging.set_verbosity(before)
     there = model.config.num_hidden_layers
@@ -273,7 +274,7 @@ def local_cosine(name: str, folder: Path, weights: Weights) -> Cosine:
     there = check_weights(folder, weights)
     from sentence_transformers import SentenceTransformer  # takes seconds to import
 
-    model = SentenceTransformer(str(folder), local_files_only=True)
+    model = SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False)
     most = model.max_seq_length
     return Cosine(
         name,

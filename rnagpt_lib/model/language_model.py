@@ -1,9 +1,14 @@
-"""The frozen LLM that a model stands on; `core.weights` says where its files are."""
+"""The frozen LLM that a model stands on; `core.weights` says where its files are. `from_folder` is
+the door by which transformers gets at a folder that others made."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import constants
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,7 +22,8 @@ from transformers.utils import logging
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.core.weights import llm_folder
+from rnagpt_lib.core.text import one_line
+from rnagpt_lib.core.weights import check_folder, llm_folder
 from rnagpt_lib.model.attention import BLOCKWISE, FLEX
 
 logging.disable_progress_bar()  # "Loading weights" would fill the notebooks
@@ -52,25 +58,71 @@ def load(
         options |= {"quantization_config": BitsAndBytesConfig(**kind)}
         options |= {"device_map": {"": torch.cuda.current_device()}}
     folder = llm_folder(llm)
-    if not any(folder.glob("*.safetensors")):
+    files = list(folder.glob("*.safetensors"))
+    if not files:
         raise InputError(f"{shown(folder)} holds no safetensors; other weights are not read")
-    _refuse_scaled(folder)
-    options |= {"local_files_only": True, "use_safetensors": True}
-    options |= {"attn_implementation": ATTENTION[attention]}
-    if not prompts_only:
-        return AutoModelForCausalLM.from_pretrained(folder, **options)
+    config = from_folder(AutoConfig, folder)
+    _refuse_scaled(folder, config)
+    asked, there = count(outline(folder)), sum(file.stat().st_size for file in files)
+    if asked > 8 * there:  # before so many are made
+        what = f"its config is of an LLM of {asked:,} weights, and its files have {there:,} bytes"
+        raise InputError(f"{shown(folder)}: {what}; restore them")
+    options |= {"use_safetensors": True, "attn_implementation": ATTENTION[attention]}
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # else it tells of every weight that it did not need
+    if prompts_only:
+        config.num_hidden_layers = 0
+        logging.set_verbosity_error()  # else it tells of every weight that it did not need
+    options |= {"config": config, "output_loading_info": True}
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=0, **options)
+        model, about = from_folder(AutoModelForCausalLM, folder, **options)
     finally:
         logging.set_verbosity(before)
+    if about["missing_keys"]:  # they would be drawn at random
+        raise InputError(f"{shown(folder)}: the weights lack {min(about['missing_keys'])}")
+    return model
+
+
+def from_folder(kind: Any, folder: Path, **options: object) -> Any:
+    """What one of transformers' Auto classes makes of a folder: no program of it is run, and nothing
+    that it names is asked for on the network. Give a model's ``attn_implementation`` and ``config``,
+    as else its own would choose. Raises InputError for what cannot be read."""
+    check_folder(folder)
+    options |= {"local_files_only": True, "trust_remote_code": False}
+    with _reading(folder):
+        return kind.from_pretrained(folder, **options)
+
+
+def outline(folder: Path) -> nn.Module:
+    """The causal LM of a folder's config, without weights. Raises InputError as `from_folder`."""
+    config = from_folder(AutoConfig, folder)
+    with _reading(folder), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            config, attn_implementation=ATTENTION["sdpa"], trust_remote_code=False
+        )
+
+
+def count(model: nn.Module) -> int:
+    """The numbers in a model's weights."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Without the hub; what is wrong with the folder is told in a sentence."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    except Exception as error:  # of many kinds, by what its files say
+        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise InputError(f"{shown(folder)} cannot be read as a model ({reason})") from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def load_tokenizer(llm: str | Path) -> PreTrainedTokenizerBase:
     """The LLM's tokenizer. Raises InputError for one without an end-of-sequence token."""
     folder = llm_folder(llm)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = from_folder(AutoTokenizer, folder)
     if tokenizer.eos_token_id is None:
         reason = "no end-of-sequence token; set eos_token in tokenizer_config.json"
         raise InputError(f"{shown(folder)}: its tokenizer has {reason}")
@@ -82,7 +134,7 @@ def end_tokens(llm: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[
     that the LLM was made with (Llama 3 Instruct: ``<|eot_id|>`` and ``<|end_of_text|>``)."""
     own = (llm.generation_config.eos_token_id, llm.config.eos_token_id, tokenizer.eos_token_id)
     listed = [ids if isinstance(ids, list) else [ids] for ids in own]
-    return frozenset(i for ids in listed for i in ids if i is not None)
+    return frozenset(i for ids in listed for i in ids if isinstance(i, int))
 
 
 def reach(config: PretrainedConfig) -> int:
@@ -94,11 +146,10 @@ def reach(config: PretrainedConfig) -> int:
     return min(config.max_position_embeddings, window or config.max_position_embeddings)
 
 
-def _refuse_scaled(folder: Path) -> None:
+def _refuse_scaled(folder: Path, config: PretrainedConfig) -> None:
     """An LLM that does more to its logits than its output embedding would be trained as another
     one than answers (`packing` makes logits where there is loss alone)."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     for name in SCALED:
-        if (value := getattr(config, name, None)) not in (None, 1):
+        if (value := getattr(config.get_text_config(), name, None)) not in (None, 1):
             what = f"its logits are scaled or capped ({name} is {value})"
             raise InputError(f"{shown(folder)}: {what}, which training leaves out; choose another")

@@ -16,7 +16,7 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from rnagpt_lib.core import params, paths
+from rnagpt_lib.core import params, paths, weights
 from rnagpt_lib.core.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.core.files import read_json, replacing
 from rnagpt_lib.runs import stages
@@ -192,6 +192,8 @@ def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> Non
         if not finished and earlier.get("profile") != profile.name:
             earlier = {}  # a failed attempt with another profile is no choice
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
+        if str(overrides.get("LLM")).startswith(weights.HUB):
+            weights.llm_folder(overrides["LLM"])  # a folder of runs may be anybody's: no request
         run_notebook(
             parent,
             run=run,

@@ -165,7 +165,7 @@ class Run:
             folder = weights.encoder_folder(self.params.encoder)
             layers = getattr(self.params, "encoder_layers", 0)  # stage 2 has them
             weights.check_layers(read_json(folder / weights.CONFIG), layers)
-            weights.llm_folder(self.params.llm)
+            weights.llm_folder(self.params.llm, download=True)
 
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
         """Clear or resume the folder and write its parameters and manifest."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from rnagpt_lib.core import paths, weights
 from rnagpt_lib.core.errors import InputError
@@ -80,7 +79,7 @@ def _encoder(params: Train) -> str:
 
 
 def _llm(params: Train) -> str:
-    folder = weights.llm_folder(params.llm)
+    folder = weights.llm_folder(params.llm, download=True)
     language_model.load_tokenizer(params.llm)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{paths.shown(folder)} holds no safetensors")
@@ -121,13 +120,12 @@ def _memory(profile: Profile, stage: str) -> str:
 def estimate_memory(llm: Path, params: Train, tokens: int, shares: int = 1) -> dict[str, int]:
     """Bytes of a training step of ``tokens`` by what they hold, told from the shapes in an LLM's
     folder; its weights are cut over ``shares`` processes (FSDP), each of which gathers one unit."""
-    config = AutoConfig.from_pretrained(llm, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = language_model.outline(llm)
+    config = model.config
     linear = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"]
     each = language_model.DTYPES[params.precision].itemsize
     train, inner = getattr(params, "train", "projection"), model.base_model.layers
-    total, layers = (sum(p.numel() for p in m.parameters()) for m in (model, inner))
+    total, layers = language_model.count(model), language_model.count(inner)
     held, adapters = each * total, 0
     if train == "qlora":
         held -= int((each - FOUR_BITS) * sum(m.weight.numel() for m in linear))

@@ -14,6 +14,7 @@ from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Conf
 from rnagpt_lib.chat.decoding import answer_all
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.evaluate.text_scores import BertScore, Weights
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import ids
@@ -22,12 +23,19 @@ from tests.standin.hub import Hub
 from tests.support import llama3
 from tests.support.tiny_model import DIM, config_of
 
+KNOWN = "74fd302e821170190ff47c06ac0dd9fde4d1c17b31e2abec43b7a74bd9d87d99"  # of the miniature, in the configs of its models
 QUESTION = "What type of RNA is the RNA?"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return llama3.write(tmp_path_factory.mktemp("llama3") / "llm")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """With its weights in one file, as a scorer's are."""
+    return llama3.write(tmp_path_factory.mktemp("whole") / "llm", shard="1GB")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +113,107 @@ def test_folders_that_hold_no_llm_for_us(folder, tmp_path):
             language_model.load(other, "fp32")
 
 
+# What others put into a folder.
+
+
+def changed(folder, to, **files):
+    """A copy whose JSON files say more."""
+    shutil.copytree(folder, to)
+    for name, more in files.items():
+        path = to / f"{name}.json"
+        said = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        path.write_text(json.dumps(said | more), "utf-8")
+    return to
+
+
+def readings(folder):
+    """All ways by which a folder's files are read."""
+    llm = str(folder)
+    return (
+        lambda: weights.llm_folder(llm), lambda: weights.llm_hash(llm),
+        lambda: language_model.load(llm, "fp32"), lambda: language_model.load_tokenizer(llm),
+        lambda: language_model.outline(folder), lambda: BertScore("x", folder, Weights("x", 1)),
+    )  # fmt: skip
+
+
+OWN = {"auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M",
+                   "AutoTokenizer": ["own.T", None]}}  # fmt: skip
+PROGRAMS = {
+    "config": {"config": OWN},
+    "tokenizer": {"tokenizer_config": OWN},
+    "deep": {"config": {"text_config": {"parts": [OWN]}}},
+    "elsewhere": {"config": {"auto_map": {"AutoModelForCausalLM": "some/repo--own.M"}}},
+    "file alone": {},
+}
+
+
+@pytest.mark.parametrize("case", PROGRAMS)
+def test_no_program_of_a_folder_is_run(whole, tmp_path, monkeypatch, case):
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    other = changed(whole, tmp_path / "llm", **PROGRAMS[case])
+    if case != "elsewhere":
+        (other / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+        for read in readings(other):
+            with pytest.raises(InputError, match="own.py is a program"):
+                read()
+        (other / "own.py").unlink()
+    if PROGRAMS[case]:
+        for read in readings(other):
+            with pytest.raises(InputError, match="config.json asks for a program of its own"):
+                read()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_attention_is_ours_and_adapters_are_not_taken(whole, tmp_path):
+    kernel = {"attn_implementation": "somebody/kernel", "_attn_implementation": "somebody/kernel"}
+    other = changed(whole, tmp_path / "llm", config=kernel)
+    assert language_model.load(other, "fp32").config._attn_implementation == "blockwise"
+    assert language_model.outline(other).config._attn_implementation == "blockwise"
+    (other / "adapter_config.json").write_text('{"base_model_name_or_path": "some/llm"}')
+    for read in readings(other):
+        with pytest.raises(InputError, match="adapters on top of another LLM"):
+            read()
+
+
+ABSURD = [
+    {"num_hidden_layers": 10**12}, {"num_hidden_layers": 3}, {"num_hidden_layers": "many"},
+    {"hidden_size": 10**400}, {"hidden_size": 10**9}, {"hidden_size": -64}, {"hidden_size": None},
+    {"vocab_size": 10**10}, {"vocab_size": 0}, {"num_attention_heads": 10**9},
+    {"num_attention_heads": 0}, {"rms_norm_eps": 1e400}, {"rms_norm_eps": float("nan")},
+    {"rope_parameters": {"rope_type": "none of ours"}}, {"model_type": "none of ours"},
+    {"model_type": ["llama"]}, {"intermediate_size": 10**7}, {"eos_token_id": [[1]]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", ABSURD, ids=str)
+def test_numbers_that_no_model_has_are_a_sentence(folder, tmp_path, config):
+    other = changed(folder, tmp_path / "llm", config=config)
+    with pytest.raises(InputError, match=f"{other}.*|the weights lack"):
+        language_model.load(other, "fp32")
+
+
+@pytest.mark.parametrize("name", ["config", "tokenizer_config", "generation_config"])
+@pytest.mark.parametrize("text", ["[]", "7", "[" * 100_000, '{"a": ' * 100_000, "{", '{"a": 1' * 9])
+def test_json_of_another_kind_is_a_sentence(folder, tmp_path, name, text):
+    other = changed(folder, tmp_path / "llm")
+    (other / f"{name}.json").write_text(text)
+    with pytest.raises(InputError, match=f"{name}.json is damaged"):
+        weights.llm_hash(other)
+
+
+def test_the_ends_of_its_generation_config_are_hashed(folder, tmp_path):
+    before = weights.llm_hash(folder)
+    said = json.loads((folder / "generation_config.json").read_text("utf-8"))
+    first, second = said["eos_token_id"]
+    for number, ends in enumerate(([first], [first, second, 7], None, [9])):
+        more = {"generation_config": {"eos_token_id": ends}}
+        assert weights.llm_hash(changed(folder, tmp_path / str(number), **more)) != before
+    # what no answer depends on is left out, and with it what the miniature's hash never had
+    more = {"generation_config": {"temperature": 0.1}}
+    assert weights.llm_hash(changed(folder, tmp_path / "warm", **more)) == before
+    assert weights.llm_hash("models/mini-llm") == KNOWN
+
+
 # The hub.
 
 
@@ -114,7 +223,7 @@ from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 for name in sys.argv[1:]:
     try:
-        print(weights.llm_folder(name), weights.llm_hash(name))
+        print(weights.llm_folder(name, download=True), weights.llm_hash(name))
     except InputError as error:
         print(error)
 """
@@ -142,6 +251,35 @@ def test_a_model_of_the_hub_is_fetched_once_without_what_is_not_read(folder, tmp
         assert not any("original" in path for path in hub.asked)
     again, other = ask(["hf:some/llm", "hf:some/other"], url, tmp_path, offline="1")
     assert again == first and "not in the cache" in other
+
+
+FOLDERS_WORD = """
+import sys
+from rnagpt_lib.core import weights
+from rnagpt_lib.core.errors import InputError
+for download in (False, True):
+    try:
+        weights.llm_folder("hf:some/llm", download)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_the_hub_is_asked_for_what_the_user_names_alone(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "hub/some/llm")
+    hub = Hub(tmp_path / "hub")
+    with serve(hub) as url:
+        settings = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_canary"}
+        for offline, lines in (("1", 2), ("0", 1)):
+            told = subprocess.run(
+                [sys.executable, "-c", FOLDERS_WORD], capture_output=True, text=True,
+                env=os.environ | settings | {"RNAGPT_OFFLINE": offline},
+            )  # fmt: skip
+            assert len(told.stdout.splitlines()) == lines, told.stderr
+            assert bool(hub.asked) == (offline == "0")
+            said = "RNAGPT_OFFLINE forbids" if offline == "1" else "-p LLM hf:some/llm"
+            assert said in told.stdout
 
 
 @pytest.mark.slow
