@@ -19,6 +19,8 @@ from rnagpt_lib.core.paths import from_root, shown
 
 HUB = "hf:"
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"  # of an encoder
+SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "max_positions")
+LARGEST_SIZE = 1_000_000
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")  # of an LLM
 GENERATION = "generation_config.json"  # what is hashed of it: the ends that it adds
 FETCHED = (*HASHED, "*.safetensors.index.json", GENERATION, "chat_template*")
@@ -37,6 +39,20 @@ def encoder_folder(encoder: str | Path) -> Path:
                 "rnagpt convert-encoder one of RNA-FM's published weights)"
             )
     return folder
+
+
+def encoder_config(folder: Path) -> dict:
+    """What an encoder's folder says of its shape. Raises InputError where that is none."""
+    config = read_json(folder / CONFIG)
+    for name in SIZES:
+        if type(size := config.get(name)) is not int or not 0 < size <= LARGEST_SIZE:
+            said = str(size)[:20]
+            raise InputError(
+                f"{shown(folder / CONFIG)}: {name} is {said}, of no encoder; restore it"
+            )
+    if config["embed_dim"] % config["attention_heads"]:
+        raise InputError(f"{shown(folder / CONFIG)}: attention_heads do not divide embed_dim")
+    return config
 
 
 def check_layers(config: dict, layers: int) -> None:

@@ -7,26 +7,32 @@ answers but cannot be trained on. Nothing is loaded that could run code. Tensors
 """
 
 import io
-import json
 import os
 import pickle
+import re
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from rnagpt_lib import __version__
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, read_json, sha256, visible, write_json, writing
 from rnagpt_lib.core.paths import shown
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.model.template import Template
 
+T = TypeVar("T")
 PROJECTION, ADAPTER, STATE = "projection.safetensors", "adapter", "state/training.pt"
 WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 ENCODER = "encoder_layers.safetensors"
@@ -87,12 +93,13 @@ def tidy(folder: Path, keep: int) -> None:
 def is_valid(checkpoint: Path) -> bool:
     """Whether every file, but for the state, is there with the hash that the manifest records."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-        recorded, own = manifest["files"], manifest.pop("hash", None)  # older ones have none
-    except (OSError, ValueError, KeyError):
+        manifest = read_json(checkpoint / MANIFEST)
+        recorded, own = manifest.get("files"), manifest.pop("hash", None)  # older ones have none
+        if not isinstance(recorded, dict) or own not in (None, digest(manifest)):
+            return False
+    except (InputError, RecursionError):
         return False
-    state = {STATE: recorded.get(STATE)}
-    return own in (None, digest(manifest)) and recorded == state | _hash_files(checkpoint)
+    return recorded == {STATE: recorded.get(STATE)} | _hash_files(checkpoint)
 
 
 def identity(checkpoint: Path) -> str:
@@ -113,8 +120,8 @@ def find(folder: Path, which: str = "best") -> Path:
     name = read_json(folder / "checkpoints" / f"{which}.json").get("folder")
     if name is None:
         raise InputError(f"{shown(folder)}: no {which} checkpoint there; train this stage")
-    checkpoint = folder / "checkpoints" / name
-    if not is_valid(checkpoint):
+    checkpoint = folder / "checkpoints" / str(name)
+    if not re.fullmatch(r"step-\d+", str(name)) or not is_valid(checkpoint):
         raise InputError(f"{shown(checkpoint)}: files are missing or damaged; train it again")
     return checkpoint
 
@@ -130,7 +137,7 @@ def assemble(
     """The model of a checkpoint's files, ready to answer; ``llm``, ``encoder``: where these are
     when not where its config says, with the recorded hashes. ``options``, InputError: as of
     `RnaGpt.build`."""
-    config, template = _read_config(checkpoint)
+    config, template = read_config(checkpoint)
     config = replace(config, llm=llm or config.llm, encoder=encoder or config.encoder)
     model = RnaGpt.build(config, template=template, **options)
     _load_weights(model, checkpoint)
@@ -171,14 +178,27 @@ def gather(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def _read_config(checkpoint: Path) -> tuple[Config, Template]:
-    """Older files say less than these hold."""
-    config = Config(**read_json(checkpoint / "config.json"))
-    return config, Template(**read_json(checkpoint / "template.json"))
+def read_config(folder: Path) -> tuple[Config, Template]:
+    """What a model is made of, and its prompts; older files say less than these hold. Raises
+    InputError for what no version of this has written."""
+    return _read_as(Config, folder / "config.json"), _read_as(Template, folder / "template.json")
+
+
+def _read_as(kind: type[T], path: Path) -> T:
+    said = read_json(path)
+    if unknown := said.keys() - {field.name for field in fields(kind)}:
+        what = f"says {min(unknown)}, which rnagpt-lib {__version__} does not know"
+        raise InputError(f"{shown(path)} {what}; use the version that made it")
+    try:
+        return TypeAdapter(kind).validate_python(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ": ".join(map(str, (*first["loc"], first["msg"].removeprefix("Value error, "))))
+    raise InputError(f"{shown(path)} is of no model: {where}; fetch it, or train again")
 
 
 def _refuse_another(model: RnaGpt, checkpoint: Path, names: tuple[str, ...]) -> None:
-    config, template = _read_config(checkpoint)
+    config, template = read_config(checkpoint)
     saved = asdict(config) | {"template": asdict(template)}
     own = asdict(model.config) | {"template": asdict(model.template)}
     for name in (*names, "template"):
@@ -224,11 +244,17 @@ def _write(model: RnaGpt, weights: dict, draft: Path, facts: dict, state: dict) 
 
 
 def _load_weights(model: RnaGpt, checkpoint: Path) -> None:
-    model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
-    if isinstance(model.llm, PeftModel):
-        set_peft_model_state_dict(model.llm, load_file(checkpoint / WEIGHTS))
-    if model.encoder:
-        model.encoder_layers.load_state_dict(load_file(checkpoint / ENCODER))
+    try:
+        model.projection.load_state_dict(load_file(checkpoint / PROJECTION))
+        if isinstance(model.llm, PeftModel):
+            set_peft_model_state_dict(model.llm, load_file(checkpoint / WEIGHTS))
+        if model.encoder:
+            model.encoder_layers.load_state_dict(load_file(checkpoint / ENCODER))
+    except (OSError, RuntimeError, SafetensorError) as error:  # of other sizes or names
+        reason = one_line(str(error))[:200]
+        raise InputError(
+            f"{shown(checkpoint)} holds the weights of another model: {reason}"
+        ) from None
 
 
 def _list(folder: Path) -> list[Path]:

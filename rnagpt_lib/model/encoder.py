@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,13 +23,21 @@ from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import read_json, sha256, write_json
 from rnagpt_lib.core.paths import shown
 from rnagpt_lib.core.sequences import windows
-from rnagpt_lib.core.weights import CONFIG, MANIFEST, WEIGHTS, check_layers, encoder_folder
+from rnagpt_lib.core.text import one_line
+from rnagpt_lib.core.weights import (
+    CONFIG,
+    MANIFEST,
+    SIZES,
+    WEIGHTS,
+    check_layers,
+    encoder_config,
+    encoder_folder,
+)
 
 # of a forward pass, with padding: what keeps a GPU busy, and what stays in a processor's caches,
 # which 4,096 tokens of RNA-FM's width do not: those are slower there than one by one
 GPU_TOKENS, CPU_TOKENS = 8192, 1024
 TIED = "lm_head.weight"  # the same tensor as embed_tokens.weight, stored once
-SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "max_positions")
 UNUSED = ("contact_head.regression.weight", "contact_head.regression.bias")  # not in a .pth
 
 
@@ -68,18 +77,26 @@ class Encoder:
     ) -> "Encoder":
         """Read an encoder's folder. ``device`` None: a GPU, where there is one. Raises InputError
         when a file is missing, or when the weights' hash is not the one that the manifest records,
-        or not ``wanted``, of which a model was trained."""
+        or not ``wanted``, of which a model was trained, and for weights of another shape."""
         folder = encoder_folder(folder)
-        digest, recorded = sha256(folder / WEIGHTS), read_json(folder / MANIFEST)["files"][WEIGHTS]
+        files = read_json(folder / MANIFEST).get("files")
+        digest, recorded = sha256(folder / WEIGHTS), isinstance(files, dict) and files.get(WEIGHTS)
+        if not isinstance(recorded, str):
+            raise InputError(f"{shown(folder / MANIFEST)} records no hash of {WEIGHTS}; restore it")
         for who, known in (("its manifest says", recorded), ("the model was trained on", wanted)):
             if digest != (known or digest):
                 raise InputError(
                     f"{shown(folder / WEIGHTS)} has sha256 {digest[:12]}…, {who} {known[:12]}…; "
                     "restore that encoder"
                 )
-        encoder = cls(read_json(folder / CONFIG), digest)
-        state = load_file(folder / WEIGHTS)
-        encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
+        config = encoder_config(folder)
+        try:
+            _check_shape(config, folder / WEIGHTS)  # before so large a model is made
+            encoder, state = cls(config, digest), load_file(folder / WEIGHTS)
+            encoder.model.load_state_dict(state | {TIED: state["embed_tokens.weight"]})
+        except (KeyError, RuntimeError, TypeError, SafetensorError) as error:
+            reason = one_line(str(error))[:200]
+            raise InputError(f"{shown(folder)}: {CONFIG} is not of its weights: {reason}") from None
         encoder.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return encoder
 
@@ -164,6 +181,21 @@ class Encoder:
         nowhere = torch.zeros_like(tokens, dtype=torch.bool)  # no letters are to be predicted
         out = self.model(tokens, repr_layers=[last], masked_tokens=nowhere)
         return out["representations"][last].cpu()
+
+
+def _check_shape(config: dict, file: Path) -> None:
+    """KeyError where weights of a config's sizes are not there, or not alone."""
+    with safe_open(file, framework="pt") as weights:
+        shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}
+    dim, last = config["embed_dim"], config["layers"] - 1
+    wanted = {f"layers.{last}.fc1.weight": [config["ffn_embed_dim"], dim]}
+    wanted["embed_tokens.weight"] = [shapes["embed_tokens.weight"][0], dim]
+    positions = shapes["embed_positions.weight"][0]
+    if config["max_positions"] > positions:
+        raise KeyError(f"max_positions is {config['max_positions']}, there are {positions}")
+    for name, shape in wanted.items():
+        if shapes.get(name) != shape:
+            raise KeyError(f"{name} is to be {shape}, and is {shapes.get(name)}")
 
 
 def _fused(

@@ -7,18 +7,15 @@
 adapters merged into its weights. Only JSON and safetensors are ever read.
 """
 
-from dataclasses import fields
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from rnagpt_lib import __version__
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import MARKER, SUMS, read_json, read_marker, read_sums, sha256, visible
+from rnagpt_lib.core.files import MARKER, SUMS, read_marker, read_sums, sha256, visible
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.model.rna_gpt import Config
-from rnagpt_lib.model.template import Template
+from rnagpt_lib.model.checkpoint import read_config
 
 MADE_BY = "rnagpt export-model"
 NAMES = ("MA", "IT")
@@ -55,12 +52,7 @@ def check(folder: Path) -> str:
                     pass
             except SafetensorError as error:
                 raise InputError(f"{where} is no safetensors file: {error}; fetch it") from None
-    for name, kind in (("config.json", Config), ("template.json", Template)):
-        unknown = read_json(folder / name).keys() - {field.name for field in fields(kind)}
-        if unknown:
-            what = f"says {min(unknown)}, which rnagpt-lib {__version__} does not know"
-            made = f"the model was made by {about.get('version')}, use that one"
-            raise InputError(f"{shown(folder / name)} {what}; {made}")
+    read_config(folder)
     return about["model"]
 
 

@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -26,6 +28,8 @@ from rnagpt_lib.model import language_model
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.packing import Batch, weighted_loss
 from rnagpt_lib.model.template import Template
+
+Size = Annotated[int, Field(ge=1, le=16_384)]
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,14 @@ class Config:
 
     encoder: str
     encoder_hash: str
-    encoder_dim: int
+    encoder_dim: Size
     llm: str
     llm_hash: str
-    train: str = "projection"
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    precision: str = "fp32"
-    encoder_layers: int = 0
+    train: Literal["projection", "lora", "qlora"] = "projection"
+    lora_rank: Size = 16
+    lora_alpha: Size = 32
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    encoder_layers: Annotated[int, Field(ge=0)] = 0
     reads: Reads = "vectors"
 
     @classmethod

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from rnagpt_lib.core.errors import InputError
+
+LONGEST = 4_000  # letters of a template's pieces
+
 
 @dataclass(frozen=True)
 class Template:
@@ -24,6 +28,14 @@ class Template:
     placeholder: str = "<RNAHere>"
     stop: str = "###"
     later: str = "###Human: {question} ###Assistant:"
+
+    def __post_init__(self) -> None:
+        """Raises InputError for pieces of which no prompt can be made."""
+        pieces = (self.prompt, self.answer, self.placeholder, self.stop, self.later)
+        if not self.placeholder or self.prompt.count(self.placeholder) != 1:
+            raise InputError("a prompt template holds its placeholder for the RNA once")
+        if sum(map(len, pieces)) > LONGEST:
+            raise InputError(f"a prompt template has {LONGEST:,} letters at most")
 
     def text(self, question: str, rna: str | None = None) -> str:
         """The prompt with the placeholder, or with ``rna`` in its place."""

@@ -164,7 +164,7 @@ class Run:
         if isinstance(self.params, params.Train):
             folder = weights.encoder_folder(self.params.encoder)
             layers = getattr(self.params, "encoder_layers", 0)  # stage 2 has them
-            weights.check_layers(read_json(folder / weights.CONFIG), layers)
+            weights.check_layers(weights.encoder_config(folder), layers)
             weights.llm_folder(self.params.llm, download=True)
 
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:

@@ -26,8 +26,8 @@ from rnagpt_lib.curate.splits import split
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.model import exported
+from rnagpt_lib.model.checkpoint import read_config
 from rnagpt_lib.model.rna_gpt import Config
-from rnagpt_lib.model.template import Template
 from rnagpt_lib.report import findings
 from rnagpt_lib.report.tables import bounded, strata_table, title
 from rnagpt_lib.runs.provenance import ENTRIES, Provenance, origin
@@ -99,8 +99,7 @@ def model_card(run: Provenance, about: dict, folder: Path, scores: Results | Non
 
     ``about``: what ``rnagpt_export.json`` will say; ``scores``: None where the run has none.
     """
-    config = Config(**json.loads((folder / "config.json").read_text("utf-8")))
-    template = Template(**json.loads((folder / "template.json").read_text("utf-8")))
+    config, template = read_config(folder)
     stage, merged = STAGE_OF[about["model"]], exported.llm_of(folder)
     llm = f"path/to/this/folder/{exported.LLM}" if merged else config.llm
     bases = [{"part": part} | about[part] for part in ("encoder", "llm")]

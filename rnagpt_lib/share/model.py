@@ -53,7 +53,7 @@ def export_model(
     path = STAGES[: STAGES.index(STAGE_OF[model]) + 1]
     with export.in_place_of(out, MADE_BY, run_id, path, force) as folder:
         checkpoint = checkpoints.find(stage_folder(run_id, path[-1]))
-        config = Config(**read_json(checkpoint / "config.json"))
+        config, _ = checkpoints.read_config(checkpoint)
         _copy(checkpoint, folder)
         _name_parts(folder, config)
         if merged:

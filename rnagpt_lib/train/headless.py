@@ -101,7 +101,7 @@ def _draw_encoder(training: Training) -> str:
     """The folder of an encoder of the run's shape with weights drawn by the seed."""
     folder, own = Path(training.encoder), training.stage2.encoder
     if not (folder / weights.MANIFEST).is_file():
-        shape = read_json(weights.encoder_folder(own) / weights.CONFIG)
+        shape = weights.encoder_config(weights.encoder_folder(own))
         facts = {"about": f"the shape of {own}, weights drawn by the seed"}
         Encoder.fresh(shape, training.seed).save(folder, facts)
     return paths.shown(folder)

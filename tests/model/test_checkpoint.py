@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import sha256
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.packing import collate
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import Template
-from tests.support.tiny_model import config_of, make_examples, trained, write_llm
+from tests.support.tiny_model import DIM, config_of, make_examples, trained, write_llm
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,64 @@ def test_nothing_is_loaded_that_could_run_code():
     assert {"checkpoint.py", "encoder.py"} <= {name for name, _ in loads}
     assert all("weights_only=True" in call for _, call in loads), loads
     assert not pickles, pickles
+
+
+def resealed(folder, name, text):
+    """The hash of one file put right, as who shares a checkpoint can."""
+    (folder / name).write_text(text, "utf-8")
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    manifest["files"][name] = sha256(folder / name)
+    del manifest["hash"]
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+
+FOREIGN = [
+    {"train": "all"}, {"precision": "fp4"}, {"lora_rank": 10**12}, {"lora_rank": 0},
+    {"encoder_dim": -1}, {"encoder_dim": 10**400}, {"encoder_dim": DIM + 1}, {"llm": ["x"]},
+    {"llm": None}, {"reads": "mail"}, {"encoder_layers": -1}, {"run_me": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", FOREIGN, ids=str)
+def test_a_config_of_no_model_is_a_sentence(model, tmp_path, more):
+    saved = save(model, tmp_path, 1)
+    own = json.loads((saved / "config.json").read_text("utf-8"))
+    resealed(saved, "config.json", json.dumps(own | more))
+    with pytest.raises(InputError, match="step-00000001"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"prompt": "no place"}, {"prompt": "<RNAHere><RNAHere>"}, {"placeholder": ""}, {"stop": 7},
+     {"later": "x" * 5000}, {"answer": None}],
+    ids=str,
+)  # fmt: skip
+def test_a_template_of_no_prompt_is_a_sentence(model, tmp_path, more):
+    saved = save(model, tmp_path, 1)
+    resealed(saved, "template.json", json.dumps(vars(Template()) | more))
+    with pytest.raises(InputError, match="template.json is of no model"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", '"x"', "{", "[" * 99_999, '{"files": [1]}', '{"files": 7}', "{}"])  # fmt: skip
+@pytest.mark.parametrize("name", ["config.json", "template.json", "manifest.json", "../best.json"])
+def test_json_of_another_kind_is_a_sentence(model, tmp_path, name, text):
+    saved = save(model, tmp_path, 1)
+    if name in ("config.json", "template.json"):
+        resealed(saved, name, text)
+    else:
+        (saved / name).write_text(text, "utf-8")
+    if (name, text) == ("template.json", "{}"):  # as written by earlier versions
+        checkpoint.load(tmp_path)
+        return
+    with pytest.raises(InputError):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp", "", 7, ["step-00000001"], "step-1/.."])
+def test_best_names_a_checkpoint_beside_it(model, tmp_path, name):
+    saved = save(model, tmp_path, 1)
+    (saved.parent / "best.json").write_text(json.dumps({"folder": name}), "utf-8")
+    with pytest.raises(InputError):
+        checkpoint.find(tmp_path)

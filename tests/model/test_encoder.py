@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import write_json
 from rnagpt_lib.model.encoder import WEIGHTS, Encoder, batches
 from tests.support.tiny_model import TINY
 
@@ -106,4 +107,28 @@ def test_missing_and_altered_weights_are_refused(tmp_path):
     content[-1] ^= 1
     (tmp_path / WEIGHTS).write_bytes(content)
     with pytest.raises(InputError, match="sha256"):
+        Encoder.load(tmp_path)
+
+
+FOREIGN = [
+    {"layers": 10**9}, {"layers": 1}, {"layers": 2.0}, {"layers": True}, {"layers": "2"},
+    {"embed_dim": 10**400}, {"embed_dim": 32}, {"ffn_embed_dim": 999_999}, {"attention_heads": 0},
+    {"attention_heads": 3}, {"max_positions": 10**6}, {"max_positions": None}, {"arch": "esm"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", FOREIGN, ids=str)
+def test_a_config_that_is_not_of_its_weights_is_a_sentence(tmp_path, more):
+    Encoder.fresh(TINY, seed=0).save(tmp_path, {})
+    write_json(tmp_path / "config.json", TINY | more)
+    with pytest.raises(InputError, match="config.json"):
+        Encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json"])
+@pytest.mark.parametrize("text", ["[]", "null", '"x"', "[" * 99_999, '{"files": []}', '{"files": {"model.safetensors": 7}}'])  # fmt: skip
+def test_an_encoders_json_of_another_kind_is_a_sentence(tmp_path, name, text):
+    Encoder.fresh(TINY, seed=0).save(tmp_path, {})
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name):
         Encoder.load(tmp_path)

@@ -441,12 +441,32 @@ def test_a_pickle_beside_the_weights_is_never_opened(shipped, tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+def test_a_shared_model_runs_nothing_and_asks_nobody(shipped, copy, tmp_path, monkeypatch):
+    """Hashes and sums are right: who shares a model makes them."""
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    merged = Path(shutil.copytree(shipped["merged"], tmp_path / "merged"))
+    ran = tmp_path / "ran"
+    (merged / "llm/own.py").write_text(f"open({str(ran)!r}, 'w')")
+    config = read_json(merged / "llm/config.json") | {"auto_map": {"AutoConfig": "own.C"}}
+    (merged / "llm/config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_text(
+        json.dumps(read_json(copy / "config.json") | {"llm": "hf:somebody/x"})
+    )
+    for folder, why in ((merged, "own.py is a program"), (copy, "asked for what you name alone")):
+        export.seal(folder, read_marker(folder))
+        with pytest.raises(InputError, match=why):
+            load_model(model=str(folder))
+    assert not ran.exists()
+    load_model(model=str(copy), llm=str(weights.llm_folder("models/mini-llm")))
+
+
 def test_parts_of_another_version_are_refused_by_name(copy):
     for name in ("config.json", "template.json"):
         whole = (copy / name).read_text()
         (copy / name).write_text(json.dumps(read_json(copy / name) | {"novelty": 1}))
         export.seal(copy, read_marker(copy) | {"version": "9.9"})
-        with pytest.raises(InputError, match=f"{name} says novelty, .* was made by 9.9"):
+        with pytest.raises(InputError, match=f"{name} says novelty, .* the version that made it"):
             load_model(model=str(copy))
         (copy / name).write_text(whole)
 
