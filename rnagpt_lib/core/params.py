@@ -17,12 +17,14 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import MIN_LENGTH
 
 KEY = "OPENAI_API_KEY"  # in the environment alone
+WIDTH, DEADLINE = 8, 120.0  # calls at a time, and seconds for one, of a server that is fast
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
 Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
 # What changes no result: the machine, the money, the pace, a mirror of a site.
 _NO_RESULT = {"workers", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
               "requests_per_minute", "tokens_per_minute", "batch_tokens", "attention", "parallel",
-              "track", "ebi_search", "europepmc", "rnacentral_api", "requests_per_second"}  # fmt: skip
+              "track", "ebi_search", "europepmc", "rnacentral_api", "requests_per_second",
+              "ask_again"}  # fmt: skip
 
 
 def _param(default: object, about: str, **limits: float) -> Any:
@@ -99,8 +101,12 @@ class Server(Stage):
     """What 02, 03 and 06 share: where a model's server is, how it is asked, what it may cost."""
 
     base_url: str | None = _param(None, "its address; None: the OpenAI API")
-    width: int = _param(8, "calls at a time", ge=1, le=256)
-    deadline: float = _param(120, "seconds for one call", gt=0)
+    width: int | None = _param(
+        None, "calls at a time; None: by the first answer's time, 8 at most", ge=1, le=256
+    )
+    deadline: float | None = _param(
+        None, "seconds for one call; None: by the first answer's time, 120 at least", gt=0
+    )
     cap_dollars: Decimal | None = _param(
         None, "the most that all calls in the journal together may cost", ge=0
     )
@@ -124,7 +130,8 @@ class Server(Stage):
         if model not in self.prices and self.cap_dollars is not None:
             raise InputError(
                 f"CAP_DOLLARS is set, but the profile has no price of model {model!r}; write "
-                f"{{{model}: {{input: …, output: …}}}}, dollars per million tokens, under prices:"
+                f"{{{model}: {{input: …, output: …}}}}, dollars per million tokens (0 at a "
+                "server of your own), under prices:"
             )
         return self.prices.get(model)
 
@@ -135,6 +142,9 @@ class Calls(Server):
     provider: Literal["offline", "openai"] = _param("offline", "offline or openai")
     model: str = _param("gpt-4o-mini", "chat model of the provider openai")
     temperature: float | None = _param(0, "of the model; null in a profile: its own", ge=0)
+    ask_again: bool = _param(
+        False, "calls of the journal that failed (cut, malformed) are asked again"
+    )
     mode: Literal["sync", "batch"] = _param("sync", "sync, or batch for half the price")
     batch_tokens: int | None = _param(
         None, "tokens that the account may have enqueued, for MODE batch", ge=1

@@ -24,6 +24,7 @@ from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, entities
 from rnagpt_lib.curate.sources import harvest, user_files
 from rnagpt_lib.curate.sources.user_files import drop
 from rnagpt_lib.curate.splits import split
+from rnagpt_lib.curate.summaries.divide_and_conquer import MISSING
 from rnagpt_lib.miniature import world
 
 RAW = ".raw"  # hidden: the tables as they came, while they are filtered
@@ -153,6 +154,7 @@ def data_card(
     by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
     reasons = dropped.groupby(["stage", "reason"]).size().rename("records")
     tables = {"by_side": by_side, "counts": counts, "reasons": reasons}
+    missing = dropped["reason"].astype(str).str.extract(MISSING)[0].value_counts()
     template = Path(__file__).with_name("data_card.md.j2").read_text("utf-8")
     return Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
         params=params,
@@ -162,6 +164,7 @@ def data_card(
         kinds=", ".join(CATEGORICAL),
         pairs=len(pairs),
         per_rna=pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0),
+        missing=missing.to_dict(),
         straddling=len(split.straddling(rnas)),
         followed=0 if preset is None else len(split.swallowed(rnas.assign(split=preset))),
         **{name: markdown_table(table.reset_index()) for name, table in tables.items()},

@@ -6,6 +6,7 @@
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -18,15 +19,26 @@ import numpy as np
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
 from rnagpt_lib.core.files import digest, progress
-from rnagpt_lib.core.params import Calls, Price
-from rnagpt_lib.llm_api import cost, journal, messages
+from rnagpt_lib.core.params import DEADLINE, WIDTH, Calls, Price
+from rnagpt_lib.llm_api import cost, journal, messages, retries
 from rnagpt_lib.llm_api.journal import Answered, Asked, Journal
-from rnagpt_lib.llm_api.messages import Read, Reply, Request
-from rnagpt_lib.llm_api.openai_transport import MaybeBilled, Transport
+from rnagpt_lib.llm_api.messages import Form, Read, Reply, Request
+from rnagpt_lib.llm_api.openai_transport import Late, MaybeBilled, NoForm, Transport
 from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 
 Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
+FIRST, LAST = 1800.0, 7200.0  # seconds for a server's first answer, and the longest deadline set
+FEW = 3  # calls without a usable answer, and no other one, are enough
+OVER = 16  # tokens beyond its limit that an answer may count
+AGAIN = "ASK_AGAIN (-p ASK_AGAIN true) asks failed calls again"
+WHY = {
+    "malformed": "the server gives no structured output, as vLLM, llama.cpp and Ollama do, or "
+    "MODEL is too small for it",
+    "length": "answers are cut: by a limit of the server, or as MODEL thinks before it speaks",
+    "context": "the server's context is too short for the texts",
+}
+REOPENED: set[tuple] = set()  # servers and keys that this process has asked again
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
 
@@ -42,6 +54,12 @@ class Client:
         self.settings = settings
         self._stopped, self._flying = False, 0
         self._changed = threading.Condition()  # guards the two above
+        # a server of one's own may take minutes for an answer: the first one tells, and goes alone
+        own = settings.base_url is not None
+        self.width = settings.width or (1 if own else WIDTH)
+        self.deadline = settings.deadline or (FIRST if own else DEADLINE)
+        self._answered, self._over = not own, False
+        self._ended, self._told = Counter(), "schema"
         limits = settings.requests_per_minute, settings.tokens_per_minute
         self._requests, self._tokens = (Pace(limit and limit / 60) for limit in limits)
 
@@ -70,9 +88,31 @@ class Client:
         for key in self.journal.unread(list(wanted)):
             self.step(key, wanted[key])
         replies = self.journal.replies(wanted)
+        if failed := {key for key, reply in replies.items() if reply.state != "ok"}:
+            failed = self._ask_again(failed, Counter(replies[key].state for key in failed))
+        replies = {key: reply for key, reply in replies.items() if key not in failed}
         if missing := {key: one for key, one in wanted.items() if key not in replies}:
             replies |= self.with_bar(self.send, missing, desc)
         return [replies[key] for key in keys]
+
+    def _ask_again(self, failed: set[str], states: Counter) -> set[str]:
+        """Those of the failed calls of the journal that are open again: once in a process, as all
+        clients of a stage have the parameter."""
+        if not self.settings.ask_again:
+            print(f"{_counted(states)} among the answers of the journal: {AGAIN}")
+            return set()
+        failed = {key for key in failed if (self.settings.base_url, key) not in REOPENED}
+        REOPENED.update((self.settings.base_url, key) for key in failed)
+        self.journal.reopen(sorted(failed))
+        return failed
+
+    def _watch(self, reply: Reply) -> None:
+        """Raises InputError where the first calls brought nothing of use: nor will the others."""
+        self._ended[reply.state] += 1
+        if self._ended.total() == FEW and not self._ended["ok"]:
+            why = WHY.get(self._ended.most_common(1)[0][0], "see what the journal keeps")
+            first = f"the first {FEW} calls brought no answer of use ({_counted(self._ended)})"
+            raise InputError(f"{self.transport.what('')}: {first}; {why}; {AGAIN}")
 
     def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
         """``end(key, reply)`` for each request, as the replies come. Raises InputError where a
@@ -80,17 +120,43 @@ class Client:
         if held := self.journal.in_batches(list(missing)):
             there = f"batches under way hold {len(held)} of these requests"
             raise InputError(f"{there}; MODE batch waits for their results, or cancel them first")
-        self.concurrently(self._ask, missing, end)
+
+        def watched(key: str, reply: Reply) -> None:
+            end(key, reply)
+            self._watch(reply)
+
+        self.concurrently(self._ask, missing, watched)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
 
-        def settle(attempts: list[int], body: int) -> bool:
-            return self._settle((attempts[0], body, None), request).state is not None
+        def settle(attempts: list[int], number: int) -> bool:
+            found = self._settle((attempts[0], number, None), request)
+            self._hold_to_limit(self.journal.body(number), found, request)
+            return found.state is not None
 
-        while not isinstance(body := self.step(key, request), Reply):
-            self.post(CHAT, body, [self.asked(key, request, body)], request.max_tokens, settle)
+        while not isinstance(body := self.step(key, request, self._told), Reply):
+            try:
+                asked = [self.asked(key, request, body)]
+                self.post(CHAT, body, asked, request.max_tokens, settle)
+            except NoForm:
+                if "response_format" not in body:
+                    raise
+                self._told = "words"
         return body
+
+    def _hold_to_limit(self, body: str, found: Read, request: Request) -> None:
+        """Raises InputError for an answer that is longer than it may be, where that costs."""
+        used = messages.usage(body)
+        written = used[1] if used else len(found.text) // (2 * cost.CHARACTERS)
+        if written > request.max_tokens + OVER:
+            over = f"an answer of {written:,} tokens, where {request.max_tokens:,} are allowed"
+            over = f"{self.transport.what(request.about)}: {over}; the server ignores max_tokens"
+            if self.price and self.price.output:
+                raise InputError(f"{over}, so no cap holds, and each answer may cost more")
+            if not self._over:
+                print(f"{over}, so answers may take long")
+            self._over = True
 
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
         """The request as the journal records it, with the most that sending ``body`` can cost."""
@@ -98,7 +164,7 @@ class Client:
         most = cost.microdollars(self.price, read, request.max_tokens, batch)
         return Asked(key, request.about, request.version, self.settings.model, most)
 
-    def step(self, key: str, request: Request) -> Reply | dict:
+    def step(self, key: str, request: Request, told: Form = "schema") -> Reply | dict:
         """How the call ended, if the bodies kept so far say so; else the body to send next."""
         rejected = None
         for answered in self.journal.answered([key]).get(key, []):
@@ -109,7 +175,9 @@ class Client:
                 self.journal.finish(answered[0], found.state)
                 return self.journal.replies({key: request}, cached=False)[key]
             rejected = found
-        return request.body(self.settings, rejected)
+        if rejected and not self._ended["ok"] and self._told == "schema":
+            self._told = "both"  # as it seems not to heed response_format
+        return request.body(self.settings, rejected, told)
 
     def _settle(self, answered: Answered, request: Request) -> Read:
         """A kept body, read; what it cost is recorded, all of the reservation if nobody says."""
@@ -133,20 +201,60 @@ class Client:
             self._requests.take(1)
             self._tokens.take(cost.likely_tokens_in(body) + tokens_out)
             attempts = self._reserve(asked)
+            began, seconds = retries.clock(), self.deadline
             try:
                 try:
-                    raw = self.transport.post(path, body)
+                    raw = self.transport.post(path, body, seconds)
                 except (Again, InputError) as fault:
                     self.journal.fail(attempts, billed=isinstance(fault, MaybeBilled))
+                    if isinstance(fault, Late):
+                        self._give_time(seconds)  # raises, too
                     raise
                 if not settle(attempts, self.journal.keep(attempts, raw)):
-                    raise Again("it sent something else than an answer")
+                    self._no_answer(raw)
+                self._measure(retries.clock() - began)
             finally:
                 with self._changed:
                     self._flying -= 1
                     self._changed.notify_all()
 
         persistently(attempt, self.transport.what(asked[0].about))
+
+    def _measure(self, seconds: float) -> None:
+        """Width and deadline by the first answer's time, where the parameters leave them open."""
+        with self._changed:
+            if self._answered:
+                return
+            self._answered = True
+            width = max(2, min(WIDTH, int(DEADLINE / max(seconds, 1.0))))
+            self.width = self.settings.width or width
+            # a server with fewer slots lets calls wait for one another
+            slow = min(LAST, max(DEADLINE, 2 * seconds * self.width))
+            self.deadline = self.settings.deadline or slow
+        if self.deadline > DEADLINE and not self.settings.deadline:
+            print(f"The first answer took {seconds:.0f} s: {self.width} calls at a time (WIDTH), "
+                  f"of {self.deadline:.0f} s at most (DEADLINE)")  # fmt: skip
+
+    def _give_time(self, seconds: float) -> None:
+        """After no answer in so many seconds the next ones get twice as many; raises InputError
+        where none ever came, as the server may well hang."""
+        said = f"no answer in {seconds:g} s; a slow server needs a longer DEADLINE, fewer WIDTH"
+        with self._changed:
+            if not (self._answered or self.settings.deadline):
+                raise InputError(f"{self.transport.what('')}: {said}") from None
+            if not self.settings.deadline:
+                self.deadline = max(self.deadline, min(2 * seconds, LAST))
+        raise Late(said) from None
+
+    def _no_answer(self, raw: str) -> None:
+        """Raises for what is no answer: InputError where another try gets the same."""
+        start = raw.lstrip()[:9].lower()
+        stream, page = start.startswith(("data:", "event:")), start.startswith("<")
+        if stream or (page and not self._answered):
+            kind = "a stream of events, though nobody asked for one" if stream else "a web page"
+            where = self.transport.what("")
+            raise InputError(f"{where} sent {kind}; check BASE_URL, which often ends in /v1")
+        raise Again("it sent something else than an answer")
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
         """Attempts in flight; where the cap leaves no room, those before them may make some."""
@@ -167,10 +275,10 @@ class Client:
     ) -> None:
         """``end(key, ask(key, value))`` for all of ``missing``, ``width`` at a time."""
         waiting, running = iter(missing.items()), {}
-        pool = ThreadPoolExecutor(self.settings.width)
+        pool = ThreadPoolExecutor(self.settings.width or WIDTH)
         try:
             while True:
-                for key, value in islice(waiting, self.settings.width - len(running)):
+                for key, value in islice(waiting, self.width - len(running)):
                     running[pool.submit(ask, key, value)] = key
                 if not running:
                     break
@@ -262,6 +370,10 @@ def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
     money = f", ${likely:.4f}, at most ${most:.4f}" if price else " (without a price)"
     there = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal"
     return f"{there}; to embed the others takes about {tokens:,} tokens{money}"
+
+
+def _counted(states: Counter) -> str:
+    return ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
 
 
 def _text_key(model: str, text: str) -> str:

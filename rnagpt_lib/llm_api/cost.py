@@ -8,7 +8,7 @@ from itertools import islice
 
 import pandas as pd
 
-from rnagpt_lib.core.params import Calls, Price, Summarize
+from rnagpt_lib.core.params import WIDTH, Calls, Price, Summarize
 from rnagpt_lib.llm_api.journal import CHUNK, Reader
 from rnagpt_lib.llm_api.messages import Reply, Request
 
@@ -62,6 +62,8 @@ class Replay:
         self.asked += requests
         keyed = {request.key(self.settings): request for request in requests}
         known = self._journal.replies(keyed)
+        if self.settings.ask_again:
+            known = {key: reply for key, reply in known.items() if reply.state == "ok"}
         if len(known) < len(keyed):
             raise Unanswered
         return [known[request.key(self.settings)] for request in requests]
@@ -78,10 +80,14 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     with Reader() as journal:
         for chunk in _distinct(requests, settings):
             known = journal.ended(list(chunk))
+            other = {key: chunk[key] for key, end in known.items() if end.state != "ok"}
+            replies = journal.replies(other)  # what another version could not read may be one
+            failed = {key for key, reply in replies.items() if reply.state != "ok"}
             count["requests"] += len(chunk)
             count["in the journal"] += len(known)
+            count["of them failed"] += len(failed)
             count["in an open batch"] += len(journal.in_batches(list(chunk)))
-            for key in chunk.keys() - known.keys():
+            for key in chunk.keys() - known.keys() | (failed if settings.ask_again else set()):
                 request = chunk[key]
                 body = request.body(settings)
                 count["tokens in"] += likely_tokens_in(body)
@@ -92,8 +98,9 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     count |= {"to ask": spoken.total(), "most": longest.total()}
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
     names = ["requests", "in the journal", "to ask", "tokens in", "tokens out"]
-    if count["in an open batch"]:
-        names.insert(3, "in an open batch")
+    for name in ("in an open batch", "of them failed"):
+        if count[name]:
+            names.insert(2 if name == "of them failed" else 3, name)
     rows, price = {}, settings.prices.get(settings.model)
     for mode in ("sync", "batch"):
         rows[mode] = {name: count[name] for name in names}
@@ -124,7 +131,7 @@ def _hours(count: Counter, settings: Calls, batch: bool) -> float:
     speaking = count["to ask"] * FIRST_TOKEN + count["tokens out"] / TOKENS_PER_SECOND
     asking = count["to ask"] / (settings.requests_per_minute or math.inf)
     reading = (count["tokens in"] + count["most"]) / (settings.tokens_per_minute or math.inf)
-    return max(speaking / settings.width / 60, asking, reading) / 60
+    return max(speaking / (settings.width or WIDTH) / 60, asking, reading) / 60
 
 
 def describe(table: pd.DataFrame, settings: Calls) -> str:
@@ -138,9 +145,15 @@ def describe(table: pd.DataFrame, settings: Calls) -> str:
         text += f"\nThe profile (prices: in its file) has no price of {settings.model!r}."
     if isinstance(settings, Summarize):
         text += "\nRepairs of answers that are still to come are not among them."
+    if "of them failed" in table and not settings.ask_again:
+        text += "\n-p ASK_AGAIN true asks those that failed again."
+    if settings.base_url and not (settings.width and settings.deadline):
+        text += "\nThe first answer's time sets WIDTH and DEADLINE, which you may set yourself: a "
+        text += "slow server takes far more hours than these."
     return (
         f"{text}\nInput at {CHARACTERS} characters a token; output as in the journal so far, or "
-        f"its limit; {settings.width} calls at a time, {TOKENS_PER_SECOND:g} tokens a second each."
+        f"its limit; {settings.width or WIDTH} calls at a time, {TOKENS_PER_SECOND:g} tokens a "
+        "second each."
     )
 
 

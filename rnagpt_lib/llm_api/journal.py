@@ -278,6 +278,13 @@ class Journal(Reader):
         with self.together() as db:
             db.execute(sql, (state, attempt))
 
+    def reopen(self, keys: Sequence[str]) -> None:
+        """These calls have not ended; what they brought and cost so far stays in the journal."""
+        with self.together() as db:
+            sql = "UPDATE attempts SET state = 'lost' WHERE state = 'answered' AND key = ?"
+            db.executemany(sql, [(key,) for key in keys])
+            db.executemany("UPDATE calls SET state = NULL WHERE key = ?", [(key,) for key in keys])
+
     def fail(self, ids: Sequence[int], billed: bool) -> None:
         """These attempts brought no answer; ``billed``: they may cost their reservation."""
         with self.together() as db:

@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +16,21 @@ from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls
 
 State = Literal["ok", "refusal", "length", "filter", "context", "malformed"]
+# How a server is told the form of an answer: by response_format, in words as well, in words alone
+Form = Literal["schema", "both", "words"]
 REPEATED, FAULTS = 20_000, 5  # characters of a malformed answer, and faults, that a re-ask shows
-AGAIN = """\
-That answer does not fit the schema: {fault}
-Answer the first message again, with JSON that fits the schema and nothing else."""
+LONGEST, OBJECTS = (
+    2**20,
+    100,
+)  # characters, and places, in which the JSON of an answer is looked for
+WORDS = "Answer with one JSON object that fits this JSON schema, and nothing else: {schema}"
+AGAIN = "That answer does not fit the schema: {fault}\nAnswer the first message again. "
 
+# A model that thinks aloud: what its thoughts end with, and begin with
+_THOUGHT = re.compile(r"(?i)</(?:think(?:ing)?|thought|reasoning)>|\[/think\]|final<\|message\|>")
+_THINKS = re.compile(r"(?i)<(?:think(?:ing)?|thought|reasoning)>|\[think\]")
+_NO_FORM = re.compile(r"(?i)response_?format|json_?schema|guided|structured.output|grammar")
+_PAGE = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]{0,1000}>")
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
 _CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's
     r"context_length_exceeded|maximum context length|exceed_context_size|available context size|"
@@ -74,16 +86,23 @@ class Request:
         key = {"model": settings.model, "messages": self.messages, "version": self.version}
         return digest(key | {"schema": schema(self.answer), "parameters": parameters})
 
-    def body(self, settings: Calls, rejected: Read | None = None) -> dict:
+    def body(self, settings: Calls, rejected: Read | None = None, told: Form = "schema") -> dict:
         """What is sent; an answer that was ``rejected`` is shown with its fault."""
-        messages = list(self.messages)
+        first, *more = self.messages
+        words = WORDS.format(schema=json.dumps(schema(self.answer)))
+        messages = [
+            first if told == "schema" else first | {"content": f"{first['content']}\n{words}"}
+        ]
+        messages += more
         if rejected:
+            fault = AGAIN.format(fault=rejected.fault) + words
             messages.append({"role": "assistant", "content": rejected.text[:REPEATED]})
-            messages.append({"role": "user", "content": AGAIN.format(fault=rejected.fault)})
+            messages.append({"role": "user", "content": fault})
         form = {"name": self.answer.__name__, "strict": True, "schema": schema(self.answer)}
         # OpenAI's newer models refuse the older name; other servers may not know the newer one
         limit = "max_completion_tokens" if settings.base_url is None else "max_tokens"
         form = {"response_format": {"type": "json_schema", "json_schema": form}}
+        form = {} if told == "words" else form
         body = {"model": settings.model, "messages": messages, **form, limit: self.max_tokens}
         chosen = settings.temperature is not None
         return body | ({"temperature": settings.temperature} if chosen else {})
@@ -114,7 +133,10 @@ def read(body: str, answer: type[BaseModel]) -> Read:
     try:
         choice = found["choices"][0]
         reason, message = choice.get("finish_reason"), choice["message"]
-        text, refusal = message.get("content") or "", message.get("refusal")
+        text, refusal = message.get("content"), message.get("refusal")
+        if isinstance(text, list):  # of parts; what a model thinks is of another type
+            text = "".join(part.get("text") or "" for part in text)
+        text = text or message.get("reasoning_content") or message.get("reasoning") or ""
         text = str.encode(text, "utf-8", "replace").decode()  # half a surrogate pair is no text
     except (KeyError, IndexError, TypeError, AttributeError):
         return Read(None)
@@ -122,14 +144,59 @@ def read(body: str, answer: type[BaseModel]) -> Read:
         return Read("refusal", str(refusal))
     if reason in ("length", "content_filter"):
         return Read("length" if reason == "length" else "filter", text)
-    # servers without structured output put a Markdown fence around JSON
-    bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
+    value, fault = _find(text, answer)
+    return Read("ok", text, value) if value else Read("malformed", text, fault=fault)
+
+
+def _find(text: str, answer: type[BaseModel]) -> tuple[BaseModel | None, str]:
+    """The answer in a text, or what is wrong: all of the text, else the one object in it that
+    fits, in prose, behind thoughts, inside another object, or with keys too many."""
     try:
-        return Read("ok", text, answer.model_validate_json(bare))
+        return answer.model_validate_json(text), ""
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        named = (f"{'.'.join(map(str, f['loc'])) or 'the whole'}: {f['msg']}" for f in faults)
-        return Read("malformed", text, fault="; ".join([*named][:FAULTS]))
+        whole = error
+    spoken = text[max([0, *(match.end() for match in _THOUGHT.finditer(text))]) :]
+    values = [*_values(_THINKS.split(spoken, 1)[0][:LONGEST])]
+    found: list[BaseModel] = []
+    for fit in (_fit(value, answer) for value in values):
+        found += [fit] if fit and fit not in found else []
+    if len(found) == 1:
+        return found[0], ""
+    if found:
+        return None, f"it holds {len(found)} different answers; only one is wanted"
+    for value in values[:1]:
+        try:
+            answer.model_validate(value, extra="ignore")
+        except ValidationError as error:
+            whole = error
+    faults = whole.errors(include_url=False, include_input=False, include_context=False)
+    named = (f"{'.'.join(map(str, f['loc'])) or 'the whole'}: {f['msg']}" for f in faults)
+    return None, "; ".join([*named][:FAULTS])
+
+
+def _values(text: str) -> Iterator[object]:
+    """The JSON objects and arrays of a text, from left to right."""
+    decoder, at = json.JSONDecoder(), 0
+    for _ in range(OBJECTS):
+        if (start := re.compile(r"[{\[]").search(text, at)) is None:
+            return
+        try:
+            value, at = decoder.raw_decode(text, start.start())
+            yield value
+        except (ValueError, RecursionError):
+            at = start.end()
+
+
+def _fit(value: object, answer: type[BaseModel], depth: int = 3) -> BaseModel | None:
+    """A value as an ``answer``; or what it wraps, or the list that should be the only field."""
+    [*fields], objects = answer.model_fields, isinstance(value, list) and {*map(type, value)}
+    inside = {fields[0]: value} if objects == {dict} and len(fields) == 1 else value
+    try:
+        return answer.model_validate(inside, extra="ignore")
+    except ValidationError:
+        parts = value.values() if isinstance(value, dict) else value if objects == {dict} else ()
+        some = islice(parts, OBJECTS if depth else 0)
+        return next((fit for part in some if (fit := _fit(part, answer, depth - 1))), None)
 
 
 def about_one(error: object) -> State | None:
@@ -145,6 +212,28 @@ def about_one(error: object) -> State | None:
         return "filter"
     words = " ".join(str(error.get(name)) for name in ("code", "type", "message"))
     return "context" if _CONTEXT.search(words) else None
+
+
+def words_of(error: object) -> str:
+    """A server's own words in the body of an error, in one line: those
+    of the API, of FastAPI (``detail``), or a web page's; "" where there are none.
+
+    >>> words_of({"detail": [{"loc": ["body", "model"], "msg": "Field required"}]})
+    'body.model: Field required'
+    """
+    if isinstance(error, dict):
+        names = ("message", "detail", "error", "msg", "error_description")
+        where = ".".join(map(str, error["loc"])) if isinstance(error.get("loc"), list) else ""
+        said = next((said for name in names if (said := words_of(error.get(name)))), "")
+        return f"{where}: {said}" if where and said else said
+    if isinstance(error, list):
+        return "; ".join(filter(None, map(words_of, error[:FAULTS])))
+    return " ".join(_PAGE.sub(" ", error[:10_000]).split()) if isinstance(error, str) else ""
+
+
+def refuses_form(words: str) -> bool:
+    """Whether a server's words are about the form of an answer, which it does not know."""
+    return bool(_NO_FORM.search(words))
 
 
 def usage(body: str) -> tuple[int, int] | None:

@@ -15,8 +15,8 @@ import openai
 from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
-from rnagpt_lib.core.params import KEY, Calls, read_key
-from rnagpt_lib.llm_api.messages import about_one
+from rnagpt_lib.core.params import DEADLINE, KEY, WIDTH, Calls, read_key
+from rnagpt_lib.llm_api.messages import about_one, refuses_form, words_of
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
 OPENAI = "https://api.openai.com/v1"
@@ -31,13 +31,21 @@ class MaybeBilled(Again):
     """The server may have done the work, but its answer did not arrive."""
 
 
+class Late(MaybeBilled):
+    """No answer came in time."""
+
+
+class NoForm(InputError):
+    """The server does not know how the form of an answer is asked for."""
+
+
 class Transport:
     """The connection to a server. Raises InputError without a key."""
 
     def __init__(self, settings: Calls):
         self._key = read_key()
         self._where = f"model {settings.model!r} at {settings.base_url or 'the OpenAI API'}"
-        most = settings.width + 1
+        most = (settings.width or WIDTH) + 1
         http = httpx2.Client(
             verify=_certificates(),
             follow_redirects=False,
@@ -49,7 +57,7 @@ class Transport:
             api_key=self._key.get_secret_value(),
             base_url=settings.base_url or OPENAI,
             max_retries=0,
-            timeout=settings.deadline,  # until the last byte of an answer
+            timeout=settings.deadline or DEADLINE,  # until the last byte of an answer
             http_client=http,
         )
         self.close = self._sdk.close
@@ -58,11 +66,13 @@ class Transport:
         """How messages begin."""
         return f"{self._where}, {about}" if about else self._where
 
-    def post(self, path: str, body: dict) -> str:
-        """The raw answer to ``body``. Raises Again, MaybeBilled or InputError."""
+    def post(self, path: str, body: dict, seconds: float) -> str:
+        """The raw answer to ``body``, within so many seconds. Raises Again, MaybeBilled or
+        InputError."""
         with self._faults():
             try:
-                found = self._sdk.post(path, body=body, cast_to=httpx2.Response)
+                options = {"timeout": seconds}
+                found = self._sdk.post(path, body=body, cast_to=httpx2.Response, options=options)
             except openai.BadRequestError as error:
                 if not about_one(error.body):
                     raise
@@ -93,7 +103,7 @@ class Transport:
             yield
         except openai.APITimeoutError as error:
             never = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
-            raise (Again if never else MaybeBilled)("no answer in time") from None
+            raise (Again if never else Late)("no answer in time") from None
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
                 raise Again("it cannot be reached; is BASE_URL right?") from None
@@ -114,14 +124,14 @@ class Transport:
             return InputError(
                 f"{self._where} redirects to {host!r}, where the key must not go; set BASE_URL"
             )
-        if status in PASSING or status >= 500:
+        words = words_of(error.body).replace(self._key.get_secret_value(), "***")[:300]
+        if (status in PASSING or status >= 500) and not refuses_form(words):
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
-            return kind(f"status {status}", retry_after(error.response.headers))
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        words = " ".join(str(said or "it gave no reason").split())
-        words = words.replace(self._key.get_secret_value(), "***")[:300]
-        kind = NotThere if status == 404 else InputError
+            said = f"status {status}" + (f" ({words})" if words else "")
+            return kind(said, retry_after(error.response.headers))
+        words = words or "it gave no reason"
+        kind = NotThere if status == 404 else NoForm if refuses_form(words) else InputError
         remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
         return kind(f"{self._where} refused (status {status}, {code}): {words}{remedy}")
 

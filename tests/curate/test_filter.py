@@ -266,6 +266,13 @@ def test_card_counts_and_escapes(tmp_path):
     dropped = pd.DataFrame({"stage": ["s"], "record": ["r"], "reason": ["a|b\nc"]})
     card = filter.data_card(rnas, pairs, dropped, Decompose(), 4, "a test", preset)
     assert "| s | a\\|b c | 1 |" in card and "Units on more than one side: 0" in card
+    assert "fewer than 5, as their texts carry no more." in card
+    why = [f"the model's pairs are missing (state {state})" for state in ("length", "malformed")]
+    lost = pd.DataFrame({"stage": "s", "record": [*"abc"], "reason": [why[0], why[1], why[1]]})
+    card = filter.data_card(rnas, pairs, lost, Decompose(), 4, "a test", preset)
+    assert "missing (next line) or their texts carry no more.\n- **Answers that are missing**: of 3 " \
+        "RNAs the model gave none of use (2 malformed, 1 length), so" in card  # fmt: skip
+    assert "ASK_AGAIN` asks these calls again.\n- **Kinds**" in card
     for side, own in rnas.groupby("split"):
         n = int(pairs["rna_id"].isin(own["rna_id"]).sum())
         assert f"| {side} | {len(own)} | {own['unit'].nunique()} | {n} |" in card

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Decompose
 from rnagpt_lib.core.tables import COLUMNS, frame
 from rnagpt_lib.curate import prompts
@@ -19,7 +20,12 @@ TEXTS = {
     3: "This RNA targets CDKN1A but does not target CDKN1B.",
 }
 IDS = {0: ["A2", "A1"], 1: ["A3"], 3: ["A1", "A4"]}
-ONE = Statements("R1", TEXTS, IDS, ("A study of lupus. In sepsis, miR-1 falls.",))
+ONE = Statements(
+    "R1",
+    TEXTS,
+    IDS,
+    ("A study of lupus. In sepsis, miR-1 falls.", "MiR-1 acts through PI3K/AKT/Wnt signaling."),
+)
 
 
 def asked(question, answer, *numbers, form="open", kind="literature"):
@@ -79,6 +85,8 @@ BAD = [
     (closed("Does the RNA bind HuR?", "No, the RNA does not bind HuR.", 1),
      "denies what a text of the RNA names"),
     (closed("Is the RNA associated with sepsis?", "No, it is not associated with sepsis.", 1),
+     "denies what a text of the RNA names"),
+    (closed("Does the RNA regulate PI3K signalling?", "No, it does not regulate it.", 1),
      "denies what a text of the RNA names"),
     (closed("Does the RNA bind HuR?", "Yes, the RNA binds HuR and AGO2.", 0),
      "names an entity that its statements do not name"),
@@ -206,3 +214,22 @@ def test_a_call_that_fails_leaves_the_pairs_by_rule(talker):
         assert (pairs["kind"][pairs["rna_id"] == "R1"] == "literature").any()
         rows = dropped[dropped["record"] == "R2"]
         assert rows["reason"].tolist() == [f"the model's pairs are missing (state {state})"]
+
+
+def test_answers_that_are_missing_are_told_and_too_many_of_them_stop(talker, capsys, tmp_path):
+    app, settings = talker
+    good, bad = Model(), Model(broken=True)
+    app.answer = lambda m, s: (bad if "PTEN" in m[1]["content"] else good)(m, s)
+    said = "1 of 2 RNAs have nothing, as the model's answers are missing (1 malformed); ASK_AGAIN"
+    with Store(tmp_path) as spool:
+        decompose(settings, spool=spool)
+        assert said in capsys.readouterr().out
+        app.answer = good
+        decompose(settings, spool=spool)  # a finished wave is not made again
+        assert said in capsys.readouterr().out and app.completions == 3
+        whole, dropped = decompose(settings | {"ask_again": True}, spool=spool)
+        assert app.completions == 4 and not dropped["reason"].str.contains("missing").any()
+        assert whole.equals(decompose(settings, spool=spool)[0])
+    app.answer = bad
+    with pytest.raises(InputError, match=r"2 of 2 RNAs have nothing.*\(2 malformed\).*offline"):
+        decompose(settings, model="all bad")

@@ -140,11 +140,31 @@ def test_a_made_up_no_is_named_in_no_abstract_of_the_rna():
         ("Acute lung injury and GLIOMA.",) * 2,
         ("In acute  lung injuries and gliomas.", "See acute-lung-injury, glioma."),
         ("(Acute lung injury)", "glioma/asthma"),
+        ("Injury, acute, of a lung or kidney.", "Gliomas."),
     ):
         said, _ = two_diseases(list(zip(("R1", "R2"), texts, strict=True)))
         assert said == ["Yes", "Yes"]
     silent, questions = two_diseases([("R1", "Of acute injury."), ("R2", "Of gliomatosis.")])
     assert sorted(silent) == ["No", "Yes"] and len(set(questions)) == 1
+
+
+def test_an_entity_is_named_where_a_sentence_holds_its_words_in_whatever_spelling():
+    for said, text in (
+        ("PI3K signalling", "By PI3K/AKT/Wnt signaling."),
+        ("TGF-β1 secretion", "The secretion of TGF-beta 1."),
+        ("IL-6", "IL6 rises."),
+        ("tumour growth", "Growth of the tumor."),
+        ("oesophageal cancers", "Cancer, esophageal."),
+        ("hypoxia of the brain", "In brains with hypoxia."),
+    ):
+        own = {"R": [text]}
+        named = qa_rules.naming(frame("articles", []), frame("links", []), [said], own)
+        assert named("R", said) and not named("R2", said), said
+    rows = [{"article_id": "A", "title": "PI3K", "abstract": "Signalling. Of AKT. It is 6."}]
+    links = pd.DataFrame({"rna_id": ["R"], "article_id": ["A"]})
+    entities = ["PI3K signalling", "IL-6", "AKT signalling", "the", "-"]
+    named = qa_rules.naming(frame("articles", [row | {"year": 0} for row in rows]), links, entities)
+    assert not any(named("R", one) for one in entities)
 
 
 def test_other_sources_are_not_read():

@@ -252,7 +252,7 @@ def test_embeddings_that_are_none_are_asked_again_and_of_two_models_refused(worl
     no_number = rows_as(lambda rows: [row | {"embedding": [float("nan")]} for row in rows])
     ragged = rows_as(lambda rows: [row | {"embedding": [0.5] * (row["index"] + 1)} for row in rows])
     of_eight = rows_as(lambda rows: [row | {"embedding": [0.5] * 8} for row in rows])
-    world.faults.add(short, ragged, no_number, faults.html)
+    world.faults.add(short, ragged, no_number, faults.bad_json)
     with world.client() as client:
         assert embed(client, ["a", "b"], "embed").shape == (2, 32)
         assert len(world.faults.asked("/embeddings")) == 5

@@ -97,6 +97,12 @@ def html(app: Wsgi) -> Wsgi:
     return Response("<html><body>Down for maintenance</body></html>", content_type="text/html")
 
 
+def stream(app: Wsgi) -> Wsgi:
+    """Events, as a server sends that streams whether one asks for it or not."""
+    parts = 'data: {"choices": [{"delta": {"content": "{}"}}]}\n\n', "data: [DONE]\n\n"
+    return Response("".join(parts), content_type="text/event-stream")
+
+
 def bad_json(app: Wsgi) -> Wsgi:
     """Text that says it is JSON."""
     return Response('{"hitCount": 3, "entries": [', content_type="application/json")

@@ -305,7 +305,9 @@ def _page(found: list[dict], request: Request) -> Response:
 
 
 def _strict_schema(asked: dict) -> dict:
-    """The request's JSON schema, which has to keep the rules of ``strict``."""
+    """The request's JSON schema, which has to keep the rules of ``strict``; {} where it has none."""
+    if "response_format" not in asked:
+        return {}
     form = asked["response_format"]["json_schema"]
 
     def check(node: object, where: tuple) -> None:

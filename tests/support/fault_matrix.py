@@ -4,11 +4,12 @@
 |---|---|---|
 | 429 with and without retry-after, 500, 503 with an error object | failed, costs nothing | ok, asked again |
 | 502 of a proxy; reset before and after the work, inside the body; half a body; slow trickle | lost, counts as spent | ok, asked again |
-| HTML with 200, bad JSON, JSON of another kind | lost, counts as spent | ok, asked again |
+| bad JSON, JSON of another kind; HTML with 200 where the server has answered before | lost, counts as spent | ok, asked again |
 | text that does not fit the schema | answered | ok after one re-ask that shows the fault; malformed after two |
 | refusal, length, filter by finish reason | answered | refusal, length, filter |
 | 400 about the text alone | answered | filter |
 | 401, 403, 404, 400, used-up quota, redirect to another host | failed, costs nothing | the run stops with the reason |
+| HTML with 200 as the first answer, a stream of events | lost, counts as spent | the run stops with the reason |
 """
 
 from collections.abc import Callable
@@ -74,7 +75,6 @@ CASES = [
     Case("reset inside the body", faults.reset_inside, "ok", _SPENT),
     Case("half a body", faults.half_a_body, "ok", _SPENT),
     Case("slow trickle", faults.trickle, "ok", _SPENT),
-    Case("HTML with 200", faults.html, "ok", _SPENT),
     Case("bad JSON", faults.bad_json, "ok", _SPENT),
     Case("JSON of another kind", faults.changed(_without("choices")), "ok", _SPENT),
     Case("no usage", faults.changed(_without("usage")), "ok", _ONCE),
@@ -88,6 +88,8 @@ CASES = [
     Case("length", _says(finish="length"), "length", _ONCE),
     Case("filter", _says(finish="content_filter"), "filter", _ONCE),
     Case("400 about the text", faults.status(400, body=error("content_filter")), "filter", _ONCE),
+    Case("HTML with 200", faults.html, "sent a web page; check BASE_URL", ("lost",)),
+    Case("a stream", faults.stream, "a stream of events", ("lost",)),
     Case("401", faults.status(401, body=error("invalid_api_key")), "refused the key", ("failed",)),
     Case("403", faults.status(403), "refused the key", ("failed",)),
     Case("404", faults.status(404, body=error("model_not_found")), SAID, ("failed",)),

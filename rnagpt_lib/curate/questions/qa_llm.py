@@ -186,8 +186,8 @@ def _faults(pair: Asked, one: Statements) -> Iterator[str]:
             yield UNSUPPORTED
         if said and yes not in said:
             yield CONTRARY
-        texts = (*one.texts.values(), *one.abstracts)
-        if not said and any(_holding(about, text) for text in texts):
+        texts = " ".join((*one.texts.values(), *one.abstracts))
+        if not said and any(about <= stems(text) for text in split_sentences(texts)):
             yield "denies what a text of the RNA names"
     elif not new - NEGATIONS:
         yield "has an answer that says nothing new"

@@ -1,7 +1,7 @@
 """Question and answer pairs: from an entry's fields, and from its annotation's facts, by rule.
 
 Open pairs ask for the entity, closed ones name an entity, true or of another RNA. A made-up "No" must
-be true: its entity is one that neither the RNA's annotation nor any of its abstracts names.
+be true: no sentence of the RNA's annotation, or of its abstracts, holds the entity's words.
 """
 
 import hashlib
@@ -22,6 +22,12 @@ from rnagpt_lib.curate.questions.facts import Fact, facts_in, has_subject
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.text import names
+from rnagpt_lib.curate.text.sentences import (
+    STOP_WORDS,
+    fold_spelling,
+    name_greek,
+    split_sentences,
+)
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.stages import QA
@@ -29,7 +35,7 @@ from rnagpt_lib.runs.stages import QA
 MATTERS = {"model", "temperature", "min_pairs", "max_pairs"}  # for what a model's pairs are
 RULES_VERSION = "rules-2"
 MOST_ENTITIES = 3  # named in one open answer; the best supported ones
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
 _PLURAL = re.compile(r"(?<=[^\W_]{3})(?:ies|s)(?![^\W_])")
 
 
@@ -78,9 +84,10 @@ def pairs(
         own = texts[texts["rna_id"].isin(rnas["rna_id"])]
         more, dropped, usage = _ask(qa_llm.Annotated(own, articles, links), params, spool)
         made += more
-    read = links if params.no_by_abstracts else links[:0]
-    names_it = naming(articles, read, (claim.entity for claim in claims))
-    words = texts.groupby("rna_id")["text"].agg(" ".join).str.casefold().to_dict()
+    spoken = texts.groupby("rna_id")["text"]
+    read = (links, spoken.agg(list).to_dict()) if params.no_by_abstracts else (links[:0], {})
+    names_it = naming(articles, read[0], (claim.entity for claim in claims), read[1])
+    words = spoken.agg(" ".join).str.casefold().to_dict()
     for claim in _closed(claims, words, names_it):
         relation = RELATIONS[claim.relation]
         said = {"kind": relation.kind, "question": relation.closed.format(claim.entity)}
@@ -230,41 +237,57 @@ def _number(*parts: str) -> int:
 
 
 def naming(
-    articles: pd.DataFrame, links: pd.DataFrame, entities: Iterable[str]
+    articles: pd.DataFrame,
+    links: pd.DataFrame,
+    entities: Iterable[str],
+    own: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[str, str], bool]:
-    """Whether (rna_id, entity) an abstract of the RNA names one of the entities: whole words, in
-    any case and number.
+    """Whether (rna_id, entity) a sentence of the RNA's abstracts, or of its ``own``, holds all
+    content words of one of the entities, in whatever order, case, number and spelling.
 
-    >>> texts = pd.DataFrame({"article_id": ["A1"], "title": [""], "abstract": ["In gliomas."]})
+    >>> texts = [{"article_id": "A1", "title": "", "abstract": "PI3K/AKT/Wnt signaling fell."}]
     >>> linked = pd.DataFrame({"rna_id": ["R1"], "article_id": ["A1"]})
-    >>> naming(texts, linked, ["Glioma"])("R1", "Glioma")
+    >>> naming(pd.DataFrame(texts), linked, ["PI3K signalling"])("R1", "PI3K signalling")
     True
     """
-    known = {_words(entity) for entity in entities}
-    lengths = {len(words) for words in known}
+    known = {_content(entity) for entity in entities} - {frozenset()}
+    common, rarest = Counter(word for words in known for word in words), defaultdict(list)
+    for words in known:  # a sentence is held against those entities whose rarest word it has
+        rarest[min(words, key=lambda word: (common[word], word))].append(words)
     texts, linked = Texts(articles), links.groupby("rna_id")["article_id"].agg(list).to_dict()
 
-    @cache
-    def of_article(article_id: str) -> set[tuple[str, ...]]:
-        words = _words("\n".join(texts[article_id]))
-        starts = range(len(words))
-        return known.intersection(words[i : i + length] for length in lengths for i in starts)
+    def held(sentences: Iterable[str]) -> set[frozenset[str]]:
+        said = [{fold_spelling(word) for word in _words(sentence)} for sentence in sentences]
+        return {
+            one for have in said for word in have for one in rarest.get(word, ()) if one <= have
+        }
 
     @cache
-    def of_rna(rna_id: str) -> set[tuple[str, ...]]:
-        return set().union(*map(of_article, linked.get(rna_id, ())))
+    def of_article(article_id: str) -> set[frozenset[str]]:
+        title, text = texts[article_id]
+        return held([title, *split_sentences(text)])
 
-    return lambda rna_id, entity: _words(entity) in of_rna(rna_id)
+    @cache
+    def of_rna(rna_id: str) -> set[frozenset[str]]:
+        said = held((own or {}).get(rna_id, ()))
+        return said.union(*map(of_article, linked.get(rna_id, ())))
+
+    return lambda rna_id, entity: _content(entity) in of_rna(rna_id)
 
 
-def _words(text: str) -> tuple[str, ...]:
-    """Words without case and plural; "NF-kB" is the two words on both sides of its hyphen.
+def _content(entity: str) -> frozenset[str]:
+    words = {*_words(entity)}
+    return frozenset(map(fold_spelling, words - STOP_WORDS or words))
 
-    >>> _words("Acute-lung injuries")
-    ('acute', 'lung', 'injury')
+
+def _words(text: str) -> list[str]:
+    """Words without case and plural, Greek letters by name; "NF-kB1" is three of them.
+
+    >>> _words("Acute-lung injuries by TGF-β1")
+    ['acute', 'lung', 'injury', 'by', 'tgf', 'beta', '1']
     """
-    singular = _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", text.casefold())
-    return tuple(_WORD.findall(singular))
+    singular = _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", name_greek(text))
+    return _WORD.findall(singular)
 
 
 def _closed(

@@ -13,7 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.summaries.extract import Line, content_words
 from rnagpt_lib.curate.text.names import THIS, mask_names
-from rnagpt_lib.curate.text.sentences import capital, split_sentences
+from rnagpt_lib.curate.text.sentences import (
+    capital,
+    fold_spelling,
+    name_greek,
+    split_sentences,
+)
 
 CITED = 0.5  # share of the sentences that must cite an article
 GROUNDED = 0.3  # share of a sentence's content words that each article it cites must hold
@@ -29,7 +34,7 @@ _SUBJECT = re.compile(rf"(?i)\b(?:{THIS}|the RNA|its?)\b")
 class Cited(BaseModel):
     """One sentence and the given ids of the articles that it rests on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)  # [1] for ["1"]
 
     text: str
     articles: list[str]
@@ -117,7 +122,8 @@ def stems(text: str) -> frozenset[str]:
     >>> sorted(stems("This RNA binds CDKN1A in gliomas."))
     ['bind', 'cdkn1a', 'gliom']
     """
-    words = (word.replace("-", "") for word in content_words(text) - {"rna", "rnas"})
+    own = content_words(name_greek(text)) - {"rna", "rnas"}
+    words = (fold_spelling(word.replace("-", "")) for word in own)
     return frozenset(w if any(c.isdigit() for c in w) else _END.sub("", w)[:STEM] for w in words)
 
 

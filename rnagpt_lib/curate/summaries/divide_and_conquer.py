@@ -5,18 +5,20 @@ batches work, and memory holds one wave. `citations` checks what a model says be
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls
 from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.summaries import citations
 from rnagpt_lib.curate.summaries.extract import SHORTEST_SHARE, Abstract, Line, Subject, length
 from rnagpt_lib.llm_api.batch import open_client
-from rnagpt_lib.llm_api.client import Client
+from rnagpt_lib.llm_api.client import AGAIN, Client
 from rnagpt_lib.llm_api.cost import Replay, Unanswered
 from rnagpt_lib.llm_api.messages import Reply, Request
 from rnagpt_lib.runs.resume_store import Store
@@ -25,8 +27,10 @@ ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
 USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
          "shared")  # fmt: skip
 REPAIRS = 2  # times that a faulty answer is asked for again
+MOST_LOST = 0.5  # of the RNAs that are asked about may have no answer
 WAVE = {"sync": 2_000, "batch": 40_000}  # RNAs in memory together; a batch may take a day
 
+MISSING = r"missing \(state (\w+)\)"  # why a row is dropped for want of an answer
 Groups = tuple[tuple[Abstract, ...], ...]
 
 
@@ -46,8 +50,11 @@ def in_waves(
     """The three lists of rows that ``ask`` makes of each wave's answers, all waves together.
 
     ``spool`` keeps them by wave, under all that they depend on (``settings``): to read hundreds of
-    thousands of answers again takes minutes.
+    thousands of answers again takes minutes. Raises InputError where for most RNAs the model's
+    answers are missing and nothing came of the others; for fewer it says so.
     """
+    if spool and params.ask_again:
+        spool.forget()
     tasks, found = ((wave, settings) for wave in waves(rna_ids, params.mode)), ([], [], [])
     with open_client(params) as client:
 
@@ -57,7 +64,22 @@ def in_waves(
         for part in spool.results(tasks, made) if spool else made(tasks):
             for rows, more in zip(found, part, strict=True):
                 rows += more
+    if lost := lost_rnas(*found[:2]):
+        asked = {row["rna_id"] for row in found[2]}
+        what = f"{len(lost)} of {len(asked)} RNAs have nothing, as the model's answers are missing "
+        states = sorted(Counter(lost.values()).items())
+        what += f"({', '.join(f'{number} {state}' for state, number in states)}); {AGAIN}"
+        if len(lost) > MOST_LOST * len(asked):
+            raise InputError(f"{what}; or take another BASE_URL, MODEL, or PROVIDER offline")
+        print(what)
     return found
+
+
+def lost_rnas(rows: Iterable[dict], dropped: Iterable[dict]) -> dict[str, str]:
+    """The RNAs without a row for want of the model's answer, and how the last of its calls ended."""
+    found = ((row["record"], re.search(MISSING, row["reason"])) for row in dropped)
+    states = {rna_id: state[1] for rna_id, state in found if state}
+    return {rna_id: states[rna_id] for rna_id in states.keys() - {row["rna_id"] for row in rows}}
 
 
 class Plan(NamedTuple):

@@ -4,6 +4,7 @@ Only general cues of scientific English; no vocabulary of any one data set.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,33 @@ _METHOD = re.compile(
     rf"(?i)\b(?:(?:was|were) (?:\w+ )?(?:{_ANY['measured']})|{_ANY['methods']})\b|"
     r"\b(?:p|n|r) ?[<=>]|[<>=] ?0?\.\d"
 )
+
+
+# British endings and diphthongs, and the American ones
+_SPELLINGS = [(re.compile(old), new) for old, new in (
+    ("[ao]e", "e"), (r"(?<=\w\w)our(?=s?$|al|ed|ing)", "or"), ("ll(?=ing$|e[dr]s?$)", "l"),
+    (r"(?<=[iy])s(?=e[sd]?$|er$|ing$|ations?$)", "z"), ("(?<=[bt])re(?=s?$)", "er"), ("sulph", "sulf"),
+)]  # fmt: skip
+
+
+def fold_spelling(word: str) -> str:
+    """A word of small letters in one of its spellings, which may be none of them.
+
+    >>> [fold_spelling(word) for word in "signalling tumours oedema localisation".split()]
+    ['signaling', 'tumors', 'edema', 'localization']
+    """
+    for old, new in _SPELLINGS:
+        word = old.sub(new, word)
+    return word
+
+
+def name_greek(text: str) -> str:
+    """A text in small letters, the Greek ones by their names: TGF-β is tgf-beta."""
+
+    def name(greek: re.Match) -> str:
+        return unicodedata.name(greek[0]).rpartition(" ")[2].lower()
+
+    return re.sub("[α-ω]", name, text.casefold())
 
 
 def split_sentences(text: str) -> list[str]:
