@@ -33,8 +33,8 @@ FEW = 3  # calls without a usable answer, and no other one, are enough
 OVER = 16  # tokens beyond its limit that an answer may count
 AGAIN = "ASK_AGAIN (-p ASK_AGAIN true) asks failed calls again"
 WHY = {
-    "malformed": "the server gives no structured output, as vLLM, llama.cpp and Ollama do, or "
-    "MODEL is too small for it",
+    "malformed": "the server gives no structured output, as vLLM, llama.cpp and Ollama do, MODEL is "
+    "too small for it, or answers are cut",
     "length": "answers are cut: by a limit of the server, or as MODEL thinks before it speaks",
     "context": "the server's context is too short for the texts",
 }

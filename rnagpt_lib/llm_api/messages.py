@@ -19,17 +19,14 @@ State = Literal["ok", "refusal", "length", "filter", "context", "malformed"]
 # How a server is told the form of an answer: by response_format, in words as well, in words alone
 Form = Literal["schema", "both", "words"]
 REPEATED, FAULTS = 20_000, 5  # characters of a malformed answer, and faults, that a re-ask shows
-LONGEST, OBJECTS = (
-    2**20,
-    100,
-)  # characters, and places, in which the JSON of an answer is looked for
+LONGEST, OBJECTS = 2**20, 100  # characters and places in which an answer is looked for
 WORDS = "Answer with one JSON object that fits this JSON schema, and nothing else: {schema}"
 AGAIN = "That answer does not fit the schema: {fault}\nAnswer the first message again. "
 
 # A model that thinks aloud: what its thoughts end with, and begin with
 _THOUGHT = re.compile(r"(?i)</(?:think(?:ing)?|thought|reasoning)>|\[/think\]|final<\|message\|>")
 _THINKS = re.compile(r"(?i)<(?:think(?:ing)?|thought|reasoning)>|\[think\]")
-_NO_FORM = re.compile(r"(?i)response_?format|json_?schema|guided|structured.output|grammar")
+NO_FORM = re.compile(r"(?i)response_?format|json_?schema|guided|structured.output|grammar")
 _PAGE = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]{0,1000}>")
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
 _CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's
@@ -90,14 +87,12 @@ class Request:
         """What is sent; an answer that was ``rejected`` is shown with its fault."""
         first, *more = self.messages
         words = WORDS.format(schema=json.dumps(schema(self.answer)))
-        messages = [
-            first if told == "schema" else first | {"content": f"{first['content']}\n{words}"}
-        ]
-        messages += more
+        first = first | ({} if told == "schema" else {"content": f"{first['content']}\n{words}"})
+        messages = [first, *more]
         if rejected:
-            fault = AGAIN.format(fault=rejected.fault) + words
             messages.append({"role": "assistant", "content": rejected.text[:REPEATED]})
-            messages.append({"role": "user", "content": fault})
+            fault = AGAIN.format(fault=rejected.fault)
+            messages.append({"role": "user", "content": fault + words})
         form = {"name": self.answer.__name__, "strict": True, "schema": schema(self.answer)}
         # OpenAI's newer models refuse the older name; other servers may not know the newer one
         limit = "max_completion_tokens" if settings.base_url is None else "max_tokens"
@@ -156,19 +151,13 @@ def _find(text: str, answer: type[BaseModel]) -> tuple[BaseModel | None, str]:
     except ValidationError as error:
         whole = error
     spoken = text[max([0, *(match.end() for match in _THOUGHT.finditer(text))]) :]
-    values = [*_values(_THINKS.split(spoken, 1)[0][:LONGEST])]
     found: list[BaseModel] = []
-    for fit in (_fit(value, answer) for value in values):
+    for value in _values(_THINKS.split(spoken, 1)[0][:LONGEST]):
+        fit = _fit(value, answer)
         found += [fit] if fit and fit not in found else []
-    if len(found) == 1:
-        return found[0], ""
     if found:
-        return None, f"it holds {len(found)} different answers; only one is wanted"
-    for value in values[:1]:
-        try:
-            answer.model_validate(value, extra="ignore")
-        except ValidationError as error:
-            whole = error
+        fault = f"it holds {len(found)} different answers; only one is wanted"
+        return (found[0], "") if len(found) == 1 else (None, fault)
     faults = whole.errors(include_url=False, include_input=False, include_context=False)
     named = (f"{'.'.join(map(str, f['loc'])) or 'the whole'}: {f['msg']}" for f in faults)
     return None, "; ".join([*named][:FAULTS])
@@ -214,26 +203,21 @@ def about_one(error: object) -> State | None:
     return "context" if _CONTEXT.search(words) else None
 
 
-def words_of(error: object) -> str:
-    """A server's own words in the body of an error, in one line: those
-    of the API, of FastAPI (``detail``), or a web page's; "" where there are none.
+def words_of(error: object, depth: int = 4) -> str:
+    """A server's own words in the body of an error, in one line: those of the API, of FastAPI
+    (``detail``), of a web page; "" where there are none.
 
     >>> words_of({"detail": [{"loc": ["body", "model"], "msg": "Field required"}]})
     'body.model: Field required'
     """
-    if isinstance(error, dict):
-        names = ("message", "detail", "error", "msg", "error_description")
-        where = ".".join(map(str, error["loc"])) if isinstance(error.get("loc"), list) else ""
-        said = next((said for name in names if (said := words_of(error.get(name)))), "")
-        return f"{where}: {said}" if where and said else said
-    if isinstance(error, list):
-        return "; ".join(filter(None, map(words_of, error[:FAULTS])))
-    return " ".join(_PAGE.sub(" ", error[:10_000]).split()) if isinstance(error, str) else ""
-
-
-def refuses_form(words: str) -> bool:
-    """Whether a server's words are about the form of an answer, which it does not know."""
-    return bool(_NO_FORM.search(words))
+    if isinstance(error, dict) and depth:
+        names = ("message", "detail", "error", "msg")
+        said = next((s for name in names if (s := words_of(error.get(name), depth - 1))), "")
+        where = error.get("loc") if said else None
+        return f"{'.'.join(map(str, where))}: {said}" if isinstance(where, list) else said
+    if isinstance(error, list) and depth:
+        return "; ".join(filter(None, (words_of(one, depth - 1) for one in error[:FAULTS])))
+    return " ".join(_PAGE.sub(" ", error[:5_000]).split()) if isinstance(error, str) else ""
 
 
 def usage(body: str) -> tuple[int, int] | None:

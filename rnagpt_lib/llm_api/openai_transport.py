@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.params import DEADLINE, KEY, WIDTH, Calls, read_key
-from rnagpt_lib.llm_api.messages import about_one, refuses_form, words_of
+from rnagpt_lib.llm_api.messages import NO_FORM, about_one, words_of
 from rnagpt_lib.llm_api.retries import Again, retry_after
 
 OPENAI = "https://api.openai.com/v1"
@@ -125,13 +125,13 @@ class Transport:
                 f"{self._where} redirects to {host!r}, where the key must not go; set BASE_URL"
             )
         words = words_of(error.body).replace(self._key.get_secret_value(), "***")[:300]
-        if (status in PASSING or status >= 500) and not refuses_form(words):
+        if (status in PASSING or status >= 500) and not NO_FORM.search(words):
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
             said = f"status {status}" + (f" ({words})" if words else "")
             return kind(said, retry_after(error.response.headers))
         words = words or "it gave no reason"
-        kind = NotThere if status == 404 else NoForm if refuses_form(words) else InputError
+        kind = NotThere if status == 404 else NoForm if NO_FORM.search(words) else InputError
         remedy = "; check BASE_URL, which often ends in /v1, and MODEL" if status == 404 else ""
         return kind(f"{self._where} refused (status {status}, {code}): {words}{remedy}")
 

@@ -22,12 +22,7 @@ from rnagpt_lib.curate.questions.facts import Fact, facts_in, has_subject
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, NONE, RELATIONS, UNKNOWN
 from rnagpt_lib.curate.summaries import divide_and_conquer
 from rnagpt_lib.curate.text import names
-from rnagpt_lib.curate.text.sentences import (
-    STOP_WORDS,
-    fold_spelling,
-    name_greek,
-    split_sentences,
-)
+from rnagpt_lib.curate.text.sentences import STOP_WORDS, fold_spelling, name_greek, split_sentences
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.stages import QA
