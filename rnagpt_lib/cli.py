@@ -322,6 +322,8 @@ _answering = _with_options(
     FINISHED,
     click.option("--model", default="IT", show_default=True,
                  help="vanilla, MA or IT of the run, or the folder of an exported model."),
+    click.option("--llm", metavar="FOLDER", help="Where the model's LLM is, or hf:OWNER/NAME to "
+                 "fetch it; one that a model's folder names is taken from the cache alone."),
     click.option("--retrieval", type=click.Choice(("beside", "only", "off")), default="beside",
                  show_default=True, help="Show the nearest RNAs of the training set beside each "
                  "answer, show them alone (ask then loads no LLM), or leave them out."),
@@ -356,7 +358,7 @@ def ask(
     with the reason, and the others are answered. A call that was stopped goes on when it is given
     again. What is retrieved is marked as such: it is looked up, not generated. That nothing is said
     of an answer does not confirm it. The run that comes with the repository knows a generated
-    world, and no RNA of nature.
+    world, and no RNA of nature; every file says so, and names run and LLM.
     """
     from rnagpt_lib.chat import ask as asking
     from rnagpt_lib.core.files import check_place
@@ -421,8 +423,8 @@ def _fasta(
 
 
 def _asker(
-    asked: tuple[str, ...], run_id: str, model: str, retrieval: str, temperature: float,
-    top_p: float, seed: int, max_new_tokens: int,
+    asked: tuple[str, ...], run_id: str, model: str, llm: str | None, retrieval: str,
+    temperature: float, top_p: float, seed: int, max_new_tokens: int,
 ):  # fmt: skip
     from rnagpt_lib.chat import generate
     from rnagpt_lib.chat.ask import Asker
@@ -430,13 +432,14 @@ def _asker(
     from rnagpt_lib.chat.retrieval import Retrieval
 
     sampling = Sampling(temperature, top_p, seed)
-    chat = None if retrieval == "only" else generate.load_model(run_id, model, max_new_tokens)
-    if chat and chat.miniature:
-        click.echo(f"Note: {generate.MINIATURE}", err=True)
-    if retrieval == "off":
-        return Asker(asked, chat, sampling=sampling)
-    named = f"{retrieval} {Retrieval.tables_hash(run_id)}"
-    return Asker(asked, chat, Retrieval.of(run_id), sampling, named=named)
+    given = (run_id, model, max_new_tokens)
+    chat = None if retrieval == "only" else generate.load_model(*given, llm=llm)
+    found = None if retrieval == "off" else Retrieval.of(run_id)
+    named = f"{retrieval} {Retrieval.tables_hash(run_id)}" if found else ""
+    asker = Asker(asked, chat, found, sampling, named=named)
+    if warning := asker.about.get("warning"):
+        click.echo(f"Note: {warning}", err=True)
+    return asker
 
 
 def _show(asker, source: Path) -> bool:
@@ -456,8 +459,8 @@ def _show(asker, source: Path) -> bool:
 @click.option("--memory", is_flag=True, help="Let the model read its earlier answers again.")
 @_answering
 def chat(
-    run_id: str, model: str, retrieval: str, temperature: float, top_p: float, seed: int,
-    memory: bool, max_new_tokens: int, **rna: object,
+    run_id: str, model: str, llm: str | None, retrieval: str, temperature: float, top_p: float,
+    seed: int, memory: bool, max_new_tokens: int, **rna: object,
 ) -> None:  # fmt: skip
     """Talk to a model about an RNA. Answers are shown as they come; Ctrl-C stops one.
 
@@ -474,7 +477,7 @@ def chat(
     from rnagpt_lib.chat.terminal import Terminal
 
     sampling = Sampling(temperature, top_p, seed)
-    Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens).talk(**rna)
+    Terminal(run_id, model, retrieval, sampling, memory, max_new_tokens, llm).talk(**rna)
 
 
 @commands.command(short_help="Make a Hugging Face dataset folder of a finished run.")

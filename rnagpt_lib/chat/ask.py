@@ -25,10 +25,10 @@ from rnagpt_lib.runs.folder import holding
 from rnagpt_lib.runs.resume_store import Store
 
 CHUNK = 32  # records that are asked about, and kept, together
-VERSION = 3  # of what a row holds
+VERSION = 4  # of what a row holds
 COLUMNS = (
     "id", "line", "nt", "question", "answer", "stop_reason", "model", "statements", "nearest",
-    "identity", "notes", "refused",
+    "identity", "notes", "refused", "run", "llm", "warning",
 )  # fmt: skip
 FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # with these a spreadsheet begins a formula, or a cell anew
 
@@ -44,10 +44,18 @@ class Asker:
     sampling: Sampling = GREEDY
     named: str = ""
 
+    @property
+    def about(self) -> dict[str, str]:
+        """By what all rows are: model, run and LLM, and what is to be known of them."""
+        if self.chat:
+            return self.chat.about
+        made = {"run": self.retrieval.run, "warning": self.retrieval.warning}
+        return {name: value for name, value in made.items() if value}
+
     def key(self, fasta: Path) -> str:
-        """Hash of everything that the answers depend on."""
+        """Hash of everything that the rows depend on."""
         chat = self.chat
-        model = [chat.name, chat.hash, chat.max_new_tokens, chat.device] if chat else []
+        model = [chat.hash, chat.max_new_tokens, chat.device, self.about] if chat else [self.about]
         made_by = [model, asdict(self.sampling), self.named, torch.__version__]
         return digest([sha256(fasta), self.questions, *made_by, VERSION])
 
@@ -72,7 +80,7 @@ class Asker:
             rnas, questions = [rna.sequence for rna, _ in asked], [one for _, one in asked]
             answers = self.chat.answer_all(rnas, questions, sampling=self.sampling)
         answered = iter(map(self._row, asked, answers))
-        return [row or next(answered) for row in found]
+        return [(row or next(answered)) | self.about for row in found]
 
     def _row(self, asked: tuple[Record, str], answer: Answer | None) -> dict:
         record, question = asked
@@ -80,7 +88,6 @@ class Asker:
         row = {"id": record.id, "line": record.line, "nt": len(rna), "question": question}
         if answer:
             row |= {"answer": answer.text, "stop_reason": answer.stop_reason}
-            row |= {"model": self.chat.name, "model_hash": self.chat.hash[:12]}
             row |= {"sampling": asdict(self.sampling)} if self.sampling.temperature else {}
         if self.retrieval:
             text = answer.text if answer else None
@@ -167,8 +174,11 @@ def _cell(value: object) -> str:
 
 def _markdown(rows: Iterable[dict]) -> Iterator[str]:
     yield "# Answers\n\n"
-    for (name, line), about in groupby(rows, lambda row: (row["id"], row["line"])):
-        yield MARKDOWN.answers(name, line, list(about))
+    for number, ((name, line), about) in enumerate(groupby(rows, lambda r: (r["id"], r["line"]))):
+        own = list(about)
+        if not number:
+            yield MARKDOWN.made_by(own[0])
+        yield MARKDOWN.answers(name, line, own)
 
 
 FORMS = {".jsonl": _jsonl, ".tsv": _tsv, ".md": _markdown}

@@ -9,12 +9,16 @@ from peft import PeftModel
 
 from rnagpt_lib.chat import decoding
 from rnagpt_lib.chat.decoding import GREEDY, Answer, Keep, Rna, Sampling
+from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record
+from rnagpt_lib.core.files import read_marker
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.runs.provenance import is_generated
 from rnagpt_lib.runs.stages import STAGE_OF, check_run, stage_folder
 
 PARTS = {"mini-llm", "mini-encoder"}  # the miniature's base models, in ``models/``
@@ -25,7 +29,8 @@ MINIATURE = "this model knows a generated world and no RNA of nature"
 class Chat:
     """A model of a run that is ready to be asked; ``load_model`` makes it.
 
-    ``hash``: of the files that it was loaded from.
+    ``hash``: of the files that it was loaded from; ``run``: where it was trained; ``generated``:
+    whether on RNAs of a generated world (None: nobody says).
 
     >>> chat = load_model("mini", "IT")
     >>> chat.ask("GGCUAGCUCAAUCGGUAGAGCGUGAGACUCUUAAUCUC", "What type of RNA is the RNA?")
@@ -36,12 +41,28 @@ class Chat:
     encoder: Encoder
     max_new_tokens: int = 256
     hash: str = ""
+    run: str = ""
+    generated: bool | None = None
 
     @property
-    def miniature(self) -> bool:
-        """Whether its LLM or encoder (of a merged model that alone) is the miniature's."""
+    def warning(self) -> str:
+        """What stands beside its answers: that it knows no RNA of nature, or which of its parts
+        (of a merged model the encoder alone) does not; "" where all of it does."""
         config = self.model.config
-        return not PARTS.isdisjoint(Path(part).name for part in (config.llm, config.encoder))
+        parts = {"encoder": config.encoder, "LLM": config.llm}
+        own = [name for name, part in parts.items() if Path(part).name in PARTS]
+        if self.generated or (own and self.generated is None):
+            return MINIATURE
+        are = "are the miniature's: they know" if own[1:] else "is the miniature's: it knows"
+        what = f"{' and '.join(own)} {are} a generated world, and no RNA of nature but this run's"
+        return f"this model's {what}" if own else ""
+
+    @property
+    def about(self) -> dict[str, str]:
+        """By what an answer is, for whoever meets it later."""
+        made = {"model": self.name, "model_hash": self.hash[:12], "run": self.run}
+        made |= {"llm": self.model.config.llm, "warning": self.warning}
+        return {name: value for name, value in made.items() if value}
 
     @property
     def device(self) -> str:
@@ -99,17 +120,21 @@ def load_model(
 ) -> Chat:  # fmt: skip
     """``vanilla``, ``MA`` or ``IT`` of a run, or an exported model by its folder, ready to be asked.
 
-    ``llm``, ``encoder``: where the frozen models are, when not where the model's config says.
+    ``llm``, ``encoder``: where the frozen models are, when not where the model's config says; an
+    LLM that is given as ``hf:OWNER/NAME`` is fetched, one that the config names never.
     Raises InputError for another name, when the stage that makes the model has not run, for a
     damaged folder, and for frozen models with other hashes than the model was trained on.
     """
+    if llm:
+        weights.llm_folder(llm, download=True)
     if model in STAGE_OF:
         check_run(run)
         try:
             folder = checkpoints.find(stage_folder(run, STAGE_OF[model]))
         except InputError as error:
             raise InputError(f"{error}; or take run reference, which is trained") from None
-        return chat_of(model, folder, max_new_tokens, llm=llm, encoder=encoder)
+        chat = chat_of(model, folder, max_new_tokens, llm=llm, encoder=encoder)
+        return replace(chat, run=run, generated=is_generated(run))
     folder = exported.folder_of(model)
     if not folder.is_dir():
         meant = [f" (did you mean {name}?)" for name in STAGE_OF if name.lower() == model.lower()]
@@ -118,7 +143,13 @@ def load_model(
             f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
         )
     name, llm = exported.check(folder), llm or exported.llm_of(folder)
-    return chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
+    chat, made = (
+        chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder),
+        read_marker(folder),
+    )
+    said = made.get("generated")  # earlier versions did not say it
+    known = bool(said) if said is not None else None
+    return replace(chat, run=one_line(str(made.get("run", "")))[:80], generated=known)
 
 
 def chat_of(name: str, checkpoint: Path, max_new_tokens: int = 256, **parts: str | None) -> Chat:

@@ -157,8 +157,10 @@ class Retrieval:
     [(['tRNA'], 0.79)]
     """
 
-    def __init__(self, rnas: pd.DataFrame, annotations: pa.Table, nearest: Nearest):
-        self.rnas, self.nearest = rnas, nearest
+    def __init__(
+        self, rnas: pd.DataFrame, annotations: pa.Table, nearest: Nearest, run: str = ""
+    ) -> None:
+        self.rnas, self.nearest, self.run = rnas, nearest, run
         order = [("rna_id", "ascending"), ("sentence_no", "ascending")]
         self._annotations = annotations.sort_by(order)
         ids = self._annotations["rna_id"].to_pandas()
@@ -188,7 +190,13 @@ class Retrieval:
                 f"run {run} has no training RNA with an annotation or a field to be retrieved; give "
                 "00 RNAs with types, or 02 articles"
             )
-        return cls(frame, annotations, Nearest(sequences))
+        return cls(frame, annotations, Nearest(sequences), run)
+
+    @property
+    def warning(self) -> str:
+        """That what it finds is none of nature; "" where it is."""
+        generated = self.rnas["rna_id"].str.startswith(WORLD_IDS).any()
+        return "the RNAs that are retrieved are of a generated world" if generated else ""
 
     @staticmethod
     def tables_hash(run: str) -> str:
@@ -271,7 +279,7 @@ class Retrieval:
                 agreed = {value for one in telling for value in one[field]}
                 if len(agreed) == 1 and (but := self._but(field, said, denied, agreed)):
                     best = max(telling, key=lambda one: one["identity"])
-                    alike = f"{best['rna_ids'][0]} is {percent(best['identity'])} identical"
+                    alike = f"{_named(best['rna_ids'])} is {percent(best['identity'])} identical"
                     some = f"{len(telling)} nearest RNAs have" if telling[1:] else "nearest RNA has"
                     yield f"The {some} the {NOUNS[field]} {agreed.pop()} ({alike}); {but}."
         if not near:
@@ -326,6 +334,11 @@ def _owner(rna_id: str) -> str:
     return "The generated world" if rna_id.startswith(WORLD_IDS) else table
 
 
+def _named(rna_ids: Sequence[str]) -> str:
+    """The first id; one that stands for no RNA of nature is called so."""
+    return f"{rna_ids[0]}{' of a generated world' if rna_ids[0].startswith(WORLD_IDS) else ''}"
+
+
 def _states(relation: str | None, sentence: dict) -> bool:
     return any(fact.relation == relation for fact in facts.facts_in(sentence["text"], True)[0])
 
@@ -343,6 +356,9 @@ def percent(share: float) -> str:
 
 def describe(near: dict) -> list[str]:
     """A neighbour of the evidence, in parts: ``["R7 (72 % identical)", "tRNA", "Nova nova"]``."""
-    chance = "" if near.get("near", True) else ", which chance reaches"
+    named, chance = (
+        _named(near["rna_ids"]),
+        "" if near.get("near", True) else ", which chance reaches",
+    )
     fields = [near[name][0] for name in ("rna_type", "family", "species") if near.get(name)]
-    return [f"{near['rna_ids'][0]} ({percent(near['identity'])} identical{chance})", *fields]
+    return [f"{named} ({percent(near['identity'])} identical{chance})", *fields]

@@ -184,7 +184,7 @@ class Session:
 
     def to_dict(self) -> dict:
         """The whole conversation as JSON can hold it. ``model_hash``: of the model's files."""
-        about = {"run": self.run, "model": self.chat.name, "model_hash": self.chat.hash}
+        about = self.chat.about | {"run": self.run, "model_hash": self.chat.hash}
         about |= {"rna_id": self.rna_id, "sequence": self.rna, "notes": self.notes}
         return about | {"turns": [asdict(turn) for turn in self.turns]}
 

@@ -41,9 +41,10 @@ class Terminal:
     """One user, one RNA at a time, several models."""
 
     def __init__(
-        self, run: str, model: str, retrieval: str, sampling: Sampling, memory: bool, most: int
-    ) -> None:
-        self.run, self.model, self.mode = run, model, retrieval
+        self, run: str, model: str, retrieval: str, sampling: Sampling, memory: bool, most: int,
+        llm: str | None = None,
+    ) -> None:  # fmt: skip
+        self.run, self.model, self.mode, self.llm = run, model, retrieval, llm
         self.sampling, self.memory, self.most = sampling, memory, most
         self.found: list[Record] = []
         self.rna: Record | None = None
@@ -62,8 +63,8 @@ class Terminal:
         elif fasta or sequence:
             self._choose_from(*read_chosen(fasta or sequence))
         print(f"Model {self.model} of run {self.run}. /help lists commands; /quit ends.")
-        if chat.miniature:
-            print(f"Note: {generate.MINIATURE}")
+        if chat.warning:
+            print(f"Note: {chat.warning}")
         if not self.rna:
             print("First give an RNA: /rna ACGU..., /rna my.fa or /rna URS...")
         for line in _lines():
@@ -158,7 +159,7 @@ class Terminal:
 
     def _load(self, name: str) -> Chat:
         if name not in self.chats:
-            self.chats[name] = generate.load_model(self.run, name, self.most)
+            self.chats[name] = generate.load_model(self.run, name, self.most, llm=self.llm)
         return self.chats[name]
 
     def _remember(self, given: str) -> None:

@@ -78,6 +78,12 @@ class Provenance:
         return {stage: about["hash"] for stage, about in self.manifests.items()}
 
 
+def is_generated(run_id: str) -> bool | None:
+    """Whether a run's RNAs are those of the miniature world; None where its stage 00 is not there."""
+    key = read_json(stage_folder(run_id, FILTER) / MANIFEST).get("key", {})
+    return key["params"]["input"] == "world" if key else None
+
+
 def origin(run_id: str) -> str:
     """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
     kind = read_json(stage_folder(run_id, FILTER) / MANIFEST)["key"]["params"]["input"]

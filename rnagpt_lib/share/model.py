@@ -66,6 +66,7 @@ def export_model(
             "made_by": MADE_BY,
             "version": __version__,
             "run": run_id,
+            "generated": run.generated,
             "model": model,
             "step": made["step"],
             "val_loss": made["val_loss"],

@@ -1,10 +1,13 @@
 """Models by their names, and a chat over one: answers as in the batch, notes on the sequence."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from rnagpt_lib.chat import generate
 from rnagpt_lib.chat.decoding import answer_all
-from rnagpt_lib.chat.generate import Chat
+from rnagpt_lib.chat.generate import MINIATURE, Chat
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.runs.stages import STAGE_OF
@@ -46,3 +49,26 @@ def test_all_models_are_two_sets_of_weights(tiny, monkeypatch):
     assert [chat.name for chat in found.values()] == list(found) == list(STAGE_OF)
     assert STAGE_OF["vanilla"] == STAGE_OF["MA"], "the stage that made both"
     assert found["vanilla"].model is found["MA"].model and found["IT"].max_new_tokens == 7
+
+
+MADE_OF = [  # encoder, LLM, of a generated world, what is said
+    ("models/mini-encoder", "models/mini-llm", True, MINIATURE),
+    ("models/mini-encoder", "models/mini-llm", None, MINIATURE),
+    ("models/rna-fm", "hf:meta/llama", True, MINIATURE),
+    ("models/mini-encoder", "hf:meta/llama", False, "this model's encoder is the miniature's"),
+    ("models/rna-fm", "/a/mini-llm", False, "this model's LLM is the miniature's"),
+    ("models/mini-encoder", "models/mini-llm", False, "encoder and LLM are the miniature's"),
+    ("models/rna-fm", "hf:meta/llama", False, ""),
+    ("models/rna-fm", "hf:meta/llama", None, ""),
+]
+
+
+@pytest.mark.parametrize("encoder, llm, generated, said", MADE_OF)
+def test_what_is_of_the_miniature_is_named(tiny, encoder, llm, generated, said):
+    made = SimpleNamespace(config=replace(tiny.config, encoder=encoder, llm=llm))
+    chat = Chat("IT", made, Letters(), run="mine", generated=generated)
+    assert said in chat.warning and bool(said) == bool(chat.warning)
+    assert chat.about.get("warning", "") == chat.warning
+    assert (chat.about["run"], chat.about["llm"]) == ("mine", llm)
+    if said not in ("", MINIATURE):
+        assert MINIATURE not in chat.warning

@@ -179,8 +179,8 @@ def test_near_ones_that_agree_speak_against_an_answer(world):
     two = [near(0.71, rna_type="tRNA"), near(0.84, rna_type="tRNA")]
     wrong = "The RNA is of the type pre_miRNA."
     assert list(world.statements(TYPE, wrong, None, two)) == [
-        "The 2 nearest RNAs have the type tRNA (MINI-R000009 is 84 % identical); the answer says "
-        "pre_miRNA."
+        "The 2 nearest RNAs have the type tRNA (MINI-R000009 of a generated world is 84 % "
+        "identical); the answer says pre_miRNA."
     ]
     assert not list(world.statements(TYPE, "The RNA is of the type tRNA.", None, two))
     [said] = world.statements("Is the RNA of the type tRNA?", "No, it is not.", None, two)

@@ -217,7 +217,7 @@ def test_json_holds_all_that_there_is(chat, own_runs):
     assert second["turns"] == [] and json.loads(text)["format"] == "rnagpt-chat-1"
     about = {name: value for name, value in first.items() if name != "turns"}
     assert about == {"run": "R1", "model": "R1", "model_hash": "abc" * 20, "rna_id": "R1",
-                     "sequence": "GGCUAGCUCAAU", "notes": ["R1"]}  # fmt: skip
+                     "llm": "llm", "sequence": "GGCUAGCUCAAU", "notes": ["R1"]}  # fmt: skip
     why, alone, half = first["turns"]
     assert list(why) == ["question", "answer", "n_tokens", "stop_reason", "at", "sampling",
                          "memory", "retrieved"]  # fmt: skip

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from rnagpt_lib.chat import terminal
-from rnagpt_lib.chat.generate import load_model
+from rnagpt_lib.chat.generate import MINIATURE, load_model
 from rnagpt_lib.chat.session import Turn
 from rnagpt_lib.core import paths
+from rnagpt_lib.core.text import plain
 from tests.support.finished import made, trained
 
 WHAT = "What type of RNA is the RNA?"
@@ -61,6 +62,29 @@ def test_ask_writes_a_row_for_each_record_and_question(rnagpt, run, fasta, tmp_p
     assert code == 2 and "exists" in error and "Traceback" not in error
 
 
+def test_every_file_says_what_made_it_and_that_it_knows_no_nature(rnagpt, run, fasta, tmp_path):
+    llm = load_model(run, "IT", 6).model.config.llm
+    for retrieval in ("off", "only"):
+        warning = "the RNAs that are retrieved are of a generated world"
+        said = {"run": "w", "warning": warning if retrieval == "only" else MINIATURE}
+        said |= {} if retrieval == "only" else {"llm": llm, "model": "IT"}
+        for form in (".jsonl", ".tsv", ".md"):
+            out = tmp_path / f"{retrieval}{form}"
+            asked = ["--question", WHAT, "--max-new-tokens", "3", "--retrieval", retrieval]
+            code, _, error = rnagpt("ask", "--run", run, "--fasta", fasta, *asked, "--out", out)
+            assert code == 0 and f"Note: {said['warning']}" in error
+            text = out.read_text("utf-8")
+            if form == ".jsonl":
+                rows = [json.loads(line) for line in text.splitlines()]
+                assert len(rows) == 3 and all(said.items() <= row.items() for row in rows)
+            elif form == ".tsv":
+                table = pd.read_csv(out, sep="\t", dtype=str, keep_default_na=False)
+                assert all(set(table[name]) == {value} for name, value in said.items())
+            else:
+                assert text.count(said["warning"]) == 1
+                assert all(plain(value) in text for value in said.values())
+
+
 def test_ask_reads_questions_from_a_file_and_rnas_from_a_pipe(
     rnagpt, run, fasta, tmp_path, monkeypatch
 ):
@@ -74,7 +98,7 @@ def test_ask_reads_questions_from_a_file_and_rnas_from_a_pipe(
     )  # fmt: skip
     table = pd.read_csv(out, sep="\t", dtype=str, keep_default_na=False)
     assert code == 0 and table.question.tolist() == [WHAT, "Why?", "", WHAT, "Why?"]
-    assert set(table.model) == {"vanilla", ""} and set(table.nearest) == {""}
+    assert set(table.model) == {"vanilla"} and set(table.nearest) == {""}
 
 
 def test_without_out_answers_are_shown(rnagpt, run):
@@ -99,6 +123,7 @@ def test_what_cannot_be_asked_is_one_sentence(rnagpt, run):
         (["--sequence", RNA, "--question", WHAT, "--run", "nosuch"], "no run nosuch; runs are w"),
     ):
         code, _, error = rnagpt("ask", "--run", run, *given)
+        error = error.removeprefix(f"Note: {MINIATURE}\n")
         assert code == 2 and says in error and error.count("\n") == 1, error
 
 
@@ -142,7 +167,7 @@ def test_a_note_is_told_once(rnagpt, run, tmp_path, monkeypatch):
     fasta.write_text(">d\n" + "ACGT" * 260 + "\n")
     options = ["--run", run, "--fasta", fasta, "--retrieval", "off", "--max-new-tokens", 2]
     said = talk(monkeypatch, rnagpt, [WHAT, f"/save {kept}"], *options)
-    assert said.count("Note: ") == 2 and "DNA" in said and "windows" in said
+    assert said.count("Note: ") == 3 and MINIATURE in said and "DNA" in said and "windows" in said
     [one] = json.loads(kept.read_text())["conversations"]
     assert len(one["notes"]) == 2
 

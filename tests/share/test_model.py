@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rnagpt_lib.chat.generate import load_model
+from rnagpt_lib.chat.generate import MINIATURE, load_model
 from rnagpt_lib.core import paper, paths, tables, weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import MARKER, read_json, read_marker, read_sums, sha256
@@ -126,7 +126,8 @@ def test_loaded_with_one_call_it_answers_like_the_committed_model(shipped, refer
         name = options.get("model", "IT")
         ours, theirs = load_model(model=str(shipped[kind])), committed(name)
         assert ours.name == theirs.name == name
-        assert ours.miniature  # merged, too, where no file's name says so
+        assert ours.warning == theirs.warning == MINIATURE  # merged, too
+        assert ours.run == theirs.run == "reference"
         assert torch.equal(logits(ours.model), logits(theirs.model))
         found = ours.answer_all(rnas, asked)
         assert found == theirs.answer_all(rnas, asked) and len({a.text for a in found}) > 3
@@ -214,7 +215,7 @@ def test_frozen_models_elsewhere_are_named_and_their_hashes_must_agree(tiny, tmp
     chat = load_model(model=str(out), max_new_tokens=5, **tiny)
     given = (["ACGUACGUACGU"], ["Why?"])
     assert chat.answer_all(*given) == load_model("w", max_new_tokens=5).answer_all(*given)
-    assert not chat.miniature
+    assert chat.warning == MINIATURE and chat.run == "w"
     other = write_llm(tmp_path / "other")
     config = (
         (other / "config.json")
