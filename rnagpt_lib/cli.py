@@ -3,20 +3,20 @@
 Libraries that are slow to import are imported by the commands that need them.
 """
 
+import errno
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce, wraps
 from pathlib import Path
 
 import click
-import yaml
 
 from rnagpt_lib.core.errors import InputError, NotebookFailed
-from rnagpt_lib.core.text import printable
+from rnagpt_lib.core.text import cut, printable
 
 KEPT = (
     "finished notebooks, pages of the live sources, a model's answers and a training's checkpoints "
@@ -48,7 +48,9 @@ def main() -> None:
     # threads that spin while they wait are many times slower beside any other busy process
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        sys.exit(commands(standalone_mode=False) or 0)
+        code = commands(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except (InputError, NotebookFailed) as error:
         # a message may quote a file of anybody's: nothing that a terminal obeys
         text = "\n".join(map(printable, str(error).split("\n")))
@@ -60,6 +62,24 @@ def main() -> None:
     except click.Abort:
         click.echo("rnagpt: stopped", err=True)
         sys.exit(130)
+    except OSError as error:
+        sys.exit(_tell(error))
+
+
+def _tell(error: OSError) -> int:
+    """What the system refused, in a sentence, where there is still somebody to hear it."""
+    reason, file = error.strerror or str(error), error.filename or "standard output, or a file,"
+    remedies = {errno.ENOSPC: "make room", errno.EDQUOT: "make room"}
+    remedy = remedies.get(error.errno, "see that it is there and yours, or name another place")
+    if error.errno != errno.EPIPE:
+        text = f"rnagpt: {file} cannot be used: {reason}; {remedy} (RNAGPT_RUNS for runs, RNAGPT_FIGURES for figures)"
+        with suppress(OSError):  # both streams may be on the full disk
+            click.echo(printable(text), err=True)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            # what cannot be written Python would flush once more at its end, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 1
 
 
 def _with_options(*options):
@@ -73,7 +93,8 @@ PROFILE = click.option(
 RUN = click.option("--run", "run_id", help="Run id; by default the profile's name.")
 GIVEN = click.option("-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE",
                      help="A parameter of each notebook that has it; a list as [a, b].")  # fmt: skip
-FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE.")
+FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE; "
+                    "a notebook takes those that it has.")  # fmt: skip
 FINISHED = click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
 SEED = click.option("--seed", default=0, show_default=True, type=AT_LEAST_0, help="Of the draws.")
 FORCE = click.option("--force", is_flag=True, help="Replace what an earlier call wrote there.")
@@ -90,26 +111,42 @@ def _with_parameters(command: Callable) -> Callable:
     def read(profile, run_id, given, file, **more) -> None:
         from rnagpt_lib.runs import stages
 
-        try:
-            parameters = yaml.safe_load(file.read_text("utf-8")) if file else {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} is no YAML: {error}") from None
-        if not isinstance(parameters, dict):
-            raise InputError(f"{file} should hold lines of the form NAME: VALUE")
+        parameters = _read(file) if file else {}
+        if parameters and "notebook" in more:  # lines for other notebooks are left to them
+            from rnagpt_lib.runs import notebooks
+
+            own = notebooks.find(more["notebook"]).stem
+            parameters = notebooks.share_out((*stages.STAGES, own), parameters)[own]
         profile = profile or (run_id and stages.profile_of(run_id)) or "mini"
         command(run_id=run_id, profile=profile, parameters=parameters | dict(given), **more)
 
     return _with_options(PROFILE, RUN, GIVEN, FILE)(read)
 
 
+def _read(file: Path) -> dict:
+    """The parameters in a file of lines NAME: VALUE."""
+    from rnagpt_lib.core.params import MOST_LETTERS, read_yaml
+
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            parameters = read_yaml(lines.read(MOST_LETTERS + 1))
+    except (UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{file}: {error}") from None
+    if not isinstance(parameters, dict):
+        raise InputError(f"{file} should hold lines of the form NAME: VALUE")
+    return parameters
+
+
 def _parse(parameters: dict) -> dict:
     """Parameters in lower case, their texts read as YAML."""
+    from rnagpt_lib.core.params import read_yaml
+
     parsed = {}
     for name, value in parameters.items():
         try:
-            parsed[name.lower()] = yaml.safe_load(value) if isinstance(value, str) else value
-        except yaml.YAMLError:
-            raise InputError(f"parameter {name} is {value!r}, which is no YAML") from None
+            parsed[name.lower()] = read_yaml(value) if isinstance(value, str) else value
+        except InputError as error:
+            raise InputError(f"parameter {name} is {cut(repr(value), 200)}: {error}") from None
     return parsed
 
 

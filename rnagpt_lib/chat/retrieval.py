@@ -19,13 +19,13 @@ from scipy import sparse
 from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import check_sequence
-from rnagpt_lib.core.files import digest, read_json, sha256
+from rnagpt_lib.core.files import digest, sha256
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
 from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, relation_of
 from rnagpt_lib.curate.splits.relatives import identity_of
 from rnagpt_lib.miniature.world import WORLD_IDS
-from rnagpt_lib.runs.stages import MANIFEST, PARAMS, QA, SUMMARIES, command, stage_folder
+from rnagpt_lib.runs.stages import QA, SUMMARIES, command, manifest_of, setting, stage_folder
 
 HEADING = "Retrieved from the training set, not generated"
 
@@ -178,7 +178,7 @@ class Retrieval:
         """Of a run whose stages 02 and 03 are finished; else, and where no training RNA has an
         annotation or a field, it raises InputError."""
         rnas = _table(run, QA, "rnas", ["rna_id", "sequence", "split", *CATEGORICAL])
-        source = read_json(stage_folder(run, QA) / PARAMS)["params"]["source"]
+        source = setting(run, QA, "source")
         columns = ["rna_id", "sentence_no", "text", "article_ids"]
         annotations = _table(run, SUMMARIES, "annotations", columns, source=source)
         frame = rnas.to_pandas()
@@ -306,7 +306,7 @@ class Retrieval:
 
 def _table(run: str, stage: str, table: str, columns: list[str], **equal: str) -> pa.Table:
     folder = stage_folder(run, stage)
-    if read_json(folder / MANIFEST).get("status") != "finished":
+    if manifest_of(folder).get("status") != "finished":
         raise InputError(
             f"run {run} has no finished {stage}, whose table {table} retrieval reads; give the "
             f"command: {command(run, stage)}"

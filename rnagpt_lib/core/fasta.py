@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import MIN_LENGTH, WINDOW, compact, gaps, normalise
-from rnagpt_lib.core.text import printable
+from rnagpt_lib.core.text import cut, printable
 
 # of one record, and of one source, in `stream_records`
 MAX_LENGTH, MAX_ID, MAX_DESCRIPTION, MAX_RECORDS = 100_000, 200, 1_000, 2_000_000
@@ -124,11 +124,11 @@ def stream_records(source: Source) -> Iterator[Record | Refused]:
             )
         if len(one.id) > MAX_ID:
             reason = f"the id has more than {MAX_ID} characters; give it a shorter one"
-            yield Refused(_cut(one.id, MAX_ID), one.line, reason)
+            yield Refused(cut(one.id, MAX_ID), one.line, reason)
         elif isinstance(one, Record) and (reason := seen.fault(one)):
             yield Refused(one.id, one.line, reason)
         elif isinstance(one, Record) and len(one.description) > MAX_DESCRIPTION:
-            yield replace(one, description=_cut(one.description, MAX_DESCRIPTION))
+            yield replace(one, description=cut(one.description, MAX_DESCRIPTION))
         else:
             yield one
 
@@ -205,10 +205,6 @@ class _Seen:
             f"its id was used on line {first} for another sequence; give each sequence an id of its"
             " own"
         )
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 # The reader. Whatever the source, one piece of it is held at a time.

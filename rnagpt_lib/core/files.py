@@ -1,40 +1,90 @@
 """Files written whole or not at all, and their hashes; a bar while it takes long."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from tqdm.auto import tqdm
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.paths import shown
 
 MARKER, SUMS = "rnagpt_export.json", "SHA256SUMS"  # of an exported folder
+LARGEST = 1 << 26  # bytes of a JSON file: unfolded they are a gigabyte and a half at most
+_TOKEN = 12  # hexadecimal digits of a hidden name
+_HALF = re.compile(r"(?i)\\ud[89a-f]|[\ud800-\udfff]")
+_adapter = lru_cache(TypeAdapter)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden path to write to; it takes the place of ``path`` when the block succeeds.
+    """A hidden, empty file to write to; it takes the place of ``path`` when the block succeeds.
 
-    What processes that were killed left of ``path`` is removed.
+    What processes that were killed left of ``path`` is removed: what nobody has locked. (Their
+    numbers tell nothing, as two containers on one folder have the same ones.)
     """
-    for left in path.parent.glob(f".*.{path.name}"):
-        number = left.name.split(".")[1]
-        if number.isdecimal() and not _lives(int(number)):
-            left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    for left in path.parent.glob(f".{'[0-9a-f]' * _TOKEN}.{escape(path.name)}"):
+        with suppress(OSError, InputError):
+            if held := lock(left):
+                left.unlink(missing_ok=True)
+                os.close(held)
+    temporary = path.with_name(f".{secrets.token_hex(_TOKEN // 2)}.{path.name}")
+    held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        with suppress(OSError):  # a file system without locks: nobody clears up there
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         os.replace(temporary, path)
     finally:
+        os.close(held)
         temporary.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> int | None:
+    """The descriptor of ``path``, made where it is not there, which no other process has meanwhile;
+    None while one does. It is free again when it is closed, or this process ends, however.
+
+    Raises InputError where the file system has no locks, OSError where nothing can be written.
+    """
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(held).st_nlink:
+            return held
+        os.close(held)
+        return lock(path)  # who had it took the file away
+    except BlockingIOError:
+        os.close(held)
+        return None
+    except OSError as error:
+        os.close(held)
+        raise InputError(
+            f"{shown(path.parent)} lies on a file system ({_file_system(path)}) that has no locks "
+            f"({error.strerror}), so two processes could write one file there; name a folder on "
+            "another disk, for runs in the variable RNAGPT_RUNS"
+        ) from None
+
+
+def _file_system(path: Path) -> str:
+    """The kind of the file system that a path lies on, as ``nfs4``."""
+    try:
+        mounts = (line.split() for line in Path("/proc/mounts").read_text("utf-8").splitlines())
+        above = [m for m in mounts if path.resolve().is_relative_to(m[1])]
+        return max(above, key=lambda mount: len(mount[1]))[2]
+    except (OSError, ValueError, IndexError):
+        return "unknown"
 
 
 @contextmanager
@@ -68,16 +118,6 @@ def database_fault(path: Path, error: sqlite3.Error, damaged: str) -> InputError
     return InputError(f"{shown(path)} {fault} ({error}); {damaged if broken else kept}")
 
 
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def write_json(path: Path, data: object) -> None:
     """Write ``data`` as indented JSON; NaN and infinities are refused (ValueError)."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
@@ -85,17 +125,43 @@ def write_json(path: Path, data: object) -> None:
         temporary.write_text(text + "\n", "utf-8")
 
 
-def read_json(path: Path) -> dict:
-    """The object in ``path``; empty when the file is missing. InputError when it is damaged, or
-    JSON of another kind."""
+def read_json(path: Path, kind: object = dict) -> dict:
+    """The object in ``path``, of a ``kind`` that pydantic can tell; empty when there is no file.
+
+    Raises InputError for what is damaged, of another kind or larger than `LARGEST`.
+    """
+    if not path.is_file():
+        return {}
     try:
-        data = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except (ValueError, RecursionError):
-        raise InputError(f"{shown(path)} is damaged; delete {shown(path.parent)}") from None
-    if not isinstance(data, dict):
-        what = f"should hold an object, and holds a {type(data).__name__}"
-        raise InputError(f"{shown(path)} is damaged: it {what}; delete {shown(path.parent)}")
-    return data
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"it has more than {LARGEST:,} bytes")
+        found = parse_json(path.read_bytes())
+        _adapter(kind).validate_python(found)
+        return found
+    except ValidationError as error:
+        first = error.errors()[0]
+        fault = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    except (OSError, InputError) as error:
+        fault = str(error)
+    raise InputError(f"{shown(path)} is damaged ({fault}); delete {shown(path.parent)}")
+
+
+def parse_json(data: str | bytes) -> object:
+    """What JSON of anybody's holds. Raises InputError, a few words, for what is no such text in
+    UTF-8, or deeper than Python reads."""
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        found = json.loads(text)
+        if _HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        fault = "half a character, as \\ud800, is no text; write the character itself"
+    except RecursionError:
+        fault = "it is nested too deeply"
+    except ValueError as error:  # one for a number of too many digits has no msg
+        fault = f"no valid JSON ({getattr(error, 'msg', str(error).partition(';')[0])})"
+    raise InputError(fault)
 
 
 def sha256(path: Path) -> str:
@@ -119,7 +185,7 @@ def read_marker(folder: Path) -> dict:
     """What made the export in a folder; empty when it holds none."""
     try:
         return read_json(folder / MARKER)
-    except (OSError, InputError):
+    except InputError:
         return {}
 
 

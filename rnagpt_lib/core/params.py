@@ -1,24 +1,41 @@
 """The parameters of every stage, as pydantic models, and the profiles that fill them: YAML files in
 ``profiles/`` with one section per stage. Unknown names and ill-typed values are refused."""
 
+import json
+import math
 import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import chain
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.sequences import MIN_LENGTH
+from rnagpt_lib.core.text import cut, one_line
 
 KEY = "OPENAI_API_KEY"  # in the environment alone
 WIDTH, DEADLINE = 8, 120.0  # calls at a time, and seconds for one, of a server that is fast
 Kind = Literal["rna_type", "species", "family", "literature", "local"]  # of a pair
+LARGEST_SEED, LARGEST = 2**31 - 1, 10**12  # of any number that is a parameter
+MOST_LETTERS, MOST_VALUES = 200_000, 50_000  # of a file of parameters
+ADDRESSES = ("base_url", "ebi_search", "europepmc", "rnacentral_api")
+_PLAIN = TypeAdapter(JsonValue)
 Reads = Literal["vectors", "letters", "nothing"]  # what stands where the RNA is
 # What changes no result: the machine, the money, the pace, a mirror of a site.
 _NO_RESULT = {"workers", "keep", "mode", "width", "deadline", "cap_dollars", "prices",
@@ -32,6 +49,61 @@ def _param(default: object, about: str, **limits: float) -> Any:
     return Field(default, description=about, **limits)
 
 
+def read_yaml(text: str) -> Any:
+    """YAML of anybody's, as JSON could hold it: names are texts, and so are dates. Raises
+    InputError for anything else, and for what is long, deep, or unfolds (&a, *a) without end."""
+    try:
+        if len(text) > MOST_LETTERS:
+            raise InputError(f"it has more than {MOST_LETTERS:,} characters")
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        _unfolded(node, {})
+        found = loader.construct_document(node) if node else None
+        json.dumps(_PLAIN.validate_python(found), ensure_ascii=False).encode()
+        return found
+    except InputError as error:
+        fault = str(error)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = "the name" if first["loc"][-1:] == ("[key]",) else "the value"
+        fault = f"{what} {cut(repr(first['input']), 100)} is of no kind that is read; quote it"
+    except RecursionError:
+        fault = "it is nested too deeply"
+    except UnicodeEncodeError:
+        fault = "half a character, as \\ud800, is no text"
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        fault = cut(one_line(str(error)), 300)
+    raise InputError(f"this is no YAML of parameters: {fault}")
+
+
+class _Loader(yaml.SafeLoader):
+    """A date without quotes is a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith("timestamp")]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _unfolded(node: yaml.Node | None, known: dict[yaml.Node | None, float]) -> float:
+    """How many values it is with its references followed. Raises InputError for too many."""
+    if node not in known:
+        known[node] = math.inf  # for those below: nothing holds itself
+        own = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = chain.from_iterable(part if isinstance(part, tuple) else (part,) for part in own)
+        known[node] = 1 + sum(_unfolded(part, known) for part in parts)
+    if known[node] > MOST_VALUES:
+        raise InputError(f"it holds, or its references unfold to, over {MOST_VALUES:,} values")
+    return known[node]
+
+
+def check_seed(seed: object) -> None:
+    """Raises InputError for a SEED that some random generator would not take."""
+    if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
+        given = cut(repr(seed), 100)
+        raise InputError(f"SEED is {given}; it can be a whole number from 0 to {LARGEST_SEED:,}")
+
+
 def read_key() -> SecretStr:
     """The key of a paid server. Raises InputError where the environment has none."""
     if not os.environ.get(KEY):
@@ -42,7 +114,21 @@ def read_key() -> SecretStr:
 class Stage(BaseModel):
     """Parameters of one stage; the field names are the notebook's, in lower case."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _is_sane(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if isinstance(value, int | float | Decimal) and abs(value) > LARGEST:
+            raise ValueError(f"it should be no larger than {LARGEST:,}")
+        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+            raise ValueError("it should be text in UTF-8 without NUL characters")
+        if info.field_name in ADDRESSES and value is not None:
+            if not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", value):
+                raise ValueError(
+                    "it should be http(s)://HOST/PATH, with no name, password or key in it"
+                )
+        return value
 
     def key(self) -> dict:
         """The parameters that can change results, as JSON holds them."""
@@ -116,15 +202,6 @@ class Server(Stage):
     requests_per_minute: int | None = _param(None, "limit of the account's tier", ge=1)
     tokens_per_minute: int | None = _param(None, "limit of the account's tier", ge=1)
 
-    @field_validator("base_url")
-    @classmethod
-    def _holds_no_secret(cls, url: str | None) -> str | None:
-        if url is not None and not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", url):
-            raise ValueError(
-                "it should be http(s)://HOST/PATH, with no name, password or key in it"
-            )
-        return url
-
     def price_of(self, model: str) -> Price | None:
         """The model's price, or None. Raises InputError for a cap that no price can hold to."""
         if model not in self.prices and self.cap_dollars is not None:
@@ -183,6 +260,9 @@ class Decompose(Calls):
     test_share: float = _param(0.2, "RNAs of each type for the test", ge=0, lt=1)
 
 
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Train(Stage):
     """What 04 and 05 share: optimiser and schedule of the paper's section 4.1.
 
@@ -198,7 +278,7 @@ class Train(Stage):
     initial_rate: float = _param(1e-6, "where the warm-up starts", ge=0)
     final_rate: float = _param(8e-5, "where the schedule ends", ge=0)
     warmup_steps: int = _param(2048, "linear warm-up, in steps of one pair", ge=0)
-    betas: tuple[float, float] = _param((0.9, 0.98), "of AdamW")
+    betas: tuple[_Beta, _Beta] = _param((0.9, 0.98), "of AdamW")
     weight_decay: float = _param(0.05, "of AdamW", ge=0)
     rnas_per_step: int = _param(1, "RNAs behind one step of the optimiser (packed)", ge=1)
     row_tokens: int = _param(2048, "token budget of a forward pass", ge=64)
@@ -341,7 +421,8 @@ class Profile(BaseModel):
             known = ", ".join(STAGE_MODELS[stage].model_fields).upper()
             raise InputError(f"{where}: there is no parameter {name}; parameters are {known}")
         said = first["msg"].removeprefix("Value error, ")
-        given = "(not shown)" if name == "BASE_URL" else repr(first["input"])  # may hold a secret
+        secret = name.lower() in ADDRESSES
+        given = "(not shown)" if secret else cut(repr(first["input"]), 200)
         raise InputError(f"{where}: parameter {name} is {given}, but {said[0].lower()}{said[1:]}")
 
 
@@ -370,7 +451,7 @@ def load(name: str) -> Profile:
     if name not in names():
         raise InputError(f"profile {name!r} is unknown; profiles are {', '.join(names())}")
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = read_yaml(path.read_text("utf-8"))
         profile = Profile.model_validate({**data, "name": name})
         for stage in profile.stages:
             profile.stage(stage)
@@ -380,6 +461,6 @@ def load(name: str) -> Profile:
         fault = f"{'.'.join(map(str, first['loc']))} {first['msg']}"
     except InputError as error:
         fault = str(error)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        fault = f"it is no YAML mapping: {' '.join(str(error).split())}"
+    except (UnicodeDecodeError, TypeError) as error:
+        fault = f"it is no YAML mapping: {error}"
     raise InputError(f"{paths.shown(path)}: {fault}")

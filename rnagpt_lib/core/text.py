@@ -52,6 +52,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
+def cut(text: str, longest: int) -> str:
+    """``text``, or so many characters of it, the last of them an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def one_line(text: str) -> str:
     """For a terminal or a cell: `printable`, with white space as single spaces."""
     return " ".join(printable(text).split())
@@ -64,8 +69,7 @@ def plain(text: object, longest: int = 300) -> str:
     """
     line = " ".join(str(text).split())
     line = "".join(c for c in line if unicodedata.category(c)[0] != "C")
-    line = line if len(line) <= longest else line[: longest - 1] + "…"
-    return _ACTIVE.sub(r"\\\1", line).translate(_ENTITIES)
+    return _ACTIVE.sub(r"\\\1", cut(line, longest)).translate(_ENTITIES)
 
 
 def markdown_table(data: "pd.DataFrame") -> str:

@@ -15,9 +15,10 @@ from rnagpt_lib.core.files import progress
 from rnagpt_lib.curate.splits import split as splits
 from rnagpt_lib.curate.splits.relatives import similar
 from rnagpt_lib.evaluate import baselines, fact_scores, questions
-from rnagpt_lib.evaluate.results import Results, split_of
+from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.world import POOL, POOL_RNAS, POOL_SEED, RUN_SIZE, WORLD_IDS
+from rnagpt_lib.runs.stages import QA, setting
 
 SPLITS = ("random", "cluster", "family")
 TAXES = (("random", "cluster"), ("cluster", "family"))
@@ -35,7 +36,7 @@ def of_runs(many: Sequence[Results]) -> dict[str, Results]:
     of: dict[str, Results] = {}
     for results in many:
         if results.source == many[0].source:
-            of.setdefault(split_of(results.run), results)
+            of.setdefault(setting(results.run, QA, "split"), results)
     return {split: of[split] for split in SPLITS if split in of}
 
 

@@ -13,7 +13,7 @@ from rnagpt_lib.core.bootstrap import ALL
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.runs import stages
-from rnagpt_lib.runs.stages import ABLATIONS, METRICS, PARAMS, QA, stage_folder
+from rnagpt_lib.runs.stages import ABLATIONS, METRICS, stage_folder
 from rnagpt_lib.train.ablation_trainings import ABLATED as VARIANTS
 
 TRAININGS = "trainings.parquet"
@@ -128,12 +128,3 @@ def is_reference(run: str) -> bool:
     name in another folder of runs (``RNAGPT_RUNS``) is a run like any other."""
     own = paths.runs() == paths.root() / "runs" or "RNAGPT_FIGURES" in os.environ
     return run == "reference" and own
-
-
-def split_of(run: str) -> str:
-    """The ``SPLIT`` that a run's notebook 03 was given. Raises InputError without its params."""
-    path = stage_folder(run, QA) / PARAMS
-    params = read_json(path).get("params", {})
-    if "split" not in params:
-        raise InputError(f"{paths.shown(path)} says no split; run 03 of {run}, or leave it out")
-    return params["split"]

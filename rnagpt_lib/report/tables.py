@@ -14,11 +14,11 @@ import yaml
 from rnagpt_lib.core import paper
 from rnagpt_lib.core.bootstrap import ALL, Bootstrap
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, replacing, writing
+from rnagpt_lib.core.files import replacing, writing
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entity
 from rnagpt_lib.evaluate import evidence, fact_scores, leakage, results
 from rnagpt_lib.evaluate.results import Results
-from rnagpt_lib.runs.stages import MODELS, PARAMS, STAGES, TABLES
+from rnagpt_lib.runs.stages import MODELS, QA, STAGES, TABLES, asked_of, setting
 from rnagpt_lib.train.ablation_trainings import ABLATED, NO_MA
 
 CAPTIONS = yaml.safe_load(Path(__file__).with_name("captions.yaml").read_text("utf-8"))
@@ -298,9 +298,9 @@ def check_comparable(run: str, rnas: pd.Series, others: Sequence[Results]) -> li
         theirs = theirs.set_index("rna_id").sequence
         both = rnas.index.intersection(theirs.index)
         unlike = both[(rnas[both] != theirs[both]).to_numpy()]
-        if both.empty and results.split_of(other.run) != results.split_of(run):
+        if both.empty and setting(other.run, QA, "split") != setting(run, QA, "split"):
             said.append(
-                f"Run {other.run} was split otherwise (SPLIT {results.split_of(other.run)}) and asked "
+                f"Run {other.run} was split otherwise (SPLIT {setting(other.run, QA, 'split')}) and asked "
                 f"about none of the RNAs of run {run}: compare them in the leakage tax alone."
             )
         elif both.empty or len(unlike):
@@ -400,7 +400,7 @@ def write_latex(run: str) -> list[Path]:
     of 06, for a manuscript with booktabs and adjustbox; returns the files. Raises InputError for a
     run that is not finished, and where nothing can be written."""
     found = results.load(run)
-    named = read_json(found.folder / PARAMS).get("params", {}).get("runs", [])
+    named = asked_of(found.folder).get("params", {}).get("runs", [])
     others = [results.load(name) for name in dict.fromkeys(named) if name != run]
     folder = found.folder / TABLES
     texts = {folder / f"{table.name}.tex": latex(table) for table in tables(found, others)}

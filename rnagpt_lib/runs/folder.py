@@ -1,21 +1,24 @@
 """A stage's folder: one process has it at a time, and what is opened again is moved, not lost."""
 
+import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from socket import gethostname
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.files import lock, read_json
 from rnagpt_lib.core.paths import shown
-from rnagpt_lib.runs.stages import MANIFEST, NOTEBOOK, PARAMS, stage_folder
+from rnagpt_lib.core.text import printable
+from rnagpt_lib.runs.stages import MANIFEST, NOTEBOOK, PARAMS, manifest_of, stage_folder
 
 PREVIOUS = ".previous"
+REMEDY = "make room, or name another place for runs in RNAGPT_RUNS"
 _KEEP = ".gitkeep"
-_held: dict[Path, FileLock] = {}
+_held: dict[Path, int] = {}
 
 
 def acquire_lock(path: Path, what: str) -> None:
@@ -27,22 +30,35 @@ def acquire_lock(path: Path, what: str) -> None:
     if path in _held:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        holder = path.read_text().strip() if path.is_file() else ""
+    held = lock(path)
+    if held is None:
+        holder = printable(path.read_bytes()[:100].decode("utf-8", "replace"))
         raise InputError(
             f"{what} is in use by process {holder or 'unknown'}; wait for it, or shut down its kernel"
-        ) from None
-    path.write_text(str(os.getpid()))
-    _held[path] = lock
+        )
+    _held[path] = held
+    if "JPY_PARENT_PID" in os.environ:  # a kernel
+        _end_with_parent()
+    try:
+        os.truncate(held, 0)
+        os.write(held, f"{os.getpid()} of {gethostname()}".encode())
+    except BaseException:
+        release_lock(path)
+        raise
 
 
 def release_lock(path: Path) -> None:
     """Give ``path`` back; nothing happens when this process does not hold it."""
     if path in _held:
-        _held.pop(path).release()
+        os.close(_held.pop(path))
+
+
+def _end_with_parent() -> None:
+    """From now on this process ends when the one that started it does, even by SIGKILL and in the
+    middle of a computation; elsewhere than on Linux ipykernel looks for it between statements."""
+    set_death_signal = getattr(ctypes.CDLL(None), "prctl", None)
+    if set_death_signal:
+        set_death_signal(1, signal.SIGKILL)
 
 
 def holds_lock(path: Path) -> bool:
@@ -95,17 +111,22 @@ def withdraw(run_id: str, stage: str) -> None:
         acquire_lock(lock_of(folder), stage)
     except InputError:
         return
-    manifest = read_json(folder / MANIFEST)
+    manifest = manifest_of(folder)
     written = {file.name for file in folder.iterdir()} - {MANIFEST, PARAMS, _KEEP}
-    aside = folder.parent / PREVIOUS / (manifest.get("replaces") or "nothing")
     if manifest.get("status") == "running" and not written:
-        (folder / PARAMS).unlink()
-        (folder / MANIFEST).unlink()
-        if aside.is_dir():
-            for file in sorted(aside.iterdir(), key=lambda file: file.name == MANIFEST):
-                os.rename(file, folder / file.name)
-            aside.rmdir()
+        bring_back(folder, manifest.get("replaces"))
     release_lock(lock_of(folder))
+
+
+def bring_back(folder: Path, aside: str | None) -> None:
+    """Undo a stage's opening: what `archive` moved to ``aside``, if anything, stands there again."""
+    (folder / PARAMS).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    if aside:
+        kept = folder.parent / PREVIOUS / aside
+        for file in sorted(kept.iterdir(), key=lambda file: file.name == MANIFEST):
+            os.rename(file, folder / file.name)
+        kept.rmdir()
 
 
 def new_folder(parent: Path, stage: str) -> Path:

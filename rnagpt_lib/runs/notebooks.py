@@ -8,20 +8,21 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib.core import params, paths, weights
 from rnagpt_lib.core.errors import REFUSALS, InputError, NotebookFailed
-from rnagpt_lib.core.files import read_json, replacing
+from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.text import cut
 from rnagpt_lib.runs import stages
-from rnagpt_lib.runs.folder import withdraw
-from rnagpt_lib.runs.stages import MANIFEST, NOTEBOOK, STAGES, stage_folder
+from rnagpt_lib.runs.folder import REMEDY, withdraw
+from rnagpt_lib.runs.stages import NOTEBOOK, STAGES, stage_folder
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 NOTHING = ("null", "none", "~", "")
@@ -71,13 +72,17 @@ def check_parameters(notebook: Path, given: Mapping[str, object]) -> dict[str, o
             continue
         try:
             if isinstance(value, str) and kind != "str":
-                value = {"int": int, "float": float}.get(kind, yaml.safe_load)(value)
-        except (ValueError, yaml.YAMLError):
+                value = {"int": int, "float": float}.get(kind, params.read_yaml)(value)
+        except ValueError:  # also an InputError
             pass  # it stays a text
-        value = float(value) if kind == "float" and type(value) is int else value
+        with suppress(OverflowError):
+            value = float(value) if kind == "float" and type(value) is int else value
         if kind in TYPES and type(value) is not TYPES[kind]:
-            fault = f"parameter {name} should be of the type {kind}, and is {given[name]!r}"
+            said = cut(repr(given[name]), 200)
+            fault = f"parameter {name} should be of the type {kind}, and is {said}"
             raise InputError(f"{notebook.stem}: {fault}")
+        if name == "SEED":
+            params.check_seed(value)
         values[name] = value
     return values
 
@@ -114,20 +119,22 @@ def run_notebook(
         folder = stage_folder(values["RUN"], stage)
         run_parents(stage, values["RUN"], loaded, int(values.get("SEED", 0)))
     else:
-        default = yaml.safe_load(known.get("RUN", {"default": "mini"})["default"])
+        default = params.read_yaml(known.get("RUN", {"default": "mini"})["default"])
         folder = stage_folder(values.get("RUN", run or default), stages.FILTER)
         folder = folder.with_name(notebook.stem)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, REMEDY):
+        folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{notebook.stem:<24}", end="", flush=True)
     try:
-        execute(notebook, folder / NOTEBOOK, values)
+        with writing(folder / NOTEBOOK, REMEDY):
+            execute(notebook, folder / NOTEBOOK, values)
     except BaseException as error:
         if isinstance(error, InputError) and stage:
             withdraw(folder.parent.name, stage)
         print(f"{time.monotonic() - started:6.0f} s   stopped", flush=True)
         raise
-    written = list(read_json(folder / MANIFEST).get("outputs", {}))
+    written = list(stages.manifest_of(folder).get("outputs", {}))
     more = f" and {len(written) - 4} more" if len(written) > 4 else ""
     about = ": ".join(filter(None, [paths.shown(folder), ", ".join(written[:4]) + more]))
     print(f"{time.monotonic() - started:6.0f} s   {about}", flush=True)
@@ -141,18 +148,8 @@ def run_path(
 
     Each of ``parameters`` goes to every notebook that has it; InputError when none has.
     """
-    loaded, wanted = params.load(profile), dict(parameters or {})
-    known = {stage: list_parameters(find(stage)) if wanted else {} for stage in path}
-    for name in wanted:
-        if not any(name in own for own in known.values()):
-            guess = _guess(name, {parameter for own in known.values() for parameter in own})
-            raise InputError(
-                f"no notebook has a parameter {name}{guess}; see rnagpt run NOTEBOOK --list"
-            )
-    given = {
-        stage: check_parameters(find(stage), {n: v for n, v in wanted.items() if n in own})
-        for stage, own in known.items()
-    }
+    loaded, given = params.load(profile), share_out(path, parameters or {})
+    given = {stage: check_parameters(find(stage), own) for stage, own in given.items()}
     for stage, own in given.items():
         if _is_due(run, stage, loaded, own):
             _check(stage, loaded, own)
@@ -163,12 +160,27 @@ def run_path(
             print(f"{stage:<24} is up to date", flush=True)
 
 
+def share_out(path: Iterable[str], parameters: Mapping[str, object]) -> dict[str, dict]:
+    """Notebook → those of ``parameters`` that it has; InputError for one that none of them has."""
+    known = {name: list_parameters(find(name)) if parameters else {} for name in path}
+    for name in parameters:
+        if not any(name in own for own in known.values()):
+            guess = _guess(name, {parameter for own in known.values() for parameter in own})
+            raise InputError(
+                f"no notebook has a parameter {name}{guess}; see rnagpt run NOTEBOOK --list"
+            )
+    return {
+        notebook: {name: value for name, value in parameters.items() if name in own}
+        for notebook, own in known.items()
+    }
+
+
 def _is_due(run: str, stage: str, profile: params.Profile, own: Mapping[str, object]) -> bool:
     """Whether the stage is missing, stale, or was run with other parameters."""
     if stages.is_fresh(run, stage):
         return True
     wanted = {"seed": own.get("SEED", 0), "params": _chosen(stage, profile, own).key()}
-    return read_json(stage_folder(run, stage) / MANIFEST)["key"] != wanted
+    return stages.manifest_of(stage_folder(run, stage))["key"] != wanted
 
 
 def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> None:
@@ -181,14 +193,14 @@ def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> Non
         if reason is None:
             continue
         folder = stage_folder(run, parent)
-        finished = read_json(folder / MANIFEST).get("status") == "finished"
+        finished = stages.manifest_of(folder).get("status") == "finished"
         if not profile.auto_run:
             refused = finished and profile.on_finished == "refuse"
             todo = f"move {paths.shown(folder)} away and run" if refused else "run"
             todo += f": {stages.command(run, parent, profile.name)}"
             raise InputError(f"{stage} of run {run} needs {parent}, but {reason}; first {todo}")
         print(f"{parent}: {reason}, so it is run first", flush=True)
-        earlier = read_json(folder / stages.PARAMS)
+        earlier = stages.asked_of(folder)
         if not finished and earlier.get("profile") != profile.name:
             earlier = {}  # a failed attempt with another profile is no choice
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}

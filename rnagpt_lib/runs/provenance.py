@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
-from rnagpt_lib.core.paths import shown
-from rnagpt_lib.runs.stages import DATA, FILTER, MANIFEST, METRICS, QA, SUMMARIES, stage_folder
+from rnagpt_lib.runs.stages import DATA, FILTER, METRICS, QA, SUMMARIES, manifest_of, stage_folder
 
 SOURCES = "sources.json"
 ENTRIES = "RNAcentral entries"  # the source of which LIMIT draws some
@@ -45,12 +44,10 @@ class Provenance:
         """Read it, of the stages in ``path``, 00 to 03 and any after them. Raises InputError for a
         damaged file, and for sources that are none."""
         folders = {stage: stage_folder(run_id, stage) for stage in path}
-        read = {
-            name: {stage: read_json(folder / name) for stage, folder in folders.items()}
-            for name in (MANIFEST, METRICS)
-        }
-        params = {stage: about["key"]["params"] for stage, about in read[MANIFEST].items()}
-        return cls(run_id, read[MANIFEST], params, read[METRICS], _sources(run_id))
+        manifests = {stage: manifest_of(folder) for stage, folder in folders.items()}
+        metrics = {stage: read_json(folder / METRICS) for stage, folder in folders.items()}
+        params = {stage: about["key"]["params"] for stage, about in manifests.items()}
+        return cls(run_id, manifests, params, metrics, _sources(run_id))
 
     @property
     def generated(self) -> bool:
@@ -86,7 +83,7 @@ def is_generated(run_id: str) -> bool | None:
 
 def origin(run_id: str) -> str:
     """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
-    kind = read_json(stage_folder(run_id, FILTER) / MANIFEST)["key"]["params"]["input"]
+    kind = manifest_of(stage_folder(run_id, FILTER))["key"]["params"]["input"]
     hosts = sorted({urlsplit(source.url).netloc for source in _sources(run_id)} - {""})
     return {
         "world": "the generated miniature world",
@@ -96,13 +93,7 @@ def origin(run_id: str) -> str:
 
 
 def _sources(run_id: str) -> tuple[Source, ...]:
-    path = stage_folder(run_id, FILTER) / SOURCES
-    try:
-        return tuple(TypeAdapter(list[Source]).validate_python(read_json(path).get("sources", [])))
-    except (ValidationError, AttributeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": ""}
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise InputError(
-            f"{shown(path)}: {where} is not as expected: {first['msg'] or 'no JSON object'}; "
-            f"run {FILTER} again"
-        ) from None
+    found = read_json(
+        stage_folder(run_id, FILTER) / SOURCES, dict[Literal["sources"], list[Source]]
+    )
+    return tuple(map(Source.model_validate, found.get("sources", [])))

@@ -18,9 +18,9 @@ import pandas as pd
 
 from rnagpt_lib.core import params, paths, tables, weights
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import digest, read_json, sha256, write_json
+from rnagpt_lib.core.files import digest, read_json, sha256, write_json, writing
 from rnagpt_lib.runs import stages
-from rnagpt_lib.runs.folder import acquire_lock, archive, lock_of, release_lock
+from rnagpt_lib.runs.folder import REMEDY, acquire_lock, archive, bring_back, lock_of, release_lock
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.stages import MANIFEST, METRICS, PARAMS, PARENTS, outputs, stage_folder
 
@@ -67,6 +67,7 @@ class Run:
             given = {name.lower(): names[name] for name in known if name in names}
             return cls.open(stage, **given, **overrides)
         loaded = params.load(profile)
+        params.check_seed(seed)
         if on_finished not in (None, "archive", "refuse"):
             raise InputError(f"ON_FINISHED is {on_finished!r}; it can be archive or refuse")
         chosen = {name: value for name, value in overrides.items() if value is not None}
@@ -76,12 +77,13 @@ class Run:
             from rnagpt_lib.runs import notebooks  # papermill is slow to import, rarely needed here
 
             notebooks.run_parents(stage, run, loaded, seed)
-        acquire_lock(lock_of(folder), f"{stage} of run {run}")
-        try:
-            opened._begin(on_finished or loaded.on_finished, chosen)
-        except BaseException:
-            release_lock(lock_of(folder))
-            raise
+        with writing(folder, REMEDY):
+            acquire_lock(lock_of(folder), f"{stage} of run {run}")
+            try:
+                opened._begin(on_finished or loaded.on_finished, chosen)
+            except BaseException:
+                release_lock(lock_of(folder))
+                raise
         return opened
 
     def parent(self, stage: str) -> Path:
@@ -157,7 +159,7 @@ class Run:
     @property
     def manifest(self) -> dict:
         """What ``manifest.json`` says now."""
-        return read_json(self.folder / MANIFEST)
+        return stages.manifest_of(self.folder)
 
     def _check_weights(self) -> None:
         """What the base models cannot do is told before an earlier training is moved aside."""
@@ -169,7 +171,7 @@ class Run:
 
     def _begin(self, on_finished: str, chosen: dict[str, object]) -> None:
         """Clear or resume the folder and write its parameters and manifest."""
-        earlier = read_json(self.folder / MANIFEST)
+        earlier = stages.manifest_of(self.folder)
         key = {"seed": self.seed, "params": self.params.key()}
         parents = {parent: stages.stage_hash(self.id, parent) for parent in PARENTS[self.stage]}
         same = (earlier.get("key"), earlier.get("parents")) == (key, parents)
@@ -182,7 +184,7 @@ class Run:
         replaces = earlier.get("replaces") if self.resuming else archive(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         asked = {"profile": self.profile.name, "seed": self.seed, "overrides": chosen}
-        write_json(self.folder / PARAMS, asked | {"params": self.params.model_dump(mode="json")})
+        asked |= {"params": self.params.model_dump(mode="json")}
         torch = sys.modules.get("torch")
         on_gpu = torch and torch.cuda.is_available()
         manifest = {
@@ -199,7 +201,13 @@ class Run:
             "versions": _versions(),
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         }
-        write_json(self.folder / MANIFEST, manifest)
+        try:
+            write_json(self.folder / PARAMS, asked)
+            write_json(self.folder / MANIFEST, manifest)
+        except OSError:  # a full disk takes no finished stage away
+            if not self.resuming:
+                bring_back(self.folder, replaces)
+            raise
 
 
 def merge_metrics(

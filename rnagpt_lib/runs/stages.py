@@ -10,10 +10,14 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.files import read_json, sha256, visible
+from rnagpt_lib.core.files import digest, read_json, sha256, visible
 from rnagpt_lib.core.params import STAGE_MODELS
 
 STAGES: tuple[str, ...] = tuple(STAGE_MODELS)
@@ -41,6 +45,56 @@ REPORT, TABLES = "report.html", "tables"
 NO_RESULTS = {"state", "figures", REPORT, TABLES, "rnagpt"}
 
 
+class _Key(TypedDict):
+    seed: int
+    params: dict[str, object]
+
+
+class _Begun(TypedDict):
+    status: Literal["running"]
+    started: str
+    key: _Key
+    parents: dict[str, str]
+    inputs: dict[str, str]
+    replaces: NotRequired[str | None]
+
+
+class _Finished(_Begun):
+    status: Literal["finished"]
+    outputs: dict[str, str]
+    hash: str
+
+
+class _Asked(TypedDict, total=False):
+    profile: str
+    seed: int
+    overrides: dict[str, object]
+    params: dict[str, object]
+
+
+_Manifest = Annotated[_Begun | _Finished, Field(discriminator="status")]
+
+
+def manifest_of(folder: Path) -> dict:
+    """What ``manifest.json`` of a stage's folder says; empty where there is none. Raises InputError
+    for what no stage has written so."""
+    return read_json(folder / MANIFEST, _Manifest)
+
+
+def asked_of(folder: Path) -> dict:
+    """The same of ``params.json``: what the stage was asked for."""
+    return read_json(folder / PARAMS, _Asked)
+
+
+def setting(run: str, stage: str, name: str) -> str:
+    """A parameter, a text, that a stage was run with. Raises InputError where none is recorded."""
+    folder = stage_folder(run, stage)
+    value = asked_of(folder).get("params", {}).get(name)
+    if not isinstance(value, str):
+        raise InputError(f"{paths.shown(folder / PARAMS)} says no {name}; run {stage} of {run}")
+    return value
+
+
 def check_run(run: str) -> None:
     """Raises InputError, with the runs that there are, where there is none of this name."""
     if not (paths.runs() / run).is_dir():
@@ -62,16 +116,18 @@ def stage_folder(run_id: str, stage: str) -> Path:
 
 def profile_of(run: str) -> str | None:
     """The profile that a run's first stages were made with; None for a run that is not there."""
-    made = (read_json(stage_folder(run, stage) / PARAMS).get("profile") for stage in STAGES)
+    made = (asked_of(stage_folder(run, stage)).get("profile") for stage in STAGES)
     return next(filter(None, made), None)
 
 
 def is_fresh(run_id: str, stage: str) -> str | None:
     """None when the stage is finished and all it was made from is unchanged, else why not."""
     folder = stage_folder(run_id, stage)
-    manifest = read_json(folder / MANIFEST)
+    manifest = manifest_of(folder)
     if manifest.get("status") != "finished":
         return "it was started but not finished" if manifest else "it has not been run yet"
+    if manifest["hash"] != digest([manifest["key"], manifest["outputs"]]):
+        return f"its file {MANIFEST} has been changed since"
     for parent, recorded in manifest["parents"].items():
         reason = is_fresh(run_id, parent)
         if reason:
@@ -92,7 +148,7 @@ def command(run_id: str, stage: str, profile: str = "mini") -> str:
 
     ``profile``: that of a run whose first stage is not there.
     """
-    own, first = (read_json(stage_folder(run_id, name) / PARAMS) for name in (stage, STAGES[0]))
+    own, first = (asked_of(stage_folder(run_id, name)) for name in (stage, STAGES[0]))
     named = own.get("profile") or first.get("profile") or profile
     words = ["rnagpt", "run", stage, "--profile", named, "--run", run_id]
     seed = own.get("seed", first.get("seed", 0))
@@ -104,7 +160,7 @@ def command(run_id: str, stage: str, profile: str = "mini") -> str:
 
 def stage_hash(run_id: str, stage: str) -> str:
     """The hash of a finished stage, over its parameters and outputs; InputError if it is not."""
-    manifest = read_json(stage_folder(run_id, stage) / MANIFEST)
+    manifest = manifest_of(stage_folder(run_id, stage))
     if "hash" not in manifest:
         raise InputError(f"{stage} of run {run_id} is not finished; run notebooks/{stage}.ipynb")
     return manifest["hash"]

@@ -86,7 +86,7 @@ class Training:
         return Stage2.model_validate(self._params(STAGE2)["params"] | {"parallel": "ddp"})
 
     def _params(self, stage: str) -> dict:
-        return read_json(stage_folder(self.id, stage) / stages.PARAMS)
+        return stages.asked_of(stage_folder(self.id, stage))
 
     @property
     def encoder(self) -> str | None:
@@ -112,7 +112,7 @@ class Training:
     def is_finished(self) -> bool:
         """Whether it is trained, on what the run holds now."""
         manifest = read_json(self.folder / MANIFEST)
-        return manifest.get("status") == "finished" and manifest["key"] == self.key()
+        return manifest.get("status") == "finished" and manifest.get("key") == self.key()
 
     def has_weights(self) -> bool:
         """Whether its checkpoints are here: of a published run the manifests and answers are."""

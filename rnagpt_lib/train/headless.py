@@ -85,7 +85,7 @@ def _open(training: Training) -> dict:
     """The manifest of a training begun; an earlier one with another key is moved aside."""
     folder, key = training.folder, training.key()
     earlier = read_json(folder / MANIFEST)
-    if earlier and earlier["key"] != key:
+    if earlier and earlier.get("key") != key:
         archive(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {"status": "running", "started": earlier.get("started", _now()), "key": key}

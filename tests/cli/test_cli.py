@@ -1,5 +1,6 @@
 """The command: what it says and how it exits. Notebooks themselves are tested elsewhere."""
 
+import errno
 import subprocess
 import sys
 
@@ -26,13 +27,16 @@ def calls(monkeypatch):
 
 def test_run_passes_profile_run_and_parameters(rnagpt, calls, tmp_path):
     file = tmp_path / "my.yaml"
-    file.write_text("EPOCHS: 2\nRATE: 0.5\n")
+    file.write_text("EPOCHS: 2\nPASSES: 7\nLEARNING_RATE: 0.5\n")  # 04 has no PASSES
     code, _, _ = rnagpt(
         "run", "04", "--profile", "local", "--run", "a", "-f", file, "-p", "EPOCHS", 3
     )
     assert code == 0
     assert calls == [
-        (("04",), {"run": "a", "profile": "local", "parameters": {"EPOCHS": "3", "RATE": 0.5}})
+        (
+            ("04",),
+            {"run": "a", "profile": "local", "parameters": {"EPOCHS": "3", "LEARNING_RATE": 0.5}},
+        )
     ]
 
 
@@ -127,6 +131,56 @@ def test_parameter_files_that_are_no_mapping_are_refused(rnagpt, calls, tmp_path
     file.write_bytes(content)
     code, _, err = rnagpt("run", "04", "-f", file)
     assert code == 2 and "my.yaml" in err and "Traceback" not in err and not calls
+
+
+@pytest.mark.parametrize("command", [("run", "00"), ("train", "05"), ("estimate", "02"), ("demo",)])
+def test_a_line_that_no_notebook_has_is_refused(rnagpt, own_runs, tmp_path, command):
+    (tmp_path / "my.yaml").write_text("PASSES: 7\nEPOCH: 2\n")
+    code, out, err = rnagpt(*command, "-f", tmp_path / "my.yaml")
+    assert (code, out) == (2, "") and "has a parameter EPOCH (did you mean EPOCHS?)" in err
+    code, _, err = rnagpt("run", "00", "-p", "PASSES", 7)  # said of this very notebook
+    assert code == 2 and "00_filter_rnacentral has no parameter PASSES" in err
+    assert not own_runs.exists()
+
+
+FULL = "import sys\nsys.argv[0] = 'rnagpt'\nfrom rnagpt_lib.cli import main\nmain()"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "00", "--list")])
+def test_a_full_disk_behind_the_output_is_told(arguments):
+    command = [sys.executable, "-c", FULL, *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        both = subprocess.run(command, stdout=full, stderr=full)
+    said = "rnagpt: standard output, or a file, cannot be used: No space left on device; make room"
+    assert done.returncode == both.returncode == 1 and done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_whoever_reads_no_further_is_told_nothing():
+    command = [sys.executable, "-c", FULL, "run", "00", "--list"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_a_place_for_runs_that_cannot_be_written_is_told(rnagpt, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "file"))
+    for command in (("run", "00"), ("demo",)):
+        code, _, err = rnagpt(*command)
+        assert code == 2 and "cannot be written: Not a directory; make room, or name" in err
+
+
+def test_figures_that_cannot_be_written_are_told(rnagpt, monkeypatch):
+    def refused(run):
+        raise PermissionError(errno.EACCES, "Permission denied", "/figures/a.png")
+
+    monkeypatch.setattr(figures, "draw", refused)
+    code, _, err = rnagpt("figures")
+    assert code == 1 and err.startswith("rnagpt: /figures/a.png cannot be used: Permission denied")
 
 
 def test_a_training_runs_no_notebook_before_it(rnagpt, own_runs):

@@ -1,17 +1,22 @@
 """Files written whole or not at all, hashes of content alone, and bars for eyes alone."""
 
+import errno
+import fcntl
 import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rnagpt_lib.core import files
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import (
     digest,
     is_watched,
+    lock,
     progress,
     read_json,
     replacing,
@@ -31,15 +36,78 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+WRITER = """
+import sys, pathlib
+from rnagpt_lib.core.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writing(path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, path], **pipes)
+    return writer, Path(writer.stdout.readline().strip())
+
+
 def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left, others = tmp_path / f".{dead.pid}.a.json", tmp_path / f".{dead.pid}.b.json"
-    living, hidden = tmp_path / f".{os.getppid()}.a.json", tmp_path / ".x.a.json"
-    for path in (left, others, living, hidden):
-        path.touch()
-    write_json(tmp_path / "a.json", {})
-    assert not left.exists() and others.exists() and living.exists() and hidden.exists()
+    """By locks, as two containers on one folder number their processes alike."""
+    path = tmp_path / "a[1].json"
+    others = [tmp_path / name for name in (f".{'0' * 12}.b.json", ".x.a[1].json", ".77.a[1].json")]
+    for other in others:
+        other.touch()
+    killed, left = start_writing(path)
+    living, writing = start_writing(path)
+    killed.kill()
+    killed.wait()
+    assert left.read_text() == writing.read_text() == "half" and left != writing
+    write_json(path, {})
+    assert not left.exists() and writing.exists() and all(other.exists() for other in others)
+    living.communicate("")
+    assert path.read_text() == "half" and living.returncode == 0
+    assert {*tmp_path.iterdir()} == {path, *others}
+
+
+def test_one_process_has_a_lock_until_it_ends(tmp_path):
+    path = tmp_path / "lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, pathlib; from rnagpt_lib.core.files import lock; "
+         "print(lock(pathlib.Path(sys.argv[1])), flush=True); sys.stdin.read()", path],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout.readline().strip().isdigit()
+    assert lock(path) is None
+    holder.kill()
+    holder.communicate()
+    held = lock(path)
+    assert held is not None and lock(path) is None
+    os.close(held)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_disk_without_locks_is_named_with_the_way_out(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True)
+    with pytest.raises(
+        InputError, match=r"file system \(.+\) that has no locks .*RNAGPT_RUNS"
+    ) as one:
+        lock(tmp_path / "a")
+    assert kind.stdout.strip().split("/")[0][:3] in str(one.value)
+    write_json(tmp_path / "b.json", {})  # whoever writes a file needs none
+    assert read_json(tmp_path / "b.json") == {}
+
+
+def test_a_lock_follows_no_link_and_locks_no_file_that_is_gone(tmp_path):
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        lock(tmp_path / "lock")
+    assert (tmp_path / "mine").read_text() == "text"
 
 
 def test_the_temporary_name_keeps_the_ending_and_is_hidden(tmp_path):
@@ -62,11 +130,45 @@ def test_json_with_nan_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"not json"])
-def test_damaged_json_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b'{"a": ', "no valid JSON"),
+        (b"\xff\xfe", "no valid JSON"),
+        (b"not json", "no valid JSON"),
+        (b"", "no valid JSON"),
+        (b"[]", "valid dictionary"),
+        (b"0", "valid dictionary"),
+        (b"null", "valid dictionary"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "no valid JSON"),
+        (b'{"a": "\\ud800"}', "half a character"),
+        (b'{"\\uDfff": 1}', "half a character"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, content, fault):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(InputError, match="a.json is damaged"):
+    with pytest.raises(InputError, match=f"a.json is damaged .*{fault}.*; delete"):
         read_json(tmp_path / "a.json")
+
+
+def test_json_of_another_kind_is_named_with_the_place(tmp_path):
+    write_json(tmp_path / "a.json", {"key": {"seed": "x"}})
+    with pytest.raises(InputError, match=r"damaged \(key.seed: Input should be a valid integer"):
+        read_json(tmp_path / "a.json", dict[str, dict[str, int]])
+
+
+def test_huge_json_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 10)
+    (tmp_path / "a.json").write_text('{"a": "0123456789"}')
+    with pytest.raises(InputError, match="more than 10 bytes"):
+        read_json(tmp_path / "a.json")
+
+
+def test_pairs_of_halves_are_whole_characters(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{"a": "\\ud83e\\uddec"}')
+    assert read_json(tmp_path / "a.json") == {"a": "\U0001f9ec"}
 
 
 def test_a_changed_file_has_another_hash_even_of_the_same_size(tmp_path):

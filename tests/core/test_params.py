@@ -73,6 +73,15 @@ def test_bad_parameters_are_named():
         (STAGE2, {"epochs": 1.5}, "parameter EPOCHS is 1.5"),
         (STAGE2, {"learning_rate": 0}, "parameter LEARNING_RATE is 0, but"),
         (STAGE2, {"betas": [0.9]}, "parameter BETAS is"),
+        (STAGE2, {"betas": [0.9, 1.0]}, "BETAS is 1.0, but .* less than 1"),
+        (STAGE2, {"learning_rate": 1e309}, "LEARNING_RATE is inf, but .* finite number"),
+        (STAGE2, {"weight_decay": float("nan")}, "WEIGHT_DECAY is nan, but .* finite number"),
+        (STAGE2, {"epochs": 10**13}, "EPOCHS is 10000000000000, but .* 1,000,000,000,000"),
+        (STAGE2, {"llm": "a\0b"}, "LLM is .*, but it should be text"),
+        (STAGE2, {"llm": "\ud800"}, "parameter LLM is .*, but it should be text"),
+        (STAGE2, {"epochs": "9" * 10_000}, "EPOCHS is '9{100,200}…, but"),
+        ("02_summarize", {"deadline": float("inf")}, "DEADLINE is inf, but .* finite number"),
+        ("02_summarize", {"cap_dollars": "NaN"}, "CAP_DOLLARS is 'NaN', but .* finite number"),
     ]:
         with pytest.raises(InputError, match=words):
             profiles.load("mini").stage(stage, **overrides)
@@ -84,7 +93,10 @@ def test_bad_files_are_named_in_one_line(write):
         ("about: x.\nautorun: true\n", "autorun Extra inputs"),
         ("about: x.\nstages:\n  04_stage: {}\n", "unknown stage '04_stage'"),
         (f"about: x.\nstages:\n  {FILTER}: {{size: 5}}\n", "no parameter SIZE"),
-        ("about: [\n", "is no YAML mapping"),
+        ("about: [\n", "is no YAML of parameters"),
+        ("1: x\n", "the name 1 is of no kind that is read; quote it"),
+        ("about: &a [*a]\n", "references unfold"),
+        ("about: !!python/name:os.system\n", "could not determine a constructor"),
         ("", "is no YAML mapping"),
         ("just text", "is no YAML mapping"),
         (b"\xff\xfe\x00\x81", "is no YAML mapping"),
@@ -93,6 +105,79 @@ def test_bad_files_are_named_in_one_line(write):
         with pytest.raises(InputError, match=words) as caught:
             profiles.load("mine")
         assert "\n" not in str(caught.value) and "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        (FILTER, "ebi_search"),
+        (FILTER, "europepmc"),
+        (FILTER, "rnacentral_api"),
+        *((stage, "base_url") for stage in ("02_summarize", "03_decompose_qa", "06_ablations")),
+    ],
+)
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:hush@host/", "http://hush@host", "https://host/?key=hush", "https://host/#hush",
+     "ftp://host/hush", "host/hush", "https://host/a@hush", ["https://hush"]],
+)  # fmt: skip
+def test_addresses_hold_no_secret_and_none_is_shown(stage, name, address):
+    with pytest.raises(InputError, match=f"parameter {name.upper()} is .not shown.") as caught:
+        profiles.load("mini").stage(stage, **{name: address})
+    assert "hush" not in str(caught.value)
+    assert profiles.load("mini").stage(stage, **{name: "http://localhost:8000/v1"})
+
+
+DEEP = "a: " + "[" * 5000
+PAIRS = ["&a0 [1, 1]"] + [f"&a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)]
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("1: 3", "the name 1"),
+        ("yes: 3", "the name True"),
+        ("a: {b: {.nan: 1}}", "the name nan"),
+        ("? [a, b]\n: 1", "unhashable|hashable"),
+        ("a: !!binary aGk=", "the value b'hi'"),
+        ("a: !!set {b}", "the value"),
+        ("a: !!timestamp x", "."),
+        ("a: !!bool x", "."),
+        ("a: !!int x", "."),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: " + "9" * 5000, "."),
+        (DEEP, "nested too deeply"),
+        ("- " * 5000 + "a", "nested too deeply"),
+        (f"[{', '.join(PAIRS)}]", "references unfold"),
+        (MERGES, "references unfold"),
+        ("&a [*a]", "references unfold"),
+        ("&a {b: *a}", "references unfold"),
+        ("[" + "1, " * 60_000 + "]", "over 50,000 values"),
+        ("#" * 300_000, "more than 200,000 characters"),
+        ('"\\uD800"', "half a character"),
+        ("'\ud800'", "."),
+        ("a: 1\n--- \nb: 2", "expected a single document"),
+        ("a: \0", "."),
+        ("a: *b", "undefined alias"),
+        ("<<: 3", "expected a mapping"),
+    ],
+)
+def test_yaml_of_anybodys_is_bounded(text, fault):
+    with pytest.raises(InputError, match=f"this is no YAML of parameters: .*{fault}") as caught:
+        profiles.read_yaml(text)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_yaml_of_parameters_is_what_it_says():
+    text = "A: 2024-99-99\nB: 2024-01-01\nC: &c [1, 0.5, ~, on]\nD: *c\nE: {<<: &e {x: 1}, y: *e}"
+    assert profiles.read_yaml(text) == {
+        "A": "2024-99-99", "B": "2024-01-01", "C": [1, 0.5, None, True],
+        "D": [1, 0.5, None, True], "E": {"x": 1, "y": {"x": 1}},
+    }  # fmt: skip
+    assert profiles.read_yaml("") is None
 
 
 @pytest.mark.parametrize("name", ["nope", "", "../pyproject", "mini.yaml"])

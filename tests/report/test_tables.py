@@ -201,10 +201,10 @@ def test_runs_about_other_rnas_are_refused_or_told(found, others, monkeypatch):
     rnas.to_parquet(path)
     elsewhere = sequences(found).rename(index="X{}".format)
     split = {"fake": "cluster", "ai": "random", "one": "random"}
-    monkeypatch.setattr(results, "split_of", split.get)
+    monkeypatch.setattr(tables, "setting", lambda run, *_: split[run])
     said = tables.check_comparable("fake", elsewhere, others)
     assert len(said) == 2 and "(SPLIT random)" in said[0] and "leakage tax alone" in said[0]
-    monkeypatch.setattr(results, "split_of", lambda run: "cluster")
+    monkeypatch.setattr(tables, "setting", lambda *_: "cluster")
     with pytest.raises(InputError, match="no RNA is in both"):
         tables.check_comparable("fake", elsewhere, others)
 

@@ -1,8 +1,10 @@
 """Runs: what a stage records, when it is stale, and what happens when things go wrong."""
 
+import errno
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from filelock import FileLock, Timeout
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import read_json
+from rnagpt_lib.runs import run as run_module
 from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import lock_of
 from rnagpt_lib.runs.run import Run
@@ -219,7 +222,7 @@ def other_process():
 
 
 def test_a_second_process_is_refused_until_the_first_dies(other_process):
-    with pytest.raises(InputError, match=f"in use by process {other_process.pid};"):
+    with pytest.raises(InputError, match=rf"in use by process {other_process.pid} of [\w.-]+;"):
         Run.open(FIRST)
     Run.open(FIRST, run="another").finish()
     os.kill(other_process.pid, signal.SIGKILL)
@@ -272,7 +275,7 @@ def test_a_crash_while_moving_files_aside_loses_nothing(monkeypatch, own_runs):
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(OSError, match="disk"):
+    with pytest.raises(InputError, match="cannot be written: disk; make room"):
         Run.open(FIRST)
     assert stages.is_fresh("mini", FIRST) == "it has not been run yet"
     monkeypatch.setattr(os, "rename", rename)
@@ -296,8 +299,118 @@ def test_what_was_moved_aside_unfinished_goes_on_when_it_is_moved_back(own_runs)
 def test_a_damaged_manifest_is_named():
     run = done(FIRST)
     (run.folder / "manifest.json").write_text('{"status": "fin')
-    with pytest.raises(InputError, match=r"manifest.json is damaged; delete"):
+    with pytest.raises(InputError, match=r"manifest.json is damaged \(no valid JSON.*; delete"):
         Run.open(FIRST)
+
+
+@pytest.mark.parametrize("file", ["params.json", "manifest.json"])
+def test_a_full_disk_takes_no_finished_stage_away(monkeypatch, own_runs, file):
+    before = {path.name: path.read_bytes() for path in done(FIRST).folder.iterdir()}
+    write = run_module.write_json
+
+    def full(path, data):
+        if path.name == file:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    monkeypatch.setattr(run_module, "write_json", full)
+    with pytest.raises(
+        InputError, match="cannot be written: No space left.*make room.*RNAGPT_RUNS"
+    ):
+        Run.open(FIRST, world_size=50)
+    folder = stages.stage_folder("mini", FIRST)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert is_free(FIRST) and stages.is_fresh("mini", FIRST) is None
+    with pytest.raises(InputError, match="cannot be written"):  # nor does a first attempt stay
+        Run.open(FIRST, run="new")
+    assert not [*stages.stage_folder("new", FIRST).iterdir()]
+
+
+def test_a_disk_that_nobody_may_write_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RNAGPT_RUNS", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="cannot be written: Not a directory; .*RNAGPT_RUNS"):
+        Run.open(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"status": 3}, "Input tag '3'"),
+        ({"status": "done"}, "Input tag 'done'"),
+        ({"key": [1]}, "finished.key: "),
+        ({"key": {"seed": "x", "params": {}}}, "finished.key.seed: "),
+        ({"parents": {"a": 1}}, "finished.parents.a: "),
+        ({"inputs": None}, "finished.inputs: "),
+        ({"outputs": []}, "finished.outputs: "),
+        ({"hash": 5}, "finished.hash: "),
+    ],
+)
+def test_manifests_of_another_kind_are_named(changes, fault):
+    path = done(FIRST).folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    for ask in (lambda: stages.is_fresh("mini", FIRST), lambda: Run.open(FIRST)):
+        with pytest.raises(InputError, match=re.escape(fault)) as caught:
+            ask()
+        assert "manifest.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"outputs": {"note.txt": "0"}}, {"key": {"seed": 1, "params": {}}}, {"hash": ""}]
+)
+def test_a_manifest_that_somebody_changed_makes_stale(changes):
+    path = done(FIRST).folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert stages.is_fresh("mini", FIRST) == "its file manifest.json has been changed since"
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"params": []}', '{"profile": 3}', '{"seed": "x"}'])
+def test_params_of_another_kind_are_named(text):
+    (done(FIRST).folder / "params.json").write_text(text)
+    with pytest.raises(InputError, match="params.json is damaged"):
+        stages.command("mini", FIRST)
+
+
+@pytest.mark.parametrize(
+    ("stage", "bad", "fault"),
+    [
+        (FIRST, {"seed": 2**32}, "SEED is 4294967296; it can be a whole number from 0 to 2,147,48"),
+        (FIRST, {"seed": -1}, "SEED is -1;"),
+        (FIRST, {"seed": True}, "SEED is True"),
+        (FIRST, {"seed": 1.0}, "SEED is 1.0"),
+        (FIRST, {"world_size": 10**30}, "WORLD_SIZE is 1000"),
+        (FIRST, {"requests_per_second": float("inf")}, "REQUESTS_PER_SECOND is inf, but"),
+        (FIRST, {"fasta": "a\0b"}, "without NUL characters"),
+    ],
+)
+def test_values_beyond_bounds_move_no_finished_stage(own_runs, stage, bad, fault):
+    done(stage)
+    with pytest.raises(InputError, match=fault):
+        Run.open(stage, **bad)
+    assert stages.is_fresh("mini", stage) is None and not (own_runs / "mini" / ".previous").exists()
+
+
+KERNEL = """
+import os, re, subprocess, sys
+from pathlib import Path
+os.environ["JPY_PARENT_PID"] = str(os.getpid())
+child = "import sys, re; from pathlib import Path; from rnagpt_lib.runs.folder import acquire_lock; "
+child += "acquire_lock(Path(sys.argv[1]), 'it'); print('has it', flush=True); "
+child += "re.match(r'(a|aa)+$', 'a' * 90 + 'b')"  # for years, and no other thread gets its turn
+subprocess.run([sys.executable, "-c", child, sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_kernel_ends_with_its_command_and_leaves_no_lock(tmp_path, number):
+    command = [sys.executable, "-c", KERNEL, tmp_path / "lock"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "has it\n"
+    process.send_signal(number)
+    process.communicate(timeout=60)  # comes back when the last who could write has ended
+    assert process.returncode == -number
+    with FileLock(tmp_path / "lock", blocking=False):
+        pass
 
 
 def test_bad_run_ids_are_refused_and_nothing_is_written(own_runs):
