@@ -8,6 +8,7 @@ is held against what the client's journal says. Rows: ``{name, tried, survived, 
 import io
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import threading
@@ -46,7 +47,8 @@ STEPS = [  # of a batch, and how often each is taken
 def main() -> None:
     """Run all campaigns and write their rows."""
     retries.pause = lambda seconds: None
-    rows = [killed_loops(100), killed_batches(60), faults(), *map(capped, (1, 8, 32)), injected()]
+    rows = [killed_loops(100), killed_batches(60), shared(100), deleted(60), faults(),
+            *map(capped, (1, 8, 32)), injected()]  # fmt: skip
     write_json(RESULTS, rows)
     publish(PAGE, "reliability_curation", render())
 
@@ -148,6 +150,70 @@ def killed_batches(tried: int) -> dict:
             survived += process.exitcode == -signal.SIGKILL and sound(app, replies) and one
     note = f"{len(STEPS)} steps from plan to last line; {second} second batches"
     return _row("batch, SIGKILL between its steps", tried, survived, second, note)
+
+
+def shared(tried: int) -> dict:
+    """Two clients at one journal, whose lock somebody deletes or which one reaches by a link, with
+    clocks that differ, and one of which is killed, under a cap that both together would pass."""
+    draw, survived, lost, most = random.Random(2), 0, 0, 0.0
+    texts = [f"{number:>4} " * 400 for number in range(2 * len(TEXTS))]
+    for number in range(tried):
+        app = Ledger()
+        with world(app) as (runs, url):
+            cap = asked(url, texts[:1])[0][0].microdollars * len(texts) // 3
+            options = {"width": WIDTH, "cap_dollars": cap / 1e6}
+            first = paid_loop.start(runs, texts[: len(TEXTS)], url, **options)
+            for _ in range(draw.randrange(1, 2 * WIDTH)):
+                app.arrivals.acquire()
+            if number % 4 != 1:
+                (runs / ".journal.sqlite.lock").unlink(missing_ok=True)
+            if number % 4 != 0:
+                (runs / "linked").mkdir()
+                (runs / "linked" / "journal.sqlite").symlink_to(runs / "journal.sqlite")
+                runs = runs / "linked"
+            if number % 4 == 2:
+                options |= {"job": paid_loop.ask_by_clock, "clock": "1970-01-01T00:00:00+00:00"}
+            second = paid_loop.start(runs, texts[len(TEXTS) :], url, **options)
+            if number % 4 == 3:
+                first.join(draw.random() * 0.2)
+                first.kill()
+            first.join()
+            second.join()
+            states, spent = attempts()
+            lost += max(0, app.answered.total() - states["answered"] - states["lost"])
+            survived += app.bill <= spent <= cap and journal_rows.integrity() == "ok"
+            most = max(most, spent / cap)
+    note = f"lock deleted, a symlink, a clock of 1970, SIGKILL; at most {most:.1%} of the cap spent"
+    return _row("two clients at one journal, under a cap", tried, survived, lost, note)
+
+
+def deleted(tried: int) -> dict:
+    """The journal, its -wal or all of ``runs/`` deleted while calls are made: those in flight are
+    the last."""
+    draw, survived, lost, more = random.Random(3), 0, 0, Counter()
+    for number in range(tried):
+        app = Ledger()
+        with world(app) as (runs, url):
+            process = paid_loop.start(runs, TEXTS, url, width=WIDTH)
+            for _ in range(draw.randrange(1, len(TEXTS) - 2 * WIDTH)):
+                app.arrivals.acquire()
+            match number % 3:
+                case 0:
+                    (runs / "journal.sqlite").unlink()
+                case 1:
+                    (runs / "journal.sqlite-wal").unlink()
+                case 2:
+                    shutil.rmtree(runs, ignore_errors=True)
+            before = app.answered.total()
+            process.join()
+            after = app.answered.total() - before
+            more[after] += 1
+            survived += process.exitcode == 2 and after <= WIDTH
+            lost += number % 3 == 1 and app.answered.total() != attempts()[0]["answered"]
+    note = (
+        f"{len(TEXTS)} calls at width {WIDTH}; at most {max(more)} answered after it, then it stops"
+    )
+    return _row("journal deleted while calls are made", tried, survived, lost, note)
 
 
 def faults() -> dict:

@@ -104,11 +104,13 @@ def check_seed(seed: object) -> None:
         raise InputError(f"SEED is {given}; it can be a whole number from 0 to {LARGEST_SEED:,}")
 
 
-def read_key() -> SecretStr:
-    """The key of a paid server. Raises InputError where the environment has none."""
-    if not os.environ.get(KEY):
-        raise InputError(f"{KEY} is not set; a server that needs no key takes any text")
-    return SecretStr(os.environ[KEY])
+def read_key(name: str = KEY) -> SecretStr:
+    """A server's key. Raises InputError where the environment has none, or no header carries it."""
+    if not (key := os.environ.get(name, "").strip()):
+        raise InputError(f"{name} is not set; a server that needs no key takes any text")
+    if not re.fullmatch("[!-~]+", key):
+        raise InputError(f"{name} holds a blank or a letter that no key has; copy the key again")
+    return SecretStr(key)
 
 
 class Stage(BaseModel):
@@ -179,8 +181,8 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: Decimal = Field(ge=0)
-    output: Decimal = Field(ge=0)
+    input: Decimal = Field(ge=0, le=1_000_000)
+    output: Decimal = Field(ge=0, le=1_000_000)
 
 
 class Server(Stage):
@@ -191,7 +193,10 @@ class Server(Stage):
         None, "calls at a time; None: by the first answer's time, 8 at most", ge=1, le=256
     )
     deadline: float | None = _param(
-        None, "seconds for one call; None: by the first answer's time, 120 at least", gt=0
+        None,
+        "seconds for one call; None: by the first answer's time, 120 at least",
+        gt=0,
+        le=86_400,
     )
     cap_dollars: Decimal | None = _param(
         None, "the most that all calls in the journal together may cost", ge=0

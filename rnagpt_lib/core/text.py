@@ -62,6 +62,19 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def redact(text: str, secret: str) -> str:
+    r"""``text`` with *** for a secret, as it is or by the escapes of JSON, and of JSON in JSON. What
+    is short or a mere word stays, as servers without keys take any.
+
+    >>> redact(r'{"a": "sk-1234\u0035"}', "sk-12345"), redact("any", "any")
+    ('{"a": "***"}', 'any')
+    """
+    if len(secret) < 8 or secret.isalpha() or secret.isdecimal():
+        return text
+    spelled = (rf"(?:\\{{0,4}}{re.escape(c)}|(?i:\\{{1,4}}u{ord(c):04x}))" for c in secret)
+    return re.sub("".join(spelled), "***", text)
+
+
 def plain(text: object, longest: int = 300) -> str:
     """One line that any renderer shows as it is: no markup, HTML, links or control characters.
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.files import digest
 from rnagpt_lib.core.params import Calls
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.llm_api import cost, retries
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.journal import now
@@ -49,8 +50,8 @@ class Item(BaseModel):
     """What we read of a batch object, or of a file object."""
 
     id: str
-    status: str = ""
-    filename: str = ""
+    status: str | None = None
+    filename: str | None = None
     metadata: dict[str, Any] | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -234,16 +235,21 @@ class BatchClient(Client):
         """Record one line, and whether it is an answer that is waited for; ``refused`` gets why one
         will never be answered."""
         try:
-            found = json.loads(line)
+            found = json.loads(self.transport.text(line))
             key, response = str(found["custom_id"]), found.get("response")
-            status, body = (response["status_code"], response["body"]) if response else (0, found)
-            code = None if status == 200 else (body.get("error") or {}).get("code")
+            status, body = (
+                (response.get("status_code"), response["body"]) if response else (0, found)
+            )
+            error = body.get("error") if isinstance(body, dict) else None
+            # some servers write it as a text, or leave it out
+            status = int(status) if str(status).isdecimal() else 0 if error else 200
+            code = one_line(str(error.get("code")))[:80] if isinstance(error, dict) else None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
         if key not in left:
             return False
         attempt = left.pop(key)
-        if status == 200 or (status == 400 and about_one(body.get("error") or body)):
+        if status == 200 or (status == 400 and about_one(error or body)):
             self.journal.keep([attempt], json.dumps(body))
             return True
         self.journal.fail([attempt], billed=False)

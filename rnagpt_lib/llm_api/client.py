@@ -347,6 +347,9 @@ def embed(client: Client, texts: Sequence[str], model: str) -> np.ndarray:
     client.with_bar(partial(client.concurrently, ask), asked, "embeddings")
     ended = kept.ended(list(wanted))
     read = {n: messages.vectors(kept.body(n)) for n in {end.body for end in ended.values()}}
+    for end in ended.values():
+        if read[end.body] is None or not 0 <= end.position < len(read[end.body]):
+            raise kept.damage(end.body)
     lengths = " and ".join(map(str, sorted({rows.shape[1] for rows in read.values()})))
     if " " in lengths:
         raise InputError(

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,8 @@ from rnagpt_lib.runs.folder import acquire_lock, holds_lock, release_lock
 
 FORMAT = 1  # of the tables
 CHUNK = 500  # keys in one query
+LARGEST = 2**28  # bytes of a raw body
+DAMAGED = "move it away to begin a new one, which knows nothing of what was paid"
 TABLES = """
 CREATE TABLE calls (                 -- one row for each distinct request
     key TEXT PRIMARY KEY, about TEXT, version TEXT, model TEXT,
@@ -87,14 +89,12 @@ def now() -> str:
 class Reader:
     """What the journal says, read beside whoever has it open; where there is none, nothing."""
 
-    def __init__(self):
+    def __init__(self, place: Path | None = None):
+        self.path = (place or path()).resolve()  # of a link, the lock lies beside the file itself
         self._lock = threading.RLock()
 
     def __enter__(self) -> "Reader":
-        there = path().is_file()
-        self._db = sqlite3.connect(path() if there else ":memory:")
-        if not there:
-            self._db.executescript(TABLES)
+        self._db = _connect(self.path if self.path.is_file() else Path(":memory:"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,12 +102,16 @@ class Reader:
 
     def rows(self, sql: str, *values: object, among: Sequence[str] | None = None) -> list[tuple]:
         """What a query finds; ``among``: keys that end it, as in ``WHERE key IN``."""
-        with self._lock:
+        with self._lock, _told(self.path):
             if among is None:
                 return self._db.execute(sql, values).fetchall()
             chunks = (among[start : start + CHUNK] for start in range(0, len(among), CHUNK))
             marked = ((f"{sql} ({', '.join('?' * len(keys))})", keys) for keys in chunks)
             return [row for asked in marked for row in self._db.execute(*asked)]
+
+    def damage(self, body: int) -> InputError:
+        """What to raise for a raw body that is none."""
+        return InputError(f"{paths.shown(self.path)} is damaged (body {body}); {DAMAGED}")
 
     def ended(self, keys: Sequence[str]) -> dict[str, Ended]:
         """Those of the calls that have ended."""
@@ -121,8 +125,10 @@ class Reader:
         found = {}
         for key, end in self.ended(list(requests)).items():
             said = read(self.body(end.body), requests[key].answer)
+            if said.state is None:
+                raise self.damage(end.body)
             counts = end.tokens_in, end.tokens_out, end.microdollars
-            found[key] = Reply(said.state or end.state, said.value, said.text, *counts, cached)
+            found[key] = Reply(said.state, said.value, said.text, *counts, cached)
         return found
 
     def answered(self, keys: Sequence[str]) -> dict[str, list[Answered]]:
@@ -153,8 +159,17 @@ class Reader:
 
     def body(self, number: int) -> str:
         """A raw body as it came."""
-        ((packed,),) = self.rows("SELECT body FROM bodies WHERE id = ?", number)
-        return zlib.decompress(packed).decode("utf-8", "surrogatepass")
+        rows, unpack = (
+            self.rows("SELECT body FROM bodies WHERE id = ?", number),
+            zlib.decompressobj(),
+        )
+        try:
+            body = unpack.decompress(rows[0][0], LARGEST).decode("utf-8", "surrogatepass")
+        except (IndexError, TypeError, ValueError, zlib.error):
+            raise self.damage(number) from None
+        if not unpack.eof:
+            raise self.damage(number)
+        return body
 
     def sharing(self, body: int) -> list[int]:
         """The attempts that one body answers, in the order of its items."""
@@ -164,12 +179,12 @@ class Reader:
 
 class Journal(Reader):
     """An open journal; no other process can open it meanwhile. ``cap``: the most, in microdollars,
-    that all its attempts together may cost."""
+    that all its attempts together may cost, also of a process that came in as the lock was lost."""
 
-    def __init__(self, path: Path, cap: int | None = None):
-        super().__init__()
-        self.path, self.cap = path, cap
-        self._file = path.with_name(f".{path.name}.lock")
+    def __init__(self, place: Path, cap: int | None = None):
+        super().__init__(place)
+        self.cap, self.spent, self._version = cap, 0, None
+        self._file = self.path.with_name(f".{self.path.name}.lock")
 
     def __enter__(self) -> "Journal":
         if holds_lock(self._file):
@@ -177,13 +192,17 @@ class Journal(Reader):
         acquire_lock(self._file, f"the journal {paths.shown(self.path)}")
         try:
             self._db = _connect(self.path)
-            self.spent = self.rows("SELECT coalesce(sum(cost), 0) FROM attempts")[0][0]
+            if self.path.stat().st_nlink > 1:  # each name would have a -wal of its own
+                fault = f"{paths.shown(self.path)} has a second name, a hard link"
+                raise InputError(f"{fault}; copy it, and move the copy to its place")
             with self.together() as db:  # what a process that died had in flight, batches apart
                 sql = "UPDATE attempts SET state = 'lost' WHERE state = 'intent' AND batch IS NULL"
                 lost = db.execute(sql).rowcount
         except BaseException:
             release_lock(self._file)
             raise
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        self._files = {file: _identity(file) for file in (self.path, wal, self._file)}
         if lost:
             what = f"{lost} calls were in flight when the last process ended"
             print(f"{what}; their cost counts as spent, and they are asked again where needed")
@@ -191,6 +210,8 @@ class Journal(Reader):
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            with suppress(sqlite3.Error):  # the -wal keeps then what the file does not
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
             release_lock(self._file)
 
@@ -203,16 +224,31 @@ class Journal(Reader):
                 return
             before = self.spent
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
+                with _told(self.path):
+                    self._db.execute("BEGIN IMMEDIATE")
+                    self._sum_up()
+                    before = self.spent
+                    yield self._db
+                    self._db.execute("COMMIT")
+            except BaseException:
                 self.spent = before
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    raise InputError(f"{paths.shown(self.path)}: {error}") from None
                 raise
+
+    def _sum_up(self) -> None:
+        """What is spent, when another process has written since: once, where the lock holds."""
+        version = self.rows("PRAGMA data_version")
+        if version != self._version:
+            sql = "SELECT CAST(total(max(cost, 0)) AS INTEGER) FROM attempts"
+            self.spent, self._version = self.rows(sql)[0][0], version
+
+    def _check_files(self) -> None:
+        """Raises InputError where nothing would keep, or nothing guards, what is paid next."""
+        for file, known in self._files.items():
+            if _identity(file) != known:
+                fault = f"{paths.shown(file)} was deleted or replaced while calls were under way"
+                raise InputError(f"{fault}; no more are made; put it back, or run it again")
 
     @property
     def left(self) -> float:
@@ -225,6 +261,7 @@ class Journal(Reader):
         Raises CapReached, and reserves nothing, when the cap could be passed.
         """
         with self.together() as db:
+            self._check_files()
             more = sum(call.reserve for call in asked)
             if more > self.left:
                 money = f"${more / 1e6:.6f}, and ${self.spent / 1e6:.6f} of the cap of "
@@ -294,9 +331,24 @@ class Journal(Reader):
                 self.settle(attempt, 0, 0, 0)
 
 
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What SQLite says within the block, as an InputError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise database_fault(path, error, DAMAGED) from None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        return (found := file.stat()).st_dev, found.st_ino
+    return None
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """The database, made where there is none. Each commit is on disk before it returns."""
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    db = sqlite3.connect(path, 60, check_same_thread=False, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -305,8 +357,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
     except sqlite3.Error as error:
         db.close()
-        remedy = "move it away to begin a new one, which knows nothing of what was paid"
-        raise database_fault(path, error, remedy) from None
+        raise database_fault(path, error, DAMAGED) from None
     if found not in (0, FORMAT):
         db.close()
         raise InputError(f"{paths.shown(path)} was written by another version of rnagpt_lib")

@@ -28,6 +28,7 @@ _THOUGHT = re.compile(r"(?i)</(?:think(?:ing)?|thought|reasoning)>|\[/think\]|fi
 _THINKS = re.compile(r"(?i)<(?:think(?:ing)?|thought|reasoning)>|\[think\]")
 NO_FORM = re.compile(r"(?i)response_?format|json_?schema|guided|structured.output|grammar")
 _PAGE = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]{0,1000}>")
+MOST_TOKENS = 2**31  # of one call; a server that counts more does not count
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
 _CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's
     r"context_length_exceeded|maximum context length|exceed_context_size|available context size|"
@@ -221,13 +222,22 @@ def words_of(error: object, depth: int = 4) -> str:
 
 
 def usage(body: str) -> tuple[int, int] | None:
-    """(input, output) tokens that the server counted; None when it does not say."""
+    """(input, output) tokens that the server counted, none of them for an error; None when it does
+    not say."""
+    found = parse(body)
+    if (
+        isinstance(found, dict)
+        and "choices" not in found
+        and about_one(found.get("error") or found)
+    ):
+        return 0, 0
     try:
-        used = parse(body)["usage"]
+        used = found["usage"]
         counts = used["prompt_tokens"], used.get("completion_tokens", 0)
     except (KeyError, TypeError, AttributeError):
         return None
-    return counts if all(type(count) is int and count >= 0 for count in counts) else None
+    known = all(type(count) is int and 0 <= count < MOST_TOKENS for count in counts)
+    return counts if known else None
 
 
 def vectors(body: str) -> np.ndarray | None:
@@ -237,7 +247,7 @@ def vectors(body: str) -> np.ndarray | None:
         rows = sorted(parse(body)["data"], key=lambda row: row["index"])
         found = np.array([row["embedding"] for row in rows], np.float32)
         in_order = [row["index"] for row in rows] == list(range(len(rows)))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return found if in_order and found.ndim == 2 and np.isfinite(found).all() else None
 

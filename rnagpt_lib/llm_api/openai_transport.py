@@ -4,10 +4,8 @@ The SDK sends it, once. A fault that may pass is `retries.Again`, one that may h
 `MaybeBilled`, all others stop with InputError. No redirect is followed: the key goes to one host.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx2
@@ -16,15 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.params import DEADLINE, KEY, WIDTH, Calls, read_key
+from rnagpt_lib.core.text import one_line, redact
 from rnagpt_lib.llm_api.messages import NO_FORM, about_one, words_of
-from rnagpt_lib.llm_api.retries import Again, retry_after
+from rnagpt_lib.llm_api.retries import Again, open_http, proxy_fault, retry_after
 
 OPENAI = "https://api.openai.com/v1"
 LARGEST, LARGEST_FILE = 2**26, 2**30  # bytes of an answer, and of a batch's results
 PASSING = (408, 409, 425, 429)  # status codes that may pass, as those from 500
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
-_certificates = lru_cache(httpx2.create_ssl_context)  # reads all roots, so once is enough
 
 
 class MaybeBilled(Again):
@@ -46,28 +44,33 @@ class Transport:
         self._key = read_key()
         self._where = f"model {settings.model!r} at {settings.base_url or 'the OpenAI API'}"
         most = (settings.width or WIDTH) + 1
-        http = httpx2.Client(
-            verify=_certificates(),
+        http = open_http(
+            self._where,
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
             headers={"accept-encoding": "identity"},
-            event_hooks={"request": [_start], "response": [_bound]},
+            event_hooks={"response": [_bound]},
         )
-        self._sdk = openai.OpenAI(
-            api_key=self._key.get_secret_value(),
-            base_url=settings.base_url or OPENAI,
-            max_retries=0,
-            timeout=settings.deadline or DEADLINE,  # until the last byte of an answer
-            http_client=http,
-        )
+        with self._faults():
+            self._sdk = openai.OpenAI(
+                api_key=self._key.get_secret_value(),
+                base_url=settings.base_url or OPENAI,
+                max_retries=0,
+                timeout=settings.deadline or DEADLINE,  # until the last byte of an answer
+                http_client=http,
+            )
         self.close = self._sdk.close
 
     def what(self, about: str) -> str:
         """How messages begin."""
         return f"{self._where}, {about}" if about else self._where
 
+    def text(self, content: bytes) -> str:
+        """What a server sent, without our key."""
+        return redact(content.decode("utf-8", "replace"), self._key.get_secret_value())
+
     def post(self, path: str, body: dict, seconds: float) -> str:
-        """The raw answer to ``body``, within so many seconds. Raises Again, MaybeBilled or
+        """The answer to ``body`` as it came, within so many seconds. Raises Again, MaybeBilled or
         InputError."""
         with self._faults():
             try:
@@ -77,7 +80,7 @@ class Transport:
                 if not about_one(error.body):
                     raise
                 found = error.response  # it is about this request alone
-            return found.content.decode("utf-8", "replace")
+            return self.text(found.content)
 
     def get(self, path: str, **options: Any) -> bytes:
         """The bytes at ``path``; ``options`` as `call` has them."""
@@ -92,7 +95,7 @@ class Transport:
             verb = self._sdk.post if sent else self._sdk.get
             found = verb(path, cast_to=httpx2.Response, options=options, **(sent or {}))
         try:
-            return kind.model_validate_json(found.content)
+            return kind.model_validate_json(self.text(found.content))
         except ValidationError:
             raise MaybeBilled(f"it sent something else than a {kind.__name__.lower()}") from None
 
@@ -105,13 +108,30 @@ class Transport:
             never = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
             raise (Again if never else Late)("no answer in time") from None
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
-                raise Again("it cannot be reached; is BASE_URL right?") from None
+            match fault := error.__cause__:
+                case httpx2.ConnectError() | httpx2.UnsupportedProtocol():
+                    raise Again("it cannot be reached; is BASE_URL right?") from None
+                case httpx2.ProxyError():
+                    raise proxy_fault(self._where, self._shown(fault)) from None
+                case httpx2.LocalProtocolError():
+                    raise self._unsent() from None
             raise MaybeBilled("the connection broke") from None
+        except (UnicodeError, httpx2.InvalidURL):
+            raise self._unsent() from None
         except openai.APIStatusError as error:
             raise self._reason(error) from None
         except httpx2.HTTPError:
             raise MaybeBilled("the connection broke") from None
+
+    def _unsent(self) -> InputError:
+        fault = "was sent nothing: its address or a header holds what none may"
+        return InputError(
+            f"{self._where} {fault}; check BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID"
+        )
+
+    def _shown(self, said: object, most: int = 300) -> str:
+        """What the server says, as a message repeats it."""
+        return redact(one_line(str(said)), self._key.get_secret_value())[:most]
 
     def _reason(self, error: openai.APIStatusError) -> Exception:
         status, code = error.status_code, str(error.code)
@@ -120,11 +140,12 @@ class Transport:
         if "insufficient_quota" in (code, error.type):
             return InputError(f"{self._where}: the account's quota is used up")
         if 300 <= status < 400:
-            host = httpx2.URL(error.response.headers.get("location", "")).host
-            return InputError(
-                f"{self._where} redirects to {host!r}, where the key must not go; set BASE_URL"
-            )
-        words = words_of(error.body).replace(self._key.get_secret_value(), "***")[:300]
+            host = ""
+            with suppress(httpx2.InvalidURL):
+                host = httpx2.URL(error.response.headers.get("location", "")).host
+            place = f"{self._where} redirects to {self._shown(host)!r}"
+            return InputError(f"{place}, where the key must not go; set BASE_URL")
+        code, words = self._shown(code, 80), self._shown(words_of(error.body))
         if (status in PASSING or status >= 500) and not NO_FORM.search(words):
             # an error object of the API is no answer, and costs nothing; who knows of others
             kind = Again if status == 429 or isinstance(error.body, dict) else MaybeBilled
@@ -137,33 +158,24 @@ class Transport:
 
 
 class _Bounded(httpx2.SyncByteStream):
-    """An answer's bytes until a deadline, and not more of them than ``most``."""
+    """An answer's bytes, and not more of them than ``most``."""
 
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, most: int):
-        self._stream, self._deadline, self._left = stream, deadline, most
+    def __init__(self, stream: httpx2.SyncByteStream, most: int):
+        self._stream, self._left = stream, most
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
             self._left -= len(chunk)
             if self._left < 0:
                 raise httpx2.RemoteProtocolError("the answer is too large")
-            if time.monotonic() > self._deadline:
-                raise httpx2.ReadTimeout("the answer takes too long")
             yield chunk
 
     def close(self) -> None:
         self._stream.close()
 
 
-def _start(request: httpx2.Request) -> None:
-    # the read timeout is for one read; here it becomes the one for all of them
-    seconds = request.extensions["timeout"]["read"]
-    request.extensions["rnagpt_deadline"] = time.monotonic() + seconds
-
-
 def _bound(response: httpx2.Response) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise httpx2.RemoteProtocolError("the answer is compressed, though nobody asked for it")
-    request = response.request
-    most = LARGEST_FILE if request.url.path.endswith("/content") else LARGEST
-    response.stream = _Bounded(response.stream, request.extensions["rnagpt_deadline"], most)
+    most = LARGEST_FILE if response.request.url.path.endswith("/content") else LARGEST
+    response.stream, response.encoding = _Bounded(response.stream, most), "utf-8"  # none of its own

@@ -1,5 +1,8 @@
-"""The one retry layer, of data sources and language models alike, and how fast a host is asked."""
+"""What data sources and language models share: the one retry layer, how fast a host is asked, and
+how a connection is made."""
 
+import logging
+import math
 import random
 import threading
 import time
@@ -7,7 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.request import getproxies
+
+import httpx2
 
 from rnagpt_lib.core.errors import InputError
 
@@ -16,6 +23,7 @@ LONGEST_WAIT = 600.0  # seconds; a server that asks for more is one to come back
 LATER = "run it again later, it goes on here"
 
 _T = TypeVar("_T")
+_roots = lru_cache(httpx2.create_ssl_context)  # reads all of them, so once is enough
 pause = time.sleep  # tests put a recorder here
 clock = time.monotonic  # and a clock of their own here
 
@@ -61,7 +69,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
     with suppress(ValueError):
         return max(0.0, float(text))
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         when = parsedate_to_datetime(text)
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         return max(0.0, (when - datetime.now(UTC)).total_seconds())
@@ -89,3 +97,51 @@ class Pace:
         """Nobody's turn comes for ``seconds``: the host has asked for that."""
         with self._lock:
             self._next = max(self._next, clock() + seconds)
+
+
+def proxy_fault(who: str, said: str) -> Exception:
+    """What to raise for what a proxy ``said`` when it was asked to connect: nothing was sent."""
+    fault = f"{who}: the proxy of the environment says {said}; check HTTPS_PROXY"
+    return InputError(fault) if said.startswith("4") else Again(fault)
+
+
+class _Left:
+    """The seconds that are left, which a socket asks for, as an index, at each read and write: so
+    neither headers byte by byte nor endless status 103 outlast the deadline."""
+
+    def __init__(self, silence: float, deadline: float):
+        self._silence, self._until = silence, clock() + deadline
+
+    def __index__(self) -> int:
+        left = self._until - clock()
+        if left <= 0:
+            raise TimeoutError
+        return math.ceil(min(left, self._silence))
+
+
+def open_http(who: str, deadline: float | None = None, **options: Any) -> httpx2.Client:
+    """A client of httpx's ``options`` with the environment's proxies and roots. A whole answer has
+    to come in ``deadline`` seconds, by default as many as one read may take. Raises InputError,
+    beginning with ``who``, where a proxy or the roots are none."""
+
+    def hurry(request: httpx2.Request) -> None:
+        times = request.extensions["timeout"]
+        if not isinstance(silence := times["read"], _Left):  # it holds for redirects, too
+            times["read"] = times["write"] = _Left(silence, deadline or silence)
+
+    for name in ("openai", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # below, they log headers
+    try:
+        client = httpx2.Client(verify=_roots(), **options)
+    except OSError as error:
+        remedy = "SSL_CERT_FILE and SSL_CERT_DIR should name certificates, or be unset"
+        raise InputError(f"{who} cannot be asked from here: {error.strerror}; {remedy}") from None
+    except (ImportError, ValueError, httpx2.InvalidURL):
+        # not their values, which may hold a password
+        kinds = [f"{name}_PROXY".upper() for name in getproxies() if name != "no"]
+        remedy = "unset it, or use http://HOST:PORT, or with the package socksio socks5://HOST:PORT"
+        raise InputError(
+            f"{who} cannot be asked from here: {' or '.join(kinds)} is no proxy that serves; {remedy}"
+        ) from None
+    client.event_hooks["request"].append(hurry)
+    return client

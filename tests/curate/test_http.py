@@ -111,9 +111,9 @@ def test_what_is_not_there_is_named(site, queue):
 
 
 def test_an_answer_has_to_end_in_time_and_within_bounds(site, queue, monkeypatch):
-    ticks = iter(range(10**9))
+    ticks = iter(range(0, 10**9, 100))
     with monkeypatch.context() as patched:
-        patched.setattr(http, "clock", lambda: float(next(ticks)))
+        patched.setattr(retries, "clock", lambda: float(next(ticks)))
         queue.add(faults.trickle, times=2)
         assert site.get("/text", Echo).said == "GET"
         queue.add(faults.trickle, times=retries.ATTEMPTS)
@@ -156,7 +156,7 @@ def test_only_http_is_an_address(monkeypatch):
         with pytest.raises(InputError, match="write https://"):
             Site(address, Pace(1))
     monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
-    with pytest.raises(InputError, match="127.0.0.1:9 cannot be asked from here: .*gopher"):
+    with pytest.raises(InputError, match="127.0.0.1:9 cannot be asked from here: ALL_PROXY is no"):
         Site("http://127.0.0.1:9", Pace(1))
 
 

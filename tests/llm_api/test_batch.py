@@ -2,7 +2,7 @@
 
 import json
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -151,6 +151,33 @@ def test_a_batch_or_a_line_refused_for_good_stops_and_says_why(world, monkeypatc
     with pytest.raises(InputError, match="1 requests .* refuses .status 400, unsupported_value"):
         world.ask()
     assert rows("SELECT count(*) FROM attempts WHERE state = 'answered'") == [(11,)]
+
+
+def test_a_status_as_text_or_left_out_is_read_all_the_same(world):
+    fault = {"error": {"message": "m", "type": "server_error", "code": ["x"]}}
+
+    def odd(lines):
+        for line, status in zip(lines, ["200", None, "no", True, 200.0, [], {}], strict=False):
+            line["response"]["status_code"] = status
+        for line, status in zip(lines[9:], (None, "503", "429"), strict=True):
+            line["response"] = {"status_code": status, "body": fault}
+        return "completed", lines, []
+
+    world.app.fates = [odd]
+    assert good(world.ask()) and world.app.completions == len(TEXTS) + 3
+    assert [batch["request_counts"]["total"] for batch in world.app.batches.values()] == [12, 3]
+
+
+def test_a_clock_that_was_days_off_makes_no_second_batch(world, own_runs, monkeypatch):
+    for days in (-3, 3, -30_000):
+        texts = [f"{days} {n}" for n in range(3)]
+        wrong = (datetime.now(UTC) + timedelta(days)).isoformat(timespec="seconds")
+        die = ("rnagpt_lib.llm_api.batch.BatchClient._adopt_or_make", "after", 1)
+        options = {"mode": "batch", "job": paid_loop.ask_by_clock, "clock": wrong}
+        before = len(world.app.batches)
+        killed(paid_loop.start(own_runs, texts, world.url, die, **options))
+        assert rows("SELECT id, made FROM batches WHERE state = 'open'") == [(None, wrong)]
+        assert good(world.ask(texts), texts) and len(world.app.batches) == before + 1
 
 
 def test_a_cancelled_batch_keeps_what_it_finished_and_stops(world):

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal, openai_transport
+from rnagpt_lib.llm_api import journal, openai_transport, retries
 from rnagpt_lib.llm_api.client import Client, embed
 from rnagpt_lib.llm_api.messages import Request
 from tests.standin import Faults, faults, serve
@@ -88,7 +89,7 @@ def test_every_fault_ends_in_its_documented_state(world, pauses, case):
             world.ask("paid before", *"abc", width=1)
         assert CANARY not in str(caught.value) and "\n" not in str(caught.value)
     else:
-        (reply,) = world.ask("a", deadline=0.5 if case.name == "slow trickle" else 5)
+        (reply,) = world.ask("a", deadline=0.5 if "slow" in case.name else 5)
         assert reply.state == case.ends and (reply.value is not None) == (case.ends == "ok")
         assert reply.microdollars == spent() - before
     assert tuple(state for (state,) in rows("SELECT state FROM attempts")[1:]) == case.attempts
@@ -96,7 +97,8 @@ def test_every_fault_ends_in_its_documented_state(world, pauses, case):
     assert "retry" not in case.name or pauses == [7.0]
     assert world.asked == 1 + len(case.attempts) and spent() >= world.app.bill
     for state, cost in rows("SELECT state, cost FROM attempts"):
-        assert (cost == 0) == (state == "failed")
+        free = state == "failed" or (state == "answered" and "400 about" in case.name)
+        assert (cost == 0) == free or state == "answered" and cost  # paid before
     if case.name == "no usage":
         assert rows("SELECT cost - reserved FROM attempts")[-1] == (0,)
     again = world.ask("paid before", "a")  # what ended is never asked again
@@ -206,20 +208,114 @@ def test_the_tiers_limits_set_the_pace(world, pauses):
     assert max(pauses) > 200  # four times the 200 tokens of an answer, at one a second
 
 
-def test_the_key_is_in_no_file(world, own_runs, capfd, caplog):
+def test_the_key_is_in_no_file_message_or_log_whatever_the_server_repeats(
+    world, own_runs, capfd, caplog, tmp_path, monkeypatch
+):
+    (tmp_path / ".netrc").write_text("default login me password other-secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     caplog.set_level("DEBUG")
+    said = []
+
+    def refused(text):
+        with pytest.raises(InputError) as caught:
+            world.ask(text)
+        said.append(f"{caught.value}{caught.value!r}")
+        world.faults.clear()
+
     world.app.key = "another"
-    with pytest.raises(InputError) as caught:
-        world.ask("a")
+    refused("a")
     world.app.key = None
-    world.faults.add(faults.status(400, body=error("bad", f"wrong {CANARY} thing")))
-    with pytest.raises(InputError, match=r"wrong \*\*\* thing"):
-        world.ask("a")
-    world.ask("a", "b")
+    escaped = CANARY.replace("c", "\\u0063")
+    for fault in (
+        faults.status(400, body=error("bad", f"wrong {CANARY} thing")),
+        faults.status(400, body=error(CANARY)),
+        faults.headed("400 Bad", {}, f'{{"error": {{"code": "{escaped}"}}}}'.encode()),
+        faults.headed("302 Found", {"location": f"http://{CANARY}/{CANARY}"}),
+        faults.headed(f"403 {CANARY}", {"x-key": CANARY, "set-cookie": f"a={CANARY}"}),
+    ):
+        world.faults.add(fault)
+        refused("a")
+    assert "wrong *** thing" in said[1]
+    world.faults.add(faults.status(400, body=error("context_length_exceeded", CANARY)))
+    assert world.ask("long")[0].state == "context"
+    for content in (f'{{"text": "{CANARY}"}}', f'{{"text": "{escaped}"}}', f"no JSON: {CANARY}"):
+        world.app.answer = lambda *_, content=content: content
+        (reply,) = world.ask(f"repeat {content[:20]}")
+        assert CANARY[3:] not in f"{reply}" and "***" in reply.text
     written = [file.read_bytes() for file in own_runs.rglob("*") if file.is_file()]
-    assert written and not any(CANARY[3:].encode() in content for content in written)
-    said = "".join([*capfd.readouterr(), caplog.text, str(caught.value), repr(caught.value)])
-    assert CANARY[3:] not in said and "abstract" not in str(written)
+    bodies = b"".join(zlib.decompress(body) for (body,) in rows("SELECT body FROM bodies"))
+    written.append(bodies.replace(b"\\u0063", b"c"))
+    assert bodies and not any(CANARY[3:].encode() in content for content in written)
+    told = "".join([*capfd.readouterr(), caplog.text, *said])
+    assert CANARY[3:] not in told and "abstract" not in str(written)
+    keys = {seen.headers["authorization"] for seen in world.faults.seen}
+    assert keys == {f"Bearer {CANARY}"}  # and never what a .netrc says
+
+
+def test_what_is_never_sent_costs_nothing_and_says_why(world, monkeypatch):
+    for key in ("sk-tést-12345", "sk test", "sk-a\nb"):
+        monkeypatch.setenv(openai_transport.KEY, key)
+        with pytest.raises(InputError, match="OPENAI_API_KEY holds a blank or a letter"):
+            world.ask("a")
+    monkeypatch.setenv(openai_transport.KEY, f" {CANARY}\n")
+    assert world.ask("a")[0].state == "ok"
+    paid = spent()
+    for address in ("http://a..b/v1", "http://[::1/v1", f"http://127.0.0.1:9/{'x' * 70_000}"):
+        with pytest.raises(InputError, match="was sent nothing: .*check BASE_URL"):
+            world.ask("b", base_url=address)
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="OPENAI_ORG_ID"):
+        patched.setenv("OPENAI_ORG_ID", "ü")
+        world.ask("b")
+    for code, tries in ((407, 1), (502, 6)):
+        world.faults.clear()
+        world.faults.add(faults.status(code), times=tries)
+        with monkeypatch.context() as patched:
+            patched.setenv("HTTPS_PROXY", world.url)
+            with pytest.raises(InputError, match=f"says {code} .*; check HTTPS_PROXY"):
+                world.ask("b", base_url="https://example.invalid/v1")
+        assert len(world.faults.seen) == tries
+    for name, value, said in (
+        ("ALL_PROXY", "socks://me:sesame@h:1", "ALL_PROXY is no proxy"),
+        ("HTTP_PROXY", "gopher://me:sesame@h", "HTTP_PROXY is no proxy"),
+        ("SSL_CERT_FILE", "/no/such.pem", "No such file.* SSL_CERT_FILE and"),
+    ):
+        retries._roots.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            with pytest.raises(InputError, match=said) as caught:
+                world.ask("b")
+            assert "sesame" not in str(caught.value)
+    retries._roots.cache_clear()
+    assert spent() == paid
+
+
+@pytest.mark.parametrize("count", [2**63, 2**62, 10**400, -1, 1.5, "7", None, True])
+def test_counts_that_cannot_be_are_counts_that_nobody_says(world, count):
+    used = {"prompt_tokens": count, "completion_tokens": count, "total_tokens": count}
+    world.faults.add(faults.changed(lambda body: body | {"usage": used}), times=4)
+    with world.client(prices={MODEL: PRICE, "embed": PRICE}) as client:
+        replies = client.ask([*map(request, "abc")])
+        embed(client, ["a"], "embed")
+    assert {(reply.state, reply.tokens_in) for reply in replies} == {("ok", 0)}
+    assert rows("SELECT DISTINCT cost = reserved AND cost > 0 FROM attempts") == [(1,)]
+    assert world.ask(*"abcd")[0].cached
+
+
+def test_no_header_of_an_answer_ends_in_a_traceback(world, pauses):
+    known = b'{"error": {"message": "caf\xc3\xa9", "code": "bad"}}'
+    for charset in ("hex", "zlib", "undefined", "idna", "utf-16", "rot13", "base64", "no-such"):
+        kind = {"content-type": f"application/json; charset={charset}"}
+        world.faults.add(faults.headed("400 Bad Request", kind, known))
+        with pytest.raises(InputError, match="status 400, bad.: café"):
+            world.ask("a")
+    for place in ("http://[::1", "http://h:99999999/", "//", "x" * 70_000, "http://\x80/", ""):
+        world.faults.add(faults.headed("302 Found", {"location": place}))
+        with pytest.raises(InputError, match="redirects to .*; set BASE_URL"):
+            world.ask("a")
+    for wish in ("Wed, 21 Oct 99999999999999 07:28:00 GMT", "nan", f"Wed, 21 Oct 2015 +{'9' * 20}"):
+        world.faults.add(faults.headed("429 Slow", {"retry-after": wish}))
+        assert world.ask(wish)[0].state == "ok"
+    assert max(pauses) <= 1
 
 
 def test_embeddings_are_asked_once_for_each_text_and_come_in_order(world):
@@ -251,11 +347,12 @@ def test_embeddings_that_are_none_are_asked_again_and_of_two_models_refused(worl
     short = rows_as(lambda rows: rows[:-1])
     no_number = rows_as(lambda rows: [row | {"embedding": [float("nan")]} for row in rows])
     ragged = rows_as(lambda rows: [row | {"embedding": [0.5] * (row["index"] + 1)} for row in rows])
+    huge = rows_as(lambda rows: [row | {"embedding": [10**400]} for row in rows])
     of_eight = rows_as(lambda rows: [row | {"embedding": [0.5] * 8} for row in rows])
-    world.faults.add(short, ragged, no_number, faults.bad_json)
+    world.faults.add(short, ragged, no_number, huge, faults.bad_json)
     with world.client() as client:
         assert embed(client, ["a", "b"], "embed").shape == (2, 32)
-        assert len(world.faults.asked("/embeddings")) == 5
+        assert len(world.faults.asked("/embeddings")) == 6
         world.faults.add(of_eight)
         assert embed(client, ["c"], "embed").shape == (1, 8)
         assert embed(client, [], "embed").size == 0

@@ -1,14 +1,18 @@
 """The journal: what is kept and what counts as spent, wherever the process dies."""
 
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import threading
+import zlib
+from contextlib import suppress
 
 import pytest
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import openai_transport
+from rnagpt_lib.llm_api import journal, openai_transport
 from rnagpt_lib.llm_api.journal import Asked, CapReached, Journal
 from tests.standin import Faults, faults, serve
 from tests.standin.openai_api import OpenAI
@@ -154,10 +158,117 @@ def test_a_transaction_that_fails_leaves_file_and_sum_as_they_were(path):
         assert kept.spent == 0 and tries(kept, "b") == 0
         kept._db.execute("PRAGMA max_page_count = 20")
         (attempt,) = kept.reserve([asked("a")])
-        with pytest.raises(InputError, match="journal.sqlite: database or disk is full"):
+        with pytest.raises(
+            InputError, match="journal.sqlite cannot be used .database or disk is full"
+        ):
             kept.keep([attempt], os.urandom(200_000).hex())
         kept.fail([attempt], billed=True)
         assert kept.spent == 100
+
+
+def test_a_sum_that_another_process_raised_counts_before_the_next_call(path):
+    with Journal(path, cap=1000) as kept, sqlite3.connect(path, isolation_level=None) as other:
+        kept.reserve([asked("a")])
+        other.execute("INSERT INTO attempts SELECT 9, key, '', 'lost', 0, 850, 0, 0, NULL, 0, '' "
+                      "FROM calls")  # fmt: skip
+        with pytest.raises(CapReached, match=r"\$0.000950 of the cap"):
+            kept.reserve([asked("b")])
+        kept.reserve([asked("b", 50)])
+        assert kept.left == 0
+
+
+def test_sums_that_no_number_holds_still_open(path):
+    with Journal(path) as kept:
+        (attempt,) = kept.reserve([asked("k")])
+    with sqlite3.connect(path) as db:
+        for cost in (2**62, 2**62, -(2**62), 1e300):
+            db.execute("INSERT INTO attempts SELECT NULL, key, batch, state, 0, ?, 0, 0, NULL, 0, '' "
+                       "FROM attempts WHERE id = ?", (cost, attempt))  # fmt: skip
+    with Journal(path, cap=10**6) as kept, pytest.raises(CapReached):
+        kept.reserve([asked("b")])
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite", "journal.sqlite-wal", ".journal.sqlite.lock"])
+def test_a_file_that_is_gone_or_another_stops_before_the_next_call(path, name):
+    for stand_in in (False, True):
+        with Journal(path) as kept:
+            kept.reserve([asked("a")])
+            (path.parent / name).unlink()
+            if stand_in:
+                (path.parent / name).touch()
+            with pytest.raises(InputError, match=f"{name} was deleted or replaced .*run it again"):
+                kept.reserve([asked("b")])
+        for left in path.parent.iterdir():
+            left.unlink()
+
+
+def test_one_lock_for_one_file_by_whatever_name(path, tmp_path):
+    (tmp_path / "other").mkdir()
+    (link := tmp_path / "other" / "journal.sqlite").symlink_to(path)
+    for one, two in ((path, link), (link, path)):
+        with Journal(one) as kept, pytest.raises(InputError, match="is open already"):
+            kept.reserve([asked("a")])
+            Journal(two).__enter__()
+    assert not link.with_name(".journal.sqlite.lock").exists()
+    os.link(path, tmp_path / "other" / "hard.sqlite")
+    with pytest.raises(InputError, match="a second name, a hard link; copy it, and move"):
+        Journal(path).__enter__()
+
+
+def test_after_every_end_the_file_alone_holds_all(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNAGPT_RUNS", str(path.parent))
+    for number, end in enumerate((None, KeyboardInterrupt, InputError)):
+        with suppress(KeyboardInterrupt, InputError), journal.Reader():
+            with Journal(path) as kept:
+                kept.keep(kept.reserve([asked(f"k{number}")]), "{}")
+                if end:
+                    raise end
+        with sqlite3.connect(shutil.copy(path, tmp_path / "copy.sqlite")) as copy:
+            assert copy.execute("SELECT count(*) FROM attempts").fetchone() == (number + 1,)
+
+
+def test_a_damaged_journal_is_told_in_a_sentence_wherever_the_damage_is(path, monkeypatch):
+    monkeypatch.setenv("RNAGPT_RUNS", str(path.parent))
+    requests = {one.key(paid_loop.settings("http://h")): one
+                for one in (paid_loop.request(f"abstract {n}") for n in range(150))}  # fmt: skip
+    with Journal(path) as kept, kept.together():
+        for key, one in requests.items():
+            (attempt,) = kept.reserve([Asked(key, one.about, one.version, "m", 100)])
+            text = json.dumps({"text": os.urandom(100).hex()})
+            kept.keep([attempt], json.dumps({"choices": [{"message": {"content": text}}]}))
+            kept.settle(attempt, 1, 1, 2)
+            kept.finish(attempt, "ok")
+    whole, told = path.read_bytes(), 0
+
+    def use():
+        with journal.Reader() as look:
+            look.mean_lengths("m"), look.unread(list(requests)), look.in_batches(list(requests))
+            assert len(look.replies(requests)) <= len(requests)
+        with Journal(path, cap=10**9) as kept:
+            kept.reserve([asked("new")])
+            kept.replies(requests)
+
+    use()
+    for start in range(0, len(whole), 4096):
+        path.write_bytes(whole[:start] + b"\xa5" * 4096 + whole[start + 4096 :])
+        try:
+            use()
+        except InputError as error:
+            told += 1
+            assert "journal.sqlite" in str(error) and "; " in str(error)
+    assert told > 20
+    monkeypatch.setattr(journal, "LARGEST", 10_000)
+    bomb = zlib.compress(b" " * 10_001)
+    for body in (None, 7, "text", b"", b"no zip", zlib.compress(b"\xff"), bomb,
+                 *(zlib.compress(text) for text in (b"[" * 10**5, b"7", b"{}", b'{"choices": 1}'))):  # fmt: skip
+        path.write_bytes(whole)
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE loose AS SELECT * FROM bodies")
+            db.execute("DROP TABLE bodies")
+            db.execute("ALTER TABLE loose RENAME TO bodies")
+            db.execute("UPDATE bodies SET body = ? WHERE id = 1", (body,))
+        with pytest.raises(InputError, match="is damaged .body 1.; move it away"):
+            use()
 
 
 # Killed anywhere.

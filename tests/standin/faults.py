@@ -11,8 +11,9 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 
 from werkzeug import Request, Response
 from werkzeug.test import run_wsgi_app
@@ -145,6 +146,28 @@ def after_the_work(app: Wsgi) -> Wsgi:
 def trickle(app: Wsgi) -> Wsgi:
     """White space, byte by byte, until the client has had enough."""
     return lambda environ, start_response: Response(repeat(b" "))(environ, start_response)
+
+
+def raw(*once: bytes, forever: bytes) -> Fault:
+    """Bytes on the wire, the last of them until the client has had enough."""
+
+    def application(environ, start_response):
+        with suppress(OSError):
+            for piece in chain(once, repeat(forever)):
+                environ["werkzeug.socket"].sendall(piece)
+        raise _reset(environ)
+
+    return lambda app: application
+
+
+def headed(status: str, headers: dict[str, str], body: bytes = b"") -> Fault:
+    """An answer with any headers, which no library has put right."""
+
+    def application(environ, start_response):
+        start_response(status, list(headers.items()))
+        return [body]
+
+    return lambda app: application
 
 
 def changed(change: Callable[[dict], dict]) -> Fault:

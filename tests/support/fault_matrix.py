@@ -3,11 +3,11 @@
 | fault | its attempt | the call ends |
 |---|---|---|
 | 429 with and without retry-after, 500, 503 with an error object | failed, costs nothing | ok, asked again |
-| 502 of a proxy; reset before and after the work, inside the body; half a body; slow trickle | lost, counts as spent | ok, asked again |
+| 502 of a proxy; reset before and after the work, inside the body; half a body; slow trickle of 103s, headers, body | lost, counts as spent | ok, asked again |
 | bad JSON, JSON of another kind; HTML with 200 where the server has answered before | lost, counts as spent | ok, asked again |
 | text that does not fit the schema | answered | ok after one re-ask that shows the fault; malformed after two |
 | refusal, length, filter by finish reason | answered | refusal, length, filter |
-| 400 about the text alone | answered | filter |
+| 400 about the text alone, or its length | answered, costs nothing | filter, context |
 | 401, 403, 404, 400, used-up quota, redirect to another host | failed, costs nothing | the run stops with the reason |
 | HTML with 200 as the first answer, a stream of events | lost, counts as spent | the run stops with the reason |
 """
@@ -75,6 +75,8 @@ CASES = [
     Case("reset inside the body", faults.reset_inside, "ok", _SPENT),
     Case("half a body", faults.half_a_body, "ok", _SPENT),
     Case("slow trickle", faults.trickle, "ok", _SPENT),
+    Case("slow 103s", faults.raw(forever=b"HTTP/1.1 103 Early Hints\r\n\r\n"), "ok", _SPENT),
+    Case("slow headers", faults.raw(b"HTTP/1.1 200 OK\r\nx: ", forever=b"y"), "ok", _SPENT),
     Case("bad JSON", faults.bad_json, "ok", _SPENT),
     Case("JSON of another kind", faults.changed(_without("choices")), "ok", _SPENT),
     Case("no usage", faults.changed(_without("usage")), "ok", _ONCE),
@@ -88,6 +90,8 @@ CASES = [
     Case("length", _says(finish="length"), "length", _ONCE),
     Case("filter", _says(finish="content_filter"), "filter", _ONCE),
     Case("400 about the text", faults.status(400, body=error("content_filter")), "filter", _ONCE),
+    Case("400 about its length", faults.status(400, body=error("context_length_exceeded")),
+         "context", _ONCE),
     Case("HTML with 200", faults.html, "sent a web page; check BASE_URL", ("lost",)),
     Case("a stream", faults.stream, "a stream of events", ("lost",)),
     Case("401", faults.status(401, body=error("invalid_api_key")), "refused the key", ("failed",)),

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import openai_transport, retries
+from rnagpt_lib.llm_api import batch, journal, openai_transport, retries
 from rnagpt_lib.llm_api.batch import open_client
 from rnagpt_lib.llm_api.client import embed as embed_texts
 from rnagpt_lib.llm_api.messages import Reply, Request
@@ -49,6 +49,12 @@ def ask(texts: list[str], url: str, **changes: object) -> list[Reply]:
     """The replies to ``texts``."""
     with open_client(settings(url, **changes)) as client:
         return client.ask([request(text) for text in texts])
+
+
+def ask_by_clock(texts: list[str], url: str, clock: str, **changes: object) -> list[Reply]:
+    """The same on a machine whose clock stands."""
+    journal.now = batch.now = lambda: clock
+    return ask(texts, url, **changes)
 
 
 def embed(texts: list[str], url: str, **changes: object) -> np.ndarray:

@@ -6,8 +6,6 @@ or other JSON is asked for again. `plain` makes text of the HTML in it.
 
 import html
 import re
-import time
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import httpx2
@@ -15,17 +13,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import rnagpt_lib
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
-from rnagpt_lib.core.text import one_line
+from rnagpt_lib.core.text import one_line, redact
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
+from rnagpt_lib.llm_api.retries import (
+    Again,
+    Pace,
+    open_http,
+    persistently,
+    proxy_fault,
+    retry_after,
+)
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
 CONNECT = 30.0  # seconds until a host takes the connection
 LARGEST = 200_000_000  # bytes of an answer, decompressed
 PASSING = {408, 429, 500, 502, 503, 504}
-clock = time.monotonic  # tests put one of their own here
 
-_certificates = lru_cache(httpx2.create_ssl_context)  # reads all roots, so once is enough
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -69,20 +72,22 @@ class Site:
         self.host = self._url.netloc.decode()
         if self._url.scheme not in ("http", "https") or not self.host:
             raise InputError(f"{base_url!r} is no http(s) address; write https://host/path")
+        self._key = key or ""
         headers = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
         headers |= {"authorization": f"Bearer {key}"} if key else {}
         options = {"headers": headers, "max_redirects": 4, "event_hooks": {"request": [self._stay]}}
         timeout = httpx2.Timeout(patience.silence, connect=min(CONNECT, patience.silence))
-        try:
-            self._client = httpx2.Client(verify=_certificates(), timeout=timeout, **options)
-        except (ImportError, ValueError, OSError) as error:  # a proxy or roots of the environment
-            raise InputError(f"{self.host} cannot be asked from here: {error}") from None
+        self._client = open_http(self.host, patience.deadline, timeout=timeout, **options)
 
     def _stay(self, request: httpx2.Request) -> None:
         """Redirects are followed within the host alone."""
         if (request.url.scheme, request.url.netloc) != (self._url.scheme, self._url.netloc):
-            other = request.url.netloc.decode()
+            other = self._shown(request.url.host)
             raise InputError(f"{self.host} sends us on to {other}; give its new address, if it is")
+
+    def _shown(self, text: str) -> str:
+        """What the host says, as a message repeats it."""
+        return redact(one_line(text), self._key)[:200]
 
     def get(self, path: str, shape: type[_Shape], **params: object) -> _Shape:
         """The JSON at ``path``, in its shape. Raises NotThere for 404, InputError otherwise."""
@@ -105,11 +110,15 @@ class Site:
                     return shape.model_validate_json(self._body(response))
             except ValidationError as error:
                 first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise Again(f"an answer in no known form ({where} {first['msg']})") from None
+                fault = self._shown(f"{'.'.join(map(str, first['loc']))} {first['msg']}")
+                raise Again(f"an answer in no known form ({fault})") from None
             except httpx2.TimeoutException:
-                raise Again(f"no answer for {self._patience.silence:.0f} s") from None
-            except httpx2.HTTPError as fault:
+                silence, deadline = self._patience.silence, self._patience.deadline
+                late = f"no answer for {silence:.0f} s, or not complete after {deadline:.0f} s"
+                raise Again(late) from None
+            except httpx2.ProxyError as fault:
+                raise proxy_fault(self.host, self._shown(str(fault))) from None
+            except (httpx2.HTTPError, UnicodeError) as fault:  # or a host that is no name
                 raise Again(f"the connection broke ({type(fault).__name__})") from None
 
         options = {"longest": self._patience.longest, "remedy": self._patience.remedy}
@@ -117,7 +126,7 @@ class Site:
 
     def _check(self, response: httpx2.Response) -> None:
         """Again, NotThere or Refused for every status but 200 to 299."""
-        code, where = response.status_code, response.url.path
+        code, where = response.status_code, self._shown(response.url.path)
         if code in PASSING:
             after = retry_after(response.headers)
             self._pace.rest(min(after or 0, self._patience.longest))
@@ -125,20 +134,18 @@ class Site:
         if code == 404:
             raise NotThere(f"{self.host} has no {where}; check the base URL and the id")
         if not response.is_success:
-            said = one_line(self._body(response).decode("utf-8", "replace")[:200])
+            said = self._shown(self._body(response).decode("utf-8", "replace")[:2000])
             fault = f"{self.host} refuses {where} with status {code} ({said})"
             raise Refused(f"{fault}; check the base URL and the query")
 
     def _body(self, response: httpx2.Response) -> bytes:
-        """The body; Again past the deadline, InputError past the size (a piece has 64 KB, zipped)."""
-        until, body = clock() + self._patience.deadline, bytearray()
+        """The body; InputError past the size (a piece has 64 KB, zipped)."""
+        body = bytearray()
         for piece in response.iter_bytes():
             body += piece
             if len(body) > LARGEST:
                 said = f"{self.host} sends more than {LARGEST:,} bytes"
                 raise InputError(f"{said}; check the base URL")
-            if clock() > until:
-                raise Again(f"the answer was not complete after {self._patience.deadline:.0f} s")
         return bytes(body)
 
 
