@@ -77,7 +77,7 @@ class Provenance:
 
 def is_generated(run_id: str) -> bool | None:
     """Whether a run's RNAs are those of the miniature world; None where its stage 00 is not there."""
-    key = read_json(stage_folder(run_id, FILTER) / MANIFEST).get("key", {})
+    key = manifest_of(stage_folder(run_id, FILTER)).get("key", {})
     return key["params"]["input"] == "world" if key else None
 
 
