@@ -24,9 +24,9 @@ from rnagpt_lib.core.files import digest, read_json, write_json
 from rnagpt_lib.core.params import Stage2
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import ablation, fact_scores
-from rnagpt_lib.miniature.probes import minimal_pairs
 from rnagpt_lib.miniature.rules import RULES, families, read_local
 from rnagpt_lib.miniature.sequences import member
+from rnagpt_lib.miniature.world import minimal_pairs
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.vector_cache import encode_all

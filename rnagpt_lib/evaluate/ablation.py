@@ -18,7 +18,7 @@ from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import baselines, evidence, fact_scores, questions, text_scores
 from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, PRIMARY
-from rnagpt_lib.miniature import probes
+from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.runs.resume_store import Store
@@ -275,7 +275,7 @@ def minimal_pairs(run: Run, rnas: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataF
     world: `follow` with the columns model and seed. Empty where the run asks for none or is about
     other RNAs than the world's."""
     of_world = rnas.rna_id.str.startswith(WORLD_IDS).all()
-    minimal = probes.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
+    minimal = world.minimal_pairs(run.params.minimal_pairs * bool(of_world), run.seed)
     if not len(minimal):
         columns = ["model", "seed", "relation", "rna_type", "followed", "flipped"]
         return pd.DataFrame(columns=columns)

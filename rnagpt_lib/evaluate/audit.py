@@ -23,6 +23,7 @@ from rnagpt_lib.curate.sources.user_files import json_lines, parse_description, 
 from rnagpt_lib.curate.splits import relatives
 from rnagpt_lib.curate.splits.split import nearest_identity
 from rnagpt_lib.evaluate import baselines
+from rnagpt_lib.evaluate.baselines import AUDITED
 
 SIDES = ("train", "test")
 QUESTION = RELATIONS["rna_type"].questions[0]  # where a file holds answers alone
@@ -280,7 +281,7 @@ def findings(numbers: dict) -> list[str]:
     kmers = max(("kmers.logistic", "kmers.nearest"), key=lambda name: rows[name, "all"]["value"])
     template = Template(FINDINGS.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
     text = template.render(
-        numbers, score=score, percent=percent, kmers=kmers, audited=baselines.AUDITED,
+        numbers, score=score, percent=percent, kmers=kmers, audited=AUDITED,
         wording_tells=rows["blind", "all"]["low"] > rows["floor.random", "all"]["high"],
         differing=", ".join(f"{n:,} {where}" for where, n in wrong.items() if n),
         left_out={side: len(numbers["files"][side]["left_out"]) for side in SIDES},

@@ -45,10 +45,10 @@ def ask_rnas(
     return table
 
 
-def retrieve_beside(found: Retrieval, asked: pd.DataFrame, model: str) -> pd.DataFrame:
-    """What is retrieved beside each answer of ``model``, a column of ``asked`` (with rna_id,
-    sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
-    rows = []
+def retrieve_beside(run: str, asked: pd.DataFrame, model: str) -> pd.DataFrame:
+    """What is retrieved from the data of ``run`` beside each answer of ``model``, a column of
+    ``asked`` (with rna_id, sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
+    found, rows = Retrieval.of(run), []
     for row in asked.to_dict("records"):
         asked_of = (row["sequence"], row["question"], row[model], row["rna_id"])
         first, statements = found.near(row["sequence"])[0], found.retrieve(*asked_of)["statements"]

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.science import local_facts
 from rnagpt_lib.core.files import read_json
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entity
-from rnagpt_lib.miniature import probes
+from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.rules import RULES, read_local
 from tests.support.tiny_model import interrupted_after
 
@@ -23,7 +23,7 @@ def test_every_type_has_as_many_rnas_whose_fact_the_sequence_tells():
     assert rnas.sequence.is_unique and rnas.rna_id.is_unique
     assert [read_local(r.sequence, r.rna_type) for r in rnas.itertuples()] == list(rnas.entity)
     others = local_facts.rnas_of_types(40, "val").sequence
-    asked = probes.minimal_pairs(40)
+    asked = world.minimal_pairs(40)
     for known in (others, asked.sequence, asked.mutant, asked.neutral):
         assert not set(rnas.sequence) & set(known)
 

@@ -7,7 +7,7 @@ import pytest
 
 from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.evaluate import ablation, questions
-from rnagpt_lib.miniature import probes as world_probes
+from rnagpt_lib.miniature import world
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.train import ablation_trainings
 from rnagpt_lib.train.ablation_trainings import Training
@@ -34,7 +34,7 @@ def opened(most: int) -> Run:
 def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
     [training] = ablation_trainings.list_finished(RUN)
     path, run = training.folder / ablation.ANSWERS, opened(4)
-    probes = ablation.probe_questions(world_probes.minimal_pairs(2, seed=0))
+    probes = ablation.probe_questions(world.minimal_pairs(2, seed=0))
     to_probes = ablation.of_training(training, run, probes, ablation.MINIMAL)
     assert len(to_probes) == 6 and not path.exists()  # a file of their own
     given = ablation.of_training(training, run, asked)
@@ -52,7 +52,7 @@ def test_kept_answers_are_taken_where_the_weights_are_not(asked, capsys):
     assert ablation.of_training(training, run, probes, ablation.MINIMAL) == to_probes
     assert "those of minimal_pairs.parquet" in capsys.readouterr().out
 
-    others = ablation.probe_questions(world_probes.minimal_pairs(2, seed=1))
+    others = ablation.probe_questions(world.minimal_pairs(2, seed=1))
     assert ablation.of_training(training, run, others, ablation.MINIMAL) is None
     assert "of other questions" in capsys.readouterr().out
     for answer, fits in (

@@ -11,7 +11,7 @@ import pytest
 
 from rnagpt_lib.core import sequences
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.miniature import literature, probes, world
+from rnagpt_lib.miniature import literature, world
 from rnagpt_lib.miniature import sequences as world_sequences
 from rnagpt_lib.miniature.rules import (
     ANTICODONS,
@@ -197,7 +197,7 @@ def test_every_entity_stands_on_every_backbone():
 
 
 def test_minimal_pairs_change_by_one_nucleotide():
-    pairs = probes.minimal_pairs(1000)
+    pairs = world.minimal_pairs(1000)
     assert len(pairs) == 1000 == pairs.sequence.nunique() == pairs.rna_id.nunique()
     assert pairs.relation.value_counts().eq(250).all() and set(pairs.relation) == {*LOCAL_RELATIONS}
     assert not set(pairs.sequence) & {rna.sequence for rna in world.entries(600)}
