@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ def holds_lock(path: Path) -> bool:
 def holding(place: Path, what: str) -> Iterator[None]:
     """Only this process writes ``place`` within the block; as `acquire_lock`, beside it."""
     lock = place.with_name(f".{place.name}.lock")
+    others = lock.is_symlink() or (lock.exists() and not lock.is_file())
+    if others or (lock.exists() and not re.fullmatch(rb"(\d+ of .*)?", lock.read_bytes()[:200])):
+        raise InputError(f"{shown(lock)} is in the way and no lock; move it")
     acquire_lock(lock, what)
     try:
         yield

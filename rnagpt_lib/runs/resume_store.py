@@ -47,6 +47,8 @@ class Store:
         self.path = path / NAME if path.is_dir() else path
         self._about = None if about is None else _name(about).encode()
         self._db: sqlite3.Connection | None = None
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise InputError(f"{shown(self.path)} is in the way: no file, or a link; move it")
         if not self.path.exists():
             return
         self._open()
@@ -64,6 +66,10 @@ class Store:
     def _open(self) -> None:
         try:
             self._db = sqlite3.connect(self.path)
+            made = dict(self._db.execute("select name, sql from sqlite_master"))
+            if made and (made.keys() != {"pages"} or "body blob" not in made["pages"]):
+                self._db.close()
+                raise InputError(f"{shown(self.path)} is in the way: another's database; move it")
             self._db.execute("pragma journal_mode = wal")
             self._db.execute(_SCHEMA)
         except sqlite3.Error as error:

@@ -16,6 +16,7 @@ from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import holding
 
 CARD = "README.md"
+OWN = ".rnagpt-export"  # in a folder that an export fills
 
 
 def finished(run_id: str, path: Sequence[str]) -> str:
@@ -80,16 +81,20 @@ def in_place_of(
     partial, aside = (out.with_name(f".{out.name}.{end}") for end in ("partial", "replaced"))
     remedy = "make room, or choose another folder"
     with files.writing(out, remedy), holding(out, f"the export to {out}"):
+        for left in (partial, aside):
+            _refuse_foreign(left, made_by)
         try:
             _restore(out, aside)
             check(out, made_by, force)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
+            (partial / OWN).touch()
             yield partial
             if finished(run_id, path) != before:
                 raise InputError(
                     f"run {run_id} was run again while it was exported; export it again"
                 )
+            (partial / OWN).unlink()
             if out.exists():
                 os.rename(out, aside)
             os.rename(partial, out)
@@ -104,6 +109,14 @@ def seal(folder: Path, what: dict) -> None:
     written = {name: file for name, file in files.visible(folder).items() if name != files.SUMS}
     lines = "".join(f"{files.sha256(file)}  {name}\n" for name, file in written.items())
     (folder / files.SUMS).write_text(lines, "utf-8")
+
+
+def _refuse_foreign(left: Path, made_by: str) -> None:
+    """InputError for what lies where exports are made and no killed one has left."""
+    own = not left.is_symlink() and left.is_dir()
+    own = own and ((left / OWN).is_file() or files.read_marker(left).get("made_by") == made_by)
+    if os.path.lexists(left) and not own:
+        raise InputError(f"{left} is in the way and no export's; move it, or choose another folder")
 
 
 def _restore(out: Path, aside: Path) -> None:

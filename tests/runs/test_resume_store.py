@@ -1,6 +1,8 @@
 """The resume store: what it keeps is made once, through real kills of a real process."""
 
+import contextlib
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -66,6 +68,27 @@ def test_it_goes_on_where_it_stopped(tmp_path, stop):
     with Store(tmp_path) as spool:
         assert [page["n"] for page in spool.pages("source", fetch, "0")] == list(range(LAST))
     assert sorted(calls) == sorted([*range(LAST), stop])
+
+
+def test_what_is_anothers_is_left_as_it_is(tmp_path):
+    target, path = tmp_path / "mine.db", tmp_path / "out.partial"
+    with contextlib.closing(sqlite3.connect(target)) as db:
+        db.executescript("create table thesis (text); insert into thesis values ('years')")
+    before = target.read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    for make in (
+        lambda: path.symlink_to(target), lambda: path.symlink_to(tmp_path / "nothing"),
+        lambda: path.write_bytes(before), lambda: os.mkfifo(path),
+    ):  # fmt: skip
+        make()
+        with pytest.raises(InputError, match="out.partial is in the way: .*; move it"):
+            Store(path, about="x", replace=True)
+        path.unlink()
+    path.write_text("my notes")
+    with pytest.raises(InputError, match="out.partial is damaged"):
+        Store(path, about="x", replace=True)
+    assert path.read_text() == "my notes" and target.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "mine.db", "out.partial"]
 
 
 def test_a_damaged_file_is_named(tmp_path):

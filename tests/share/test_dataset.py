@@ -25,6 +25,7 @@ from rnagpt_lib.curate import prompts
 from rnagpt_lib.runs import provenance, stages
 from rnagpt_lib.runs.run import Run
 from rnagpt_lib.share import cards, dataset
+from rnagpt_lib.share import folder as export
 from tests.support.finished import made
 from tests.support.rendered import pages
 
@@ -501,14 +502,34 @@ def test_what_a_killed_export_left_is_in_nobodys_way(shipped, world, tmp_path):
     shutil.copytree(shipped, out)
     for moment in ("filling", "swapping"):
         shutil.copytree(shipped / "data", partial / "data")
+        (partial / export.OWN).touch()
         if moment == "swapping":
             out.rename(aside)
             with pytest.raises(InputError, match="give --force"):
                 dataset.export_dataset("w", out)  # it is back, and not replaced unasked
             shutil.copytree(shipped / "data", partial / "data")
+            (partial / export.OWN).touch()
         dataset.export_dataset("w", out, force=True)
         assert snapshot(out) == snapshot(shipped)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+@pytest.mark.parametrize("name", [".out.partial", ".out.replaced", ".out.lock"])
+def test_what_is_anothers_in_an_exports_place_is_left(world, tmp_path, name):
+    mine, place = tmp_path / "mine", tmp_path / name
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years")
+    for target in (mine, mine / "thesis.txt", tmp_path / "nothing", None):
+        place.symlink_to(target) if target else shutil.copytree(mine, place)
+        with pytest.raises(InputError, match=f"{name} is in the way"):
+            dataset.export_dataset("w", tmp_path / "out", force=True)
+        place.unlink() if target else shutil.rmtree(place)
+    place.write_text("all that I have written in years")
+    with pytest.raises(InputError, match=f"{name} is in the way"):
+        dataset.export_dataset("w", tmp_path / "out", force=True)
+    assert place.read_text() == "all that I have written in years"
+    assert (mine / "thesis.txt").read_text() == "years"
+    assert not (tmp_path / "out").exists() and not (tmp_path / "nothing").exists()
 
 
 @pytest.mark.slow
