@@ -143,10 +143,12 @@ def data_card(
     seed: int,
     origin: str,
     preset: pd.Series | None = None,
+    earlier: pd.DataFrame | None = None,
 ) -> str:
     """The data set's card in markdown; ``origin`` says in a sentence where the RNAs are from.
 
-    ``preset``: the sides that stage 00 had fixed, to tell which RNAs followed them by unit.
+    ``preset``: the sides that stage 00 had fixed, to tell which RNAs followed them by unit;
+    ``earlier``: what 02 dropped, to tell RNAs whose summaries are missing.
     """
     sides = pairs.merge(rnas[["rna_id", "split"]], on="rna_id")
     counts = sides.groupby(["kind", "form", "split"]).size().unstack(fill_value=0)
@@ -154,7 +156,11 @@ def data_card(
     by_side["pairs"] = sides.groupby("split").size().reindex(by_side.index, fill_value=0)
     reasons = dropped.groupby(["stage", "reason"]).size().rename("records")
     tables = {"by_side": by_side, "counts": counts, "reasons": reasons}
-    missing = dropped["reason"].astype(str).str.extract(MISSING)[0].value_counts()
+    told = set(pairs["rna_id"][~pairs["kind"].isin(CATEGORICAL)])
+    own = [] if earlier is None else [earlier[earlier["reason"].str.startswith(params.source)]]
+    lost = pd.concat([dropped, *own])
+    lost = lost.assign(state=lost["reason"].astype(str).str.extract(MISSING)[0]).dropna()
+    missing = lost[~lost["record"].isin(told)].drop_duplicates("record")["state"].value_counts()
     template = Path(__file__).with_name("data_card.md.j2").read_text("utf-8")
     return Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
         params=params,

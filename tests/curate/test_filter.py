@@ -269,9 +269,20 @@ def test_card_counts_and_escapes(tmp_path):
     assert "fewer than 5, as their texts carry no more." in card
     why = [f"the model's pairs are missing (state {state})" for state in ("length", "malformed")]
     lost = pd.DataFrame({"stage": "s", "record": [*"abc"], "reason": [why[0], why[1], why[1]]})
-    card = filter.data_card(rnas, pairs, lost, Decompose(), 4, "a test", preset)
+    reasons = [
+        f"dnc: {why[0]}",
+        f"dnc: {why[0]}",
+        f"single_pass: {why[0]}",
+        "dnc: a sentence is old",
+    ]
+    earlier = pd.DataFrame({"stage": "t", "record": [*"ddef"], "reason": reasons})
+    said = filter.data_card(rnas, pairs, lost, Decompose(), 4, "a test", preset, earlier)
+    assert "of 4 RNAs the model gave none of use, here or in 02 (2 length, 2 malformed)" in said
+    lost.loc[len(lost)] = ["s", pairs["rna_id"][0], why[0]]  # it has pairs all the same
+    told = pairs.assign(kind="literature")
+    card = filter.data_card(rnas, told, lost, Decompose(), 4, "a test", preset)
     assert "missing (next line) or their texts carry no more.\n- **Answers that are missing**: of 3 " \
-        "RNAs the model gave none of use (2 malformed, 1 length), so" in card  # fmt: skip
+        "RNAs the model gave none of use, here or in 02 (2 malformed, 1 length), so" in card  # fmt: skip
     assert "ASK_AGAIN` asks these calls again.\n- **Kinds**" in card
     for side, own in rnas.groupby("split"):
         n = int(pairs["rna_id"].isin(own["rna_id"]).sum())
