@@ -5,6 +5,7 @@
 """
 
 import math
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
 from rnagpt_lib.core.files import digest, progress
 from rnagpt_lib.core.params import DEADLINE, WIDTH, Calls, Price
+from rnagpt_lib.core.text import one_line
 from rnagpt_lib.llm_api import cost, journal, messages, retries
 from rnagpt_lib.llm_api.journal import Answered, Asked, Journal
 from rnagpt_lib.llm_api.messages import Form, Read, Reply, Request
@@ -38,6 +40,7 @@ WHY = {
     "length": "answers are cut: by a limit of the server, or as MODEL thinks before it speaks",
     "context": "the server's context is too short for the texts",
 }
+_STREAM = re.compile(r"(?:\s*:.*\n)*\s*(?:data|event|id|retry):")
 REOPENED: set[tuple] = set()  # servers and keys that this process has asked again
 TEXTS = 36  # in one request for embeddings: of 8,191 tokens each, they are below OpenAI's 300,000
 
@@ -120,12 +123,7 @@ class Client:
         if held := self.journal.in_batches(list(missing)):
             there = f"batches under way hold {len(held)} of these requests"
             raise InputError(f"{there}; MODE batch waits for their results, or cancel them first")
-
-        def watched(key: str, reply: Reply) -> None:
-            end(key, reply)
-            self._watch(reply)
-
-        self.concurrently(self._ask, missing, watched)
+        self.concurrently(self._ask, missing, end)
 
     def _ask(self, key: str, request: Request) -> Reply:
         """Send until the call has ended: once, and once more after a malformed answer."""
@@ -143,20 +141,22 @@ class Client:
                 if "response_format" not in body:
                     raise
                 self._told = "words"
+        with self._changed:
+            self._watch(body)
         return body
 
     def _hold_to_limit(self, body: str, found: Read, request: Request) -> None:
         """Raises InputError for an answer that is longer than it may be, where that costs."""
         used = messages.usage(body)
         written = used[1] if used else len(found.text) // (2 * cost.CHARACTERS)
-        if written > request.max_tokens + OVER:
-            over = f"an answer of {written:,} tokens, where {request.max_tokens:,} are allowed"
-            over = f"{self.transport.what(request.about)}: {over}; the server ignores max_tokens"
-            if self.price and self.price.output:
-                raise InputError(f"{over}, so no cap holds, and each answer may cost more")
-            if not self._over:
-                print(f"{over}, so answers may take long")
-            self._over = True
+        if written <= request.max_tokens + OVER or self._over:
+            return
+        over = f"an answer of {written:,} tokens, where {request.max_tokens:,} are allowed"
+        over = f"{self.transport.what(request.about)}: {over}; the server ignores max_tokens"
+        if self.price and self.price.output:
+            raise InputError(f"{over}, so no cap holds, and each answer may cost more")
+        print(f"{over}, so answers may take long")
+        self._over = True
 
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
         """The request as the journal records it, with the most that sending ``body`` can cost."""
@@ -248,13 +248,13 @@ class Client:
 
     def _no_answer(self, raw: str) -> None:
         """Raises for what is no answer: InputError where another try gets the same."""
-        start = raw.lstrip()[:9].lower()
-        stream, page = start.startswith(("data:", "event:")), start.startswith("<")
+        stream, page = _STREAM.match(raw[:1000]), raw.lstrip().startswith("<")
+        words = one_line(messages.words_of(messages.parse(raw)))[:300]
         if stream or (page and not self._answered):
             kind = "a stream of events, though nobody asked for one" if stream else "a web page"
             where = self.transport.what("")
             raise InputError(f"{where} sent {kind}; check BASE_URL, which often ends in /v1")
-        raise Again("it sent something else than an answer")
+        raise Again("it sent something else than an answer" + (f" ({words})" if words else ""))
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
         """Attempts in flight; where the cap leaves no room, those before them may make some."""

@@ -97,10 +97,9 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
         mean = journal.mean_lengths(settings.model)
     count |= {"to ask": spoken.total(), "most": longest.total()}
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
-    names = ["requests", "in the journal", "to ask", "tokens in", "tokens out"]
-    for name in ("in an open batch", "of them failed"):
-        if count[name]:
-            names.insert(2 if name == "of them failed" else 3, name)
+    rare = ("of them failed", "in an open batch")
+    names = ["requests", "in the journal", rare[0], "to ask", rare[1], "tokens in", "tokens out"]
+    names = [name for name in names if count[name] or name not in rare]
     rows, price = {}, settings.prices.get(settings.model)
     for mode in ("sync", "batch"):
         rows[mode] = {name: count[name] for name in names}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,9 @@ AGAIN = "That answer does not fit the schema: {fault}\nAnswer the first message 
 # A model that thinks aloud: what its thoughts end with, and begin with
 _THOUGHT = re.compile(r"(?i)</(?:think(?:ing)?|thought|reasoning)>|\[/think\]|final<\|message\|>")
 _THINKS = re.compile(r"(?i)<(?:think(?:ing)?|thought|reasoning)>|\[think\]")
-NO_FORM = re.compile(r"(?i)response_?format|json_?schema|guided|structured.output|grammar")
+NO_FORM = re.compile(
+    r"(?i)response_?format|json_?schema|guided.(?:json|decoding)|structured.output|grammar"
+)
 _PAGE = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]{0,1000}>")
 MOST_TOKENS = 2**31  # of one call; a server that counts more does not count
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
@@ -146,20 +148,22 @@ def read(body: str, answer: type[BaseModel]) -> Read:
 
 def _find(text: str, answer: type[BaseModel]) -> tuple[BaseModel | None, str]:
     """The answer in a text, or what is wrong: all of the text, else the one object in it that
-    fits, in prose, behind thoughts, inside another object, or with keys too many."""
-    try:
-        return answer.model_validate_json(text), ""
-    except ValidationError as error:
-        whole = error
+    fits, in prose, behind thoughts, inside another object, or with keys too many. One that says
+    nothing may be an example, and counts only where nothing is around it."""
     spoken = text[max([0, *(match.end() for match in _THOUGHT.finditer(text))]) :]
+    spoken = _THINKS.split(spoken, 1)[0].strip()
+    for whole in (text, re.sub(r"^```(?:json)?|```$", "", spoken)):
+        try:
+            return answer.model_validate_json(whole, extra="ignore"), ""
+        except ValidationError as error:
+            fault = error
     found: list[BaseModel] = []
-    for value in _values(_THINKS.split(spoken, 1)[0][:LONGEST]):
-        fit = _fit(value, answer)
-        found += [fit] if fit and fit not in found else []
+    for fit in chain.from_iterable(_fits(value, answer) for value in _values(spoken[:LONGEST])):
+        found += [fit] if any(vars(fit).values()) and fit not in found else []
     if found:
-        fault = f"it holds {len(found)} different answers; only one is wanted"
-        return (found[0], "") if len(found) == 1 else (None, fault)
-    faults = whole.errors(include_url=False, include_input=False, include_context=False)
+        several = f"it holds {len(found)} different answers; only one is wanted"
+        return (found[0], "") if len(found) == 1 else (None, several)
+    faults = fault.errors(include_url=False, include_input=False, include_context=False)
     named = (f"{'.'.join(map(str, f['loc'])) or 'the whole'}: {f['msg']}" for f in faults)
     return None, "; ".join([*named][:FAULTS])
 
@@ -177,16 +181,16 @@ def _values(text: str) -> Iterator[object]:
             at = start.end()
 
 
-def _fit(value: object, answer: type[BaseModel], depth: int = 3) -> BaseModel | None:
-    """A value as an ``answer``; or what it wraps, or the list that should be the only field."""
+def _fits(value: object, answer: type[BaseModel], depth: int = 3) -> Iterator[BaseModel]:
+    """A value as an ``answer``; or those that it wraps, or the list that should be its field."""
     [*fields], objects = answer.model_fields, isinstance(value, list) and {*map(type, value)}
     inside = {fields[0]: value} if objects == {dict} and len(fields) == 1 else value
     try:
-        return answer.model_validate(inside, extra="ignore")
+        yield answer.model_validate(inside, extra="ignore")
     except ValidationError:
         parts = value.values() if isinstance(value, dict) else value if objects == {dict} else ()
-        some = islice(parts, OBJECTS if depth else 0)
-        return next((fit for part in some if (fit := _fit(part, answer, depth - 1))), None)
+        for part in islice(parts, OBJECTS if depth else 0):
+            yield from _fits(part, answer, depth - 1)
 
 
 def about_one(error: object) -> State | None:

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from werkzeug import Response
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Calls
@@ -26,6 +27,7 @@ FITS = {
     "thoughts in channels": f"<|channel|>analysis<|message|>{DRAFT}<|channel|>final<|message|>{SAID}",
     "a key too many": json.dumps(GOOD | {"note": "x"}),
     "a key too many inside": json.dumps({"sentences": [ONE | {"sure": 0.9}]}),
+    "an example first": f'E.g. {{"sentences": []}}, so {SAID}',
     "a wrapped object": json.dumps({"name": "Summary", "arguments": GOOD}),
     "the list alone": json.dumps([ONE]),
     "integer ids": json.dumps({"sentences": [ONE | {"articles": [1]}]}),
@@ -40,7 +42,12 @@ FITS_NOT = {
     "the schema": (json.dumps(schema(Summary)), "sentences: Field required"),
     "thoughts that never end": (f"<think>{DRAFT} {SAID}", "Invalid JSON"),
     "an answer that was cut": (SAID[:-9], "Invalid JSON"),
-    "two different answers": (f'{SAID} or {{"sentences": []}}', "2 different answers"),
+    "two different answers": (SAID + SAID.replace("HuR", "AGO2"), "2 different answers"),
+    "a draft beside it": (
+        json.dumps({"a": GOOD, "b": {"sentences": [ONE | {"text": "y"}]}}),
+        "2 different",
+    ),
+    "an example before a cut": (f'E.g. {{"sentences": []}}. {SAID[:-9]}', "Invalid JSON"),
     "a sentence alone": (json.dumps({"text": "x", "articles": []}), "sentences: Field required"),
     "a fault in prose": ('So: {"sentences": [{"text": "x"}]}', "Invalid JSON"),
 }
@@ -57,6 +64,8 @@ def test_an_answer_is_taken_out_of_what_is_around_it_and_only_where_there_is_one
         assert found.state == "ok" and found.value.model_dump() == GOOD, name
     assert read(body(None, reasoning_content=f"So: {SAID}"), Summary).state == "ok"
     assert read(body([{"type": "text", "text": 7}]), Summary).state is None
+    for empty in ('{"sentences": []}', '<think>x</think>```json\n{"sentences": []}\n```'):
+        assert read(body(empty), Summary).value == Summary(sentences=[])
     for name, (content, fault) in FITS_NOT.items():
         found = read(body(content), Summary)
         assert found.state == "malformed" and fault in found.fault, name
@@ -65,8 +74,8 @@ def test_an_answer_is_taken_out_of_what_is_around_it_and_only_where_there_is_one
 def test_no_answer_takes_long_to_read():
     start = time.process_time()
     for part in ("{", '{"a":', '{"a', "<think>", "</think>{", '[[{"', '[{"a": 1}, '):
-        assert read(body(part * 100_000), Summary).state == "malformed"
-    assert read(body(json.dumps([{"a": [{}]}] * 100_000)), Summary).state == "malformed"
+        assert read(body(part * 30_000), Summary).state == "malformed"
+    assert read(body(json.dumps([{"a": [{}]}] * 30_000)), Summary).state == "malformed"
     assert time.process_time() - start < 20
 
 
@@ -196,6 +205,24 @@ def test_the_reason_is_told_in_whatever_form_it_comes(world):
     with pytest.raises(InputError, match=r"status 503 \(CUDA out of memory\); run it again later"):
         world.ask(1)
     assert spent() == 0
+
+
+def test_an_answer_that_is_none_is_told(world):
+    for said in ({"detail": "no\nroute"}, {"error": "no\troute"}):
+        world.queue.add(faults.status(200, body=said), times=9)
+        with pytest.raises(
+            InputError, match=r"else than an answer \(no route\); run it again later"
+        ):
+            world.ask(1)
+        world.queue.clear()
+    for start in ("", ": hello\n\n", "event: x\n"):
+        world.queue.add(lambda app, start=start: Response(f"{start}data: {{}}\n\n"))
+        with pytest.raises(
+            InputError, match="sent a stream of events, though nobody asked for one"
+        ):
+            world.ask(1)
+        assert len(world.queue.seen) == 1
+        world.queue.clear()
 
 
 def test_a_web_page_after_an_answer_may_pass(world):
