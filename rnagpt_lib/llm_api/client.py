@@ -102,7 +102,7 @@ class Client:
         """Those of the failed calls of the journal that are open again: once in a process, as all
         clients of a stage have the parameter."""
         if not self.settings.ask_again:
-            print(f"{_counted(states)} among the answers of the journal: {AGAIN}")
+            print(f"{counted(states)} among the answers of the journal: {AGAIN}")
             return set()
         failed = {key for key in failed if (self.settings.base_url, key) not in REOPENED}
         REOPENED.update((self.settings.base_url, key) for key in failed)
@@ -114,7 +114,7 @@ class Client:
         self._ended[reply.state] += 1
         if self._ended.total() == FEW and not self._ended["ok"]:
             why = WHY.get(self._ended.most_common(1)[0][0], "see what the journal keeps")
-            first = f"the first {FEW} calls brought no answer of use ({_counted(self._ended)})"
+            first = f"the first {FEW} calls brought no answer of use ({counted(self._ended)})"
             raise InputError(f"{self.transport.what('')}: {first}; {why}; {AGAIN}")
 
     def send(self, missing: Mapping[str, Request], end: Callable[[str, Reply], None]) -> None:
@@ -307,6 +307,11 @@ class Client:
         return found
 
 
+def counted(states: Counter) -> str:
+    """Of each state how many, in words."""
+    return ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+
+
 # Embeddings: many texts in a request, each text journalled as a call of its own.
 
 
@@ -373,10 +378,6 @@ def describe_embedding(texts: Sequence[str], settings: Calls) -> str:
     money = f", ${likely:.4f}, at most ${most:.4f}" if price else " (without a price)"
     there = f"{len(wanted):,} texts and words, {len(known):,} of them in the journal"
     return f"{there}; to embed the others takes about {tokens:,} tokens{money}"
-
-
-def _counted(states: Counter) -> str:
-    return ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
 
 
 def _text_key(model: str, text: str) -> str:

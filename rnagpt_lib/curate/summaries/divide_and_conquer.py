@@ -18,7 +18,7 @@ from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.summaries import citations
 from rnagpt_lib.curate.summaries.extract import SHORTEST_SHARE, Abstract, Line, Subject, length
 from rnagpt_lib.llm_api.batch import open_client
-from rnagpt_lib.llm_api.client import AGAIN, Client
+from rnagpt_lib.llm_api.client import AGAIN, Client, counted
 from rnagpt_lib.llm_api.cost import Replay, Unanswered
 from rnagpt_lib.llm_api.messages import Reply, Request
 from rnagpt_lib.runs.resume_store import Store
@@ -64,22 +64,15 @@ def in_waves(
         for part in spool.results(tasks, made) if spool else made(tasks):
             for rows, more in zip(found, part, strict=True):
                 rows += more
-    if lost := lost_rnas(*found[:2]):
-        asked = {row["rna_id"] for row in found[2]}
+    there, asked = ({row["rna_id"] for row in found[n]} for n in (0, 2))
+    states = ((row["record"], re.search(MISSING, row["reason"])) for row in found[1])
+    if lost := {rna_id: state[1] for rna_id, state in states if state and rna_id not in there}:
         what = f"{len(lost)} of {len(asked)} RNAs have nothing, as the model's answers are missing "
-        states = sorted(Counter(lost.values()).items())
-        what += f"({', '.join(f'{number} {state}' for state, number in states)}); {AGAIN}"
+        what += f"({counted(Counter(lost.values()))}); {AGAIN}"
         if len(lost) > MOST_LOST * len(asked):
             raise InputError(f"{what}; or take another BASE_URL, MODEL, or PROVIDER offline")
         print(what)
     return found
-
-
-def lost_rnas(rows: Iterable[dict], dropped: Iterable[dict]) -> dict[str, str]:
-    """The RNAs without a row for want of the model's answer, and how the last of its calls ended."""
-    found = ((row["record"], re.search(MISSING, row["reason"])) for row in dropped)
-    states = {rna_id: state[1] for rna_id, state in found if state}
-    return {rna_id: states[rna_id] for rna_id in states.keys() - {row["rna_id"] for row in rows}}
 
 
 class Plan(NamedTuple):
