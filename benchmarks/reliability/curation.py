@@ -64,10 +64,15 @@ class Ledger(OpenAI):
 
     def __init__(self):
         self.answered, self.arrivals = Counter(), threading.Semaphore(0)
+        self.seen, self.open = set(), threading.Event()
+        self.open.set()
         super().__init__(answer=self._counted, wait=LATENCY)
 
     def _counted(self, messages: list, form: dict) -> str:
-        self.answered[messages[-1]["content"]] += 1
+        said = messages[-1]["content"]
+        self.seen.add(said)
+        self.open.wait()
+        self.answered[said] += 1
         self.arrivals.release()
         return by_schema(messages, form)
 
@@ -165,6 +170,7 @@ def shared(tried: int) -> dict:
             first = paid_loop.start(runs, texts[: len(TEXTS)], url, **options)
             for _ in range(draw.randrange(1, 2 * WIDTH)):
                 app.arrivals.acquire()
+            app.open.clear()  # until both are there
             if number % 4 != 1:
                 (runs / ".journal.sqlite.lock").unlink(missing_ok=True)
             if number % 4 != 0:
@@ -174,6 +180,9 @@ def shared(tried: int) -> dict:
             if number % 4 == 2:
                 options |= {"job": paid_loop.ask_by_clock, "clock": "1970-01-01T00:00:00+00:00"}
             second = paid_loop.start(runs, texts[len(TEXTS) :], url, **options)
+            while second.is_alive() and app.seen.isdisjoint(texts[len(TEXTS) :]):
+                second.join(0.02)
+            app.open.set()
             if number % 4 == 3:
                 first.join(draw.random() * 0.2)
                 first.kill()

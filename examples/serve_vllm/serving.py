@@ -21,6 +21,7 @@ from torch import Tensor
 from rnagpt_lib.chat.decoding import GREEDY, Answer, Sampling
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.params import read_key
 from rnagpt_lib.curate.sources.http import Patience, Site
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.model import checkpoint, exported
@@ -28,6 +29,7 @@ from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import Config, RnaGpt
 from rnagpt_lib.share.cards import name_of, serve_command
 
+KEY = "VLLM_API_KEY"  # in the environment alone
 AT_ONCE = 8  # requests in flight: the server makes a batch of them
 PATIENCE = Patience(attempts=3, silence=600.0, deadline=900.0, remedy="see that the server runs")
 
@@ -67,7 +69,8 @@ class Remote:
         A server's key is read from ``VLLM_API_KEY``. Raises InputError for what is no RNA, and
         where the server is away, is another, refuses, or sends something else than an answer.
         """
-        site = Site(url, Pace(None), PATIENCE, os.environ.get("VLLM_API_KEY"))
+        key = read_key(KEY).get_secret_value() if os.environ.get(KEY) else None
+        site = Site(url, Pace(None), PATIENCE, key)
         distinct = sorted(set(sequences))
         vectors = dict(zip(distinct, self.encoder.encode(distinct), strict=True))
 

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rnagpt_lib.core.errors import InputError, NotThere
 from rnagpt_lib.core.files import digest
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 class Item(BaseModel):
     """What we read of a batch object, or of a file object."""
 
-    id: str
+    id: str = Field(pattern=r"^[\w.:-]{1,200}$")
     status: str | None = None
     filename: str | None = None
     metadata: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -166,6 +167,26 @@ def test_a_status_as_text_or_left_out_is_read_all_the_same(world):
     world.app.fates = [odd]
     assert good(world.ask()) and world.app.completions == len(TEXTS) + 3
     assert [batch["request_counts"]["total"] for batch in world.app.batches.values()] == [12, 3]
+
+
+def test_no_file_of_the_server_brings_the_key_into_ours(world, own_runs, monkeypatch, capfd):
+    key = "sk-canary-0123456789"
+    monkeypatch.setenv(openai_transport.KEY, key)
+    world.app.answer = lambda *_: json.dumps({"text": f"a {key}"})
+
+    def repeated(lines):
+        body = {"error": {"message": key, "type": key, "code": key}}
+        lines[0]["response"] = {"status_code": 400, "request_id": key, "body": body}
+        return completed(lines)
+
+    world.app.fates = [repeated]
+    with pytest.raises(InputError, match=r"1 requests .*status 400, \*\*\*") as caught:
+        world.ask()
+    world.app.batches.clear()
+    said = [str(caught.value), *capfd.readouterr(), f"{world.ask(TEXTS[1:])}"]
+    said += [zlib.decompress(body).decode() for (body,) in rows("SELECT body FROM bodies")]
+    assert len(said) == 4 + 11 and not any(key[3:] in text for text in said)
+    assert not any(key.encode() in file.read_bytes() for file in own_runs.iterdir())
 
 
 def test_a_clock_that_was_days_off_makes_no_second_batch(world, own_runs, monkeypatch):

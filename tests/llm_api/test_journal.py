@@ -225,6 +225,11 @@ def test_after_every_end_the_file_alone_holds_all(path, tmp_path, monkeypatch):
                     raise end
         with sqlite3.connect(shutil.copy(path, tmp_path / "copy.sqlite")) as copy:
             assert copy.execute("SELECT count(*) FROM attempts").fetchone() == (number + 1,)
+    with Journal(path) as kept:  # and if it is killed, all but the last few
+        for number in range(200):
+            kept.keep(kept.reserve([asked(f"more {number}")]), "{}")
+        with sqlite3.connect(shutil.copy(path, tmp_path / "copy.sqlite")) as copy:
+            assert copy.execute("SELECT count(*) FROM attempts").fetchone()[0] > 170
 
 
 def test_a_damaged_journal_is_told_in_a_sentence_wherever_the_damage_is(path, monkeypatch):
