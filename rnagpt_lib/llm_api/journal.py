@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -348,18 +348,16 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """The database, made where there is none. Each commit is on disk before it returns."""
-    db = sqlite3.connect(path, 60, check_same_thread=False, isolation_level=None)
-    try:
+    with _told(path), ExitStack() as stack:
+        db = sqlite3.connect(path, 60, check_same_thread=False, isolation_level=None)
+        stack.callback(db.close)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 100")  # pages; after a kill the file has nearly all
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
             db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-    except sqlite3.Error as error:
-        db.close()
-        raise database_fault(path, error, DAMAGED) from None
-    if found not in (0, FORMAT):
-        db.close()
-        raise InputError(f"{paths.shown(path)} was written by another version of rnagpt_lib")
+        if found not in (0, FORMAT):
+            raise InputError(f"{paths.shown(path)} was written by another version of rnagpt_lib")
+        stack.pop_all()
     return db

@@ -126,8 +126,8 @@ def schema(answer: type[BaseModel]) -> dict:
 def read(body: str, answer: type[BaseModel]) -> Read:
     """How a chat completion ended, its text validated by ``answer``."""
     found = parse(body)
-    if isinstance(found, dict) and (found.get("error") or found.get("object") == "error"):
-        return Read(about_one(found.get("error") or found))
+    if error := _error_of(found):
+        return Read(about_one(error))
     try:
         choice = found["choices"][0]
         reason, message = choice.get("finish_reason"), choice["message"]
@@ -193,6 +193,12 @@ def _fits(value: object, answer: type[BaseModel], depth: int = 3) -> Iterator[Ba
             yield from _fits(part, answer, depth - 1)
 
 
+def _error_of(found: object) -> object:
+    """The error that a body is, in the shape of whichever server; None where it is an answer."""
+    is_one = isinstance(found, dict) and (found.get("error") or "choices" not in found)
+    return (found.get("error") or found) if is_one else None
+
+
 def about_one(error: object) -> State | None:
     """How a call ended that an error object is about, where it is of this request's text alone:
     ``filter`` or ``context`` (longer than the model reads); None for any other error.
@@ -229,11 +235,7 @@ def usage(body: str) -> tuple[int, int] | None:
     """(input, output) tokens that the server counted, none of them for an error; None when it does
     not say."""
     found = parse(body)
-    if (
-        isinstance(found, dict)
-        and "choices" not in found
-        and about_one(found.get("error") or found)
-    ):
+    if about_one(_error_of(found)):
         return 0, 0
     try:
         used = found["usage"]

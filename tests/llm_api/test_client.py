@@ -263,9 +263,10 @@ def test_what_is_never_sent_costs_nothing_and_says_why(world, monkeypatch):
     for address in ("http://a..b/v1", "http://[::1/v1", f"http://127.0.0.1:9/{'x' * 70_000}"):
         with pytest.raises(InputError, match="was sent nothing: .*check BASE_URL"):
             world.ask("b", base_url=address)
-    with monkeypatch.context() as patched, pytest.raises(InputError, match="OPENAI_ORG_ID"):
-        patched.setenv("OPENAI_ORG_ID", "ü")
-        world.ask("b")
+    for name in ("ü", "a\nb"):
+        with monkeypatch.context() as patched, pytest.raises(InputError, match="OPENAI_ORG_ID"):
+            patched.setenv("OPENAI_ORG_ID", name)
+            world.ask("b")
     for code, tries in ((407, 1), (502, 6)):
         world.faults.clear()
         world.faults.add(faults.status(code), times=tries)

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from benchmarks.reliability import curation
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.llm_api import journal, openai_transport
 from rnagpt_lib.llm_api.journal import Asked, CapReached, Journal
@@ -230,6 +231,12 @@ def test_after_every_end_the_file_alone_holds_all(path, tmp_path, monkeypatch):
             kept.keep(kept.reserve([asked(f"more {number}")]), "{}")
         with sqlite3.connect(shutil.copy(path, tmp_path / "copy.sqlite")) as copy:
             assert copy.execute("SELECT count(*) FROM attempts").fetchone()[0] > 170
+        (both := tmp_path / "both").mkdir()
+        for file in (path, path.with_name("journal.sqlite-wal")):
+            shutil.copy(file, both)
+    with journal.Reader(both / path.name) as look:  # a look makes one file of both
+        assert look.rows("SELECT count(*) FROM attempts") == [(203,)]
+    assert [file.name for file in both.iterdir()] == [path.name]
 
 
 def test_a_damaged_journal_is_told_in_a_sentence_wherever_the_damage_is(path, monkeypatch):
@@ -274,6 +281,13 @@ def test_a_damaged_journal_is_told_in_a_sentence_wherever_the_damage_is(path, mo
             db.execute("UPDATE bodies SET body = ? WHERE id = 1", (body,))
         with pytest.raises(InputError, match="is damaged .body 1.; move it away"):
             use()
+
+
+@pytest.mark.parametrize("tried", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_two_clients_stay_under_one_cap_and_no_call_is_made_without_a_journal(tried):
+    for campaign in (curation.shared, curation.deleted):
+        row = campaign(tried)
+        assert row["survived"] == tried and not row["lost"], row
 
 
 # Killed anywhere.

@@ -15,14 +15,7 @@ import rnagpt_lib
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.core.text import one_line, redact
 from rnagpt_lib.llm_api import retries
-from rnagpt_lib.llm_api.retries import (
-    Again,
-    Pace,
-    open_http,
-    persistently,
-    proxy_fault,
-    retry_after,
-)
+from rnagpt_lib.llm_api.retries import Again, Pace, persistently, retry_after
 
 USER_AGENT = f"rnagpt-lib/{rnagpt_lib.__version__} (RNA-GPT, the open implementation)"
 CONNECT = 30.0  # seconds until a host takes the connection
@@ -77,7 +70,7 @@ class Site:
         headers |= {"authorization": f"Bearer {key}"} if key else {}
         options = {"headers": headers, "max_redirects": 4, "event_hooks": {"request": [self._stay]}}
         timeout = httpx2.Timeout(patience.silence, connect=min(CONNECT, patience.silence))
-        self._client = open_http(self.host, patience.deadline, timeout=timeout, **options)
+        self._client = retries.open_http(self.host, patience.deadline, timeout=timeout, **options)
 
     def _stay(self, request: httpx2.Request) -> None:
         """Redirects are followed within the host alone."""
@@ -117,7 +110,7 @@ class Site:
                 late = f"no answer for {silence:.0f} s, or not complete after {deadline:.0f} s"
                 raise Again(late) from None
             except httpx2.ProxyError as fault:
-                raise proxy_fault(self.host, self._shown(str(fault))) from None
+                raise retries.proxy_fault(self.host, self._shown(str(fault))) from None
             except (httpx2.HTTPError, UnicodeError) as fault:  # or a host that is no name
                 raise Again(f"the connection broke ({type(fault).__name__})") from None
 
