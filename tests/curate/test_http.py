@@ -111,7 +111,7 @@ def test_what_is_not_there_is_named(site, queue):
 
 
 def test_an_answer_has_to_end_in_time_and_within_bounds(site, queue, monkeypatch):
-    ticks = iter(range(0, 10**9, 20))
+    ticks = iter(range(0, 10**9, 30))
     with monkeypatch.context() as patched:
         patched.setattr(retries, "clock", lambda: float(next(ticks)))
         queue.add(faults.trickle, times=2)
