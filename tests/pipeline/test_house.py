@@ -20,7 +20,7 @@ TORCH = {"torch", "transformers", "peft", "accelerate", "fm"}
 # larger today has its size here: it may shrink, and not grow.
 MOST_LINES = {"core": 2_030, "curate": 4_600, "chat": 1_985, "evaluate": 2_140, "llm_api": 1_775,
               "model": 1_500, "train": 1_127}  # fmt: skip
-MOST_LINES_OF_ALL, MOST_MODULES = 19_660, 100
+MOST_LINES_OF_ALL, MOST_MODULES = 19_750, 100
 MODULES = {
     ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(LIBRARY.rglob("*.py"))
