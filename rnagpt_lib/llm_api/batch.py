@@ -31,6 +31,7 @@ LINES, BYTES = 50_000, 200_000_000  # of one file
 TOGETHER = 500  # lines of results in one transaction
 POLL = 30.0  # seconds between looks at the batches
 LONG = 3600.0  # seconds for a file to go up or come down
+PAGES = 10_000  # of a listing
 ROUNDS = 6  # batches of one run that a request may be in
 GONE, GONE_AFTER = "gone", timedelta(days=2)  # forgotten by the server; a batch ends within one day
 ENDS = ("completed", "expired", "cancelled", "failed", GONE)
@@ -177,11 +178,13 @@ class BatchClient(Client):
 
     def _list(self, path: str, **query: Any) -> Iterator[Item]:
         """The items of a listing, newest first."""
-        query, page = query | {"limit": 100}, None
-        while page is None or (page.has_more and page.data):
-            query |= {"after": page.data[-1].id} if page else {}
-            page = self.transport.call(Page, path, params=query)
+        for _ in range(PAGES):
+            page = self.transport.call(Page, path, params=query | {"limit": 100})
             yield from page.data
+            if not (page.has_more and page.data):
+                return
+            query |= {"after": page.data[-1].id}
+        raise InputError(f"{self.transport.what(path)}: a listing without end; check BASE_URL")
 
     def _first_to_end(self, parts: list[Part]) -> tuple[Part, Item]:
         """Look at the batches, again and again, until one has ended or is `GONE` for good."""

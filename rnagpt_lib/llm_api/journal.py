@@ -6,6 +6,7 @@ again, and what may have been billed counts as spent. It holds no key, no header
 request.
 """
 
+import os
 import sqlite3
 import threading
 import zlib
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from rnagpt_lib.core import paths
 from rnagpt_lib.core.errors import CapReached, InputError
-from rnagpt_lib.core.files import database_fault
+from rnagpt_lib.core.files import database_fault, writing
 from rnagpt_lib.llm_api.messages import Reply, Request, read
 from rnagpt_lib.runs.folder import acquire_lock, holds_lock, release_lock
 
@@ -90,11 +91,11 @@ class Reader:
     """What the journal says, read beside whoever has it open; where there is none, nothing."""
 
     def __init__(self, place: Path | None = None):
-        self.path = (place or path()).resolve()  # of a link, the lock lies beside the file itself
+        self.path = Path(os.path.realpath(place or path()))  # links have one lock, beside the file
         self._lock = threading.RLock()
 
     def __enter__(self) -> "Reader":
-        self._db = _connect(self.path if self.path.is_file() else Path(":memory:"))
+        self._db = _connect(self.path if os.path.isfile(self.path) else Path(":memory:"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,7 +190,8 @@ class Journal(Reader):
     def __enter__(self) -> "Journal":
         if holds_lock(self._file):
             raise InputError(f"{paths.shown(self.path)} is open already; close the other client")
-        acquire_lock(self._file, f"the journal {paths.shown(self.path)}")
+        with writing(self.path, "name another place for runs in RNAGPT_RUNS"):
+            acquire_lock(self._file, f"the journal {paths.shown(self.path)}")
         try:
             self._db = _connect(self.path)
             if self.path.stat().st_nlink > 1:  # each name would have a -wal of its own

@@ -114,7 +114,8 @@ def test_an_answer_has_to_end_in_time_and_within_bounds(site, queue, monkeypatch
     ticks = iter(range(0, 10**9, 30))
     with monkeypatch.context() as patched:
         patched.setattr(retries, "clock", lambda: float(next(ticks)))
-        queue.add(faults.trickle, times=2)
+        queue.add(faults.trickle, faults.raw(forever=b"HTTP/1.1 103 Early Hints\r\n\r\n"))
+        queue.add(faults.raw(b"HTTP/1.1 200 OK\r\nx: ", forever=b"y"))
         assert site.get("/text", Echo).said == "GET"
         queue.add(faults.trickle, times=retries.ATTEMPTS)
         with pytest.raises(InputError, match="not complete after 300 s"):

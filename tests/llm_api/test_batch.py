@@ -189,6 +189,14 @@ def test_no_file_of_the_server_brings_the_key_into_ours(world, own_runs, monkeyp
     assert not any(key.encode() in file.read_bytes() for file in own_runs.iterdir())
 
 
+def test_a_listing_without_end_stops(world, monkeypatch):
+    monkeypatch.setattr(batch, "PAGES", 5)
+    page = faults.headed("200 OK", {}, b'{"data": [{"id": "b"}], "has_more": true}')
+    world.faults.add(page, where="/v1/batches", times=9)
+    with pytest.raises(InputError, match="a listing without end"):
+        world.ask()
+
+
 def test_a_clock_that_was_days_off_makes_no_second_batch(world, own_runs, monkeypatch):
     for days in (-3, 3, -30_000):
         texts = [f"{days} {n}" for n in range(3)]

@@ -167,6 +167,14 @@ def test_a_transaction_that_fails_leaves_file_and_sum_as_they_were(path):
         assert kept.spent == 100
 
 
+def test_a_place_that_takes_no_journal_is_named(path):
+    for place in (path / "no folder" / "j", path.with_name("x" * 300), path.with_name("loop")):
+        path.touch()
+        (path.parent / "loop").is_symlink() or (path.parent / "loop").symlink_to("loop")
+        with pytest.raises(InputError, match="cannot be (written|used).*; "):
+            Journal(place).__enter__()
+
+
 def test_a_sum_that_another_process_raised_counts_before_the_next_call(path):
     with Journal(path, cap=1000) as kept, sqlite3.connect(path, isolation_level=None) as other:
         kept.reserve([asked("a")])
