@@ -166,10 +166,10 @@ class Reader:
         )
         try:
             body = unpack.decompress(rows[0][0], LARGEST).decode("utf-8", "surrogatepass")
+            if not unpack.eof:
+                raise ValueError
         except (IndexError, TypeError, ValueError, zlib.error):
             raise self.damage(number) from None
-        if not unpack.eof:
-            raise self.damage(number)
         return body
 
     def sharing(self, body: int) -> list[int]:

@@ -125,9 +125,7 @@ class Transport:
 
     def _unsent(self) -> InputError:
         fault = "was sent nothing: its address or a header holds what none may"
-        return InputError(
-            f"{self._where} {fault}; check BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID"
-        )
+        return InputError(f"{self._where} {fault}; check BASE_URL, and OPENAI_ORG_ID")
 
     def _shown(self, said: object, most: int = 300) -> str:
         """What the server says, as a message repeats it."""

@@ -134,14 +134,13 @@ def open_http(who: str, deadline: float | None = None, **options: Any) -> httpx2
     try:
         client = httpx2.Client(verify=_roots(), **options)
     except OSError as error:
-        remedy = "SSL_CERT_FILE and SSL_CERT_DIR should name certificates, or be unset"
-        raise InputError(f"{who} cannot be asked from here: {error.strerror}; {remedy}") from None
-    except (ImportError, ValueError, httpx2.InvalidURL):
-        # not their values, which may hold a password
-        kinds = [f"{name}_PROXY".upper() for name in getproxies() if name != "no"]
-        remedy = "unset it, or use http://HOST:PORT, or with the package socksio socks5://HOST:PORT"
-        raise InputError(
-            f"{who} cannot be asked from here: {' or '.join(kinds)} is no proxy that serves; {remedy}"
-        ) from None
-    client.event_hooks["request"].append(hurry)
-    return client
+        fault = (
+            f"{error.strerror}; let SSL_CERT_FILE and SSL_CERT_DIR name certificates, or nothing"
+        )
+    except (ImportError, ValueError, httpx2.InvalidURL):  # which may hold a password
+        names = " or ".join(f"{name}_PROXY".upper() for name in getproxies())
+        fault = f"{names} is no proxy that serves; use http://HOST:PORT, or socks5 and socksio"
+    else:
+        client.event_hooks["request"].append(hurry)
+        return client
+    raise InputError(f"{who} cannot be asked from here: {fault}")

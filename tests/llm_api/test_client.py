@@ -278,7 +278,7 @@ def test_what_is_never_sent_costs_nothing_and_says_why(world, monkeypatch):
     for name, value, said in (
         ("ALL_PROXY", "socks://me:sesame@h:1", "ALL_PROXY is no proxy"),
         ("HTTP_PROXY", "gopher://me:sesame@h", "HTTP_PROXY is no proxy"),
-        ("SSL_CERT_FILE", "/no/such.pem", "No such file.* SSL_CERT_FILE and"),
+        ("SSL_CERT_FILE", "/no/such.pem", "No such file.* let SSL_CERT_FILE and"),
     ):
         retries._roots.cache_clear()
         with monkeypatch.context() as patched:
