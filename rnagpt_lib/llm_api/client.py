@@ -242,8 +242,9 @@ class Client:
         with self._changed:
             if not (self._answered or self.settings.deadline):
                 raise InputError(f"{self.transport.what('')}: {said}") from None
-            if not self.settings.deadline:
-                self.deadline = max(self.deadline, min(2 * seconds, LAST))
+            if not self.settings.deadline and seconds == self.deadline < LAST:
+                self.deadline = min(2 * seconds, LAST)
+                print(f"No answer in {seconds:g} s; calls have {self.deadline:g} s now (DEADLINE)")
         raise Late(said) from None
 
     def _no_answer(self, raw: str) -> None:
@@ -278,7 +279,9 @@ class Client:
         pool = ThreadPoolExecutor(self.settings.width or WIDTH)
         try:
             while True:
-                for key, value in islice(waiting, self.width - len(running)):
+                doubtful = self._ended and not self._ended["ok"]
+                room = (min(self.width, FEW) if doubtful else self.width) - len(running)
+                for key, value in islice(waiting, max(0, room)):
                     running[pool.submit(ask, key, value)] = key
                 if not running:
                     break
