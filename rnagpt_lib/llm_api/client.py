@@ -31,8 +31,7 @@ from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 FIRST, LAST = 1800.0, 7200.0  # seconds for a server's first answer, and the longest deadline set
-FEW = 3  # calls without a usable answer, and no other one, are enough
-OVER = 16  # tokens beyond its limit that an answer may count
+FEW, OVER = 3, 16  # first calls of no use that are enough; tokens over the limit that may be
 AGAIN = "ASK_AGAIN (-p ASK_AGAIN true) asks failed calls again"
 WHY = {
     "malformed": "the server gives no structured output, as vLLM, llama.cpp and Ollama do, MODEL is "
@@ -90,24 +89,22 @@ class Client:
         wanted = dict(zip(keys, requests, strict=True))
         for key in self.journal.unread(list(wanted)):
             self.step(key, wanted[key])
-        replies = self.journal.replies(wanted)
-        if failed := {key for key, reply in replies.items() if reply.state != "ok"}:
-            failed = self._ask_again(failed, Counter(replies[key].state for key in failed))
-        replies = {key: reply for key, reply in replies.items() if key not in failed}
+        replies = self._ask_again(self.journal.replies(wanted))
         if missing := {key: one for key, one in wanted.items() if key not in replies}:
             replies |= self.with_bar(self.send, missing, desc)
         return [replies[key] for key in keys]
 
-    def _ask_again(self, failed: set[str], states: Counter) -> set[str]:
-        """Those of the failed calls of the journal that are open again: once in a process, as all
-        clients of a stage have the parameter."""
-        if not self.settings.ask_again:
-            print(f"{counted(states)} among the answers of the journal: {AGAIN}")
-            return set()
-        failed = {key for key in failed if (self.settings.base_url, key) not in REOPENED}
-        REOPENED.update((self.settings.base_url, key) for key in failed)
-        self.journal.reopen(sorted(failed))
-        return failed
+    def _ask_again(self, known: dict[str, Reply]) -> dict[str, Reply]:
+        """The replies that stay; failed calls are open again where ASK_AGAIN says so, once in a
+        process, as all clients of a stage have the parameter."""
+        failed = {key: reply.state for key, reply in known.items() if reply.state != "ok"}
+        if failed and not self.settings.ask_again:
+            print(f"{counted(Counter(failed.values()))} among the answers of the journal: {AGAIN}")
+        here = {(self.settings.base_url, key) for key in failed if self.settings.ask_again}
+        again = {key for _, key in here - REOPENED}
+        self.journal.reopen(sorted(again))
+        REOPENED.update(here)
+        return {key: reply for key, reply in known.items() if key not in again}
 
     def _watch(self, reply: Reply) -> None:
         """Raises InputError where the first calls brought nothing of use: nor will the others."""
@@ -253,8 +250,8 @@ class Client:
         words = one_line(messages.words_of(messages.parse(raw)))[:300]
         if stream or (page and not self._answered):
             kind = "a stream of events, though nobody asked for one" if stream else "a web page"
-            where = self.transport.what("")
-            raise InputError(f"{where} sent {kind}; check BASE_URL, which often ends in /v1")
+            kind = f"{self.transport.what('')} sent {kind}"
+            raise InputError(f"{kind}; check BASE_URL, which often ends in /v1")
         raise Again("it sent something else than an answer" + (f" ({words})" if words else ""))
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
