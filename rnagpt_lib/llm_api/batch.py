@@ -23,7 +23,7 @@ from rnagpt_lib.llm_api import cost, retries
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.journal import now
 from rnagpt_lib.llm_api.messages import Reply, Request, about_one
-from rnagpt_lib.llm_api.openai_transport import PASSING
+from rnagpt_lib.llm_api.openai_transport import LARGEST, PASSING
 from rnagpt_lib.llm_api.retries import Again, persistently
 
 ENDPOINT = "/v1/chat/completions"
@@ -238,7 +238,7 @@ class BatchClient(Client):
         """Record one line, and whether it is an answer that is waited for; ``refused`` gets why one
         will never be answered."""
         try:
-            found = json.loads(self.transport.text(line))
+            found = json.loads(self.transport.text(line[:LARGEST]))
             key, response = str(found["custom_id"]), found.get("response")
             status, body = (
                 (response.get("status_code"), response["body"]) if response else (0, found)

@@ -161,14 +161,61 @@ def test_only_http_is_an_address(monkeypatch):
         Site("http://127.0.0.1:9", Pace(1))
 
 
-def test_a_key_goes_with_every_request_and_netrc_does_not_replace_it(
+def test_a_key_goes_with_every_request_and_netrc_does_not_replace_it_or_add_one(
     queue, pauses, tmp_path, monkeypatch
 ):
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password other\n")
+    (tmp_path / ".netrc").write_text("default login me password other\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     with serve(Host(), faults=queue) as url:
         Site(f"{url}/host", Pace(1e9), key="mine").get("/text", Echo)
+        Site(f"{url}/host", Pace(1e9)).get("/text", Echo)
     assert queue.seen[0].headers["authorization"] == "Bearer mine"
+    assert "authorization" not in queue.seen[1].headers
+
+
+def test_a_key_that_the_host_repeats_is_in_no_answer_and_no_message(queue, pauses, caplog):
+    key = "vllm-canary-01234567"
+    caplog.set_level("DEBUG")
+    with serve(Host(), faults=queue) as url:
+        site = Site(f"{url}/host", Pace(1e9), key=key)
+        said = [str(site.post("/text", Echo, form={"said": f"a {key}"}))]
+        for fault in (
+            faults.status(400, body={"error": key}),
+            faults.headed(f"400 {key}", {"x": key}, key.encode()),
+            faults.redirect(f"http://{key}.example/{key}"),
+            faults.redirect(f"/host/{key}"),
+        ):
+            queue.add(fault)
+            with pytest.raises(InputError) as caught:
+                site.get("/text", Echo)
+            said.append(str(caught.value))
+    assert "said='a ***'" in said[0] and "***" in said[1]
+    assert key not in "".join([*said, caplog.text])
+
+
+def test_what_stands_between_us_and_a_host_is_named(queue, pauses, monkeypatch):
+    with pytest.raises(InputError, match="a..b: the connection broke"):
+        Site("http://a..b", Pace(1e9)).get("/text", Echo)
+    queue.add(faults.status(407), faults.status(503))
+    with serve(Host(), faults=queue) as url, monkeypatch.context() as patched:
+        patched.setenv("HTTPS_PROXY", url)
+        with pytest.raises(InputError, match="the proxy of the environment says 407 .*HTTPS_PROXY"):
+            Site("https://example.invalid", Pace(1e9)).get("/text", Echo)
+        assert len(queue.seen) == 1
+    retries._roots.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", "/no/such.pem")
+        with pytest.raises(InputError, match="No such file.*SSL_CERT_FILE"):
+            Site("http://127.0.0.1:9", Pace(1e9))
+    retries._roots.cache_clear()
+
+
+def test_a_redirect_to_no_address_is_told(site, queue):
+    for place in ("http://[::1", "http://h:99999999/", "http://xn--/", "x" * 70_000, "\x80", "//"):
+        queue.clear()
+        queue.add(faults.headed("302 Found", {"location": place}), times=99)
+        with pytest.raises(InputError, match="connection broke|sends us on to|has no"):
+            site.get("/text", Echo)
 
 
 def test_the_pace_holds_whoever_asks(monkeypatch):

@@ -100,7 +100,9 @@ class Site:
             try:
                 with self._client.stream(method, f"{self.base}{path}", **request) as response:
                     self._check(response)
-                    return shape.model_validate_json(self._body(response))
+                    body = self._body(response)
+                    body = redact(body.decode("utf-8", "replace"), self._key) if self._key else body
+                    return shape.model_validate_json(body)
             except ValidationError as error:
                 first = error.errors()[0]
                 fault = self._shown(f"{'.'.join(map(str, first['loc']))} {first['msg']}")
