@@ -31,7 +31,7 @@ from rnagpt_lib.llm_api.retries import Again, Pace, persistently
 Settle = Callable[[list[int], int], bool]
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 FIRST, LAST = 1800.0, 7200.0  # seconds for a server's first answer, and the longest deadline set
-FEW, OVER = 3, 16  # first calls of no use that are enough; tokens over the limit that may be
+FEW = 3  # first calls of no use that are enough
 AGAIN = "ASK_AGAIN (-p ASK_AGAIN true) asks failed calls again"
 WHY = {
     "malformed": "the server gives no structured output, as vLLM, llama.cpp and Ollama do, MODEL is "
@@ -146,7 +146,7 @@ class Client:
         """Raises InputError for an answer that is longer than it may be, where that costs."""
         used = messages.usage(body)
         written = used[1] if used else len(found.text) // (2 * cost.CHARACTERS)
-        if written <= request.max_tokens + OVER or self._over:
+        if written <= request.max_tokens + cost.OVER or self._over:
             return
         over = f"an answer of {written:,} tokens, where {request.max_tokens:,} are allowed"
         over = f"{self.transport.what(request.about)}: {over}; the server ignores max_tokens"
@@ -158,7 +158,7 @@ class Client:
     def asked(self, key: str, request: Request, body: dict, batch: bool = False) -> Asked:
         """The request as the journal records it, with the most that sending ``body`` can cost."""
         read = cost.most_tokens_in(body)
-        most = cost.microdollars(self.price, read, request.max_tokens, batch)
+        most = cost.microdollars(self.price, read, request.max_tokens + cost.OVER, batch)
         return Asked(key, request.about, request.version, self.settings.model, most)
 
     def step(self, key: str, request: Request, told: Form = "schema") -> Reply | dict:

@@ -14,6 +14,7 @@ from rnagpt_lib.llm_api.messages import Reply, Request
 
 BATCH_PRICE = 2  # the Batch API costs one half
 CHARACTERS = 4  # of a token, in English text and JSON
+OVER = 16  # tokens over its limit that an answer may have
 OVERHEAD = 256  # tokens that a server's own chat template and schema rendering may add
 FIRST_TOKEN, TOKENS_PER_SECOND = 1.0, 60.0  # of one answer: seconds of waiting, then its speed
 BATCH_HOURS = 24  # in which a batch ends
@@ -96,6 +97,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
                 longest[request.version] += request.max_tokens
         mean = journal.mean_lengths(settings.model)
     count |= {"to ask": spoken.total(), "most": longest.total()}
+    count["limit"] = count["most"] + OVER * count["to ask"]
     count["tokens out"] = round(sum(mean.get(v, longest[v] / n) * n for v, n in spoken.items()))
     rare = ("of them failed", "in an open batch")
     names = ["requests", "in the journal", rare[0], "to ask", rare[1], "tokens in", "tokens out"]
@@ -103,7 +105,7 @@ def estimate(requests: Iterable[Request], settings: Calls) -> pd.DataFrame:
     rows, price = {}, settings.prices.get(settings.model)
     for mode in ("sync", "batch"):
         rows[mode] = {name: count[name] for name in names}
-        ends = {"dollars": ("tokens in", "tokens out"), "dollars at most": ("bound", "most")}
+        ends = {"dollars": ("tokens in", "tokens out"), "dollars at most": ("bound", "limit")}
         for name, (read, written) in ends.items():
             paid = microdollars(price, count[read], count[written], mode == "batch") / 1e6
             rows[mode][name] = paid if price else math.nan

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from rnagpt_lib.core import params
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.llm_api import journal, openai_transport, retries
+from rnagpt_lib.llm_api import cost, journal, openai_transport, retries
 from rnagpt_lib.llm_api.client import Client, embed
 from rnagpt_lib.llm_api.messages import Request
 from tests.standin import Faults, faults, serve
@@ -96,9 +96,9 @@ def test_every_fault_ends_in_its_documented_state(world, pauses, case):
     assert len(pauses) == sum(state in ("failed", "lost") for state in case.attempts[:-1])
     assert "retry" not in case.name or pauses == [7.0]
     assert world.asked == 1 + len(case.attempts) and spent() >= world.app.bill
-    for state, cost in rows("SELECT state, cost FROM attempts"):
-        free = state == "failed" or (state == "answered" and "400 about" in case.name)
-        assert (cost == 0) == free or state == "answered" and cost  # paid before
+    free = ("failed", "answered") if "400 about" in case.name else ("failed",)
+    for state, paid in rows("SELECT state, cost FROM attempts")[1:]:
+        assert (paid == 0) == (state in free)
     if case.name == "no usage":
         assert rows("SELECT cost - reserved FROM attempts")[-1] == (0,)
     again = world.ask("paid before", "a")  # what ended is never asked again
@@ -180,6 +180,15 @@ def test_the_cap_holds_and_says_how_to_go_on(world, width):
     paid = world.asked
     assert sum(reply.cached for reply in world.ask(*texts, width=width)) == paid
     assert world.asked == 30
+
+
+def test_a_few_tokens_over_the_limit_do_not_pass_the_cap(world):
+    over = {"prompt_tokens": 1, "completion_tokens": 200 + cost.OVER, "total_tokens": 1}
+    world.faults.add(faults.changed(lambda body: body | {"usage": over}), times=99)
+    for cap in (300, 700, 1111):
+        with pytest.raises(InputError, match="raise CAP_DOLLARS"):
+            world.ask(*(f"{cap} {n}" for n in range(9)), cap_dollars=cap / 1e6)
+        assert spent() <= cap
 
 
 def test_calls_in_flight_may_make_room_under_the_cap(world):
