@@ -14,8 +14,7 @@ from rnagpt_lib.llm_api.messages import Reply, Request
 
 BATCH_PRICE = 2  # the Batch API costs one half
 CHARACTERS = 4  # of a token, in English text and JSON
-OVER = 16  # tokens over its limit that an answer may have
-OVERHEAD = 256  # tokens that a server's own chat template and schema rendering may add
+OVERHEAD, OVER = 256, 16  # tokens that a server's template may add, and an answer over its limit
 FIRST_TOKEN, TOKENS_PER_SECOND = 1.0, 60.0  # of one answer: seconds of waiting, then its speed
 BATCH_HOURS = 24  # in which a batch ends
 
