@@ -110,7 +110,9 @@ class Client:
         """Raises InputError where the first calls brought nothing of use: nor will the others."""
         self._ended[reply.state] += 1
         if self._ended.total() == FEW and not self._ended["ok"]:
-            why = WHY.get(self._ended.most_common(1)[0][0], "see what the journal keeps")
+            why = WHY.get(
+                self._ended.most_common(1)[0][0], "MODEL refuses, or a filter holds them back"
+            )
             first = f"the first {FEW} calls brought no answer of use ({counted(self._ended)})"
             raise InputError(f"{self.transport.what('')}: {first}; {why}; {AGAIN}")
 

@@ -23,6 +23,7 @@ from rnagpt_lib.core.weights import HUB
 from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions.qa_rules import RULES_VERSION
 from rnagpt_lib.curate.splits import split
+from rnagpt_lib.curate.summaries.divide_and_conquer import MISSING
 from rnagpt_lib.evaluate import results
 from rnagpt_lib.evaluate.results import Results
 from rnagpt_lib.model import exported
@@ -89,6 +90,7 @@ def dataset_card(run: Provenance, made: Contents) -> str:
         followed=len(split.swallowed(made.rnas.assign(split=made.preset))),
         current=made.versions <= {RULES_VERSION, *versions.values()}, prompts=_prompts(versions),
         dropped=_dropped(made), truth=run.metrics[QA].get("truth"),
+        missing=sum(n for (_, why), n in made.reasons.items() if re.search(MISSING, why)),
         few=int((made.per_rna < run.params[QA]["min_pairs"]).sum()),
     )  # fmt: skip
     return _card(DatasetCard, header, body)

@@ -203,6 +203,17 @@ def test_abstracts_that_somebody_may_own_are_left_out(real, tmp_path):
     assert "shorter than 10 nt (2 nt)" in exported(tmp_path / "out", "dropped")["reason"].tolist()
 
 
+def test_the_card_counts_answers_that_are_missing(real, tmp_path, monkeypatch):
+    real()
+    for pattern, said in (
+        (cards.MISSING, "pairs, as their texts carry no more."),
+        ("shorter", "no more, or as answers of the model are missing (1 in the table above)."),
+    ):
+        monkeypatch.setattr(cards, "MISSING", pattern)
+        dataset.export_dataset("r", tmp_path / pattern[:4])
+        assert said in (tmp_path / pattern[:4] / "README.md").read_text("utf-8")
+
+
 def test_texts_of_others_stay(real, tmp_path):
     given = tmp_path / "given.jsonl"
     given.write_text('{"rna_id": "URS000006DA05_9606", "text": "It binds HuR, so we say."}')
@@ -486,7 +497,7 @@ def test_a_full_disk_leaves_the_earlier_export(world, tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rnagpt_lib.share import dataset
+from rnagpt_lib.share import cards, dataset
 out, moment, rename = Path(sys.argv[1]), sys.argv[2], os.rename
 def killing(old, new):
     if Path(new) == out if moment == "swap" else moment in str(new):
