@@ -252,8 +252,7 @@ class Client:
         words = one_line(messages.words_of(messages.parse(raw)))[:300]
         if stream or (page and not self._answered):
             kind = "a stream of events, though nobody asked for one" if stream else "a web page"
-            kind = f"{self.transport.what('')} sent {kind}"
-            raise InputError(f"{kind}; check BASE_URL, which often ends in /v1")
+            raise InputError(f"{self.transport.what('')} sent {kind}; check BASE_URL and its /v1")
         raise Again("it sent something else than an answer" + (f" ({words})" if words else ""))
 
     def _reserve(self, asked: Sequence[Asked]) -> list[int]:
@@ -278,9 +277,8 @@ class Client:
         pool = ThreadPoolExecutor(self.settings.width or WIDTH)
         try:
             while True:
-                doubtful = self._ended and not self._ended["ok"]
-                room = (min(self.width, FEW) if doubtful else self.width) - len(running)
-                for key, value in islice(waiting, max(0, room)):
+                room = min(self.width, FEW) if self._ended and not self._ended["ok"] else self.width
+                for key, value in islice(waiting, max(0, room - len(running))):
                     running[pool.submit(ask, key, value)] = key
                 if not running:
                     break
