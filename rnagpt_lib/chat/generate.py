@@ -1,6 +1,7 @@
 """A model that is ready to be asked: a chat takes a sequence and a question."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from rnagpt_lib.chat.decoding import GREEDY, Answer, Keep, Rna, Sampling
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import Record
-from rnagpt_lib.core.files import read_marker
+from rnagpt_lib.core.files import digest, read_marker
 from rnagpt_lib.core.text import one_line
 from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import exported
 from rnagpt_lib.model.encoder import Encoder
 from rnagpt_lib.model.rna_gpt import RnaGpt
+from rnagpt_lib.model.template import ChatTemplate
 from rnagpt_lib.runs.provenance import is_generated
 from rnagpt_lib.runs.stages import STAGE_OF, check_run, stage_folder
 
@@ -63,6 +65,14 @@ class Chat:
         made = {"model": self.name, "model_hash": self.hash[:12], "run": self.run}
         made |= {"llm": self.model.config.llm, "warning": self.warning}
         return {name: value for name, value in made.items() if value}
+
+    def in_own_template(self) -> "Chat | None":
+        """The vanilla LLM asked in its own chat template; None where it has none."""
+        if self.name != "vanilla" or not (own := ChatTemplate.of(self.model.tokenizer)):
+            return None
+        model = copy(self.model)  # of the same weights
+        model.template = own
+        return replace(self, model=model, hash=digest([self.hash, own.prompt]))
 
     @property
     def device(self) -> str:

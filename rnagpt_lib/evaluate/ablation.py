@@ -17,7 +17,7 @@ from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import baselines, evidence, fact_scores, questions, text_scores
-from rnagpt_lib.evaluate.results import CONTROLS, FLOORS, PRIMARY
+from rnagpt_lib.evaluate.results import CHAT, CONTROLS, FLOORS, PRIMARY
 from rnagpt_lib.miniature import world
 from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model import checkpoint
@@ -39,7 +39,7 @@ PROBES = ("sequence", "mutant", "neutral")  # of a minimal pair
 def comparisons() -> list[tuple[str, str, str]]:
     """The primary comparisons, then IT with everything else by the headline metrics, and the
     training without stage 1 with those that have no soft tokens, and so none either."""
-    others = [*MODELS[:-1], *ablation_trainings.ABLATED, *FLOORS, *CONTROLS]
+    others = [*MODELS[:-1], CHAT, *ablation_trainings.ABLATED, *FLOORS, *CONTROLS]
     more = [("IT", other, metric) for metric in SECONDARY for other in others]
     without = ablation_trainings.NO_MA
     more += [(without, b, metric) for metric in SECONDARY for b in ablation_trainings.SOFTLESS]
@@ -104,6 +104,8 @@ def answer_all(
     for name in MODELS:
         chat = load_model(run.id, name, run.params.max_new_tokens)
         said.append((name, ask(run, chat, name, asked.sequence, asked.question)))
+        if own := chat.in_own_template():
+            said.append((CHAT, ask(run, own, CHAT, asked.sequence, asked.question)))
     for name, change in questions.CONTROL_SEQUENCES.items():  # ``chat`` is IT by now
         said.append((name, ask(run, chat, name, change(asked, run.seed), asked.question)))
     said += [*_of_floors(run, asked, rnas, pairs), *_of_trainings(run, asked)]

@@ -21,6 +21,7 @@ ANNOTATIONS = {"answers": "annotations_written.parquet", "scores": "annotations_
 SCORES = "scores.parquet"
 FLOORS = ("floor.most_common", "floor.random", "floor.nearest", "floor.length")
 CONTROLS = ("control.shuffled", "control.swapped", "control.none")
+CHAT = "vanilla.chat"  # the LLM in its own chat template, where it has one
 FACTS = ("rna_type", "family", "local", "literature", "all", "closed", "species", "abstention")
 # What this project claims, fixed before any score is read: (model_a, model_b, metric).
 PRIMARY = (

@@ -1,6 +1,7 @@
 """Every byte of the prompts, for training and for inference alike (paper, section 3.5)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
@@ -69,11 +70,53 @@ class Template:
         return generated.split(self.stop)[0].strip()
 
 
+class ChatTemplate(Template):
+    """A question in the chat template that an LLM brings: special tokens are read out of that one
+    alone, and only the LLM's own ends stop an answer."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatTemplate | None":
+        """None where the tokenizer has no template that puts a user's message somewhere."""
+        own = Template()
+        said = f"<RNA>{own.placeholder}</RNA> {{question}}"
+        text = _chat(tokenizer, [("user", said)])
+        return (
+            cls(prompt=text, stop="") if text.count(said) == 1 and len(text) < LONGEST / 2 else None
+        )
+
+    def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        before = self.prompt.split(self.placeholder)[0]
+        return tokenizer(before, add_special_tokens=False)["input_ids"]
+
+    def question_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        before, after = self.prompt.split(self.placeholder)[1].split("{question}")
+        asked = ids(tokenizer, before + question)
+        return asked + tokenizer(after, add_special_tokens=False)["input_ids"]
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, said: list[tuple[str, str]]) -> str:
+    """Messages, (role, text), in the tokenizer's chat template; "" where it has none for them."""
+    messages = [{"role": role, "content": text} for role, text in said]
+    try:
+        options = {"tokenize": False, "add_generation_prompt": said[-1][0] == "user"}
+        return tokenizer.apply_chat_template(messages, **options)
+    except Exception:  # a program of the LLM's authors
+        return ""
+
+
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of plain text: no special token is added, and none is read out of the text."""
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """[BOS], or nothing for a tokenizer without one; the text prefix of stage 1."""
-    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    """[BOS]; nothing for a tokenizer without one, or whose BOS opens every turn of a chat, behind
+    which the LLM waits for a role. The text prefix of stage 1."""
+    bos = tokenizer.bos_token_id
+    return [] if bos is None or _opens_turns(tokenizer) else [bos]
+
+
+@lru_cache(maxsize=8)
+def _opens_turns(tokenizer: PreTrainedTokenizerBase) -> bool:
+    said = _chat(tokenizer, [("user", "a"), ("assistant", "b")])
+    return said.count(tokenizer.bos_token) > 1

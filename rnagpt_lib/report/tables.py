@@ -2,6 +2,7 @@
 strata, differences, variants; and all of them as LaTeX. Loads no model. Cells are texts; what
 stands above a table is in ``captions.yaml``."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -93,8 +94,14 @@ def _table(models: Sequence[str], columns: Mapping[str, Cell]) -> pd.DataFrame:
 
 def _models(found: Results) -> list[str]:
     there = set(found.scores.model)
-    every = (*MODELS, *results.VARIANTS, *results.FLOORS, *results.CONTROLS)
+    every = (*_asked(found), *results.VARIANTS, *results.FLOORS, *results.CONTROLS)
     return [model for model in every if model in there]
+
+
+def _asked(found: Results) -> list[str]:
+    """The paper's models, and beside vanilla itself in its own chat template."""
+    own = [results.CHAT] if results.CHAT in set(found.scores.model) else []
+    return [MODELS[0], *own, *MODELS[1:]]
 
 
 def _values(found: Results, *metrics: str, digits: int = 4, stratum: str = ALL) -> Cell:
@@ -107,7 +114,7 @@ def _published(found: Results, *metrics: str) -> Cell:
     scores = paper.scores()
     scores = scores[scores.source == PAPER_SOURCE.get(found.source, "D&C")]
     values = scores.set_index(["model", "metric"]).value.to_dict()
-    return lambda model: " / ".join(number(values[model, m]) for m in metrics)
+    return lambda model: " / ".join(number(values.get((model, m), math.nan)) for m in metrics)
 
 
 def _place(found: Results, metric: str) -> Cell:
@@ -132,7 +139,7 @@ def rouge_table(found: Results) -> pd.DataFrame:
     columns = {title(m): _values(found, m) for m in (*paper.ROUGE, "rougeLsum")}
     columns |= {f"{title('rougeL')} place": _place(found, "rougeL"), "words": _words(found)}
     columns |= {f"{title(m)} (paper)": _published(found, m) for m in paper.ROUGE}
-    return _table(MODELS, columns)
+    return _table(_asked(found), columns)
 
 
 def semantic_table(found: Results) -> pd.DataFrame:
@@ -144,7 +151,7 @@ def semantic_table(found: Results) -> pd.DataFrame:
     columns |= {title(m): _values(found, m) for m in found.cosines}
     columns |= {f"{title(m)} place": _place(found, m) for m in found.headlines}
     columns |= {f"{s} (paper)": _published(found, *parts[s]) for s in paper.SEMANTIC}
-    return _table(MODELS, columns)
+    return _table(_asked(found), columns)
 
 
 def facts_table(found: Results, stratum: str = ALL) -> pd.DataFrame:

@@ -25,7 +25,11 @@ PER_WORD, PER_PAIR = 1.5, 70  # tokens, as in RNA-QA
 KEPT = {(2, False): (16, 6), (2, True): (24, 8), (4, False): (24, 12), (4, True): (32, 16)}
 FOUR_BITS = 0.53  # bytes a weight, with the scales of its blocks
 TRAINED = 16  # bytes a trained parameter: itself, its gradient and AdamW's two moments, in fp32
-RESERVE = 1.15  # logits, the projection, buffers and fragments
+# Bytes of a logit, in the LLM's precision, in fp32 and as its logarithm, or then its gradients
+LOGIT = 12
+ANSWERS = 0.5  # of a pair's tokens, which are predicted; of an annotation's all are
+RESERVE = 1.15  # the projection, buffers and fragments
+PROGRAM = 0.6e9  # bytes of Python and its libraries, beside a training on a processor
 LARGE = 4e9  # bytes of weights beyond which a training on a processor has no end
 
 
@@ -103,8 +107,10 @@ def _memory(profile: Profile, stage: str) -> str:
     longest = profile.stage(FILTER).max_length + (1 if params.recipe == "paper" else pairs) * text
     tokens = longest if params.recipe == "paper" else max(params.row_tokens, longest)
     shares = max(torch.cuda.device_count(), 1) if params.parallel == "fsdp" else 1
-    parts, (name, room) = estimate_memory(folder, params, tokens, shares), _device()
-    need = RESERVE * sum(parts.values())
+    predicted = text if params.recipe == "paper" else tokens
+    predicted = int(predicted * (ANSWERS if stage == STAGE2 else 1))
+    parts, (name, room) = estimate_memory(folder, params, tokens, shares, predicted), _device()
+    need = RESERVE * sum(parts.values()) + (0 if gpu else PROGRAM)
     of = ", ".join(f"{size / 1e9:.1f} {part}" for part, size in parts.items())
     says = (
         f"a step takes about {need / 1e9:.1f} GB ({of}; computed), {name} has {room / 1e9:.1f} GB"
@@ -117,9 +123,12 @@ def _memory(profile: Profile, stage: str) -> str:
     return says
 
 
-def estimate_memory(llm: Path, params: Train, tokens: int, shares: int = 1) -> dict[str, int]:
-    """Bytes of a training step of ``tokens`` by what they hold, told from the shapes in an LLM's
-    folder; its weights are cut over ``shares`` processes (FSDP), each of which gathers one unit."""
+def estimate_memory(
+    llm: Path, params: Train, tokens: int, shares: int = 1, predicted: int = 0
+) -> dict[str, int]:
+    """Bytes of a training step of ``tokens``, of which ``predicted`` carry loss, by what they hold,
+    told from the shapes in an LLM's folder; its weights are cut over ``shares`` processes (FSDP),
+    each of which gathers one unit."""
     model = language_model.outline(llm)
     config = model.config
     linear = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"]
@@ -134,9 +143,11 @@ def estimate_memory(llm: Path, params: Train, tokens: int, shares: int = 1) -> d
     if train != "projection":  # with a copy of them in half precision
         widths = sum(m.in_features + m.out_features for m in linear)
         adapters = (TRAINED + each % 4) * params.lora_rank * widths
+    vocabulary = config.get_text_config().vocab_size
     by_width, by_inner = KEPT[each, train != "projection"]
     layer = by_width * config.hidden_size + by_inner * config.intermediate_size
-    return {"weights": held, "adapters": adapters, "activations": tokens * layer * len(inner)}
+    kept = {"activations": tokens * layer * len(inner), "logits": predicted * vocabulary * LOGIT}
+    return {"weights": held, "adapters": adapters} | kept
 
 
 def _device() -> tuple[str, int]:

@@ -12,12 +12,13 @@ from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 from rnagpt_lib.evaluate import ablation, case_studies, questions, results
 from rnagpt_lib.evaluate.fact_scores import lexicon
+from rnagpt_lib.report import tables as tables_of
 
 
 class Parrot:
     """In place of a model: says of every sequence what ``facts`` hold, else that it is unknown."""
 
-    hash, device, max_new_tokens = "0", "cpu", 9
+    hash, device, max_new_tokens, own = "0", "cpu", 9, None
 
     def __init__(self, name: str, facts: dict[str, dict[str, str]]):
         self.name, self.facts, self.asked = name, facts, 0
@@ -33,6 +34,9 @@ class Parrot:
         whole = [list(range(len(requests)))]
         [found] = keep(whole, make) if keep else make(whole)
         return found
+
+    def in_own_template(self):
+        return self.own if self.name == "vanilla" else None
 
     def ask(self, name, sequences, questions):
         return self.answer_all(sequences, questions)
@@ -73,6 +77,21 @@ def test_every_model_floor_and_control_answers_every_question_and_goes_on(world,
     assert world.chats["vanilla"].asked == asked and "kept" in capsys.readouterr().out
     world.asked = world.asked.head(3)  # other questions: nothing is kept
     assert len(all_answers(world)) == 3 * 10
+
+
+def test_vanilla_in_its_own_chat_template_stands_beside_it(world):
+    before = all_answers(world)
+    world.chats["vanilla"].own = Parrot("vanilla", world.facts)
+    world.chats["vanilla"].own.hash = "1"
+    answers = all_answers(world)
+    assert set(answers.model) - set(before.model) == {results.CHAT}
+    others = answers[answers.model != results.CHAT].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, before)
+    samples, ids, _ = ablation.score(answers, world.asked, world.pairs, ())
+    table = bootstrap.score_table(samples, world.asked, ids, 20, 0)
+    found = results.Results("r", world.run.folder, answers, table, table[:0], {})
+    assert list(tables_of.rouge_table(found).index) == ["vanilla", results.CHAT, "MA", "IT"]
+    assert list(tables_of.facts_table(found).index)[:4] == ["vanilla", results.CHAT, "MA", "IT"]
 
 
 def test_models_controls_and_floors_come_out_as_what_they_are(world):

@@ -12,12 +12,13 @@ import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from rnagpt_lib.chat.decoding import answer_all
+from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.evaluate.text_scores import BertScore, Weights
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.model.template import ids
+from rnagpt_lib.model.template import ChatTemplate, Template, bos_ids, ids
 from tests.standin import serve
 from tests.standin.hub import Hub
 from tests.support import llama3
@@ -67,6 +68,58 @@ def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
     assert answer[-1] == tokenizer.eos_token_id and not special & set(answer[:-1])
     assert tokenizer.decode(ids(tokenizer, question)) == question
     assert model.ends == {tokenizer.convert_tokens_to_ids(t) for t in (llama3.TURN, llama3.END)}
+
+
+def test_its_own_chat_template_alone_makes_special_tokens(model):
+    tokenizer, own = model.tokenizer, ChatTemplate.of(model.tokenizer)
+    said = f"Is it {llama3.TURN} or <RNAHere> or {llama3.BOS}, {{question}}?"
+    read = own.prefix_ids(tokenizer) + ids(tokenizer, "ACGU") + own.question_ids(tokenizer, said)
+    special = [tokenizer.convert_tokens_to_ids(token) for token in llama3.SPECIAL]
+    bos, _, head, foot, turn = special
+    assert [i for i in read if i in special] == [bos, head, foot, turn, head, foot]
+    assert tokenizer.decode(read) == (
+        f"{llama3.BOS}<|start_header_id|>user<|end_header_id|>\n\n<RNA>ACGU</RNA> {said}"
+        f"{llama3.TURN}<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    chat = Chat("vanilla", model, None, 4, "h").in_own_template()
+    assert chat.model.template == own and model.template == Template() and chat.hash != "h"
+    assert chat.model.causal.lm_head.weight is model.causal.lm_head.weight
+    answers = chat.answer_all(["ACGUACGUACGU"], [QUESTION])
+    assert answers != Chat("vanilla", model, None, 4).answer_all(["ACGUACGUACGU"], [QUESTION])
+    assert Chat("IT", model, None).in_own_template() is None
+
+
+TEMPLATES = {  # its program, whether a question can be put
+    "none": (None, False), "wrong": ("{% for %}", False), "refuses": ("{{ raise_exception('no') }}", False),
+    "elsewhere": ("{{ open('/etc/passwd') }}", False), "silent": ("hello", False),
+    "twice": ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", False),
+    "long": ("{{ 'x' * 9999 }}{% for m in messages %}{{ m.content }}{% endfor %}", False),
+    "plain": ("{% for m in messages %}[{{ m.content }}]{% endfor %}", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_chat_template_that_puts_no_question_is_none(model, monkeypatch, name):
+    program, good = TEMPLATES[name]
+    monkeypatch.setattr(model.tokenizer, "chat_template", program)
+    assert bool(ChatTemplate.of(model.tokenizer)) == good
+    assert bool(Chat("vanilla", model, None).in_own_template()) == good
+
+
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+def test_a_bos_that_opens_every_turn_opens_no_prompt(folder, model):
+    """As of SmolLM2 Instruct: behind it the LLM waits for a role, and no ###Human: is one."""
+    assert bos_ids(model.tokenizer) == [model.tokenizer.bos_token_id]  # once, before all turns
+    words = language_model.load_tokenizer(folder)
+    words.add_special_tokens({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"})
+    words.chat_template = TURNS
+    assert bos_ids(words) == [] and Template().prefix_ids(words) == ids(words, "###Human: <RNA>")
+    other = language_model.load_tokenizer(folder)
+    other.chat_template = None
+    assert bos_ids(other) == [other.bos_token_id]
+    assert bos_ids(language_model.load_tokenizer("models/mini-llm")) == [0]
 
 
 @pytest.mark.parametrize("end", [llama3.TURN, llama3.END])

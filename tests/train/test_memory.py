@@ -1,6 +1,7 @@
 """The estimate of a step's memory against what PyTorch really keeps, and the sizes of Llama 3 8B."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rnagpt_lib.core import params as profiles
 from rnagpt_lib.core.params import Stage1, Stage2
 from rnagpt_lib.model import language_model
 from rnagpt_lib.train import doctor
@@ -71,3 +73,23 @@ def test_llama_3_8b_has_its_size_and_is_shared_by_several_gpus(tmp_path):
     small = estimate_memory(tmp_path, Stage2(precision="bf16", train="qlora"), 2048)
     assert 5e9 < small["weights"] < 7e9 and small["activations"] > whole["activations"]
     assert 1.05 * whole["weights"] < sum(whole.values()) < 40e9
+
+
+SMOLLM2_135M = LLAMA_3_8B | {
+    "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "num_hidden_layers": 30, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_a_small_llm_on_a_processor_takes_what_was_measured(tmp_path, monkeypatch):
+    """3.7 GB, of which its many logits and the program itself are a third."""
+    monkeypatch.setattr(doctor, "_device", lambda: ("a computer", 32e9))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "config.json").write_text(json.dumps(SMOLLM2_135M), "utf-8")
+    asked = {"llm": str(tmp_path), "precision": "bf16", "train": "lora", "row_tokens": 2048}
+    profile = profiles.overridden(profiles.load("reference"), asked)
+    said = doctor._memory(profile, "05_train_stage2")
+    need = float(re.search(r"about ([\d.]+) GB", said)[1])
+    assert need == pytest.approx(3.7, rel=0.1), said
+    parts = estimate_memory(tmp_path, Stage2(precision="bf16"), 2048, 1, 1000)
+    assert parts["logits"] == 1000 * 49_152 * doctor.LOGIT
