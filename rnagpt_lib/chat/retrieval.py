@@ -20,7 +20,7 @@ from rnagpt_lib.core import tables
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import digest, sha256
-from rnagpt_lib.core.sequences import dinucleotide_shuffle, kmer_profile
+from rnagpt_lib.core.sequences import dinucleotide_shuffle, is_repetitive, kmer_profile
 from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, relation_of
 from rnagpt_lib.curate.splits.relatives import identity_of
@@ -208,13 +208,16 @@ class Retrieval:
         """The k nearest; raises InputError for what is no RNA. Each sequence is there once, as it is
         found in many species: ``rna_ids``, the annotated ones first, the distinct values of
         ``rna_type``, ``species`` and ``family``, ``sentences`` (text, article_ids), ``identity`` (0
-        to 1), and whether it is nearer than chance reaches, ``near``."""
+        to 1), and whether it is nearer than chance reaches, ``near``. To a sequence of low complexity
+        none is near but itself."""
         sequence = check_sequence(sequence)
         hits, chance = self._find(sequence, k)
-        found = []
+        found, low = [], is_repetitive(sequence)
         for row, identity, score in hits:
-            near = score > chance or self.nearest.sequences[row] == sequence
-            found.append(self._entry(self.rnas[self._row == row], identity, near))
+            same = self.nearest.sequences[row] == sequence
+            if same or not low:
+                rows = self.rnas[self._row == row]
+                found.append(self._entry(rows, identity, same or score > chance))
         return found
 
     def retrieve(
@@ -320,6 +323,8 @@ def _evidence(statements: list[str], neighbours: list[dict]) -> dict:
 
 
 def _nothing_near(found: list[dict]) -> str:
+    if not found:
+        return "The sequence is of low complexity, and RNAs that are like it are so by chance"
     nearest = f"the nearest one is {percent(found[0]['identity'])} identical, which chance reaches"
     return f"No RNA of the training set is similar ({nearest})"
 

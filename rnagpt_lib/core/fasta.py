@@ -1,14 +1,13 @@
 """The one door for sequences: FASTA files, uploads and text boxes that nobody has vouched for.
 
-`read_fasta` and `stream_fasta` stop at the first fault (or note it) and hold sequences of any
-length; `stream_records` goes on after it, within a fixed amount of memory; `read_chosen` takes what
-somebody pastes to ask about. Ids and descriptions come without characters that do not print.
+`read_fasta` and `stream_fasta` stop at the first fault (or note it) and hold sequences of up to ten
+million letters; `stream_records` goes on after it, within a fixed amount of memory; `read_chosen`
+takes what somebody pastes to ask about. Ids and descriptions come without characters that do not print.
 """
 
 import codecs
 import gzip
 import io
-import math
 import re
 import zlib
 from array import array
@@ -25,6 +24,9 @@ from rnagpt_lib.core.text import cut, printable
 
 # of one record, and of one source, in `stream_records`
 MAX_LENGTH, MAX_ID, MAX_DESCRIPTION, MAX_RECORDS = 100_000, 200, 1_000, 2_000_000
+LONGEST = 10_000_000  # letters of a record in `stream_fasta`
+MOST_HELD, RECORD = 800_000_000, 400  # bytes that `read_fasta` holds; of a record beside letters
+MOST_REFUSED = 500_000
 LISTED = 1000  # records of a source that one can choose from
 # a text is never a path: what is typed into a box opens no file; bytes are an upload
 Source = str | Path | bytes
@@ -35,6 +37,16 @@ _MARKED = re.compile(f"(\n[{_INDENT}]*+[>;][^\n]*)")  # a header or a comment
 _BREAKS = re.compile("[\f\v\x1c-\x1e\x85\u2028\u2029]")  # what ends lines in pasted text
 _BINARY = re.compile("[\0\ud800-\udfff]")  # surrogates are bytes that are no UTF-8
 _WIDE = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE
+_OTHERS = {  # what else begins so, and its name in Biopython
+    r"@(HD|SQ|RG|PG|CO)\t": ("SAM", "sam"),
+    "@": ("FASTQ", "fastq"),
+    "CLUSTAL|MUSCLE|PROBCONS": ("a CLUSTAL alignment", "clustal"),
+    "# STOCKHOLM": ("a Stockholm alignment", "stockholm"),
+    "LOCUS {2}": ("GenBank", "genbank"),
+    "ID {3}": ("EMBL", "embl"),
+    "#NEXUS": ("NEXUS", "nexus"),
+    r"\d+\s+\d+\s*$": ("a PHYLIP alignment", "phylip-relaxed"),
+}
 _FORMATS = {  # by their first bytes
     b"\x1f\x8b": "a gzip file that was zipped twice",
     b"PK\x03\x04": "a zip archive (or an office document)",
@@ -45,7 +57,7 @@ _FORMATS = {  # by their first bytes
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """An RNA: ``notes`` say how its sequence was read, ``line`` is that of its header, from 1."""
 
@@ -79,7 +91,11 @@ def read_fasta(source: Source, refused: dict[str, str] | None = None) -> list[Re
     InputError with the file, the line and the remedy for everything that is not FASTA of RNA.
     """
     records: dict[str, Record] = {}
+    held = 0
     for record in stream_fasta(source, refused):
+        held += RECORD + len(record.sequence)
+        if held > MOST_HELD:
+            raise InputError(f"{label(source)} holds more than memory should; give it in parts")
         known = records.setdefault(record.id, record)
         if known.sequence != record.sequence:
             raise InputError(
@@ -93,12 +109,15 @@ def read_fasta(source: Source, refused: dict[str, str] | None = None) -> list[Re
 
 def stream_fasta(source: Source, refused: dict[str, str] | None = None) -> Iterator[Record]:
     """The records one by one, with normalised sequences; holds one record in memory."""
-    for one in _records(source, normalise, math.inf):
+    for one in _records(source, normalise, LONGEST):
         if isinstance(one, Record):
             yield one
         elif refused is None or not one.id:
             where = f"{label(source)}, record {one.id!r} (line {one.line})"
             raise InputError(f"{where}: {one.reason}")
+        elif len(refused) >= MOST_REFUSED:
+            said = f"more than {MOST_REFUSED:,} records cannot be used, as {one.id!r}: {one.reason}"
+            raise InputError(f"{label(source)}: {said}")
         else:
             key = one.id if one.id not in refused else f"{one.id} (line {one.line})"
             refused[key] = f"line {one.line}: {one.reason}"
@@ -262,14 +281,26 @@ def _records(
             entry.header = (entry.header + text)[:MAX_HEADER]
         elif kind != ";":
             if entry is None:
-                raise InputError(
-                    f"{label(source)}, line {line}: a FASTA file starts with a header line such as"
-                    " '>my_rna', here a line without one comes first; add it"
-                )
+                raise InputError(f"{label(source)}, line {line}: {_headless(text)}")
             entry.add(text)
     if entry is None:
         raise InputError(f"{label(source)} is empty; give a FASTA file with at least one record")
     yield entry.read(check)
+
+
+def _headless(text: str) -> str:
+    """What is wrong with a file that begins so, and what to do."""
+    for begin, (what, name) in _OTHERS.items():
+        if re.match(begin, text, re.MULTILINE):
+            convert = f"SeqIO.convert('FILE', '{name}', 'my.fasta', 'fasta')"
+            convert = (
+                "'samtools fasta FILE > my.fasta'" if name == "sam" else f"Biopython: {convert}"
+            )
+            return f"this is {what}, and FASTA is read; convert it with {convert}"
+    return (
+        "a FASTA file starts with a header line such as '>my_rna', here a line without one comes "
+        "first; add it"
+    )
 
 
 def _lines(source: Source) -> Iterator[tuple[int, bool, str]]:

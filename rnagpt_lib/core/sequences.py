@@ -7,6 +7,7 @@ reads every other letter as unknown without a word).
 import random
 import string
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -92,6 +93,18 @@ def reverse_complement(sequence: str) -> str:
 def kmers(sequence: str, k: int) -> list[str]:
     """All overlapping words of ``k`` letters: ``("GGAC", 3)`` → ``["GGA", "GAC"]``."""
     return [sequence[i : i + k] for i in range(len(sequence) - k + 1)]
+
+
+def is_repetitive(sequence: str) -> bool:
+    """Whether an RNA is of low complexity: its words of three letters have less than half of the
+    entropy that they could have.
+
+    >>> is_repetitive("GU" * 500), is_repetitive("GGCUAGCUCAAUCGGUAGAGC")
+    (True, False)
+    """
+    counts = np.array([*Counter(kmers(sequence, 3)).values()])
+    share = counts / counts.sum()
+    return bool(-(share * np.log2(share)).sum() < np.log2(min(64, counts.sum())) / 2)
 
 
 def kmer_profile(sequences: Iterable[str], k: int = 5) -> np.ndarray:

@@ -4,16 +4,18 @@
 ['rna_id', 'article_id']
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import replacing
 from rnagpt_lib.core.paths import shown
+from rnagpt_lib.core.text import cut, one_line
 
 # Arrow's own, mimalloc, holds 0.7 GB beside 2.2 GB of texts in parquet's pieces.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -55,12 +57,14 @@ ARROW = {
     "flag": pa.bool_(),
     "texts": pa.list_(pa.string()),
 }
+_TEXTS = {pa.string(), pa.large_string(), pa.binary(), pa.large_binary()}
 COLUMNS: dict[str, dict[str, str]] = {  # table → column → its kind, one of `ARROW`
     table: {name: kind or "text" for name, _, kind in (c.partition(":") for c in columns.split())}
     for table, columns in _CONTRACTS.items()
 }
 GROUP = 1 << 15  # rows of a row group at most: what a writer of batches holds
 FRAME = 1 << 18  # the same of a frame, which is in memory: each group repeats the ids
+UNFOLDED, VALUE = 1 << 28, 64  # bytes of a foreign file in memory; of a value beside its letters
 BUFFER = 1 << 20  # bytes of a column that a reader of batches takes at a time
 
 
@@ -158,9 +162,47 @@ def _read(path: Path, **part: object) -> pa.Table:
     if not path.is_file():
         raise InputError(f"{shown(path)} is missing; first run {path.parent.name}, which writes it")
     try:
-        return pq.read_table(path, **part)
+        found = pq.read_table(path, **part)
+        found.validate(full=True)  # Arrow reads bytes that are no UTF-8 as if they were
+        return found
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{shown(path)} is no readable parquet table: {error}") from None
+        raise _unreadable(path, error) from None
+
+
+def read_foreign(path: Path, wanted: Callable[[str], bool]) -> pd.DataFrame:
+    """The columns that are ``wanted`` of a parquet file of anybody's, whatever they hold. Raises
+    InputError for another file, and for one that would unfold to more than `UNFOLDED` bytes."""
+    try:
+        names = [name for name in pq.read_schema(path).names if wanted(name)]
+        about = pq.read_metadata(path)
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        parts = [group.column(i) for group in groups for i in range(group.num_columns)]
+        parts = [part for part in parts if part.path_in_schema.partition(".")[0] in names]
+        size = sum(VALUE * part.num_values + part.total_uncompressed_size for part in parts)
+        if size <= UNFOLDED:
+            # repeated texts stay one until it is known how long they are together
+            found = pq.read_table(path, columns=names, read_dictionary=names)
+            for chunk in (chunk for column in found.columns for chunk in column.chunks):
+                if pa.types.is_dictionary(chunk.type) and chunk.type.value_type in _TEXTS:
+                    lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+                    size += pc.sum(lengths).as_py() or 0
+            found.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+    if size > UNFOLDED:
+        raise InputError(
+            f"{shown(path)} unfolds to more than {UNFOLDED:,} bytes; give a part of it"
+        )
+    fields = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in found.schema
+    ]
+    return found.cast(pa.schema(fields)).to_pandas(ignore_metadata=True).convert_dtypes()
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    said = cut(one_line(str(error)), 300)
+    return InputError(f"{shown(path)} is no readable parquet table: {said}; make it again")
 
 
 def in_batches(path: Path) -> pq.ParquetFile:

@@ -3,21 +3,22 @@ that need no language model (`baselines`) score on it. RNAs are distinct sequenc
 of `relatives`; texts are equal but for case and white space; bounds are over groups of similar
 RNAs."""
 
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jinja2 import Template
 
-from rnagpt_lib.core import fasta, sequences
+from rnagpt_lib.core import fasta, sequences, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
+from rnagpt_lib.core.text import cut
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.sources.user_files import json_lines, parse_description, read_tsv
 from rnagpt_lib.curate.splits import relatives
@@ -34,6 +35,7 @@ TABLES = (".tsv", ".jsonl", ".parquet")
 FINDINGS = Path(__file__).with_name("audit_findings.txt.j2")
 DRAWS, DRAWN = 1000, 50_000_000  # bootstrap draws, and the most numbers that they may hold
 WORDS = 4  # median words of an answer from which ROUGE-L is scored, too
+MOST_RECORDS = 1_000_000  # of a file
 SHOWN = 20  # examples that are listed
 
 
@@ -59,17 +61,31 @@ def read(path: Path) -> Side:
         raise InputError(f"{path}: of packed files only FASTA is read; unpack it with gunzip first")
     rows, left_out = [], []
     for place, name, sequence, *words in _fasta(path, left_out) if kind in FASTA else _table(path):
+        if len(rows) + len(left_out) >= MOST_RECORDS:
+            raise InputError(f"{path} holds more than {MOST_RECORDS:,} records; give a part of it")
         try:
             for field, text in zip(COLUMNS[2:], words, strict=True):
                 if not text.strip():
                     raise InputError(f"the {field} is empty; write one, or take the record out")
-            rows.append((name or place, sequences.normalise(sequence), *map(str.strip, words)))
+            question, answer = map(str.strip, words)
+            rows.append((name or place, sequences.normalise(sequence), question, _label(answer)))
         except InputError as error:
             left_out.append((place, str(error)))
     if not rows:
         first = f"; the first, {': '.join(left_out[0])}" if left_out else ""
         raise InputError(f"{path} holds no record that can be used{first}")
     return Side(pd.DataFrame(rows, columns=COLUMNS, dtype=str), left_out)
+
+
+def _label(answer: str) -> str:
+    """A class that is a number in one spelling: pandas writes 1 as 1.0 where another is missing.
+
+    >>> [_label(answer) for answer in ("1.0", "-0.50", "1e+16", "007", "1.0 kb")]
+    ['1', '-0.5', '10000000000000000', '007', '1.0 kb']
+    """
+    if not re.fullmatch(r"[-+]?(0|[1-9]\d{0,20})(\.\d{1,20})?(e[-+]?\d{1,2})?", answer, re.ASCII):
+        return answer
+    return f"{Decimal(answer).normalize() + 0:f}"
 
 
 def _fasta(path: Path, left_out: list[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
@@ -100,12 +116,7 @@ def _table(path: Path) -> Iterator[tuple[str, ...]]:
         # as objects: a number that other lines lack would become 1.0
         rows = pd.DataFrame([*lines.values()], index=[*lines], dtype=object)
     else:
-        try:
-            rows = pq.read_table(path).to_pandas(ignore_metadata=True).convert_dtypes()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{path} is no readable parquet table ({error}); write it anew"
-            ) from None
+        rows = tables.read_foreign(path, lambda name: name.strip().lower() in {*COLUMNS, *IDS})
         rows, place = rows.set_axis(range(1, len(rows) + 1)), "row"
     rows.columns = [str(column).strip().lower() for column in rows.columns]
     needed = {"sequence", "answer"} - set(rows.columns)
@@ -114,7 +125,7 @@ def _table(path: Path) -> Iterator[tuple[str, ...]]:
         fault = f"column {min(needed)!r} is missing" if needed else f"{twice[0]!r} stands twice"
         raise InputError(
             f"{path}: {fault}; the columns are sequence, question, answer (one each), and id if "
-            f"there are ids; here are {', '.join(rows.columns) or 'none'}"
+            f"there are ids; here are {cut(', '.join(rows.columns), 500) or 'none'}"
         )
     rows = rows.astype(object).where(rows.notna(), "")
     ids = next((rows[column] for column in IDS if column in rows.columns), "")
@@ -216,7 +227,7 @@ def _between(
 
 def _scores(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, seed: int) -> list[dict]:
     """Every baseline by metric and stratum (all records; those whose RNA is not in train letter by
-    letter; those whose RNA has no relative there), with bounds over groups. ``exact``: right word
+    letter; those whose RNA has no relative there), with bounds over groups, None of one. ``exact``: right word
     for word; ``rougeL`` where answers are sentences; ``balanced``: exact, mean over classes, where
     answers are few."""
     of = rnas.loc[test.sequence]
@@ -239,6 +250,8 @@ def _scores(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, seed: i
                 within = labels[chosen] if metric == "balanced" else None
                 bounds = draws.bounds(values[metric][chosen], groups[chosen], within)
                 number = int(chosen.sum()), len(set(groups[chosen]))
+                if number[1] == 1:  # all draws are the same
+                    bounds = bounds[0], None, None
                 rows.append((name, metric, stratum, *bounds, *number))
     columns = ("baseline", "metric", "stratum", "value", "low", "high", "records", "groups")
     return [dict(zip(columns, row, strict=True)) for row in rows]
@@ -256,7 +269,7 @@ def _examples(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame) -> li
         {
             "test": asked.id[one],
             "train": known.id[other],
-            "identity": round(float(nearest_identity([one], [other])[0]), 4),
+            "identity end to end": round(float(nearest_identity([one], [other])[0]), 4),
             "letters": len(one),
             "test answer": asked.answer[one],
             "train answer": known.answer[other],
@@ -271,7 +284,7 @@ def findings(numbers: dict) -> list[str]:
 
     def score(name: str, stratum: str = "all") -> str:
         row = rows.get((name, stratum))
-        return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–"
+        return with_bounds(row) if row else "–"
 
     wrong = {
         "within train": numbers["within"]["train"]["records whose RNA has another answer, too"],
@@ -279,14 +292,21 @@ def findings(numbers: dict) -> list[str]:
         "of test against train": numbers["between"]["RNA and question, with another answer only"],
     }
     kmers = max(("kmers.logistic", "kmers.nearest"), key=lambda name: rows[name, "all"]["value"])
+    least, chance = rows["blind", "all"]["low"], rows["floor.random", "all"]["high"]
     template = Template(FINDINGS.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
     text = template.render(
         numbers, score=score, percent=percent, kmers=kmers, audited=AUDITED,
-        wording_tells=rows["blind", "all"]["low"] > rows["floor.random", "all"]["high"],
+        wording_tells=None not in (least, chance) and least > chance,
         differing=", ".join(f"{n:,} {where}" for where, n in wrong.items() if n),
         left_out={side: len(numbers["files"][side]["left_out"]) for side in SIDES},
     )  # fmt: skip
     return [line for line in text.splitlines() if line]
+
+
+def with_bounds(row: dict) -> str:
+    """A score as it is shown: ``0.33 [0.20, 0.46]``."""
+    bounds = f"{row['low']:.2f}, {row['high']:.2f}" if row["groups"] > 1 else "one group: no bounds"
+    return f"{row['value']:.2f} [{bounds}]"
 
 
 def percent(n: int, total: int) -> str:

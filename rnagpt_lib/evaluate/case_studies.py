@@ -51,7 +51,9 @@ def retrieve_beside(run: str, asked: pd.DataFrame, model: str) -> pd.DataFrame:
     found, rows = Retrieval.of(run), []
     for row in asked.to_dict("records"):
         asked_of = (row["sequence"], row["question"], row[model], row["rna_id"])
-        first, statements = found.near(row["sequence"])[0], found.retrieve(*asked_of)["statements"]
+        statements = found.retrieve(*asked_of)["statements"]
+        nothing = {"rna_ids": [""], "rna_type": [], "identity": 0.0, "near": False}
+        first = next(iter(found.near(row["sequence"])), nothing)
         rows.append({
             "rna_id": row["rna_id"], "question": row["question"], "answer": row[model],
             "nearest": first["rna_ids"][0], "nearest_type": listed(first["rna_type"]),

@@ -1,10 +1,10 @@
 """How a run's data set or model was made, read back from the files of its stages."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,12 +52,12 @@ class Provenance:
     @property
     def generated(self) -> bool:
         """Whether RNAs and articles are those of the miniature world."""
-        return self.params[FILTER]["input"] == "world"
+        return self.params[FILTER].get("input") == "world"
 
     @property
     def quotes_abstracts(self) -> bool:
         """Whether annotations copy sentences of articles that somebody may own."""
-        return not self.generated and self.params[SUMMARIES]["provider"] == "offline"
+        return not self.generated and self.params[SUMMARIES].get("provider") == "offline"
 
     @property
     def split(self) -> str:
@@ -78,18 +78,19 @@ class Provenance:
 def is_generated(run_id: str) -> bool | None:
     """Whether a run's RNAs are those of the miniature world; None where its stage 00 is not there."""
     key = manifest_of(stage_folder(run_id, FILTER)).get("key", {})
-    return key["params"]["input"] == "world" if key else None
+    return key["params"].get("input") == "world" if key else None
 
 
 def origin(run_id: str) -> str:
     """Where the RNAs of a run are from, for a reader: with the hosts, as a stand-in is not live."""
-    kind = manifest_of(stage_folder(run_id, FILTER))["key"]["params"]["input"]
-    hosts = sorted({urlsplit(source.url).netloc for source in _sources(run_id)} - {""})
-    return {
+    key = manifest_of(stage_folder(run_id, FILTER)).get("key", {})
+    hosts = re.findall(r"(?m)^https?://([^/?#\s]+)", "\n".join(s.url for s in _sources(run_id)))
+    known = {
         "world": "the generated miniature world",
         "files": "the user's files",
-        "rnacentral": f"RNAcentral and its literature, from {', '.join(hosts)}",
-    }[kind]
+        "rnacentral": f"RNAcentral and its literature, from {', '.join(sorted({*hosts}))}",
+    }
+    return known.get(str(key.get("params", {}).get("input")), "a source that it does not name")
 
 
 def _sources(run_id: str) -> tuple[Source, ...]:

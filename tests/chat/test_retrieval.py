@@ -374,11 +374,37 @@ def test_an_rna_is_known_by_its_id_or_its_sequence(retrieval, rnas):
 
 
 def test_a_stranger_is_told_to_be_one(retrieval):
-    found = retrieval.retrieve("A" * 60, TYPE, "The RNA is of the type tRNA.")
+    stranger = "".join(random.Random(5).choices("ACGU", k=60))
+    found = retrieval.retrieve(stranger, TYPE, "The RNA is of the type tRNA.")
     assert "No RNA of the training set is similar" in found["statements"][-1]
     assert len(found["neighbours"]) == 3 and not any(one["near"] for one in found["neighbours"])
     assert "which chance reaches" in describe(found["neighbours"][0])[0]
     assert listed("abcde") == "a, b, c and 2 more" and listed(()) == ""
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    ["A" * 200, "GU" * 500, "AU" * 6, "CUG" * 40, "N" * 30, "GGA" + "A" * 300 + "UCC",
+     "A" * 60 + "U" * 60, "A" * 100 + "GGCUAGCUCAAUCGGUAGAGC" + "A" * 100],
+)  # fmt: skip
+def test_low_complexity_is_said_and_has_no_neighbour(retrieval, sequence):
+    for answer in ("The RNA is of the type tRNA.", "Nothing.", None):
+        found = retrieval.retrieve(sequence, TYPE, answer)
+        assert not found["neighbours"] and len(found["statements"]) == 1
+        assert found["statements"][0].startswith("The sequence is of low complexity, and RNAs that")
+
+
+def test_of_low_complexity_it_is_like_itself_alone(rnas):
+    own, frame = "A" * 80, rnas.head(40).copy()
+    frame.loc[frame.index[0], ["sequence", "split", "rna_type"]] = [own, "train", "tRNA"]
+    annotations = pa.table({name: pa.array([], kind) for name, kind in (
+        ("rna_id", pa.string()), ("sentence_no", pa.int64()), ("text", pa.string()),
+        ("article_ids", pa.list_(pa.string())),
+    )})  # fmt: skip
+    train = frame[frame.split == "train"].sequence.unique().tolist()
+    found = Retrieval(frame, annotations, Nearest(train))
+    assert [(one["identity"], one["near"]) for one in found.near(own)] == [(1.0, True)]
+    assert not found.near(own[:-1])
 
 
 def test_sentences_that_bear_on_the_question_come_first_and_alone(whole, retrieval, rnas):

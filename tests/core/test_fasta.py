@@ -110,7 +110,7 @@ def test_the_size_of_the_pieces_changes_nothing(piece, tmp_path_factory, monkeyp
     sources = [case.make(tmp_path_factory.mktemp("case")) for case in SMALL]
     whole = [(source, fasta_ends.read(source)) for source in sources if weight(source) < 20_000]
     # what comes before damage, or before a byte that is no text, comes as far as its piece does
-    exact = [(one, end) for one, end in whole if not re.search("binary|damaged", end.error)]
+    exact = [(one, end) for one, end in whole if not re.search("binary|damaged|convert", end.error)]
     monkeypatch.setattr(fasta, "PIECE", piece)
     assert len(exact) > 60
     for source, end in exact:
@@ -254,3 +254,53 @@ def test_a_long_file_is_read_as_far_as_one_can_choose(monkeypatch):
     )
     assert [one.id for one in found] == ["r0", "r1"]
     assert [one.id for one in refused] == ["r2"] and "first 2 records" in refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("begin", "what", "how"),
+    [
+        ("@read1\nACGU\n+\nIIII", "FASTQ", "'fastq'"),
+        ("\n\n@read1\nACGU\n+\n>>>>", "FASTQ", "'fastq'"),
+        ("CLUSTAL W (1.83) multiple sequence alignment\n\na ACGU", "a CLUSTAL alig", "'clustal'"),
+        ("MUSCLE (3.8) multiple sequence alignment\n\na ACGU", "a CLUSTAL", "'clustal'"),
+        ("# STOCKHOLM 1.0\na ACGU\n//", "a Stockholm alignment", "'stockholm'"),
+        ("LOCUS       X 10 bp\nORIGIN\n", "GenBank", "'genbank'"),
+        ("ID   X56734; SV 1; linear;\n", "EMBL", "'embl'"),
+        ("#NEXUS\nbegin data;", "NEXUS", "'nexus'"),
+        (" 5    42\nTurkey    AAGCT", "a PHYLIP alignment", "'phylip-relaxed'"),
+        ("@HD\tVN:1.6\n@SQ\tSN:a\tLN:9", "SAM", "samtools fasta"),
+    ],
+)
+def test_other_formats_are_named_with_what_makes_fasta_of_them(begin, what, how, tmp_path):
+    path = tmp_path / "in.txt"
+    path.write_text(begin)
+    for source in (path, begin.encode(), begin + "\n>a\nACGU"):
+        for read in (fasta.read_fasta, lambda source: [*stream_records(source)]):
+            with pytest.raises(InputError, match=rf"line \d: this is {what}.*{how}"):
+                read(source)
+
+
+@pytest.mark.parametrize("begin", ["ID\tsequence\n", "LOCUS\tACGU\n", "5 apples\n", "ACGU 12 13\n"])
+def test_other_texts_are_taken_for_no_format(begin):
+    with pytest.raises(InputError, match="starts with a header line"):
+        fasta.read_fasta(begin + ">a\nACGU")
+
+
+def test_a_record_beyond_any_rna_is_refused_and_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(fasta, "LONGEST", 1000)
+    path = write(tmp_path, b">a\n" + b"ACGU\n" * 250 + b">b\n" + b"ACGU\n" * 251 + b">c\nAC\n")
+    refused = {}
+    assert [r.id for r in fasta.read_fasta(path, refused)] == ["a", "c"]
+    assert refused == {"b": "line 252: the sequence has more than 1,000 letters, which are the most "
+                            "that are read; give a part of it"}  # fmt: skip
+    with pytest.raises(InputError, match="record 'b'.*more than 1,000 letters"):
+        fasta.read_fasta(path)
+
+
+def test_what_is_held_and_what_is_refused_has_an_end(monkeypatch):
+    monkeypatch.setattr(fasta, "MOST_HELD", 2000)
+    with pytest.raises(InputError, match="the FASTA text holds more than memory should"):
+        fasta.read_fasta("".join(f">r{i}\nACGU\n" for i in range(9)))
+    monkeypatch.setattr(fasta, "MOST_REFUSED", 3)
+    with pytest.raises(InputError, match="more than 3 records cannot be used, as 'r3': letter"):
+        fasta.read_fasta("".join(f">r{i}\nXX\n" for i in range(9)), {})

@@ -107,6 +107,18 @@ FAULTS = {
     "not an object": ({"articles": "[1]"}, "a.jsonl, line 1: 'id' is missing"),
     "article twice": ({"articles": ARTICLE * 2}, "a.jsonl, line 2: id 'A1' stands there twice"),
     "odd year": ({"articles": ARTICLE.replace("2020", '"soon"')}, "a.jsonl, line 1: year 'soon'"),
+    "year of 30 digits": (
+        {"articles": ARTICLE.replace("2020", "9" * 30)}, "a.jsonl, line 1: year '9{30}' is none",
+    ),
+    "year of another script": (
+        {"articles": ARTICLE.replace("2020", '"²"')}, "a.jsonl, line 1: year '²' is none",
+    ),
+    "year of 5000 digits": ({"articles": ARTICLE.replace("2020", "9" * 5000)}, "no valid JSON"),
+    "deep JSON": ({"articles": "[" * 99_999}, "a.jsonl, line 1: it is nested too deeply; write"),
+    "half a character": ({"articles": '{"id": "\\ud800"}'}, "line 1: half a character.*write"),
+    "many columns": ({"table": "x\t" * 2000}, "r.tsv, line 1: 2,001 columns are more than"),
+    "long line": ({"articles": "x" * 2**24 + "x"}, "a.jsonl: a line has more than 16,777,216 char"),
+    "long name": ({"table": "rna_id\t" + "x" * 9999}, "r.tsv, line 1: column 'x{100,500}…$"),
     "unknown RNA": ({"links": '{"rna_id": "q", "article_ids": []}'}, "l.jsonl, line 1: rna_id 'q'"),
     "unknown article": (
         {"links": '{"rna_id": "a", "article_ids": ["A9"]}'}, "l.jsonl, line 1: article 'A9'",

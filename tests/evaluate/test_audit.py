@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rnagpt_lib.core.errors import InputError
@@ -64,7 +66,7 @@ def test_a_planted_leak_is_found_and_scores_are_shares_within_each_stratum(tmp_p
     listed = test.id[letters(test.sequence).isin(near)].tolist()
     assert found["overlapping"] == listed
     assert {example["test"] for example in found["examples"]} == set(listed)
-    assert [e["identity"] for e in found["examples"]][:6] == [1] * 6
+    assert [e["identity end to end"] for e in found["examples"]][:6] == [1] * 6
 
     strata = {"all": range(30), "new": range(6, 30), "unrelated": range(11, 30)}
     sides = (rows.assign(sequence=letters(rows.sequence)) for rows in (train, test))
@@ -283,6 +285,93 @@ def test_a_missing_file_is_told(tmp_path):
 def test_labels_with_gaps_are_those_of_a_column_without(answers, read, tmp_path):
     side = audit.read(written(tmp_path, ".parquet", ROWS.assign(answer=answers)))
     assert side.rows.answer.tolist() == read and [where for where, _ in side.left_out] == ["row 3"]
+
+
+@pytest.mark.parametrize("kind", [".tsv", ".jsonl", ".parquet", ".fa"])
+@pytest.mark.parametrize(
+    ("spellings", "label"),
+    [
+        (["1", "1.0", "1.00", "+1", "1e0", "1.0e+00"], "1"),
+        (["0", "0.0", "-0.0", "0e+00"], "0"),
+        (["0.5", "0.50", "5e-1"], "0.5"),
+        (["10000000000000000", "1e+16", "1.0e16"], "10000000000000000"),
+        (["007"], "007"),
+        (["1.0.0"], "1.0.0"),
+        (["1e999"], "1e999"),
+        (["٣.0"], "٣.0"),
+        (["1.0 kb"], "1.0 kb"),
+    ],
+)
+def test_a_number_is_one_label_however_it_is_written(kind, spellings, label, tmp_path):
+    path = tmp_path / f"x{kind}"
+    rows = pd.DataFrame({"sequence": "ACGUACGUAC", "answer": spellings})
+    if kind == ".fa":
+        path.write_text("".join(f">r{i} {s}\nACGU\n" for i, s in enumerate(spellings)), "utf-8")
+    elif kind == ".parquet":
+        rows.to_parquet(path)
+    elif kind == ".tsv":
+        rows.to_csv(path, sep="\t", index=False)
+    else:
+        rows.to_json(path, orient="records", lines=True)
+    assert set(audit.read(path).rows.answer) == {label}
+
+
+def test_labels_of_two_programs_are_compared_as_the_same(tmp_path):
+    train = records(20, random.Random(0))
+    train.assign(answer=[i % 2 for i in range(20)]).to_csv(
+        tmp_path / "a.tsv", sep="\t", index=False
+    )
+    train.assign(answer=[float(i % 2) for i in range(20)]).to_csv(
+        tmp_path / "b.tsv", sep="\t", index=False
+    )
+    found = audit.audit(tmp_path / "a.tsv", tmp_path / "b.tsv")
+    assert found["between"]["RNA, question and answer"] == 20
+    assert score(found, "floor.nearest")["value"] == 1
+    assert found["within"]["train"]["distinct answers"] == 2
+
+
+def test_of_one_group_there_are_no_bounds(tmp_path):
+    train, test = records(30, random.Random(0)), records(3, random.Random(1))
+    found = audited(tmp_path, train, test.assign(sequence=test.sequence[0], answer=["a", "b", "c"]))
+    for row in found["scores"]:
+        assert (row["groups"], row["low"], row["high"]) == (1, None, None)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    said = " ".join(found["findings"])
+    assert "[one group: no bounds]" in said and "nan" not in said and "None" not in said
+    assert "The 3 test records are about 1 RNA in 1 group of similar ones" in said
+    one = audited(tmp_path, train, train[:1])
+    assert "The 1 test record is about 1 RNA in 1 group" in " ".join(one["findings"])
+    assert "leave out the 1 test record that is listed" in one["findings"][-1]
+
+
+def test_a_small_file_that_unfolds_to_gigabytes_is_refused_unread(tmp_path):
+    letters = pa.DictionaryArray.from_arrays(pa.array([0] * 8000, pa.int32()), ["A" * 2**20])
+    packed = pa.table({"sequence": letters, "answer": pa.array(["tRNA"] * 8000)})
+    pq.write_table(packed, tmp_path / "dictionary.parquet", compression="zstd")
+    texts = ["ACGU" * 2**18 + str(i) for i in range(300)]
+    plain = pa.table({"sequence": texts, "answer": ["a"] * 300})
+    pq.write_table(plain, tmp_path / "plain.parquet", compression="zstd", use_dictionary=False)
+    runs = pa.table(
+        {"sequence": pa.array(["A"] * 9_000_000), "answer": pa.array(["a"] * 9_000_000)}
+    )
+    pq.write_table(runs, tmp_path / "runs.parquet", compression="zstd")
+    for name in ("dictionary", "plain", "runs"):
+        path = tmp_path / f"{name}.parquet"
+        assert path.stat().st_size < 4_000_000
+        with pytest.raises(InputError, match="unfolds to more than 268,435,456 bytes; give a part"):
+            audit.read(path)
+    wide = {"sequence": ["ACGU"], "answer": ["a"], "notes": pa.array([["A" * 9]])}
+    pq.write_table(pa.table(wide), tmp_path / "wide.parquet")
+    assert len(audit.read(tmp_path / "wide.parquet").rows) == 1
+
+
+def test_a_file_of_too_many_records_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "MOST_RECORDS", 2)
+    (tmp_path / "x.fa").write_text(">a x\nACGU\n>b x\nACGU\n")
+    assert len(audit.read(tmp_path / "x.fa").rows) == 2
+    (tmp_path / "x.fa").write_text(">a x\nACGU\n>b x\nACGU\n>c x\nACGU\n")
+    with pytest.raises(InputError, match="x.fa holds more than 2 records"):
+        audit.read(tmp_path / "x.fa")
 
 
 def test_a_column_of_lists_is_refused(tmp_path):

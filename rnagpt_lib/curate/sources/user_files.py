@@ -4,8 +4,8 @@ Every fault is an InputError with the file, the line and the remedy; a FASTA rec
 foreign letter is not a fault but a row in ``dropped``.
 """
 
-import json
 import re
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pandas as pd
 
 from rnagpt_lib.core import fasta
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.files import parse_json
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.tables import COLUMNS, frame
+from rnagpt_lib.core.text import cut
 from rnagpt_lib.runs.stages import FILTER
 
+LONGEST_LINE, MOST_COLUMNS = 1 << 24, 1_000  # characters; of a table
 _MANY = re.compile(r"(?P<type>\S+) from \d+ species")
 _ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<type>\S+)(?: .*)?")
 _URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
@@ -81,7 +84,7 @@ def parse_description(rna_id: str, description: str) -> dict[str, str]:
 
 
 def _fault(path: Path, line: int, fault: str) -> InputError:
-    return InputError(f"{path}, line {line}: {fault}")
+    return InputError(f"{path}, line {line}: {cut(fault, 500)}")
 
 
 def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
@@ -92,11 +95,11 @@ def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
         raise _fault(path, 1, f"{fault}; columns are {', '.join(COLUMNS['rnas'])}")
     sequences = dict(zip(rnas["rna_id"], rnas["sequence"], strict=True))
+    asked = table.reindex(columns=["rna_id", "split", "sequence"], fill_value="")
     twice = table["rna_id"].duplicated()
-    for line, row in table.to_dict("index").items():
-        rna_id, side = row["rna_id"], row.get("split", "")
-        sequence, said = row.get("sequence", "").upper().replace("T", "U"), ""
-        if twice[line]:
+    for (line, rna_id, side, sequence), again in zip(asked.itertuples(), twice, strict=True):
+        sequence, said = sequence.upper().replace("T", "U"), ""
+        if again:
             said = f"rna_id {rna_id!r} stands there twice; keep one row for it"
         elif sequence and sequence != sequences.get(rna_id, sequence):
             said = f"the sequence of {rna_id!r} is not the one in the FASTA file; leave it out"
@@ -109,27 +112,43 @@ def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
 
 def read_tsv(path: Path) -> pd.DataFrame:
     """Columns of text as the first line names them, the index holding each row's line number."""
-    lines = {n: line.split("\t") for n, line in enumerate(_lines(path), 1) if line.strip()}
-    header, *rows = lines.values()
-    for number, fields in lines.items():
+    lines = ((n, line.split("\t")) for n, line in enumerate(_lines(path), 1) if line.strip())
+    first, header = next(lines)
+    if len(header) > MOST_COLUMNS:
+        raise _fault(path, first, f"{len(header):,} columns are more than are read; give a part")
+    numbers, columns = array("q"), [[] for _ in header]  # by columns: rows would take gigabytes
+    for number, fields in lines:
         if len(fields) != len(header):
             said = f"{len(fields)} fields where the header has {len(header)}; use single tabs"
             raise _fault(path, number, said)
-    table = pd.DataFrame(rows, [*lines][1:], [name.strip() for name in header])
-    return table.apply(lambda column: column.str.strip())
+        numbers.append(number)
+        for column, field in zip(columns, fields, strict=True):
+            column.append(field.strip())
+    table = pd.DataFrame(dict(enumerate(columns)), numbers, dtype=str)
+    return table.set_axis([name.strip() for name in header], axis=1)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
     """The lines of a user's file, or InputError for a missing, binary or empty one."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; check the path")
+    empty = True
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    said = (
+                        f"a line has more than {LONGEST_LINE:,} characters; write a record a line"
+                    )
+                    raise InputError(f"{path}: {said}")
+                empty = empty and not line.strip()
+                yield line.removesuffix("\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is binary or not UTF-8; give a plain text file") from None
-    if not text.strip():
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    if empty:
         raise InputError(f"{path} is empty; leave it out if there is nothing to give")
-    return text.split("\n")
 
 
 def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]]:
@@ -139,13 +158,9 @@ def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-            json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            said = "half a character, as \\ud800, is no text; write the character itself"
-            raise _fault(path, number, said) from None
-        except json.JSONDecodeError as error:
-            said = f"no valid JSON ({error.msg}); write one object on each line, as in {example}"
+            record = parse_json(line)
+        except InputError as error:
+            said = f"{error}; write one object on each line, as in {example}"
             raise _fault(path, number, said) from None
         missing = [f for f in fields if not isinstance(record, dict) or record.get(f) is None]
         if missing:
@@ -161,8 +176,8 @@ def _articles(path: Path) -> dict[str, dict]:
         if not re.fullmatch(r"\S+", article_id) or article_id in rows:
             fault = "stands there twice" if article_id in rows else "is empty or holds spaces"
             raise _fault(path, number, f"id {article_id!r} {fault}; ids are unique")
-        if not year.isdigit():
-            raise _fault(path, number, f"year {year!r} is no number; write e.g. 2024")
+        if not re.fullmatch("[0-9]{1,4}", year):
+            raise _fault(path, number, f"year {year!r} is none; write e.g. 2024")
         row = (article_id, title, abstract, int(year))
         rows[article_id] = dict(zip(COLUMNS["articles"], row, strict=True))
     return rows
