@@ -165,7 +165,7 @@ def _read(path: Path, **part: object) -> pa.Table:
         found = pq.read_table(path, **part)
         found.validate(full=True)  # Arrow reads bytes that are no UTF-8 as if they were
         return found
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -173,12 +173,14 @@ def read_foreign(path: Path, wanted: Callable[[str], bool]) -> pd.DataFrame:
     """The columns that are ``wanted`` of a parquet file of anybody's, whatever they hold. Raises
     InputError for another file, and for one that would unfold to more than `UNFOLDED` bytes."""
     try:
-        names = [name for name in pq.read_schema(path).names if wanted(name)]
         about = pq.read_metadata(path)
+        schema = about.schema.to_arrow_schema()
+        names = [name for name in schema.names if wanted(name)]
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        parts = [group.column(i) for group in groups for i in range(group.num_columns)]
-        parts = [part for part in parts if part.path_in_schema.partition(".")[0] in names]
-        size = sum(VALUE * part.num_values + part.total_uncompressed_size for part in parts)
+        size = sum(group.total_byte_size + VALUE * group.num_rows * len(names) for group in groups)
+        nested = [name for name in names if pa.types.is_nested(schema.field(name).type)]
+        if nested:
+            raise ValueError(f"{nested[0]!r} is no text but several; write a record for each")
         if size <= UNFOLDED:
             # repeated texts stay one until it is known how long they are together
             found = pq.read_table(path, columns=names, read_dictionary=names)
@@ -186,18 +188,14 @@ def read_foreign(path: Path, wanted: Callable[[str], bool]) -> pd.DataFrame:
                 if pa.types.is_dictionary(chunk.type) and chunk.type.value_type in _TEXTS:
                     lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
                     size += pc.sum(lengths).as_py() or 0
+        if size <= UNFOLDED:
             found.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+            types = (t.value_type if pa.types.is_dictionary(t) else t for t in found.schema.types)
+            plain = found.cast(pa.schema([*zip(found.column_names, types, strict=True)]))
+            return plain.to_pandas(ignore_metadata=True).convert_dtypes()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    if size > UNFOLDED:
-        raise InputError(
-            f"{shown(path)} unfolds to more than {UNFOLDED:,} bytes; give a part of it"
-        )
-    fields = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in found.schema
-    ]
-    return found.cast(pa.schema(fields)).to_pandas(ignore_metadata=True).convert_dtypes()
+    raise InputError(f"{shown(path)} unfolds to more than {UNFOLDED:,} bytes; give a part of it")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -376,7 +376,7 @@ def test_a_file_of_too_many_records_is_refused(tmp_path, monkeypatch):
 
 def test_a_column_of_lists_is_refused(tmp_path):
     path = written(tmp_path, ".parquet", ROWS.assign(answer=[["a"], ["b"], []]))
-    with pytest.raises(InputError, match="row 1: 'answer' is no text; write one text"):
+    with pytest.raises(InputError, match="'answer' is no text but several; write a record"):
         audit.read(path)
 
 
