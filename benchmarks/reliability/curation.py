@@ -218,9 +218,10 @@ def deleted(tried: int) -> dict:
             after = app.answered.total() - before
             more[after] += 1
             survived += process.exitcode == 2 and after <= WIDTH
-            lost += number % 3 == 1 and app.answered.total() != attempts()[0]["answered"]
+            lost += app.answered.total() - attempts()[0]["answered"]
+            survived -= journal_rows.integrity() != "ok"
     note = (
-        f"{len(TEXTS)} calls at width {WIDTH}; at most {max(more)} answered after it, then it stops"
+        f"at most {max(more)} of width {WIDTH} answered after it; what was deleted is there again"
     )
     return _row("journal deleted while calls are made", tried, survived, lost, note)
 

@@ -160,10 +160,8 @@ class Reader:
 
     def body(self, number: int) -> str:
         """A raw body as it came."""
-        rows, unpack = (
-            self.rows("SELECT body FROM bodies WHERE id = ?", number),
-            zlib.decompressobj(),
-        )
+        rows = self.rows("SELECT body FROM bodies WHERE id = ?", number)
+        unpack = zlib.decompressobj()
         try:
             body = unpack.decompress(rows[0][0], LARGEST).decode("utf-8", "surrogatepass")
             if not unpack.eof:
@@ -212,8 +210,11 @@ class Journal(Reader):
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            with suppress(sqlite3.Error):  # the -wal keeps then what the file does not
+            with suppress(sqlite3.Error, OSError):  # the -wal keeps then what the file does not
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if not self.path.exists():  # deleted, but we still read it
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    self._db.execute("VACUUM INTO ?", (str(self.path),))
             self._db.close()
             release_lock(self._file)
 
@@ -250,7 +251,7 @@ class Journal(Reader):
         for file, known in self._files.items():
             if _identity(file) != known:
                 fault = f"{paths.shown(file)} was deleted or replaced while calls were under way"
-                raise InputError(f"{fault}; no more are made; put it back, or run it again")
+                raise InputError(f"{fault}, so no more are made; run it again, it goes on here")
 
     @property
     def left(self) -> float:

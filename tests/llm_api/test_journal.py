@@ -207,6 +207,12 @@ def test_a_file_that_is_gone_or_another_stops_before_the_next_call(path, name):
                 (path.parent / name).touch()
             with pytest.raises(InputError, match=f"{name} was deleted or replaced .*run it again"):
                 kept.reserve([asked("b")])
+        if name == path.name and stand_in:
+            assert path.read_bytes() == b""  # somebody else's
+        else:
+            with Journal(path) as kept:
+                assert kept.spent == 100 and tries(kept, "a") == 1
+                assert kept.rows("PRAGMA integrity_check") == [("ok",)]
         for left in path.parent.iterdir():
             left.unlink()
 
