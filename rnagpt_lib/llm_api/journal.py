@@ -201,8 +201,7 @@ class Journal(Reader):
         except BaseException:
             release_lock(self._file)
             raise
-        wal = self.path.with_name(f"{self.path.name}-wal")
-        self._files = {file: _identity(file) for file in (self.path, wal, self._file)}
+        self._files = {f: _identity(f) for f in (self.path, Path(f"{self.path}-wal"), self._file)}
         if lost:
             what = f"{lost} calls were in flight when the last process ended"
             print(f"{what}; their cost counts as spent, and they are asked again where needed")
