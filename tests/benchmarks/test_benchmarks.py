@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.reliability import _rows as _reliability_chat
 from benchmarks.reliability import curation as reliability_curation
+from benchmarks.reliability import strangers as reliability_strangers
 from benchmarks.reliability import training as reliability_training
 from benchmarks.scale import scale, scale_training, updates
 from benchmarks.science import (
@@ -28,12 +29,13 @@ from rnagpt_lib.report import readme
 
 MEASURED = [real_data, reliability_curation, reliability_training, _peers, updates, scale]
 MEASURED += [_reliability_chat, scale_training, trajectories, gpu, nrc, nrc_asking, dictionary]
-MEASURED += [chat, leakage, local_facts, neighbours, sources]
+MEASURED += [chat, leakage, local_facts, neighbours, sources, reliability_strangers]
 
 BLOCKS = {
     _peers: "peers",
     _reliability_chat: "reliability_chat",
     reliability_curation: "reliability_curation",
+    reliability_strangers: "reliability_strangers",
     reliability_training: "reliability_training",
 }
 
