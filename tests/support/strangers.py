@@ -7,6 +7,7 @@ when neither the canary key nor the canary program has left a trace.
 """
 
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -83,14 +84,14 @@ def spoil(data: object, rng: random.Random) -> object:
     for _ in range(rng.randint(1, 3)):
         places = [*_places(data)]
         if not places:
-            return rng.choice(VALUES)
+            return copy.deepcopy(rng.choice(VALUES))
         parent, name = rng.choice(places)
         if isinstance(parent[name], str) and rng.random() < 0.4:
             parent[name] = mutate(parent[name].encode(), rng).decode("utf-8", "replace")
         elif isinstance(parent, dict) and rng.random() < 0.2:
             parent.pop(name)
         else:
-            parent[name] = rng.choice(VALUES)
+            parent[name] = copy.deepcopy(rng.choice(VALUES))
     return data
 
 
