@@ -1,13 +1,14 @@
 """Every byte of the prompts, for training and for inference alike (paper, section 3.5)."""
 
+import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib.core.errors import InputError
 
 LONGEST = 4_000  # letters of a template's pieces
+ROLE = r"\w{1,30}(\.role|\[['\"]role['\"]\])"  # as a chat template writes it
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,13 @@ class ChatTemplate(Template):
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatTemplate | None":
         """None where the tokenizer has no template that puts a user's message somewhere."""
-        own = Template()
-        said = f"<RNA>{own.placeholder}</RNA> {{question}}"
-        text = _chat(tokenizer, [("user", said)])
+        said = f"<RNA>{cls.placeholder}</RNA> {{question}}"
+        message = {"role": "user", "content": said}
+        try:
+            options = {"tokenize": False, "add_generation_prompt": True}
+            text = tokenizer.apply_chat_template([message], **options)
+        except Exception:  # it is a program, of the LLM's authors
+            return None
         return (
             cls(prompt=text, stop="") if text.count(said) == 1 and len(text) < LONGEST / 2 else None
         )
@@ -94,16 +99,6 @@ class ChatTemplate(Template):
         return asked + tokenizer(after, add_special_tokens=False)["input_ids"]
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, said: list[tuple[str, str]]) -> str:
-    """Messages, (role, text), in the tokenizer's chat template; "" where it has none for them."""
-    messages = [{"role": role, "content": text} for role, text in said]
-    try:
-        options = {"tokenize": False, "add_generation_prompt": said[-1][0] == "user"}
-        return tokenizer.apply_chat_template(messages, **options)
-    except Exception:  # a program of the LLM's authors
-        return ""
-
-
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of plain text: no special token is added, and none is read out of the text."""
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -112,11 +107,6 @@ def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """[BOS]; nothing for a tokenizer without one, or whose BOS opens every turn of a chat, behind
     which the LLM waits for a role. The text prefix of stage 1."""
-    bos = tokenizer.bos_token_id
-    return [] if bos is None or _opens_turns(tokenizer) else [bos]
-
-
-@lru_cache(maxsize=8)
-def _opens_turns(tokenizer: PreTrainedTokenizerBase) -> bool:
-    said = _chat(tokenizer, [("user", "a"), ("assistant", "b")])
-    return said.count(tokenizer.bos_token) > 1
+    turn = rf"({re.escape(tokenizer.bos_token or '')}|bos_token)[\s'\"+~{{}}-]{{0,30}}" + ROLE
+    opens = re.search(turn, str(tokenizer.chat_template or ""))
+    return [] if tokenizer.bos_token_id is None or opens else [tokenizer.bos_token_id]

@@ -48,6 +48,7 @@ def train_stage(
         opened[0].show()
         print(f"processes: {machine.num_processes}", flush=True)
     [opened] = broadcast_object_list(opened)
+    weights.llm_folder(opened.params.llm, download=True)  # another machine has a cache of its own
     log = _train(opened, opened.params, opened.folder)
     return log if machine.is_main_process else None
 

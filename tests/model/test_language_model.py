@@ -106,7 +106,11 @@ def test_a_chat_template_that_puts_no_question_is_none(model, monkeypatch, name)
     assert bool(Chat("vanilla", model, None).in_own_template()) == good
 
 
-TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+TURNS = [
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}{% endfor %}",
+    '{%- for m in messages -%}{{- bos_token ~ m["role"] -}}{{ m.content }}{%- endfor -%}',
+]
 
 
 def test_a_bos_that_opens_every_turn_opens_no_prompt(folder, model):
@@ -114,8 +118,10 @@ def test_a_bos_that_opens_every_turn_opens_no_prompt(folder, model):
     assert bos_ids(model.tokenizer) == [model.tokenizer.bos_token_id]  # once, before all turns
     words = language_model.load_tokenizer(folder)
     words.add_special_tokens({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"})
-    words.chat_template = TURNS
-    assert bos_ids(words) == [] and Template().prefix_ids(words) == ids(words, "###Human: <RNA>")
+    for turns in TURNS:
+        words.chat_template = turns
+        assert bos_ids(words) == []
+    assert Template().prefix_ids(words) == ids(words, "###Human: <RNA>")
     other = language_model.load_tokenizer(folder)
     other.chat_template = None
     assert bos_ids(other) == [other.bos_token_id]
