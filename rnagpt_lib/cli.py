@@ -24,7 +24,7 @@ KEPT = (
 )
 FOLDER = click.Path(path_type=Path)
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-AT_LEAST_0, AT_LEAST_1 = click.IntRange(min=0), click.IntRange(min=1)
+AT_LEAST_1 = click.IntRange(min=1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -96,7 +96,8 @@ GIVEN = click.option("-p", "given", type=(str, str), multiple=True, metavar="NAM
 FILE = click.option("-f", "file", type=TEXT_FILE, help="Parameters as a YAML file, NAME: VALUE; "
                     "a notebook takes those that it has.")  # fmt: skip
 FINISHED = click.option("--run", "run_id", default="reference", show_default=True, help="Run id.")
-SEED = click.option("--seed", default=0, show_default=True, type=AT_LEAST_0, help="Of the draws.")
+SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1),
+                    help="Of the draws.")  # fmt: skip
 FORCE = click.option("--force", is_flag=True, help="Replace what an earlier call wrote there.")
 
 

@@ -117,6 +117,15 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(rnagpt, monkeypatch, command)
             "rnagpt: there is no run nowhere; runs are none yet",
         ),
         (["export-dataset", "mini"], "Missing argument 'OUT'"),
+        (["audit", "a", "b", "--seed", str(2**32)], "4294967296 is not in the range 0<=x<=21474"),
+        (["ask", "--seed", "-1"], "-1 is not in the range"),
+        (["run", "00", "-p", "SEED", "-1"], "SEED is -1; it can be a whole number from 0 to 2,1"),
+        (["demo", "-p", "SEED", "9" * 20], "SEED is 99999999999999999999; it can be"),
+        (["train", "05", "-p", "SEED", str(2**32)], "SEED is 4294967296; it can be"),
+        (["estimate", "02", "-p", "SEED", str(2**32)], "SEED is 4294967296; it can be"),
+        (["run", "04", "-p", "LEARNING_RATE", "1e309"], "LEARNING_RATE is inf, but"),
+        (["run", "00", "-p", "EBI_SEARCH", "http://me:hush@h/"], "EBI_SEARCH is (not shown), but"),
+        (["doctor", "-p", "DEADLINE", ".inf"], "DEADLINE is inf, but"),
     ],
 )
 def test_mistakes_exit_with_2_and_write_nothing(rnagpt, own_runs, arguments, words):

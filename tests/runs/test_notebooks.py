@@ -1,5 +1,6 @@
 """The headless runner, on a small project of its own with notebooks of a few lines."""
 
+import fcntl
 import re
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import sys
 import nbformat
 import papermill
 import pytest
-from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib.core import params, paths
@@ -395,7 +395,8 @@ def test_a_stage_in_use_is_refused_and_left_alone():
     folder = stages.stage_folder("mini", FIRST)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     release_lock(lock_of(folder))
-    with FileLock(lock_of(folder)):  # as another process would have it
+    with lock_of(folder).open("a") as other:  # as another process would have it
+        fcntl.flock(other, fcntl.LOCK_EX)
         lock_of(folder).write_text("12345")
         with pytest.raises(InputError, match="in use by process 12345"):
             notebooks.run_notebook("00")

@@ -20,7 +20,7 @@ from rnagpt_lib.core.tables import COLUMNS, frame
 from rnagpt_lib.core.text import cut
 from rnagpt_lib.runs.stages import FILTER
 
-LONGEST_LINE, MOST_COLUMNS = 1 << 24, 1_000  # characters; of a table
+LONGEST_LINE, MOST_COLUMNS, MOST_ROWS = 1 << 24, 1_000, 2_000_000  # characters; of a table
 _MANY = re.compile(r"(?P<type>\S+) from \d+ species")
 _ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<type>\S+)(?: .*)?")
 _URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
@@ -121,6 +121,8 @@ def read_tsv(path: Path) -> pd.DataFrame:
         if len(fields) != len(header):
             said = f"{len(fields)} fields where the header has {len(header)}; use single tabs"
             raise _fault(path, number, said)
+        if len(numbers) == MOST_ROWS:
+            raise _fault(path, number, f"more than {MOST_ROWS:,} rows are not read; give a part")
         numbers.append(number)
         for column, field in zip(columns, fields, strict=True):
             column.append(field.strip())
