@@ -21,6 +21,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.fasta import check_sequence
 from rnagpt_lib.core.files import digest, sha256
 from rnagpt_lib.core.sequences import dinucleotide_shuffle, is_repetitive, kmer_profile
+from rnagpt_lib.core.text import caseless, fold
 from rnagpt_lib.curate.questions import facts, question_templates
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL, relation_of
 from rnagpt_lib.curate.splits.relatives import identity_of
@@ -128,8 +129,8 @@ def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tupl
     """The values of a field, folded, that an answer gives the RNA, and those that it denies: to a
     question about it whichever of ``known`` a sentence names that neither denies nor hedges; to any
     other one what it says in a sentence of the field's own ("The RNA is of the type tRNA.")."""
-    sentences = re.split(r"(?<=[.!?;])\s+", answer)
-    folded = sorted({value.casefold() for value in known}, key=lambda value: (-len(value), value))
+    sentences = re.split(r"(?<=[.!?;])\s+", fold(answer))
+    folded = sorted(set(map(caseless, known)), key=lambda value: (-len(value), value))
     if relation_of(question) != field:
         matches = map(question_templates.RELATIONS[field].answer_pattern.fullmatch, sentences)
         return {match["entity"].casefold() for match in matches if match} & set(folded), set()
@@ -142,7 +143,7 @@ def claims(field: str, question: str, answer: str, known: Sequence[str]) -> tupl
     if not (word and entity):
         return said, set()
     yes = word[1].lower() == "yes"
-    return said | ({entity.casefold()} if yes else set()), set() if yes else {entity.casefold()}
+    return said | ({caseless(entity)} if yes else set()), set() if yes else {caseless(entity)}
 
 
 # --- the tables of a run
@@ -291,10 +292,10 @@ class Retrieval:
     def _but(self, field: str, said: set[str], denied: set[str], own: Iterable[str]) -> str:
         """In what the answer differs from the values ``own``; "" where it does not."""
         if said:
-            spelling = {value.casefold(): value for value in self.fields[field]}
+            spelling = {caseless(value): value for value in self.fields[field]}
             spelt = listed([spelling.get(one, one) for one in sorted(said)])
             return "" if _any_agree(said, own) else f"the answer says {spelt}"
-        return "the answer denies it" if {value.casefold() for value in own} <= denied else ""
+        return "the answer denies it" if set(map(caseless, own)) <= denied else ""
 
     def _entry(self, rows: pd.DataFrame, identity: float = 1.0, near: bool = True) -> dict:
         places = {rna_id: self._places.get(rna_id, np.array([], int)) for rna_id in rows["rna_id"]}

@@ -1,13 +1,15 @@
 """Foreign text made harmless: abstracts, a model's answers, FASTA headers, what a server said.
 
-`printable` for a terminal, `plain`, `markdown_table` and `fenced` for Markdown, `screen` for the data set: a
-link, markup, hidden characters or a word to the next model that reads them have no place in a
-sentence about an RNA, so one that holds such is left out whole, never repaired.
+`clean` and `fold` on the way in, `printable` for a terminal, `plain`, `markdown_table` and `fenced` for
+Markdown, `screen` for the data set: a link, markup, hidden characters or a word to the next model
+that reads them have no place in a sentence about an RNA, so one that holds such is left out whole,
+never repaired.
 
 >>> plain("<b>a_b</b>\\n| [x](y)")
 '&lt;b&gt;a_b&lt;/b&gt; \\\\| \\\\[x\\\\](y)'
 """
 
+import html
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -16,8 +18,8 @@ if TYPE_CHECKING:  # slow to import, and the command line needs no more than `pr
     import pandas as pd
 
 _LINK = re.compile(
-    r"(?i)\b(?:https?|ftp|file|data|javascript|mailto)\s*:\s*\S|\bwww\.|//\w|\b\S+@\w+\.\w|"
-    r"\b[a-z0-9-]+\.(?:com|org|net|io|ai|app|dev|info|biz|ru|cn|xyz)\b"
+    r"(?i)\b(?:https?|ftp|file|data|javascript|mailto)\s*:\s*\S|\bwww\.|//\w|\S@\w+\.\w|"
+    r"[a-z0-9-]\.(?:com|org|net|io|ai|app|dev|info|biz|ru|cn|xyz)\b"
 )
 _TAGS = re.compile(
     r"<\s*/?\s*[!?A-Za-z]|[‹›`{}\\|]|&(?:#\w+|[A-Za-z]+);|\*\*|(?<!\w)__|\]\s*\(|!\[|^\s*(?:#{1,6}|[-*•>])\s"
@@ -39,6 +41,69 @@ _ACTIVE = re.compile(
     r"([\\`*\[\]|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.)", re.IGNORECASE
 )
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+# What different keyboards and publishers write for one "-", "'" or " ", and what shows nothing.
+_SAME = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe58\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+    **dict.fromkeys(
+        "\u00a0\u1680\u2007\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))), " "
+    ),
+    **dict.fromkeys("\u00ad\u200b\u2060\ufeff"),
+}
+_FOLDED = str.maketrans(_SAME)
+_MARKS = re.compile(r"([^\w\s\x00-\x7f]{30})[^\w\s\x00-\x7f]+")  # NFC takes long for many marks
+
+# Tags by an expression: parsers differ in what a "<" is that nothing closes. No "<" within.
+_ATTRIBUTES = r"""(?:\s++[\w:-]++\s*+=\s*+(?:"[^"<]*+"|'[^'<]*+'|[^\s"'<>]++))*+\s*+/?>"""
+_TAG = re.compile(
+    rf"(?is)<(?P<end>/?)(?:jats:)?(?:(?P<heading>h[1-6]|title)|"
+    rf"(?P<block>p|div|br|li|ul|ol|sec|list|list-item)|"
+    rf"(?:i|b|u|em|strong|sub|sup|sc|span|a|italic|bold|small)){_ATTRIBUTES}|"
+    r"<!--(?:(?!<!--).)*?-->|<[!?][a-z\[][^<>]*>"
+)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,31});")
+_LEFT = re.compile(r"</?[a-z][a-z0-9:-]*/?>|&#?\w{2,8};", re.IGNORECASE)
+
+
+def fold(text: str) -> str:
+    """One spelling for what looks alike: NFC, ASCII's hyphen, apostrophe and blank; no soft hyphens.
+
+    >>> fold("miR\u201121 in\u00a0Alz\u00adheimer\u2019s")
+    "miR-21 in Alzheimer's"
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _MARKS.sub(r"\1", text.translate(_FOLDED)))
+
+
+def caseless(text: str) -> str:
+    """What spellings of one name have in common: `fold`, in lower case."""
+    return fold(text).casefold()
+
+
+def clean(text: str) -> str:
+    """A title or an abstract as it comes in: `fold`, on one line, without entities and the tags of
+    HTML and JATS; others, as in ``p <a and b>``, stay.
+
+    >>> clean("<h4>Aim</h4>H<sub>2</sub>S &amp; p < .05, n <5.&lt;br/&gt;Done")
+    'Aim: H2S & p < .05, n <5. Done'
+    """
+    for _ in range(2):  # some texts were escaped once too often
+        text = _TAG.sub(_blank, text)
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    return re.sub(r"([.:?!]): ", r"\1 ", " ".join(fold(text).split()))
+
+
+def _blank(tag: re.Match) -> str:
+    if tag["heading"]:
+        return ": " if tag["end"] else " "
+    return " " if tag["block"] else ""
+
+
+def is_clean(text: str) -> bool:
+    """Whether nothing that looks like markup is left."""
+    return not _LEFT.search(text)
 
 
 def printable(text: str) -> str:

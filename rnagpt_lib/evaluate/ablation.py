@@ -15,6 +15,7 @@ from rnagpt_lib.chat.generate import Chat, chat_of, load_model
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.files import digest, progress, replacing
+from rnagpt_lib.core.text import fold
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.evaluate import baselines, evidence, fact_scores, questions, text_scores
 from rnagpt_lib.evaluate.results import CHAT, CONTROLS, FLOORS, PRIMARY
@@ -233,7 +234,7 @@ def score(
     without answers there is nothing at all."""
     if answers.empty:
         return pd.DataFrame(columns=[*KEYS, "metric", "value"]), {}, {}
-    predictions, references = list(answers.prediction), list(answers.reference)
+    predictions, references = (list(map(fold, answers[s])) for s in ("prediction", "reference"))
     definitions = {text_scores.ROUGE_ID: text_scores.ROUGE_DEFINITION}
     definitions |= {fact_scores.ID: fact_scores.DEFINITIONS[fact_scores.ID]}
     columns = [text_scores.rouge(predictions, references)]

@@ -18,7 +18,7 @@ from rnagpt_lib.core import fasta, sequences, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import sha256
-from rnagpt_lib.core.text import cut
+from rnagpt_lib.core.text import caseless, cut
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.sources.user_files import json_lines, parse_description, read_tsv
 from rnagpt_lib.curate.splits import relatives
@@ -173,7 +173,7 @@ def audit(train: Path, test: Path, seed: int = 0) -> dict:
 
 def _text(column: pd.Series) -> pd.Series:
     """Texts in the form in which they are compared."""
-    return column.str.split().str.join(" ").str.casefold()
+    return column.map(caseless).str.split().str.join(" ")
 
 
 def _rnas(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from rnagpt_lib.core.text import caseless, fold
 from rnagpt_lib.curate.questions.facts import NEGATION
 
 ID = "dictionary-1"  # a change of words or rules is a new number
@@ -23,7 +24,8 @@ _SYMBOL = (
     r"[A-Z][A-Za-z]{0,5}[A-Z]\d{1,3}[A-Z]{0,2}[a-z]?\d?|[A-Z]\d{2,3}|[A-Z][A-Za-z]{1,5}-?\d{1,2}[A-Z]?|"
     r"[A-Z]{2,5}-\d{1,2}[A-Z]?"
 )
-_ABBREVIATION = re.compile(r" \(([A-Za-z]*[A-Z][A-Za-z]*)\)")
+_ABBREVIATION = re.compile(r" \(([A-Za-z]{0,15}[A-Z][A-Za-z]{0,15})\)")
+_LETTERS = re.compile(r"(?<!\w)[A-Za-z]+(?!\w)")
 _HEAD = r"(?:diseases?|syndromes?|disorders?|injur(?:y|ies)|fibrosis|failure)"
 _RULES = (  # kind, what names one (a list in braces), whether in any case, what does not name one
     ("disease", "(?:{organ})(?: \\([A-Z]+\\))?"
@@ -63,8 +65,8 @@ def named(text: str, entities: Iterable[str]) -> set[str]:
     >>> named("It is a Box C/D snoRNA.", ["snoRNA", "box C/D snoRNA", "RNA"])
     {'box c/d snorna'}
     """
-    folded = tuple(sorted({entity.casefold() for entity in entities}, key=lambda e: (-len(e), e)))
-    return set(any_of(folded).findall(text.casefold())) if folded else set()
+    known = tuple(sorted(set(map(caseless, entities)), key=lambda e: (-len(e), e)))
+    return set(any_of(known).findall(caseless(text))) if known else set()
 
 
 @functools.cache
@@ -80,13 +82,13 @@ def claimed(text: str, find: Finder) -> set[str]:
     >>> claimed("It binds HuR. It is not in the nucleus.", lambda s: named(s, ["HuR", "nucleus"]))
     {'hur'}
     """
-    sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
+    sentences = (s for s in SENTENCES.split(fold(text)) if not NEGATION.search(s))
     return set().union(*map(find, sentences))
 
 
 def find(sentence: str) -> set[str]:
     """The names of all entities of a sentence by the dictionary: a `Finder`."""
-    return {mention.name for mention in mentions(sentence)}
+    return {mention.name for mention in mentions(fold(sentence))}
 
 
 def mentions(text: str) -> list[Mention]:
@@ -98,10 +100,11 @@ def mentions(text: str) -> list[Mention]:
     there = [*_named_rnas(text), *_by_rules(text)]
     there += _abbreviated(text, there)
     there.sort(key=lambda m: (m.start - m.end, KINDS.index(m.kind), m.start))
-    kept: list[Mention] = []
+    kept, taken = [], bytearray(len(text))
     for mention in there:
-        if all(mention.end <= other.start or other.end <= mention.start for other in kept):
+        if 1 not in taken[mention.start : mention.end]:
             kept.append(mention)
+            taken[mention.start : mention.end] = b"\1" * (mention.end - mention.start)
     return sorted(kept, key=lambda m: m.start)
 
 
@@ -124,12 +127,14 @@ def _named_rnas(text: str) -> Iterator[Mention]:
 
 def _abbreviated(text: str, there: list[Mention]) -> Iterator[Mention]:
     """What PC is in a text that says "pancreatic cancer (PC)"."""
+    meant: dict[str, dict[tuple[str, str], None]] = {}
     for mention in there:
         short = _ABBREVIATION.match(text, mention.end)
         same = short and short[1][0].casefold() == text[mention.start].casefold()
         if same and mention.kind in ("disease", "process"):
-            for match in _whole(short[1]).finditer(text):
-                yield Mention(*match.span(), mention.kind, mention.name)
+            meant.setdefault(short[1], {})[mention.kind, mention.name] = None
+    for match in _LETTERS.finditer(text) if meant else ():
+        yield from (Mention(*match.span(), *one) for one in meant.get(match[0], ()))
 
 
 def _mir(text: str) -> str:
@@ -170,7 +175,7 @@ def _name(kind: str, text: str) -> str:
     """One name for "Drug-resistance" and "drug resistance", "tumours" and "tumor", "CRC" and
     "colorectal cancer"."""
     name = re.sub(r"[\s_]+", " ", text.casefold().replace("tumour", "tumor"))
-    name = re.sub(r" \([^)]*\)", "", name)
+    name = re.sub(r" \([^()]*\)", "", name)
     if kind == "rna_type":
         name = re.sub(r"micro-? ?rna|mi-rna|^mirs?$", "mirna", name)
     if kind in ("disease", "rna_type"):

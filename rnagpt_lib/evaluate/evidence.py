@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from rnagpt_lib.core.text import caseless
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
 from rnagpt_lib.evaluate import entities
 from rnagpt_lib.evaluate.entities import Finder, claimed, named
@@ -81,7 +82,7 @@ def gather(
     for row in annotations[annotations.rna_id.isin(asked.rna_id)].itertuples():
         told.setdefault((row.rna_id, row.source), set()).update(claimed(row.text, find))
     fields = {  # rna_id → its type, species and family
-        row["rna_id"]: {row[name].casefold() for name in CATEGORICAL} - {""}
+        row["rna_id"]: {caseless(row[name]) for name in CATEGORICAL} - {""}
         for row in rnas[rnas.rna_id.isin(asked.rna_id)].to_dict("records")
     }
     cites = pairs[pairs.pair_id.isin(asked.pair_id)].set_index("pair_id").article_ids

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from rnagpt_lib.core.text import caseless, fold
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
@@ -29,7 +30,7 @@ def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
     known: dict[str, set[str]] = {}
     open_pairs = pairs[pairs.form == "open"][["question", "answer"]].drop_duplicates()
     for question, answer in open_pairs.itertuples(index=False):
-        found = question_templates.entities(question, answer)
+        found = question_templates.entities(question, fold(answer))
         known.setdefault(question_templates.relation_of(question), set()).update(found)
     return {name: sorted(found - {UNKNOWN, NONE}) for name, found in known.items() if name}
 
@@ -38,13 +39,15 @@ def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) 
     """Whether the answer names this entity and no other one of the relation, in a sentence that
     does not deny it; for the entity ``none``, whether it says so in the relation's own words and
     names none."""
+    prediction = fold(prediction)
     if entity == NONE:
         return question_templates.entities(question, prediction) == [NONE]
-    if named(prediction, {entity, *known}) != {entity.casefold()}:
+    entity = caseless(entity)
+    if named(prediction, {entity, *known}) != {entity}:
         return False
     said = [s for s in SENTENCES.split(prediction) if named(s, {entity})]
     return any(
-        not NEGATION.search(entities.any_of((entity.casefold(),)).sub("", s.casefold()))
+        not NEGATION.search(entities.any_of((entity,)).sub("", s.casefold()))
         for s in said or [prediction]  # an entity may hold a full stop itself
     )
 
@@ -71,7 +74,7 @@ def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float]
     if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
         names = named(prediction, known_ones)
         names |= entities.find(prediction) - entities.find(row.question) if free else set()
-        return "fact.abstention", float(bool(NOT_KNOWN.search(prediction)) and not names)
+        return "fact.abstention", float(bool(NOT_KNOWN.search(fold(prediction))) and not names)
     if free:
         claims = _claims(row.question, prediction)
         right = {name for kind, name in claims if FREE + kind == row.relation} == {row.entity}
@@ -90,6 +93,7 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
     >>> wanted("What does the RNA promote in glioma?", "In glioma it promotes angiogenesis.", "open")
     ('dictionary.process', 'angiogenesis')
     """
+    question, reference = fold(question), fold(reference)
     relation = question_templates.relation_of(question)
     if relation or form == "closed":
         return relation, question_templates.entity(question, reference)
@@ -105,6 +109,6 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
 def _claims(question: str, text: str) -> set[tuple[str, str]]:
     """(kind, name) of what a text claims and the question does not name, by the dictionary."""
     asked = entities.find(question)
-    sentences = (s for s in SENTENCES.split(text) if not NEGATION.search(s))
+    sentences = (s for s in SENTENCES.split(fold(text)) if not NEGATION.search(s))
     found = (mention for s in sentences for mention in entities.mentions(s))
     return {(mention.kind, mention.name) for mention in found if mention.name not in asked}

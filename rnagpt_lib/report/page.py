@@ -33,7 +33,9 @@ class Inert(SanitizeHTML):
 
     def sanitize_html_tags(self, html_str: str) -> str:
         """The text with all other markup escaped."""
-        return super().sanitize_html_tags(re.sub(r"<style.*?</style>\s*", "", html_str, flags=re.S))
+        return super().sanitize_html_tags(
+            re.sub(r"<style(?:(?!<style).)*?</style>\s*", "", html_str, flags=re.S)
+        )
 
 
 def render(notebook: Path, title: str, code: bool = True) -> str:

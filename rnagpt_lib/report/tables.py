@@ -16,6 +16,7 @@ from rnagpt_lib.core import paper
 from rnagpt_lib.core.bootstrap import ALL, Bootstrap
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import replacing, writing
+from rnagpt_lib.core.text import caseless
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, entity
 from rnagpt_lib.evaluate import evidence, fact_scores, leakage, results
 from rnagpt_lib.evaluate.results import Results
@@ -277,7 +278,7 @@ def confusion(found: Results, model: str = "IT") -> pd.DataFrame:
 
     def named(prediction: str) -> str:
         said = fact_scores.named(prediction, known)
-        names = [name for name in sorted(known) if name.casefold() in said]
+        names = [name for name in sorted(known) if caseless(name) in said]
         right = names and fact_scores.is_right(question, prediction, names[-1], known)
         return SEVERAL if len(said) > 1 else names[-1] if right else NONE
 

@@ -183,7 +183,7 @@ def _card(kind: type, header: object, body: str) -> str:
     def blank(found: re.Match) -> str:  # lines in a row become one, but in blocks of code
         return found[0] if found[1] else "\n\n"
 
-    body = re.sub(r"(?s)(`{3,}).*?\n\1|\n{3,}", blank, body).strip()
+    body = re.sub(r"(?sm)^(`{3,}+).*?\n\1|\n{3,}", blank, body).strip()
     page = "---\n{{ card_data }}\n---\n\n{{ body }}"
     return f"{kind.from_template(header, template_str=page, body=body)}\n"
 

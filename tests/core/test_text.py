@@ -1,15 +1,30 @@
 """Foreign text made harmless: in the data set, and in Markdown, by a real renderer."""
 
 import doctest
+import html.parser
+import json
 import random
+import re
 import sys
+import unicodedata
 
 import pandas as pd
 import pytest
 
 import rnagpt_lib.core.text
-from rnagpt_lib.core.text import fenced, is_hidden, markdown_table, plain, screen
+from rnagpt_lib.core.text import (
+    caseless,
+    clean,
+    fenced,
+    fold,
+    is_clean,
+    is_hidden,
+    markdown_table,
+    plain,
+    screen,
+)
 from rnagpt_lib.curate.text import sentences
+from rnagpt_lib.miniature import world
 from tests.support.rendered import pages
 
 
@@ -134,3 +149,78 @@ def test_long_texts_are_cut():
 def test_examples_in_docstrings():
     result = doctest.testmod(rnagpt_lib.core.text)
     assert result.attempted and not result.failed
+
+
+# Texts on their way in.
+
+TEXTS = {
+    "A <b>bold</b> claim": "A bold claim",
+    "H<sub>2</sub>O, CO<SUB>2</SUB>": "H2O, CO2",
+    "<h4>Aim</h4>To see.<h4>Results.</h4>Seen.": "Aim: To see. Results. Seen.",
+    "p < .05 and n <1 or x<\u2009.001": "p < .05 and n <1 or x< .001",
+    "we saw a <cat and dog> here": "we saw a <cat and dog> here",
+    "&lt;i&gt;Mus&lt;/i&gt; &amp;amp; R &gt; S": "Mus & R > S",
+    "one<br/>two<p>three</p>four": "one two three four",
+    "no\n markup\tat  all": "no markup at all",
+    "<!-- hidden -->seen": "seen",
+    "When a<b and c>d the RNA folds": "When a<b and c>d the RNA folds",
+    'H<sub class="x">2</sub>S in <i>E. coli</i>': "H2S in E. coli",
+    "seen where p<.05 <i": "seen where p<.05 <i",
+    "no entity: AT&T, &nosuch; &#x3b1;": "no entity: AT&T, &nosuch; α",
+    "Patients with miR-21 <median had worse survival. MiR-21 targets PTEN.": (
+        "Patients with miR-21 <median had worse survival. MiR-21 targets PTEN."
+    ),
+    "Reads &lt;Q30 were dropped. &lt;b": "Reads <Q30 were dropped. <b",
+    "<jats:title>Aim</jats:title><jats:p>To see <jats:italic>Mus</jats:italic>.</jats:p>": (
+        "Aim: To see Mus."
+    ),
+    "miR\u201121, IL\u20106, TGF\u2013\u03b2, \u22121, on &#8209; off": "miR-21, IL-6, TGF-\u03b2, -1, on - off",
+    "glioma\u00ad&shy;s in\u00a0Alzheimer\u2019s&nbsp;mice\ufeff": "gliomas in Alzheimer's mice",
+    "Sjo\u0308gren\u2028and others \u2014 all": "Sj\u00f6gren and others \u2014 all",
+    "&#" + "1" * 5_000 + ";": "&#" + "1" * 5_000 + ";",
+    "": "",
+}
+
+
+def test_markup_leaves_and_signs_stay():
+    assert {text: clean(text) for text in TEXTS} == TEXTS
+    assert not is_clean(clean("A <tex:p>x</tex:p>"))
+
+
+def test_a_script_is_no_markup_that_vanishes():
+    for text in ("a <script>alert(1)</script> b", "a <script>alert(1) <b>b</b>", "a <style>b</i>"):
+        assert clean(text)[-1] == "b" and not is_clean(clean(text))
+    assert clean("a <script>alert(1)</script> b") == "a <script>alert(1)</script> b"
+
+
+def test_real_abstracts_hold_no_markup_afterwards(shared):
+    data = json.loads((shared / "europepmc" / "search_cancer_core.json").read_text())
+    texts = [r["abstractText"] for r in data["resultList"]["result"] if "abstractText" in r]
+    marked = [text for text in texts if not is_clean(text)]
+    assert len(texts) == 21 and len(marked) == 16
+    for text in texts:
+        words = re.findall(r"\w+", re.sub("</?(h4|i|b|sub|sup)>", " ", text))
+        assert is_clean(clean(text)) and "  " not in clean(text)
+        assert "".join(re.findall(r"\w+", clean(text))) == "".join(words)
+
+
+def test_an_html_parser_that_drops_what_is_not_closed_changes_nothing(monkeypatch):
+    """As the security releases of Python do; no parser is asked."""
+    monkeypatch.setattr(html.parser.HTMLParser, "feed", lambda self, data: None)
+    assert {text: clean(text) for text in TEXTS} == TEXTS
+
+
+def test_what_is_clean_stays_and_the_miniature_is():
+    articles = world.make(60, 0).articles
+    for text in [*TEXTS.values(), *articles["title"], *articles["abstract"]]:
+        assert clean(text) == text == fold(text)
+    assert caseless("MIR\u201121") == caseless("mir-21")
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0316", "\u1dc4\u0316", "\u05b0\u0591"])
+def test_a_heap_of_accents_is_cut(marks):
+    """Composing them takes time that grows with the square of their number."""
+    assert len(fold("a" + marks * 24_000 + "b\u0301")) < 40
+    assert fold("a" + marks + "\u0301" * 9) == unicodedata.normalize(
+        "NFC", "a" + marks + "\u0301" * 9
+    )

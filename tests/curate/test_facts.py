@@ -116,3 +116,36 @@ def test_real_abstracts_give_pairs_of_the_right_kind(shared):
                 found[fact.relation] = found.get(fact.relation, 0) + 1
                 assert 1 <= len(fact.entity.split()) <= 6
     assert min(found["target"], found["process"], found["disease"]) >= 5
+
+
+def told(names, abstract, title="T"):
+    return [s.text for s in sentences.about("A", title, abstract, names)]
+
+
+def test_labels_of_sections_are_no_part_of_a_sentence():
+    for label in (
+        "BACKGROUND", "RESULTS AND DISCUSSION", "METHODOLOGY/PRINCIPAL FINDINGS", "AIM", "Findings",
+        "Interpretation", "Materials and Methods", "Patients and methods", "Main outcome measures",
+        "Design, setting, and patients", "Conclusions/Significance", "Key findings", "Importance",
+    ):  # fmt: skip
+        for blank in (" ", ""):
+            text = f"We saw it. {label}:{blank}X1 targets STAT3."
+            assert told(["X1"], text) == ["This RNA targets STAT3."], label
+    assert told(["X1"], "It was seen.RESULTS:X1 targets STAT3.") == ["This RNA targets STAT3."]
+    for text in ("X1: a target of STAT3.", "Results of X1 in mice: none.", "Aims were met by X1."):
+        assert told(["X1"], text)[0] == sentences.capital(text.replace("X1", "this RNA"))
+
+
+def test_it_is_not_the_rna_after_a_derived_one():
+    text = "GAS5-AS1 is increased in glioma. It inhibits apoptosis. This lncRNA binds HuR."
+    assert told(["GAS5"], text) == told(["GAS5"], text, "GAS5 in glioma") == []
+    assert told(["GAS5-AS1"], text)[1:] == ["This RNA inhibits apoptosis.", "This RNA binds HuR."]
+    assert (
+        told(["GAS5"], "GAS5 is low. It inhibits apoptosis.")[1] == "This RNA inhibits apoptosis."
+    )
+
+
+def test_a_sentence_without_an_end_is_left_out():
+    endless = "X1 binds HuR and " + "significantly " * 90 + "y."
+    assert told(["X1"], f"{endless} It binds AGO2. X1 targets PTEN.") == ["This RNA targets PTEN."]
+    assert facts_in("This RNA binds " + "A" * 1_000 + ".")[0] == []

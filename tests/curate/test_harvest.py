@@ -22,6 +22,7 @@ from rnagpt_lib.curate.sources.ebi_search import Entry
 from rnagpt_lib.curate.sources.harvest import Articles
 from rnagpt_lib.curate.sources.literature import Job, Record
 from rnagpt_lib.curate.sources.rnacentral import PAGE
+from rnagpt_lib.curate.sources.user_files import RETRACTED
 from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.llm_api import retries
 from tests.standin import Faults, faults, serve
@@ -337,10 +338,28 @@ def test_missing_texts_come_from_the_records_and_nothing_is_overwritten():
     found = Articles()
     for number, abstract in enumerate(["", "Whole.", "R <script>x", ""], start=1):
         found.add(row(f"PMC{number}", f"{number}", abstract), Job("a1", [0]))
-    assert found.without_text() == ["1", "3", "4"] and found.marked_up == {"3"}
+    assert found.without_text() == ["1", "3", "4"] and "markup" in found.faults["3"]
     texts = [found.fill(record) for record in records]
     assert texts == [("1", "", "One.", 0), None, ("3", "", "Three.", 0), None, None]
     assert found.without_text() == ["4"]
+
+
+def test_a_retracted_article_is_left_out_whoever_says_so():
+    found, of = Articles(), Job("a1", [0])
+    titled = row("PMC1", "1").model_copy(deep=True)
+    titled.fields["title"] = ["<b>RETRACTED ARTICLE</b>: T"]
+    for entry in (titled, row("PMC2", "2", ""), row("PMC3", "3", ""), row("PMC4", "4", "")):
+        found.add(entry, of)
+    types = {"pubType": ["Journal Article", "Retracted Publication"]}
+    told = [
+        Record(pmid="1", title="T", abstractText="The same without its mark."),
+        Record(pmid="2", title="T", abstractText="One.", pubTypeList=types),
+        Record(pmid="3", title="[Retracted] T", abstractText="One."),
+        Record(pmid="4", title="T", abstractText="One.", pubTypeList={"pubType": ["Review"]}),
+    ]
+    assert [bool(found.fill(record)) for record in told] == [False, False, False, True]
+    assert found.without_text() == ["1", "2", "3"]
+    assert set(found.faults.values()) == {RETRACTED} and len(found.links()) == 1
 
 
 def test_an_empty_literature_has_no_links():

@@ -1,9 +1,6 @@
 """HTTP with one host: every fault on the wire ends as documented, against a real server."""
 
-import doctest
 import gzip
-import json
-import re
 import threading
 
 import pytest
@@ -12,7 +9,7 @@ from werkzeug import Request, Response
 
 from rnagpt_lib.core.errors import InputError, NotThere, Refused
 from rnagpt_lib.curate.sources import http
-from rnagpt_lib.curate.sources.http import Site, is_plain, plain
+from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.retries import Pace
 from tests.standin import Faults, faults, serve
@@ -240,48 +237,3 @@ def test_the_pace_holds_whoever_asks(monkeypatch):
     pace.rest(5)
     pace.take()
     assert sent[-1] == pytest.approx(5)
-
-
-def test_examples_in_docstrings():
-    result = doctest.testmod(http, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
-    assert result.attempted and not result.failed
-
-
-TEXTS = {
-    "A <b>bold</b> claim": "A bold claim",
-    "H<sub>2</sub>O, CO<SUB>2</SUB>": "H2O, CO2",
-    "<h4>Aim</h4>To see.<h4>Results.</h4>Seen.": "Aim: To see. Results. Seen.",
-    "p < .05 and n <1 or x<\u2009.001": "p < .05 and n <1 or x< .001",
-    "we saw a <cat and dog> here": "we saw a <cat and dog> here",
-    "&lt;i&gt;Mus&lt;/i&gt; &amp;amp; R &gt; S": "Mus & R > S",
-    "one<br/>two<p>three</p>four": "one two three four",
-    "no\n markup\tat  all": "no markup at all",
-    "<!-- hidden -->seen": "seen",
-    "When a<b and c>d the RNA folds": "When a<b and c>d the RNA folds",
-    'H<sub class="x">2</sub>S in <i>E. coli</i>': "H2S in E. coli",
-    "seen where p<.05 <i": "seen where p<.05 <i",
-    "no entity: AT&T, &nosuch; &#x3b1;": "no entity: AT&T, &nosuch; α",
-    "": "",
-}
-
-
-def test_markup_leaves_and_signs_stay():
-    assert {text: plain(text) for text in TEXTS} == TEXTS
-    assert not is_plain(plain("A <jats:p>x</jats:p>"))
-
-
-def test_a_script_is_no_markup_that_vanishes():
-    for text in ("a <script>alert(1)</script> b", "a <script>alert(1) <b>b</b>", "a <style>b</i>"):
-        assert plain(text)[-1] == "b" and not is_plain(plain(text))
-    assert plain("a <script>alert(1)</script> b") == "a <script>alert(1)</script> b"
-
-
-def test_real_abstracts_hold_no_markup_afterwards(shared):
-    data = json.loads((shared / "europepmc" / "search_cancer_core.json").read_text())
-    texts = [r["abstractText"] for r in data["resultList"]["result"] if "abstractText" in r]
-    marked = [text for text in texts if not is_plain(text)]
-    assert len(texts) == 21 and len(marked) == 16
-    for text in texts:
-        words = re.findall(r"\w+", re.sub("</?(h4|i|b|sub|sup)>", " ", text))
-        assert is_plain(plain(text)) and "  " not in plain(text)
-        assert "".join(re.findall(r"\w+", plain(text))) == "".join(words)

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from rnagpt_lib.core.errors import InputError, NotThere
+from rnagpt_lib.core.text import clean
 from rnagpt_lib.curate.sources import literature
 from rnagpt_lib.curate.sources.ebi_search import Entry
-from rnagpt_lib.curate.sources.http import Site, plain
+from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import article_ids, blocked, in_an_image_alone
 from rnagpt_lib.llm_api import retries
 from rnagpt_lib.llm_api.retries import Pace
@@ -111,7 +112,7 @@ def test_every_article_comes_once(fetch, queue, world):
     articles = world.articles
     got = fetch(names(articles))
     assert len(got) == len(articles) and len(queue.seen) == -(-len(articles) // 100)
-    text = {record.pmcid: plain(record.abstractText) for record in got}
+    text = {record.pmcid: clean(record.abstractText) for record in got}
     for row in articles.to_dict("records"):
         came, whole = text[pmcid(row["article_id"])], row["abstract"]
         mark = "Background: " if has_html(row["article_id"]) else ""

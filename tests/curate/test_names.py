@@ -35,6 +35,38 @@ def test_names_of_others_stay(text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "GAS5-AS1", "GAS5-AS2", "GAS5-IT1", "GAS5-DT", "GAS5-OT1", "GAS5 antisense RNA 1", "circ-GAS5",
+        "circRNA-GAS5", "circGAS5", "GAS5-201", "GAS5P1",
+    ],
+)  # fmt: skip
+def test_what_is_derived_of_a_gene_is_another_rna(text):
+    names = names_of({"rna_id": "GAS5"})
+    assert mask_names(f"Here {text} binds AGO2.", names) == f"Here {text} binds AGO2."
+    assert mask_names(f"{text} binds GAS5-mRNA.", [text]) == "This RNA binds GAS5-mRNA."
+
+
+@pytest.mark.parametrize(
+    "text", ["lncRNA-GAS5", "GAS5-mediated", "GAS5-ASO", "GAS5", "GAS5/miR-21"]
+)
+def test_what_is_done_with_a_gene_is_of_it(text):
+    assert "this RNA" in mask_names(f"Here {text} acts.", names_of({"rna_id": "GAS5"}))
+
+
+def test_copies_and_arms_are_of_a_precursor_and_other_copies_are_not():
+    names = names_of({"rna_id": "hsa-mir-101a-2"})
+    for own in (
+        "MiR-101a-2-3p", "hsa-miR-101a-2-5p", "miR-101a-2*", "miR-101a-2", "miR-101a", "miR-101a-3p",
+        "microRNA-101a-2-3p", "mir101a-2-3p",
+    ):  # fmt: skip
+        assert mask_names(f"Here {own} acts.", names) == "Here this RNA acts."
+    for other in ("miR-101a-1", "miR-101a-1-3p", "miR-101b-2-3p", "miR-101a-22", "miR-101a-2-92"):
+        assert mask_names(f"Here {other} acts.", names) == f"Here {other} acts."
+    assert names_of({"rna_id": "hsa-mir-101a"})[:3] == ["hsa-mir-101a", "mir-101a", "mir-101a-3p"]
+
+
+@pytest.mark.parametrize(
     ("row", "text"),
     [
         ({"rna_id": "URS1_1", "description": "Aus bus tRNA-Lys (CUU)"}, "tRNA-Lys"),

@@ -122,6 +122,18 @@ def page(n_topics=3, word="glioma"):
     )
 
 
+def test_a_map_of_four_alike_abstracts_has_real_coordinates():
+    """Their distances leave eigenvalues below zero, whose roots are no real numbers."""
+    texts = [
+        "R0 promotes migration and invasion of glioma cells by targeting a kinase receptor.",
+        "R2 accumulates in kidney, retina and spleen and binds an abundant chaperone.",
+    ]
+    for abstracts in ([*texts, *texts], texts[:1] * 4, [*texts, "one two three"], texts):
+        articles = pd.DataFrame({"title": "", "abstract": sorted(abstracts)})
+        html = topic_map.pyldavis_html(*topic_map.corpus_model(articles, Topics(), 0))
+        assert "mdsDat" in html or "at least two topics" in html
+
+
 def test_topic_map_loads_nothing():
     html = page()
     for tag in re.findall(r"<(?:script|link|img|iframe)[^>]*>", html):

@@ -2,6 +2,7 @@
 
 import doctest
 import gzip
+import json
 import random
 
 import pytest
@@ -78,7 +79,66 @@ def test_line_separators_of_unicode_within_a_text_are_no_ends_of_lines(load):
     article = '{"id": "A1", "title": "t", "abstract": "one\u2028two", "year": 2020}'
     links = '{"rna_id": "a", "article_ids": ["A1"]}'
     data = load(fasta=FASTA, articles=article, links=links)
-    assert data.articles["abstract"].tolist() == ["one\u2028two"]
+    assert data.articles["abstract"].tolist() == ["one two"]
+
+
+def article(article_id, title="T", abstract="b binds HuR.", year=2020):
+    row = {"id": article_id, "title": title, "abstract": abstract, "year": year}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def test_what_r_and_pandas_write_for_a_gap_is_missing(load):
+    rows = ["rna_id\trna_type\tspecies\ttaxid", "a\tNA\tNaN\t<NA>", "b\ttRNA\tN/A\t9606.0"]
+    gone = {"A1": float("nan"), "A2": "nan", "A3": "  ", "A4": "NA"}
+    texts = [article(name, "NA", text) for name, text in gone.items()]
+    texts.append(article("A5", float("nan"), "NaN values of b.", 2020.0))
+    links = json.dumps({"rna_id": "b", "article_ids": [*gone, "A5"]})
+    data = load(fasta=FASTA, table="\n".join(rows), articles="".join(texts), links=links)
+    assert data.rnas[["rna_type", "species", "taxid"]].values.tolist() == [
+        ["", "", ""], ["tRNA", "", "9606"],
+    ]  # fmt: skip
+    assert data.articles.values.tolist() == [["A5", "", "NaN values of b.", 2020]]
+    assert data.links.values.tolist() == [["b", "A5"]]
+    lost = data.dropped.set_index("record")["reason"]
+    assert set(lost) == {"article without an abstract"} and set(lost.index) == set(gone)
+
+
+def test_texts_and_ids_come_in_as_those_of_live_sources(load):
+    texts = [
+        article("A1", "<i>b</i>", "<h4>Aim</h4>b&#8209;1 &amp; c. gli\u00adoma, IL\u20116."),
+        article("A2", abstract="b <script>x</script>"),
+    ]
+    data = load(
+        fasta=">Sj\u00f6gren\u20111\nACGUACGUACGU\n",
+        table="rna_id\trna_type\nSjo\u0308gren-1\ttRNA\n",
+        articles="".join(texts),
+        links='{"rna_id": "Sj\\u00f6gren\\u00101", "article_ids": ["A1", "A2"]}'.replace(
+            "0010", "2010"
+        ),
+    )
+    assert data.rnas[["rna_id", "rna_type"]].values.tolist() == [["Sj\u00f6gren-1", "tRNA"]]
+    assert data.articles.values.tolist() == [["A1", "b", "Aim: b-1 & c. glioma, IL-6.", 2020]]
+    assert data.links.values.tolist() == [["Sj\u00f6gren-1", "A1"]]
+    assert "markup" in data.dropped["reason"].item()
+    with pytest.raises(InputError, match="two ids read 'b-1'.*rename one"):
+        load(fasta=FASTA + ">b-1\nACGUACGUACGU\n>b\u20101\nACGUACGUACGA\n")
+
+
+RETRACTED = (
+    "RETRACTED: b", "[Retracted] b", "RETRACTED ARTICLE: b", "Retraction Note: b", "WITHDRAWN: b",
+    "Retraction notice to \u201cb\u201d", "Statement of Retraction: b", "Retraction to: b",
+    "RETRACTED \u2014 b", "b (Retracted article. See vol. 5)", "<b>Retracted</b>: b",
+    "Retraction for Li et al., b",
+)  # fmt: skip
+
+
+def test_retracted_articles_are_left_out_and_others_stay(load):
+    stay = ("Retraction of axons needs b", "Withdrawal of b", "Protrusion and retraction: b", "b")
+    texts = "".join(article(f"A{n}", title) for n, title in enumerate((*RETRACTED, *stay)))
+    links = json.dumps({"rna_id": "b", "article_ids": [f"A{n}" for n in range(16)]})
+    data = load(fasta=FASTA, articles=texts, links=links)
+    assert data.articles["title"].tolist() == list(stay) and len(data.links) == 4
+    assert set(data.dropped["reason"]) == {user_files.RETRACTED} and len(data.dropped) == 12
 
 
 FAULTS = {
@@ -119,6 +179,7 @@ FAULTS = {
     "many columns": ({"table": "x\t" * 2000}, "r.tsv, line 1: 2,001 columns are more than"),
     "long line": ({"articles": "x" * 2**24 + "x"}, "a.jsonl: a line has more than 16,777,216 char"),
     "long name": ({"table": "rna_id\t" + "x" * 9999}, "r.tsv, line 1: column 'x{100,500}…$"),
+    "no year": ({"articles": ARTICLE.replace("2020", "NaN")}, "a.jsonl, line 1: year '' is none"),
     "unknown RNA": ({"links": '{"rna_id": "q", "article_ids": []}'}, "l.jsonl, line 1: rna_id 'q'"),
     "unknown article": (
         {"links": '{"rna_id": "a", "article_ids": ["A9"]}'}, "l.jsonl, line 1: article 'A9'",

@@ -42,7 +42,7 @@ def test_what_is_an_entity_and_what_is_none():
         "pancreatic cancer (PC); PC cells": {"pancreatic cancer"},
         "PC cells": set(),  # of itself it may be anything
         "non-small cell lung cancer": {"non-small cell lung cancer"},
-        "Crohn's disease, Alzheimer’s disease": {"crohn's disease", "alzheimer’s disease"},
+        "Crohn's disease, Alzheimer’s disease": {"crohn's disease", "alzheimer's disease"},
         "cancer, tumours, carcinoma and disease in stage T2 N0 M1": set(),
         "HCT116, HT-29, SW480 and MCF-7 cells, GSE12345, P < 0.05": set(),
         "the prognosis and diagnosis of patients": set(),

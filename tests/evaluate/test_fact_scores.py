@@ -154,3 +154,25 @@ def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind():
         assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
     assert fact_scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
     assert fact_scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
+
+
+def test_spellings_of_hyphens_and_blanks_are_one_on_both_sides():
+    """A model writes U+2011 where the reference has "-", or the other way round."""
+    relation, plain = "target", "The RNA represses IL-6."
+    question = question_templates.RELATIONS[relation].questions[0]
+    plain = question_templates.RELATIONS[relation].say(["IL-6"])
+    pairs = pd.DataFrame({"question": [question], "answer": [plain], "form": ["open"]})
+    for dash in ("\u2010", "\u2011", "\u2013", "\u00ad-", "\u2212"):
+        other = plain.replace("-", dash).replace(" ", "\u00a0", 1)
+        known = fact_scores.lexicon(pairs.assign(answer=other))
+        assert known == {relation: ["IL-6"]}
+        for said, wanted in ((plain, other), (other, plain), (other, other)):
+            entity = fact_scores.wanted(question, wanted, "open")[1]
+            asked = row(question, wanted, entity, relation=relation)
+            assert fact_scores.fact(asked, said, known) == ("fact.literature", 1.0)
+    assert entities.find("IL\u20116 in Crohn\u2019s disease") == entities.find(
+        "IL-6 in Crohn's disease"
+    )
+    asked = row(question, "Unknown.", UNKNOWN, relation=relation)
+    said = fact_scores.fact(asked, "This is not\u00a0known.", known)
+    assert said == ("fact.abstention", 1.0)

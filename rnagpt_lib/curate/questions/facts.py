@@ -13,10 +13,12 @@ from typing import NamedTuple
 import yaml
 
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
+from rnagpt_lib.curate.text.sentences import MOST_LETTERS
 
 HEDGED = "hedged or only asked"
 UNFIT = "no entity of the kind that the relation needs"
-MOST_WORDS = 100  # a longer sentence is a broken one, and costs the expressions much time
+MOST_WORDS = 100  # as `MOST_LETTERS`
+NEAR, LONGEST = 80, 100  # letters: what joins a phrase to the one before, and an entity
 
 _FILE = yaml.safe_load(Path(__file__).with_name("fact_patterns.yaml").read_text("utf-8"))
 
@@ -78,7 +80,7 @@ def facts_in(sentence: str, continues: bool = False) -> tuple[list[Fact], str]:
     text = " ".join(sentence.split()).removesuffix(".")
     if text.endswith("?"):
         return [], "a question"
-    if text.count(" ") >= MOST_WORDS:
+    if text.count(" ") >= MOST_WORDS or len(text) > MOST_LETTERS:
         return [], f"a sentence of more than {MOST_WORDS} words"
     if nothing := _nothing_known(text):
         return nothing, ""
@@ -114,7 +116,8 @@ def _mentions(text: str, continues: bool) -> Iterator[tuple[int, int]]:
             not known or (_RE.other_name.search(left) and "this rna" not in left.lower())
         ):
             continue  # after another name, "it" may be that one
-        if _RE.before_rna.search(left) and not _RE.between.search(left):
+        clause = left.rpartition(";")[2]
+        if _RE.before_rna.search(left) and not _RE.between.search(clause):
             known = True
             yield match.start(), _RE.after_rna.match(text, match.end()).end()
 
@@ -145,8 +148,9 @@ def _active(text: str, start: int, end: int) -> tuple[list[Fact], str]:
 def _next_phrase(text: str, start: int, limit: int) -> re.Match | None:
     """The next predicate of the same subject: "… and promotes …", "… by targeting …"."""
     for match in _PHRASE.finditer(text, start, limit):
-        joined = _RE.joined.search(text[: match.start()])
-        if _RE.connected.search(text, start - 1, match.start()) and (
+        near, begun = match.start() - NEAR, match.start()
+        joined = _RE.joined.search(text, max(0, near), begun)
+        if _RE.connected.search(text, max(start - 1, near), begun) and (
             not joined or re.search(r"ing\b", match[0])
         ):
             return match
@@ -179,12 +183,16 @@ def _read(text: str, match: re.Match, limit: int) -> tuple[list[Fact], str]:
 
 def _passive(text: str) -> tuple[list[Fact], str]:
     """Facts of "PTEN is targeted by this RNA" and "PTEN is a direct target of this RNA"."""
-    facts, reason = [], ""
+    facts, reason, end = [], "", 0
     for match in [*_RE.passive.finditer(text), *_RE.target_of.finditer(text)]:
-        if _RE.hedged.search(match[0]) or _RE.supposed.search(text[: match.end("mid")]):
+        found = {name: value for name, value in match.groupdict().items() if value}
+        if "np" not in found:  # the passive: what stands before it in its clause
+            found["np"] = re.split("[,;:()]", text[end : match.start()])[-1]
+            end = match.end()
+        said = found["np"] + match[0]
+        if _RE.hedged.search(said) or _RE.supposed.search(text[: match.end("mid")]):
             reason = HEDGED
             continue
-        found = {name: value for name, value in match.groupdict().items() if value}
         relation = next((n for n in ("process", "partner") if n in found), "target")
         phrase = re.split(r"\b(?:that|and|of|show|found)\b", found["np"])[-1]
         entity = _fitting(relation, found.get("short", "")) or _fitting(relation, phrase)
@@ -198,6 +206,8 @@ def _passive(text: str) -> tuple[list[Fact], str]:
 def _fitting(relation: str, text: str) -> str | None:
     """The entity in a noun phrase, if it is of the relation's kind: target, "its gene PTEN" → PTEN."""
     text = _RE.determiners.sub("", text.strip(" ,'\""))
+    if len(text) > LONGEST and relation != "site":
+        return None
     if relation == "site":
         return found[0] if (found := _RE.a_site.search(text)) else None
     if relation in ("target", "partner"):

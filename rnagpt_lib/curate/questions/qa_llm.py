@@ -19,7 +19,7 @@ from rnagpt_lib.curate import prompts
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
 from rnagpt_lib.curate.summaries.citations import stems
 from rnagpt_lib.curate.summaries.extract import NEGATIONS
-from rnagpt_lib.curate.text.sentences import split_sentences
+from rnagpt_lib.curate.text.sentences import Folded, split_sentences
 from rnagpt_lib.llm_api.client import Client
 from rnagpt_lib.llm_api.messages import Reply, Request
 from rnagpt_lib.runs.stages import STAGES, stage_folder
@@ -47,8 +47,8 @@ class Asked(BaseModel):
 
     form: Literal["open", "closed"]
     kind: Literal["literature", "local"]
-    question: str
-    answer: str
+    question: Folded
+    answer: Folded
     statements: list[int]
 
 
@@ -163,9 +163,11 @@ def _faults(pair: Asked, one: Statements) -> Iterator[str]:
     """What is wrong, in the order of the checks; each takes for granted those before it."""
     if reason := screen(pair.question) or screen(pair.answer):
         yield reason
-    if not re.search(r"(?i)\b(?:the|this) RNA\b.*\?$", pair.question):
+    question, answer = pair.question.rstrip("\n"), pair.answer.rstrip("\n")
+    if not (question.endswith("?") and re.search(r"(?i)\b(?:the|this) RNA\b", question)):
         yield "asks no question about the RNA"
-    if not re.search(r"\w.*\.$", pair.answer) or len(split_sentences(pair.answer)) > 1:
+    said = answer.endswith(".") and re.search(r"\w", answer)
+    if not said or len(split_sentences(answer)) > 1:
         yield "has an answer that is not one sentence"
     closed, turn = pair.form == "closed", _TURN.match(pair.answer)
     if bool(turn) != closed:

@@ -60,7 +60,9 @@ class Relation:
 
 def _template(text: str) -> re.Pattern[str]:
     before, after = (re.escape(part) for part in text.rstrip(".?").split("{}"))
-    return re.compile(rf"\s*{before}(?P<entity>\S.*?){after}\s*[.?]?\s*", re.IGNORECASE)
+    return re.compile(
+        rf"\s{{0,3}}{before}(?P<entity>\S.*?){after}\s{{0,3}}[.?]?\s{{0,3}}", re.IGNORECASE
+    )
 
 
 RELATIONS: dict[str, Relation] = {

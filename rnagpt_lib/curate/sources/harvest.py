@@ -25,10 +25,10 @@ from rnagpt_lib.core.sequences import normalise
 from rnagpt_lib.core.tables import COLUMNS, frame, schema
 from rnagpt_lib.curate.sources import ebi_search, literature, rnacentral
 from rnagpt_lib.curate.sources.ebi_search import Sweep
-from rnagpt_lib.curate.sources.http import Site, is_plain, plain
+from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import LITSCAN, Job, Record
 from rnagpt_lib.curate.sources.rnacentral import DOMAIN, Entry
-from rnagpt_lib.curate.sources.user_files import drop
+from rnagpt_lib.curate.sources.user_files import NO_TEXT, RETRACTED, Article, drop
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.provenance import ENTRIES
 from rnagpt_lib.runs.resume_store import Store
@@ -166,10 +166,9 @@ class _Harvest:
                 yield text
         lost = articles.without_text()
         for article_id in lost:
-            reason = "without an abstract in LitScan and Europe PMC"
-            if article_id in articles.marked_up:
-                reason = "whose abstract holds markup that is no text"
-            self._drop(article_id, f"article {reason}")
+            reason = articles.faults.get(article_id, NO_TEXT)
+            at = " in LitScan and Europe PMC" if reason == NO_TEXT else ""
+            self._drop(article_id, reason + at)
         announced, came = len(wanted), len(wanted) - len(lost)
         self._note("Europe PMC", self.europepmc, f"{announced:,} ids", announced, records=came)
 
@@ -228,7 +227,7 @@ class Articles:
         self._rnas, self._articles = array("i"), array("i")
         self.images: Counter[str] = Counter()  # id → articles that show it in an image alone
         self.nameless = 0  # rows without a PMID or PMCID
-        self.marked_up: set[str] = set()  # articles that came with markup for an abstract
+        self.faults: dict[str, str] = {}  # articles that came with a text, and why it is left out
 
     def add(self, entry: ebi_search.Entry, job: Job) -> Text | None:
         """Take a row of LitScan, an id in an article; returns the article's text the first time."""
@@ -252,18 +251,21 @@ class Articles:
     def fill(self, record: Record) -> Text | None:
         """Take a record of Europe PMC; returns the text where it was missing."""
         number = self._number.get(record.pmid or "", self._number.get(record.pmcid or ""))
-        text = record.title, record.abstractText, record.pubYear
+        text = record.title, record.abstractText, record.pubYear, record.pubTypeList
         return None if number is None else self._text(number, *text)
 
-    def _text(self, number: int, title: str, abstract: str, year: str) -> Text | None:
-        if self._has_text[number] or not (abstract := plain(abstract)):
+    def _text(
+        self, number: int, title: str, abstract: str, year: str, types: object = ""
+    ) -> Text | None:
+        article_id, year = self.ids[number], int(year[:4]) if year[:4].isdecimal() else 0
+        if self._has_text[number] or self.faults.get(article_id) == RETRACTED:
             return None
-        if not is_plain(abstract):
-            self.marked_up.add(self.ids[number])
+        *row, fault = Article.read(article_id, title, abstract, year, types)
+        if fault:
+            self.faults |= {article_id: fault} if fault != NO_TEXT else {}
             return None
         self._has_text[number] = 1
-        year = int(year[:4]) if year[:4].isdigit() else 0
-        return self.ids[number], plain(title), abstract, year
+        return tuple(row)
 
     def without_text(self) -> list[str]:
         """Ids of the articles whose abstract is missing, or is not plain text."""

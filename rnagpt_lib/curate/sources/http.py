@@ -1,11 +1,9 @@
 """Polite HTTP with one host: paced, repeated while a fault may pass, bounded in time and size.
 
 An answer counts once it has its shape, a pydantic model: a web page with status 200, half a body
-or other JSON is asked for again. `plain` makes text of the HTML in it.
+or other JSON is asked for again.
 """
 
-import html
-import re
 from typing import NamedTuple, TypeVar
 
 import httpx2
@@ -142,32 +140,3 @@ class Site:
                 said = f"{self.host} sends more than {LARGEST:,} bytes"
                 raise InputError(f"{said}; check the base URL")
         return bytes(body)
-
-
-# Text out of HTML, by expressions: parsers differ in what a "<" is that nothing closes.
-
-_END = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))*\s*/?>"""  # attributes with values
-_HEADING = re.compile(rf"(?i)<(/?)h[1-6]{_END}")
-_BLOCK = re.compile(rf"(?i)</?(?:p|div|br|li|ul|ol|sec|title|list|list-item){_END}")
-_INLINE = re.compile(
-    rf"(?is)</?(?:i|b|u|em|strong|sub|sup|sc|span|a|italic|bold|small){_END}|"
-    r"<!--.*?-->|<[!?][a-z\[][^>]*>"
-)
-_LEFT = re.compile(r"</?[a-z][a-z0-9:-]*/?>|&#?\w{2,8};", re.IGNORECASE)
-
-
-def plain(text: str) -> str:
-    """``text`` on one line, without entities and HTML's tags; others, as in ``p <a and b>``, stay.
-
-    >>> plain("<h4>Aim</h4>H<sub>2</sub>S &amp; p < .05, n <5.&lt;br/&gt;Done")
-    'Aim: H2S & p < .05, n <5. Done'
-    """
-    for _ in range(2):  # some texts were escaped once too often
-        text = _HEADING.sub(lambda tag: ": " if tag[1] else " ", text)
-        text = html.unescape(_INLINE.sub("", _BLOCK.sub(" ", text)))
-    return re.sub(r"([.:?!]): ", r"\1 ", " ".join(text.split()))
-
-
-def is_plain(text: str) -> bool:
-    """Whether nothing that looks like markup is left."""
-    return not _LEFT.search(text)

@@ -4,10 +4,12 @@ Every fault is an InputError with the file, the line and the remedy; a FASTA rec
 foreign letter is not a fault but a row in ``dropped``.
 """
 
+import json
 import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,7 +19,7 @@ from rnagpt_lib.core.files import parse_json
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.tables import COLUMNS, frame
-from rnagpt_lib.core.text import cut
+from rnagpt_lib.core.text import clean, cut, fold, is_clean
 from rnagpt_lib.runs.stages import FILTER
 
 LONGEST_LINE, MOST_COLUMNS, MOST_ROWS = 1 << 24, 1_000, 2_000_000  # characters; of a table
@@ -25,11 +27,49 @@ _MANY = re.compile(r"(?P<type>\S+) from \d+ species")
 _ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<type>\S+)(?: .*)?")
 _URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
 _TYPE = re.compile(r"\w*RNA|\w*ribozyme|other|autocatalytically_spliced_intron")
+_YEAR = re.compile(r"(\d{1,4})(?:\.0)?", re.ASCII)  # whole numbers of a column with gaps
+MISSING = {"na", "n/a", "nan", "<na>", "#n/a", "null", "none"}  # what R, pandas and others write
+RETRACTED, NO_TEXT = "article that is retracted, or retracts another", "article without an abstract"
+_RETRACTED = re.compile(  # "[Retracted] …", "Retraction notice to "…", "… (Retracted article)"
+    r"(?i)^\W*+(?:(?:statement|notice) of )?(?:retracted|retraction|withdrawn)"
+    r"(?: (?:article|chapter|paper|publication|not(?:e|ice)))?"
+    r"(?: ?[:)\]]| [-—] | (?:to|of)(?::| [\"'“])| for .{1,40} et al\b)|"
+    r"[(\[]retract(?:ed|ion)\b[^()\[\]]*[)\]]\W*+$"
+)
 
 
 def drop(record: str, reason: str) -> dict[str, str]:
     """A row of ``dropped``, of stage 00."""
     return {"stage": FILTER, "record": record, "reason": reason}
+
+
+class Article(NamedTuple):
+    """A row of ``articles``, its texts cleaned, and why it is left out ("" for one that stays)."""
+
+    article_id: str
+    title: str
+    abstract: str
+    year: int
+    fault: str = ""
+
+    @classmethod
+    def read(
+        cls, article_id: str, title: str, abstract: str, year: int, types: object = ""
+    ) -> "Article":
+        """``types``: of publication, in whichever form Europe PMC lists them."""
+        title, abstract, fault = value_of(clean(title)), value_of(clean(abstract)), ""
+        if _RETRACTED.search(title) or re.search("(?i)retract|withdrawn", str(types)):
+            fault = RETRACTED
+        elif not abstract:
+            fault = NO_TEXT
+        elif not is_clean(abstract):
+            fault = "article whose abstract holds markup that is no text"
+        return cls(article_id, title, abstract, year, fault)
+
+
+def value_of(text: str) -> str:
+    """The text itself; "" for what stands for a missing value."""
+    return "" if text.lower() in MISSING else text
 
 
 def read(params: Filter) -> dict[str, pd.DataFrame]:
@@ -38,6 +78,10 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
         raise InputError('INPUT is "files" but FASTA is not given; set FASTA to a FASTA file')
     dropped: dict[str, str] = {}
     rnas = frame("rnas", map(_row, fasta.read_fasta(from_root(params.fasta), dropped)))
+    if len(twice := rnas["rna_id"][rnas["rna_id"].duplicated()]):
+        said = f"two ids read {twice.iloc[0]!r} once hyphens and accents are written in one way"
+        raise InputError(f"{params.fasta}: {said}; rename one")
+    dropped = {fold(record): reason for record, reason in dropped.items()}
     known = {*rnas["rna_id"], *dropped}
     if params.table:
         table = _table(from_root(params.table), rnas)
@@ -50,10 +94,12 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
         rnas = merged.reset_index()[list(COLUMNS["rnas"])]
     articles = _articles(from_root(params.articles)) if params.articles else {}
     links = _links(from_root(params.links), known, articles) if params.links else ()
+    stay = [link for link in links if not articles[link[1]].fault]
+    dropped |= {name: article.fault for name, article in articles.items() if article.fault}
     return {
         "rnas": rnas,
-        "articles": frame("articles", articles.values()),
-        "links": frame("links", links).drop_duplicates(ignore_index=True),
+        "articles": frame("articles", [a[:-1] for a in articles.values() if not a.fault]),
+        "links": frame("links", stay).drop_duplicates(ignore_index=True),
         "dropped": frame("dropped", [drop(*row) for row in dropped.items()]),
     }
 
@@ -61,7 +107,7 @@ def read(params: Filter) -> dict[str, pd.DataFrame]:
 def _row(record: fasta.Record) -> dict:
     """The row of one FASTA record; type and species only where the header is RNAcentral's."""
     row = dict.fromkeys(COLUMNS["rnas"], "") | parse_description(record.id, record.description)
-    row |= {"rna_id": record.id, "description": record.description}
+    row |= {"rna_id": fold(record.id), "description": fold(record.description)}
     return row | {"sequence": record.sequence, "length": len(record.sequence)}
 
 
@@ -90,6 +136,10 @@ def _fault(path: Path, line: int, fault: str) -> InputError:
 def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
     """The user's TSV, its rows checked against the records of the FASTA file."""
     table = read_tsv(path)
+    fields = [name for name in table.columns if name != "rna_id"]
+    table[fields] = table[fields].map(value_of)
+    if "taxid" in fields:
+        table["taxid"] = table["taxid"].str.removesuffix(".0")  # of a column with gaps
     unknown = [column for column in table.columns if column not in COLUMNS["rnas"]]
     if unknown or "rna_id" not in table.columns:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
@@ -125,9 +175,9 @@ def read_tsv(path: Path) -> pd.DataFrame:
             raise _fault(path, number, f"more than {MOST_ROWS:,} rows are not read; give a part")
         numbers.append(number)
         for column, field in zip(columns, fields, strict=True):
-            column.append(field.strip())
+            column.append(fold(field).strip())
     table = pd.DataFrame(dict(enumerate(columns)), numbers, dtype=str)
-    return table.set_axis([name.strip() for name in header], axis=1)
+    return table.set_axis([fold(name).strip() for name in header], axis=1)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -161,31 +211,34 @@ def json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict]
             continue
         try:
             record = parse_json(line)
+            if "\\u" in line or not line.isascii():
+                record = parse_json(fold(json.dumps(record, ensure_ascii=False)))
         except InputError as error:
             said = f"{error}; write one object on each line, as in {example}"
             raise _fault(path, number, said) from None
+        if isinstance(record, dict):  # NaN, which no value equals, is a gap
+            record = {name: "" if value != value else value for name, value in record.items()}
         missing = [f for f in fields if not isinstance(record, dict) or record.get(f) is None]
         if missing:
             raise _fault(path, number, f"{missing[0]!r} is missing; each line is {example}")
         yield number, record
 
 
-def _articles(path: Path) -> dict[str, dict]:
-    rows: dict[str, dict] = {}
+def _articles(path: Path) -> dict[str, Article]:
+    rows: dict[str, Article] = {}
     fields = ("id", "title", "abstract", "year")
     for number, record in json_lines(path, fields):
-        article_id, title, abstract, year = (str(record[name]) for name in fields)
+        article_id, title, abstract, said = (str(record[name]) for name in fields)
         if not re.fullmatch(r"\S+", article_id) or article_id in rows:
             fault = "stands there twice" if article_id in rows else "is empty or holds spaces"
             raise _fault(path, number, f"id {article_id!r} {fault}; ids are unique")
-        if not re.fullmatch("[0-9]{1,4}", year):
-            raise _fault(path, number, f"year {year!r} is none; write e.g. 2024")
-        row = (article_id, title, abstract, int(year))
-        rows[article_id] = dict(zip(COLUMNS["articles"], row, strict=True))
+        if not (year := _YEAR.fullmatch(said)):
+            raise _fault(path, number, f"year {said!r} is none; write e.g. 2024")
+        rows[article_id] = Article.read(article_id, title, abstract, int(year[1]))
     return rows
 
 
-def _links(path: Path, rnas: set[str], articles: dict[str, dict]) -> Iterator[dict]:
+def _links(path: Path, rnas: set[str], articles: dict[str, Article]) -> Iterator[tuple[str, str]]:
     for number, record in json_lines(path, ("rna_id", "article_ids")):
         rna_id, ids = str(record["rna_id"]), record["article_ids"]
         if rna_id not in rnas:
@@ -195,4 +248,4 @@ def _links(path: Path, rnas: set[str], articles: dict[str, dict]) -> Iterator[di
         if unknown := [name for name in map(str, ids) if name not in articles]:
             said = f"article {unknown[0]!r} is not in the articles file; add it there"
             raise _fault(path, number, said)
-        yield from ({"rna_id": rna_id, "article_id": article_id} for article_id in map(str, ids))
+        yield from ((rna_id, article_id) for article_id in map(str, ids))

@@ -13,7 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from rnagpt_lib.core.text import screen
 from rnagpt_lib.curate.summaries.extract import Line, content_words
 from rnagpt_lib.curate.text.names import THIS, mask_names
-from rnagpt_lib.curate.text.sentences import capital, fold_spelling, name_greek, split_sentences
+from rnagpt_lib.curate.text.sentences import (
+    Folded,
+    capital,
+    fold_spelling,
+    name_greek,
+    split_sentences,
+)
 
 CITED = 0.5  # share of the sentences that must cite an article
 GROUNDED = 0.3  # share of a sentence's content words that each article it cites must hold
@@ -31,7 +37,7 @@ class Cited(BaseModel):
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)  # [1] for ["1"]
 
-    text: str
+    text: Folded
     articles: list[str]
 
 

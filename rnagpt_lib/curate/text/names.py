@@ -31,12 +31,20 @@ _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
 # What a description names beside its RNA: the strain, and the gene that the RNA is named after.
 _OTHERS = re.compile(
     r"\b(?:sub)?str(?:ain|\.) \S+|"
-    r"\b[\w-]+ (?=(?:antisense|opposite strand|target|regulat\w+|host gene|intron\w*|overlapping|"
+    r"(?<![\w-])[\w-]+ (?=(?:antisense|opposite strand|target|regulat\w+|host gene|intron\w*|overlapping|"
     r"adjacent|divergent|upstream|downstream|associated|transcript antisense)\b)"
 )
 _BACTERIAL = re.compile(r"[A-Z][a-z]{1,3}[A-Z]\d?")  # RyhB, MicF, a small RNA of bacteria
 _BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")  # a symbol, as Xist, ryhB; or (human)
-_KINDS = r"(?:(?:the|a|an) )?(?:human |mature |precursor )*(?:\w*RNA|riboswitch|ribozyme)"
+_KINDS = r"(?:(?:the|a|an) )?(?:human |mature |precursor ){0,3}(?:\w*RNA|riboswitch|ribozyme)"
+# Around a name: what makes another RNA's of it, as GAS5-AS1 (antisense, intronic, overlapping or
+# divergent transcripts), its "antisense RNA 1" in words, and circ-GAS5.
+DERIVED = r"-(?:AS|IT|OT|DT)\d{0,2}\b"
+_BEFORE = r"(?<![A-Za-z0-9])(?<!(?i:circ)[-_ ])(?<!(?i:circrna)[-_ ])"
+_AFTER = (
+    rf"(?![A-Za-z0-9])(?!-\d)(?!{DERIVED})"
+    r"(?!(?i: (?:antisense|intronic|overlapping|divergent) (?:RNA|transcript)))"
+)
 
 
 def names_of(row: Mapping[str, object]) -> list[str]:
@@ -70,10 +78,10 @@ def _spellings(word: str) -> list[str]:
 
 
 def _mirna_spellings(match: re.Match) -> list[str]:
-    """hsa-mir-29b-1 → hsa-mir-29b-1, mir-29b-1, mir-29b, mir-29b-3p, …, microRNA-29b."""
+    """hsa-mir-29b-1 → hsa-mir-29b-1, mir-29b-1, mir-29b, mir-29b-3p, mir-29b-1-3p, …."""
     stem, number, copy = match["stem"].lower(), match["number"].lower(), match["copy"] or ""
     stems = [stem] if stem == "let" else [stem, "miRNA", "microRNA", "micro RNA", "miRs"]
-    ends = dict.fromkeys([copy, "", "-3p", "-5p", "*"])
+    ends = dict.fromkeys([copy, "", "-3p", "-5p", "*", f"{copy}-3p", f"{copy}-5p", f"{copy}*"])
     forms = [match[0], *(f"{name}-{number}{end}" for name in stems for end in ends)]
     if match["species"]:
         forms += [f"{match['species'].lower()}-{form}" for form in forms[1:]]
@@ -92,7 +100,7 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
 
     Separators are loose (``miR-21``, ``miR21`` and ``miR 21`` are one); names of four letters
     and more, or with a digit and a hyphen, match in any case, short symbols only as written.
-    ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``.
+    ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``, nor ``GAS5`` in ``GAS5-AS1``.
     """
     return _pattern(tuple(sorted(set(names), key=lambda name: (-len(name), name))))
 
@@ -104,7 +112,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
         escaped = re.escape(name).replace(r"\-", "[-\u2010-\u2014 ]?")
         parts.append(f"(?i:{escaped})" if len(name) >= 4 else escaped)
     found = "|".join(parts) or r"(?!)"
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{found})(?![A-Za-z0-9])(?!-\d)")
+    return re.compile(rf"{_BEFORE}(?:{found}){_AFTER}")
 
 
 def may_hold(text: str, names: Iterable[str]) -> bool:

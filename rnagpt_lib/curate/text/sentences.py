@@ -7,31 +7,44 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import yaml
+from pydantic import AfterValidator
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from rnagpt_lib.curate.text.names import THIS, mask_names, pattern
+from rnagpt_lib.core.text import fold
+from rnagpt_lib.curate.text.names import DERIVED, THIS, mask_names, pattern
 
 _LISTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+Folded = Annotated[str, AfterValidator(fold)]  # a text of a model's or a server's answer
+MOST_LETTERS = 1_000  # a longer sentence is a broken one, and costs the expressions much time
 STOP_WORDS = ENGLISH_STOP_WORDS | frozenset(_LISTS["stop_words"].split())
 _ANY = {name: "|".join(re.split(r"\s{2,}|\n", some.strip())) for name, some in _LISTS.items()}
 
 _ABBREVIATION = re.compile(rf"(?i)(?:\b(?:{_ANY['abbreviations']})|\b[A-Z])\.$")
-_BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?(?:[A-Z0-9]|[a-z]+-?[A-Z0-9]|let-?7))")
+_CAPITALS = r"[A-Z][A-Z /&,]{3,40}:"  # "RESULTS:", which may stand right behind a full stop
+_BREAK = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?(?:[A-Z0-9]|[a-z]+-?[A-Z0-9]|let-?7))|"
+    rf"(?<=[.!?])(?={_CAPITALS})"
+)
 _STARTER = re.compile(rf"(?:{_ANY['starters']})\b|mi[Rr]|let-")
-_LABEL = re.compile(rf"^(?:{_ANY['labels']}):\s+")
-_OTHER_RNA = re.compile(rf"(?i)(?<![A-Za-z0-9])(?:{_ANY['other_rna']})")
+_LABEL = re.compile(
+    rf"^(?:{_CAPITALS}|(?=[A-Z])(?i:(?:(?:{_ANY['sections']})\b[ /&,]*+){{1,6}}):)\s*"
+)
+_OTHER_RNA = re.compile(
+    rf"(?i)(?<![A-Za-z0-9])(?:{_ANY['other_rna']}|(?-i:[A-Z][A-Z0-9]{{1,9}}{DERIVED}))"
+)
 _KIND = r"(?:non-?coding |small |micro|mature |long )*(?:\w*RNA|riboswitch|ribozyme|transcript)"
 _DISCOURSE = rf"(?:(?:{_ANY['discourse']}),? )"
 _REPORT = rf"(?:(?:{_ANY['report']}) that )"
 _HEDGE = rf"(?i:(?:{_ANY['hedge']}) that )"
 _OPEN = re.compile(rf"(?i)\b(?:{_ANY['open']})\b")
-_LEAD = re.compile(rf"(?i)(?:{_DISCOURSE}|{_REPORT})+")
+_LEAD = re.compile(rf"(?i)(?>{_DISCOURSE}|{_REPORT})+")
 _ANAPHOR = re.compile(
-    rf"(?i)(?P<lead>(?:{_DISCOURSE}|{_REPORT}|{_HEDGE})*)(?P<subject>it|this {_KIND})\b(?![-'])"
+    rf"(?i)(?P<lead>(?>{_DISCOURSE}|{_REPORT}|{_HEDGE})*)(?P<subject>it|this {_KIND})\b(?![-'])"
 )
-_STATISTICS = re.compile(rf"(?i)\s*\((?![^()]*{THIS})[^()]*(?:[<>=≤≥]|95% CI)[^()]*\)")
+_STATISTICS = re.compile(rf"(?i) ?\((?![^()]*{THIS})(?=[^()]*(?:[<>=≤≥]|95% CI))[^()]*\)")
 _THIS_KIND = re.compile(rf"(?i)\bthis {_KIND}\b(?![-'])")
 _NOTHING_OF_IT = re.compile(r"(?i)^(?P<head>.*\b(?:no|the) [\w ]*)\bit\b(?P<tail>[\w ]*\.)$")
 _EXPLETIVE = re.compile(
@@ -86,7 +99,7 @@ def split_sentences(text: str) -> list[str]:
     """
     text, sentences, start = " ".join(text.split()), [], 0
     for match in _BREAK.finditer(text):
-        head = text[start : match.start()]
+        head = text[max(start, match.start() - 12) : match.start()]
         abbreviated = _ABBREVIATION.search(head)
         initial = abbreviated and re.search(r"(?:^|[\s(])[A-Z]\.$", head)
         if abbreviated and not (initial and _STARTER.match(text, match.end())):
@@ -122,10 +135,14 @@ def about(
     case). The title counts where it is a clause. Openings such as "We show that" are cut.
     """
     own, kept = pattern(names), []
+    title = title if len(title) <= MOST_LETTERS else ""
     near = referent = bool(own.search(title))
     if near and _FACT.search(title):
         kept.append(title.strip("[]. ") + ".")
     for sentence in split_sentences(abstract):
+        if len(sentence) > MOST_LETTERS:
+            near = referent = False
+            continue
         named, other = own.search(sentence), _other(sentence, own, others)
         spoken = sentence if named else _resolved(sentence, near, referent)
         near = spoken is not None
