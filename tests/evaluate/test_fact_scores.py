@@ -158,7 +158,7 @@ def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind():
 
 def test_spellings_of_hyphens_and_blanks_are_one_on_both_sides():
     """A model writes U+2011 where the reference has "-", or the other way round."""
-    relation, plain = "target", "The RNA represses IL-6."
+    relation = "target"
     question = question_templates.RELATIONS[relation].questions[0]
     plain = question_templates.RELATIONS[relation].say(["IL-6"])
     pairs = pd.DataFrame({"question": [question], "answer": [plain], "form": ["open"]})
@@ -173,6 +173,6 @@ def test_spellings_of_hyphens_and_blanks_are_one_on_both_sides():
     assert entities.find("IL\u20116 in Crohn\u2019s disease") == entities.find(
         "IL-6 in Crohn's disease"
     )
-    asked = row(question, "Unknown.", UNKNOWN, relation=relation)
+    asked = row(question, "Unknown.", question_templates.UNKNOWN, relation=relation)
     said = fact_scores.fact(asked, "This is not\u00a0known.", known)
     assert said == ("fact.abstention", 1.0)
