@@ -168,7 +168,7 @@ def _patterns() -> list[tuple[str, re.Pattern, re.Pattern | None]]:
 
 def _whole(pattern: str, any_case: bool = False) -> re.Pattern:
     """Whole words alone; a hyphen ends a word, as in "KRAS-driven"."""
-    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE if any_case else 0)
+    return re.compile(rf"\b(?=\w)(?:{pattern})(?!\w)", re.IGNORECASE if any_case else 0)
 
 
 def _name(kind: str, text: str) -> str:

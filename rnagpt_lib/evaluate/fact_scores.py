@@ -19,7 +19,7 @@ FREE = "dictionary."  # begins the relation of a question that is in no template
 ID = "fact-3"
 DEFINITIONS = yaml.safe_load(Path(__file__).with_name("definitions.yaml").read_text("utf-8"))
 NOT_KNOWN = re.compile(
-    r"\b(unknown|not (?:yet )?known|no \w[\w ]* (?:is|are|was|were) (?:yet )?known|no known"
+    r"\b(unknown|not (?:yet )?known|no \w[\w ]{0,100} (?:is|are|was|were) (?:yet )?known|no known"
     r"|cannot be (?:told|said|determined)|not (?:been )?(?:reported|described|studied))\b",
     re.IGNORECASE,
 )

@@ -294,7 +294,6 @@ def test_the_key_leaves_out_where_and_how_fast():
         ({"blocked": "no/such/file"}, "BLOCKED. is missing"),
         ({"fasta": "no/such/file"}, "there is no such file"),
         ({"europepmc": "http://127.0.0.1:9"}, "127.0.0.1:9: the connection"),
-        ({"ebi_search": "www.ebi.ac.uk"}, "write https"),
         ({"articles": "mine"}, "ARTICLES is mine but INPUT is 'rnacentral'"),
     ],
 )

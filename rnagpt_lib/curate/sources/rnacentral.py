@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from rnagpt_lib.core.errors import NotThere
 from rnagpt_lib.core.files import digest, progress
+from rnagpt_lib.core.text import fold
 from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.runs.resume_store import Store
@@ -41,7 +42,7 @@ def entries(sweep: Sweep, limit: int) -> list[Entry]:
     """
     found = {}
     for entry in (entry for page in sweep for entry in page if _ID.fullmatch(entry.id)):
-        length, text = entry.first("length"), " ".join(entry.first("description").split())
+        length, text = entry.first("length"), " ".join(fold(entry.first("description")).split())
         # gene names that the description lacks: texts may use them for the RNA
         genes = dict.fromkeys(entry.all("gene") + entry.all("gene_synonym"))
         more = [gene for gene in genes if gene not in entry.first("description")]

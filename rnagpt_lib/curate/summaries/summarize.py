@@ -18,7 +18,7 @@ from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import progress
 from rnagpt_lib.core.params import Summarize
 from rnagpt_lib.core.paths import from_root, shown
-from rnagpt_lib.core.text import screen
+from rnagpt_lib.core.text import clean, screen
 from rnagpt_lib.curate.sources.user_files import json_lines
 from rnagpt_lib.curate.summaries import divide_and_conquer, extract
 from rnagpt_lib.curate.summaries.divide_and_conquer import Annotation
@@ -222,7 +222,7 @@ def read_given(path: Path, rnas: pd.DataFrame) -> tuple[list[dict], list[dict]]:
         if rna_id not in names:
             dropped.append(_drop(rna_id, f"given: line {number}: not among the run's RNAs"))
             continue
-        for sentence in split_sentences(str(entry["text"])):
+        for sentence in split_sentences(clean(str(entry["text"]))):
             masked = capital(mask_names(sentence, names[rna_id]))
             lines[rna_id].append(Line(masked, tuple(map(str, ids))))
     dropped += [_drop(rna_id, "given: no text") for rna_id in names if not lines[rna_id]]

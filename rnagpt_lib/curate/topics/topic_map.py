@@ -9,7 +9,6 @@ import pyLDAvis
 from gensim.corpora import Dictionary
 from gensim.models import LdaModel
 from jinja2 import Template
-from pyLDAvis._prepare import js_PCoA
 from pyLDAvis.utils import NumPyEncoder
 
 from rnagpt_lib.core.params import Topics
@@ -51,7 +50,7 @@ def pyldavis_html(model: LdaModel | None, counts: list, dictionary: Dictionary) 
         doc_lengths=[sum(n for _, n in text) for text in counts],
         vocab=[dictionary[word] for word in range(len(dictionary))],
         term_frequency=frequency,
-        mds=lambda topics: np.real(js_PCoA(topics)),  # complex where topics are alike
+        mds=lambda topics: np.real(pyLDAvis.js_PCoA(topics)),  # complex where topics are alike
         n_jobs=1,
         sort_topics=False,
     )
