@@ -43,7 +43,7 @@ def expressions() -> dict[re.Pattern, tuple[str, str]]:
     found: dict[re.Pattern, tuple[str, str]] = {}
 
     def look(value: object, where: str, how: str = "", depth: int = 0) -> None:
-        if isinstance(value, re.Pattern):
+        if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
             name = where.rpartition(".")[2]
             found.setdefault(value, (where, how or use(name)))
         elif depth < 4:
@@ -149,12 +149,12 @@ def test_no_expression_grows_faster_than_its_text():
             short, long = (lead + once * (n // len(once)) + "\n!" for n in sizes)
             if (took := cost(pattern, how, long)) > STARTED:
                 least = cost(pattern, how, short, times=50)
+                if took > min(most * least, MOST):  # or the machine was busy
+                    took = cost(pattern, how, long, times=20)
                 if took > min(most * least, MOST):
-                    slow.append(
-                        f"{where} ({how}) {lead[-40:]!r}, then {once[-40:]!r}: {least:.5f} s, {took:.5f} s"
-                    )
-                    print(slow[-1], flush=True)
-    assert not slow
+                    said = f"{where} ({how}): {lead[-40:]!r}, then {once[-40:]!r}"
+                    slow.append(f"{said}: {least:.5f} s, {took:.5f} s")
+    assert not slow, "\n".join(slow)
 
 
 def cost(pattern: re.Pattern, how: str, text: str, times: int = 2) -> float:
@@ -170,7 +170,7 @@ def cost(pattern: re.Pattern, how: str, text: str, times: int = 2) -> float:
         return time.perf_counter() - began
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MOST)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST * max(1, times / 4))
     try:
         return min(run() for _ in range(times))
     except TimeoutError:
