@@ -26,6 +26,7 @@ from rnagpt_lib.runs.stages import NOTEBOOK, STAGES, stage_folder
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 NOTHING = ("null", "none", "~", "")
+SERVERS = {name.upper() for name in (*params.ADDRESSES, "provider")}
 
 
 def find(name: str) -> Path:
@@ -206,6 +207,11 @@ def run_parents(stage: str, run: str, profile: params.Profile, seed: int) -> Non
         overrides = {name.upper(): value for name, value in earlier.get("overrides", {}).items()}
         if str(overrides.get("LLM")).startswith(weights.HUB):
             weights.llm_folder(overrides["LLM"])  # a folder of runs may be anybody's: no request
+        for name in sorted(SERVERS & overrides.keys()):
+            raise InputError(
+                f"{parent} of run {run} is to be run again, and {name} was given for it; as that "
+                f"sends texts and a key, give it yourself: {stages.command(run, parent)}"
+            )
         run_notebook(
             parent,
             run=run,

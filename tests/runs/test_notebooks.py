@@ -12,7 +12,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from rnagpt_lib.core import params, paths
 from rnagpt_lib.core.errors import InputError, NotebookFailed
-from rnagpt_lib.core.files import read_json
+from rnagpt_lib.core.files import read_json, write_json
 from rnagpt_lib.runs import notebooks, stages
 from rnagpt_lib.runs.folder import lock_of, release_lock
 from rnagpt_lib.runs.run import Run
@@ -343,6 +343,16 @@ def test_a_refused_first_attempt_leaves_nothing_that_a_later_run_would_repeat(ow
     write_notebook(FIRST, **parts)
     notebooks.run_notebook("01")
     assert read_json(stages.stage_folder("mini", FIRST) / "params.json")["overrides"] == {}
+
+
+@pytest.mark.parametrize("name", ["ebi_search", "base_url", "provider"])
+def test_what_leads_to_a_server_is_repeated_by_the_user_alone(own_runs, name):
+    notebooks.run_notebook("00")
+    asked = stages.stage_folder("mini", FIRST) / "params.json"
+    write_json(asked, read_json(asked) | {"overrides": {name: "http://127.0.0.1:9/v1"}})
+    asked.with_name("note.txt").write_text("so it is to be run again")
+    with pytest.raises(InputError, match=f"{name.upper()} .*give it yourself: rnagpt run {FIRST}"):
+        notebooks.run_notebook("01")
 
 
 def test_a_damaged_stage_that_is_not_replaced_has_a_way_out(own_runs):
