@@ -92,7 +92,7 @@ def check_folder(folder: Path) -> Path:
     for path in sorted(folder.glob("*config.json")):
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{shown(path)} has {path.stat().st_size:,} bytes, and is no config")
-        for name, value in _members(read_json(path)):
+        for name, value in _members(read_json(path, dict | list)):
             if name == "auto_map":
                 why = "asks for a program of its own (auto_map), and none is run"
                 raise InputError(f"{shown(path)} {why}; {remedy}")

@@ -56,6 +56,12 @@ def test_its_shards_are_read_and_hashed(folder, model, tmp_path):
     assert weights.llm_hash(copy) != before
 
 
+def test_a_list_beside_the_config_is_no_damage(tmp_path):
+    copy = llama3.write(tmp_path / "llm")
+    (copy / "data_config.json").write_text('[{"name": "a training set"}]')  # as MiniLM has one
+    assert weights.check_folder(copy) == copy
+
+
 def test_a_prompt_has_one_bos_and_text_makes_no_special_token(model):
     tokenizer, template = model.tokenizer, model.template
     assert tokenizer.pad_token_id is None
