@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from rnagpt_lib.core.text import clean
+from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.curate.questions.facts import facts_in
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
 from rnagpt_lib.curate.text import names, sentences
@@ -149,3 +151,16 @@ def test_a_sentence_without_an_end_is_left_out():
     endless = "X1 binds HuR and " + "significantly " * 90 + "y."
     assert told(["X1"], f"{endless} It binds AGO2. X1 targets PTEN.") == ["This RNA targets PTEN."]
     assert facts_in("This RNA binds " + "A" * 1_000 + ".")[0] == []
+
+
+def test_words_over_and_over_come_to_an_end():
+    """Each of them once took time that doubled with every word more, or grew with its square."""
+    for word in (
+        "is highly ", "highly ", "significantly ", "not only ", "In agreement with ", "it is by ",
+        "we conclude that ", "no a ", "the it ", "metastasis of ", "<a ", "a", "1", " ", "(<", "among ",
+    ):  # fmt: skip
+        for text in (f"X1 is {word * 32}x.", f"X1 binds {word * 4_000} x. X1 targets PTEN."):
+            for sentence in [*told(["X1"], text, text), f"This RNA is {word * 32}by it."]:
+                facts_in(sentence, True)
+            assert "\ufffd" not in clean(text)
+            question_templates.entities("Is the RNA associated with glioma?" + word * 3_000, text)

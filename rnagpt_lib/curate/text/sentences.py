@@ -53,7 +53,7 @@ _EXPLETIVE = re.compile(
     r"critical|of \w+|interesting|tempting) to)\b"
 )
 _FACT = re.compile(
-    r"(?i)\b(?:(?:is|are|was|were|be|been|being) (?:\w+ly |also |not |highly |often )*"
+    r"(?i)\b(?:(?:is|are|was|were|be|been|being) (?:\w+ly |also |not |often ){0,12}+"
     rf"(?:{_ANY['states']})|"
     rf"(?:directly |specifically |strongly |negatively |positively )?(?:{_ANY['verbs']}))\b"
 )
