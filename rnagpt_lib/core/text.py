@@ -183,7 +183,7 @@ def screen(text: str) -> str:
     """
     if not text.isprintable() and any(is_hidden(character) for character in text):
         return "holds hidden or control characters"
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", _MARKS.sub(r"\1", text))
     if not text.isascii() and any(_foreign(character) for character in text):
         return "holds letters that are neither Latin nor Greek"
     for what, pattern in (("a link", _LINK), ("markup", _TAGS), ("a command", _COMMAND)):

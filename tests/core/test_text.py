@@ -221,6 +221,7 @@ def test_what_is_clean_stays_and_the_miniature_is():
 def test_a_heap_of_accents_is_cut(marks):
     """Composing them takes time that grows with the square of their number."""
     assert len(fold("a" + marks * 24_000 + "b\u0301")) < 40
+    assert "letters" in screen("This RNA " + marks * 24_000 + "\u0434.")
     assert fold("a" + marks + "\u0301" * 9) == unicodedata.normalize(
         "NFC", "a" + marks + "\u0301" * 9
     )
