@@ -238,3 +238,9 @@ def test_real_rnacentral_headers_give_28_types(shared, tmp_path):
 def test_examples_in_docstrings():
     result = doctest.testmod(user_files)
     assert result.attempted and not result.failed
+
+
+def test_one_name_over_two_columns_is_refused(load):
+    for head in ("rna_id\tspecies\tspecies", "rna_id\t\t"):
+        with pytest.raises(InputError, match=r"r.tsv, line 1: the name '\w*' stands over several"):
+            load(fasta=FASTA, table=f"{head}\nb\tx\ty\n")

@@ -3,8 +3,6 @@
 The campaign ``python -m benchmarks reliability.strangers`` makes a hundred of each.
 """
 
-import random
-
 import pytest
 
 from tests.support import strangers
@@ -15,7 +13,11 @@ def given(tmp_path_factory):
     return strangers.Given(tmp_path_factory.mktemp("given"))
 
 
-@pytest.mark.parametrize("kind", strangers.KINDS)
+# `tests/core/test_foreign_files.py` has hundreds of files
+HERE = ["folders of models", "answers of servers", "journals", "texts"]
+
+
+@pytest.mark.parametrize("kind", HERE)
 def test_it_is_read_or_refused(kind, given, tmp_path, monkeypatch):
     monkeypatch.setenv("RNAGPT_RUNS", str(given.runs))
     ends = {seed: strangers.attempt(kind, seed, tmp_path / str(seed), given) for seed in range(4)}
@@ -33,12 +35,3 @@ def test_a_fault_would_be_seen(given, tmp_path, monkeypatch):
     monkeypatch.setattr(strangers, "KINDS", kinds)
     ends = [strangers.attempt(kind, 0, tmp_path / kind, given)[0] for kind in kinds]
     assert ends == ["lost", "lost"]
-
-
-def test_damage_is_done_and_repeats():
-    data = b'{"a": [1, 2, {"b": "c"}]}'
-    done = [strangers.mutate(data, random.Random(seed)) for seed in range(50)]
-    assert done == [strangers.mutate(data, random.Random(seed)) for seed in range(50)]
-    assert len(set(done)) > 40 and done.count(data) < 5
-    spoilt = [strangers.spoil({"a": [1, {"b": "c"}]}, random.Random(seed)) for seed in range(50)]
-    assert spoilt.count({"a": [1, {"b": "c"}]}) < 5

@@ -7,8 +7,6 @@ when neither the canary key nor the canary program has left a trace.
 """
 
 import contextlib
-import copy
-import gzip
 import io
 import json
 import os
@@ -42,77 +40,16 @@ from rnagpt_lib.share.model import export_model
 from tests.standin import Faults, serve
 from tests.standin.openai_api import OpenAI, by_schema
 from tests.support import journal_rows, paid_loop
+from tests.support.damage import DAMAGED, VALUES, mutate, spoil, spoil_file
 
 SECONDS = 20  # for one try, of which most take a hundredth
 KEY = "sk-canary-3f9a1c"
 CAP = 0.001  # dollars
 TEXTS = [f"text {number}" for number in range(4)]
-DAMAGED = [
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", "\u2028\u202e\u200b\xad".encode(), b"\r",
-    b"\x1b[31m", b"9" * 400, b"1e309", b"NaN", b"-Infinity", b"null", b"[" * 3000, b"{" * 3000,
-    b'{"a":' * 3000, b"&a [*a, *a]", b"!!python/object:os.system", b"\t", b'"', b"'", b">", b"<a ",
-    b"{{7*7}}", b"../../etc/passwd", b"http://user:pw@127.0.0.1:9/", b"-1", b"2024-13-45", b"NA",
-]  # fmt: skip
-VALUES = [
-    None, True, -1, 0, 2**31, 2**63, -(2**62), 1e308, 10**400, "", "\0", "x" * 100_000, "../..",
-    "NaN", [], {}, [[]], [None], {"": {}}, "\u202e", "http://user:pw@127.0.0.1:9/", 0.5, "1",
-    {"auto_map": {"AutoModel": "evil.Model"}}, [1] * 5000, "hf:somebody/model", "/dev/zero",
-]  # fmt: skip
 WORDS = """significantly MiR-21 targets PTEN binds is not associated with In agreement ( ) × ± < <a
     > &lt; &#x41; highly [1] "quoted" e.g. vs. Fig. 3 α-synuclein IL-6 hsa-miR-21-5p GAS5-AS1 ; : ,
     no neither nor increased in glioma . It this RNA p < 0.05 http://x.y/z 10.1000/182 {} \\ $x$ %
     \u00ad \u2011 \u2028 \u202e é e\u0301 🧬 NaN""".split()
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with one to four damages: cut, doubled, overwritten, flipped, put in between."""
-    for _ in range(rng.randint(1, 4)):
-        a, b = sorted(rng.randint(0, len(data)) for _ in range(2))
-        data = rng.choice([
-            lambda d, a, b: d[:a], lambda d, a, b: d[:a] + d[b:], lambda d, a, b: d[:b] + d[a:],
-            lambda d, a, b: d[:a] + rng.choice(DAMAGED) + d[a:],
-            lambda d, a, b: d[:a] + rng.choice(DAMAGED) + d[a + 3 :],
-            lambda d, a, b: d[:a] + bytes([rng.randrange(256)]) + d[a + 1 :],
-            lambda d, a, b: gzip.compress(d), lambda d, a, b: d.decode("latin-1").encode("utf-16"),
-        ])(data, a, b)  # fmt: skip
-    return data
-
-
-def spoil(data: object, rng: random.Random) -> object:
-    """JSON of which one to three values are others, or are gone."""
-    data = json.loads(json.dumps(data))
-    for _ in range(rng.randint(1, 3)):
-        places = [*_places(data)]
-        if not places:
-            return copy.deepcopy(rng.choice(VALUES))
-        parent, name = rng.choice(places)
-        if isinstance(parent[name], str) and rng.random() < 0.4:
-            parent[name] = mutate(parent[name].encode(), rng).decode("utf-8", "replace")
-        elif isinstance(parent, dict) and rng.random() < 0.2:
-            parent.pop(name)
-        else:
-            parent[name] = copy.deepcopy(rng.choice(VALUES))
-    return data
-
-
-def _places(node: object) -> Iterator[tuple]:
-    if isinstance(node, dict | list):
-        for name in list(node) if isinstance(node, dict) else range(len(node)):
-            yield node, name
-            yield from _places(node[name])
-
-
-def spoil_file(path: Path, rng: random.Random) -> None:
-    """Damage a file in place: its values where it is JSON, most times, or else its bytes."""
-    data = path.read_bytes()
-    path.unlink()  # it may be a link to one that others read
-    if path.suffix in {".json", ".jsonl"} and rng.random() < 0.7:
-        lines = data.decode().splitlines() if path.suffix == ".jsonl" else [data.decode()]
-        at = rng.randrange(len(lines))
-        lines[at] = json.dumps(spoil(json.loads(lines[at]), rng))
-        path.write_text("\n".join(lines))
-    else:
-        path.write_bytes(mutate(data, rng))
 
 
 class Given:

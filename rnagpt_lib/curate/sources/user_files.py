@@ -136,14 +136,14 @@ def _fault(path: Path, line: int, fault: str) -> InputError:
 def _table(path: Path, rnas: pd.DataFrame) -> pd.DataFrame:
     """The user's TSV, its rows checked against the records of the FASTA file."""
     table = read_tsv(path)
-    fields = [name for name in table.columns if name != "rna_id"]
-    table[fields] = table[fields].map(value_of)
-    if "taxid" in fields:
-        table["taxid"] = table["taxid"].str.removesuffix(".0")  # of a column with gaps
     unknown = [column for column in table.columns if column not in COLUMNS["rnas"]]
     if unknown or "rna_id" not in table.columns:
         fault = f"column {unknown[0]!r} is unknown" if unknown else "the column rna_id is missing"
         raise _fault(path, 1, f"{fault}; columns are {', '.join(COLUMNS['rnas'])}")
+    fields = [name for name in table.columns if name != "rna_id"]
+    table[fields] = table[fields].map(value_of)
+    if "taxid" in fields:
+        table["taxid"] = table["taxid"].str.removesuffix(".0")  # of a column with gaps
     sequences = dict(zip(rnas["rna_id"], rnas["sequence"], strict=True))
     asked = table.reindex(columns=["rna_id", "split", "sequence"], fill_value="")
     twice = table["rna_id"].duplicated()
@@ -166,6 +166,9 @@ def read_tsv(path: Path) -> pd.DataFrame:
     first, header = next(lines)
     if len(header) > MOST_COLUMNS:
         raise _fault(path, first, f"{len(header):,} columns are more than are read; give a part")
+    if len(set(header)) < len(header):
+        twice = max(header, key=header.count)
+        raise _fault(path, first, f"the name {twice!r} stands over several columns; keep one")
     numbers, columns = array("q"), [[] for _ in header]  # by columns: rows would take gigabytes
     for number, fields in lines:
         if len(fields) != len(header):
