@@ -32,9 +32,9 @@ NO_FORM = re.compile(
 _PAGE = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]{0,1000}>")
 MOST_TOKENS = 2**31  # of one call; a server that counts more does not count
 FILTERED = ("content_filter", "content_policy_violation")  # error codes about one request's text
-_CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's
-    r"context_length_exceeded|maximum context length|exceed_context_size|available context size|"
-    r"exceeds the context",
+_CONTEXT = re.compile(  # OpenAI's and vLLM's words, llama.cpp's, Ollama's, SGLang's, LM Studio's
+    r"context_length_exceeded|maximum (?:context|model) length|exceed_context_size|"
+    r"available context size|exceeds the context|(?:model's|with) context length|prompt is too long",
     re.IGNORECASE,
 )
 

@@ -128,17 +128,24 @@ RETRACTED = (
     "RETRACTED: b", "[Retracted] b", "RETRACTED ARTICLE: b", "Retraction Note: b", "WITHDRAWN: b",
     "Retraction notice to \u201cb\u201d", "Statement of Retraction: b", "Retraction to: b",
     "RETRACTED \u2014 b", "b (Retracted article. See vol. 5)", "<b>Retracted</b>: b",
-    "Retraction for Li et al., b",
+    "Retraction for Li et al., b", "Retraction Statement: b", "Notice of Retraction. Li J. b",
+    "WITHDRAWN\u2014b", "Editor\u2019s retraction: b", "REMOVED: b", "Retracted manuscript: b",
+    "b (Retraction of vol 3, pg 7, 2020)",
 )  # fmt: skip
 
 
 def test_retracted_articles_are_left_out_and_others_stay(load):
-    stay = ("Retraction of axons needs b", "Withdrawal of b", "Protrusion and retraction: b", "b")
+    stay = ("Retraction of axons needs b", "Withdrawal of b", "Protrusion and retraction: b", "b",
+            "Removed ends of b", "Loss of ends (retraction of b)")  # fmt: skip
     texts = "".join(article(f"A{n}", title) for n, title in enumerate((*RETRACTED, *stay)))
-    links = json.dumps({"rna_id": "b", "article_ids": [f"A{n}" for n in range(16)]})
+    links = json.dumps(
+        {"rna_id": "b", "article_ids": [f"A{n}" for n in range(len(RETRACTED + stay))]}
+    )
     data = load(fasta=FASTA, articles=texts, links=links)
-    assert data.articles["title"].tolist() == list(stay) and len(data.links) == 4
-    assert set(data.dropped["reason"]) == {user_files.RETRACTED} and len(data.dropped) == 12
+    assert data.articles["title"].tolist() == list(stay) and len(data.links) == len(stay)
+    assert set(data.dropped["reason"]) == {user_files.RETRACTED} and len(data.dropped) == len(
+        RETRACTED
+    )
 
 
 FAULTS = {

@@ -75,6 +75,12 @@ def test_an_error_about_one_text_is_known_by_any_servers_words():
         {"code": "context_length_exceeded", "message": "too long"},
         {"code": 400, "message": "This model's maximum context length is 8192 tokens."},
         {"type": "exceed_context_size_error", "message": "the request exceeds the context"},
+        {
+            "message": "The decoder prompt (length 900) is longer than the maximum model length of 99."
+        },
+        {
+            "message": "The input (900 tokens) is longer than the model's context length (99 tokens)."
+        },
     ):
         assert about_one(error) == "context"
     assert about_one({"message": "bad key"}) is None and about_one("text") is None

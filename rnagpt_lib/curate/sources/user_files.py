@@ -31,10 +31,11 @@ _YEAR = re.compile(r"(\d{1,4})(?:\.0)?", re.ASCII)  # whole numbers of a column 
 MISSING = {"na", "n/a", "nan", "<na>", "#n/a", "null", "none"}  # what R, pandas and others write
 RETRACTED, NO_TEXT = "article that is retracted, or retracts another", "article without an abstract"
 _RETRACTED = re.compile(  # "[Retracted] …", "Retraction notice to "…", "… (Retracted article)"
-    r"(?i)^\W*+(?:(?:statement|notice) of )?(?:retracted|retraction|withdrawn)"
-    r"(?: (?:article|chapter|paper|publication|not(?:e|ice)))?"
-    r"(?: ?[:)\]]| [-—] | (?:to|of)(?::| [\"'“])| for .{1,40} et al\b)|"
-    r"[(\[]retract(?:ed|ion)\b[^()\[\]]*[)\]]\W*+$"
+    r"(?i)^\W*+(?:(?:statement|notice) of |(?:article|author|editorial|editor's) )?"
+    r"(?:retracted|retraction|withdrawn|removed)"
+    r"(?: (?:article|chapter|manuscript|paper|(?:of )?publication|statement|not(?:e|ice)))?"
+    r"(?: ?[:\uff1a.)\]]| - | ?\u2014| (?:to|of)(?::| [\"'\u201c])| for .{1,40} et al\b)|"
+    r"[(\[]retract(?:ed|ion)\b(?! of (?!vol))[^()\[\]]*[)\]]\W*+$"
 )
 
 
