@@ -174,7 +174,9 @@ TEXTS = {
     "<jats:title>Aim</jats:title><jats:p>To see <jats:italic>Mus</jats:italic>.</jats:p>": (
         "Aim: To see Mus."
     ),
-    "miR\u201121, IL\u20106, TGF\u2013\u03b2, \u22121, on &#8209; off": "miR-21, IL-6, TGF-\u03b2, -1, on - off",
+    "miR\u201121, IL\u20106, IL\u20438, TGF\u2013\u03b2, \u22121, on &#8209; off": (
+        "miR-21, IL-6, IL-8, TGF-\u03b2, -1, on - off"
+    ),
     "glioma\u00ad&shy;s in\u00a0Alzheimer\u2019s&nbsp;mice\ufeff": "gliomas in Alzheimer's mice",
     "Sjo\u0308gren\u2028and others \u2014 all": "Sj\u00f6gren and others \u2014 all",
     "&#" + "1" * 5_000 + ";": "&#" + "1" * 5_000 + ";",

@@ -89,13 +89,15 @@ def article(article_id, title="T", abstract="b binds HuR.", year=2020):
 
 def test_what_r_and_pandas_write_for_a_gap_is_missing(load):
     rows = ["rna_id\trna_type\tspecies\ttaxid", "a\tNA\tNaN\t<NA>", "b\ttRNA\tN/A\t9606.0"]
-    gone = {"A1": float("nan"), "A2": "nan", "A3": "  ", "A4": "NA"}
+    rows.append("c\t-\t.\t?")
+    gone = {"A1": float("nan"), "A2": "nan", "A3": "  ", "A4": "NA", "A6": "\u2013"}
     texts = [article(name, "NA", text) for name, text in gone.items()]
     texts.append(article("A5", float("nan"), "NaN values of b.", 2020.0))
     links = json.dumps({"rna_id": "b", "article_ids": [*gone, "A5"]})
-    data = load(fasta=FASTA, table="\n".join(rows), articles="".join(texts), links=links)
+    fasta = FASTA + ">c\nACGUACGUACGU\n"
+    data = load(fasta=fasta, table="\n".join(rows), articles="".join(texts), links=links)
     assert data.rnas[["rna_type", "species", "taxid"]].values.tolist() == [
-        ["", "", ""], ["tRNA", "", "9606"],
+        ["", "", ""], ["tRNA", "", "9606"], ["", "", ""],
     ]  # fmt: skip
     assert data.articles.values.tolist() == [["A5", "", "NaN values of b.", 2020]]
     assert data.links.values.tolist() == [["b", "A5"]]

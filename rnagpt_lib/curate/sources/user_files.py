@@ -69,8 +69,8 @@ class Article(NamedTuple):
 
 
 def value_of(text: str) -> str:
-    """The text itself; "" for what stands for a missing value."""
-    return "" if text.lower() in MISSING else text
+    """The text itself; "" for what stands for a missing value, as ``NA``, ``-`` or ``.``."""
+    return text if text.lower() not in MISSING and any(map(str.isalnum, text)) else ""
 
 
 def read(params: Filter) -> dict[str, pd.DataFrame]:
