@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib.core.errors import InputError
 
+_DAY = date(2024, 7, 26)  # the day of Llama's own template where none is given
 LONGEST = 4_000  # letters of a template's pieces
 ROLE = r"\w{1,30}(\.role|\[['\"]role['\"]\])"  # as a chat template writes it
 
@@ -81,13 +83,17 @@ class ChatTemplate(Template):
         said = f"<RNA>{cls.placeholder}</RNA> {{question}}"
         message = {"role": "user", "content": said}
         try:
-            options = {"tokenize": False, "add_generation_prompt": True}
+            # many write the date: on every day the same one, so that answers stay what they are
+            options = {
+                "tokenize": False,
+                "add_generation_prompt": True,
+                "strftime_now": _DAY.strftime,
+            }
             text = tokenizer.apply_chat_template([message], **options)
         except Exception:  # it is a program, of the LLM's authors
             return None
-        return (
-            cls(prompt=text, stop="") if text.count(said) == 1 and len(text) < LONGEST / 2 else None
-        )
+        once = all(text.count(part) == 1 for part in (said, cls.placeholder, "{question}"))
+        return cls(prompt=text, stop="") if once and len(text) < LONGEST / 2 else None
 
     def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         before = self.prompt.split(self.placeholder)[0]

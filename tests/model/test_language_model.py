@@ -101,6 +101,8 @@ TEMPLATES = {  # its program, whether a question can be put
     "twice": ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", False),
     "long": ("{{ 'x' * 9999 }}{% for m in messages %}{{ m.content }}{% endfor %}", False),
     "plain": ("{% for m in messages %}[{{ m.content }}]{% endfor %}", True),
+    "two places": ("<RNAHere>{% for m in messages %}{{ m.content }}{% endfor %}", False),
+    "two questions": ("{% for m in messages %}{{ m.content }}{% endfor %}{question}", False),
 }  # fmt: skip
 
 
@@ -110,6 +112,12 @@ def test_a_chat_template_that_puts_no_question_is_none(model, monkeypatch, name)
     monkeypatch.setattr(model.tokenizer, "chat_template", program)
     assert bool(ChatTemplate.of(model.tokenizer)) == good
     assert bool(Chat("vanilla", model, None).in_own_template()) == good
+
+
+def test_a_chat_template_that_writes_the_date_is_the_same_on_every_day(model, monkeypatch):
+    program = "{{ strftime_now('%d %b %Y') }} {% for m in messages %}{{ m.content }}{% endfor %}"
+    monkeypatch.setattr(model.tokenizer, "chat_template", program)
+    assert ChatTemplate.of(model.tokenizer).prompt.startswith("26 Jul 2024 <RNA>")
 
 
 TURNS = [
