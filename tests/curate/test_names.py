@@ -37,7 +37,8 @@ def test_names_of_others_stay(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "GAS5-AS1", "GAS5-AS2", "GAS5-IT1", "GAS5-DT", "GAS5-OT1", "GAS5 antisense RNA 1", "circ-GAS5",
+        "GAS5-AS1", "GAS5-as2", "GAS5 AS1", "GAS5-AS1_4", "GAS5-OS", "GAS5-NAT1",
+        "GAS5-IT1", "GAS5-DT", "GAS5-OT1", "GAS5 antisense RNA 1", "circ-GAS5",
         "circRNA-GAS5", "circGAS5", "GAS5-201", "GAS5P1",
     ],
 )  # fmt: skip

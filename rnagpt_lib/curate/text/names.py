@@ -39,7 +39,7 @@ _BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")  # a symbol, as Xist, ryhB; or 
 _KINDS = r"(?:(?:the|a|an) )?(?:human |mature |precursor ){0,3}(?:\w*RNA|riboswitch|ribozyme)"
 # Around a name: what makes another RNA's of it, as GAS5-AS1 (antisense, intronic, overlapping or
 # divergent transcripts), its "antisense RNA 1" in words, and circ-GAS5.
-DERIVED = r"-(?:AS|IT|OT|DT)\d{0,2}\b"
+DERIVED = r"(?:-(?i:AS|IT|OT|DT|OS|NAT)\d{0,2}| (?:AS|IT|OT|DT|OS|NAT)\d{1,2})(?![A-Za-z0-9])"
 _BEFORE = r"(?<![A-Za-z0-9])(?<!(?i:circ)[-_ ])(?<!(?i:circrna)[-_ ])"
 _AFTER = (
     rf"(?![A-Za-z0-9])(?!-\d)(?!{DERIVED})"
