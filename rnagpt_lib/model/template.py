@@ -2,13 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
 
 from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib.core.errors import InputError
 
-_DAY = date(2024, 7, 26)  # the day of Llama's own template where none is given
+DAY = "26 Jul 2024"  # of Llama's own template where no clock is
 LONGEST = 4_000  # letters of a template's pieces
 ROLE = r"\w{1,30}(\.role|\[['\"]role['\"]\])"  # as a chat template writes it
 
@@ -83,12 +82,8 @@ class ChatTemplate(Template):
         said = f"<RNA>{cls.placeholder}</RNA> {{question}}"
         message = {"role": "user", "content": said}
         try:
-            # many write the date: on every day the same one, so that answers stay what they are
-            options = {
-                "tokenize": False,
-                "add_generation_prompt": True,
-                "strftime_now": _DAY.strftime,
-            }
+            # Llama's writes the day, here always the same one, so that answers stay what they are
+            options = {"tokenize": False, "add_generation_prompt": True, "date_string": DAY}
             text = tokenizer.apply_chat_template([message], **options)
         except Exception:  # it is a program, of the LLM's authors
             return None

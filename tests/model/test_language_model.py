@@ -114,8 +114,11 @@ def test_a_chat_template_that_puts_no_question_is_none(model, monkeypatch, name)
     assert bool(Chat("vanilla", model, None).in_own_template()) == good
 
 
-def test_a_chat_template_that_writes_the_date_is_the_same_on_every_day(model, monkeypatch):
-    program = "{{ strftime_now('%d %b %Y') }} {% for m in messages %}{{ m.content }}{% endfor %}"
+def test_a_chat_template_that_writes_the_day_is_the_same_on_every_day(model, monkeypatch):
+    program = (
+        "{% if not date_string is defined %}{{ strftime_now('%d') }}{% endif %}{{ date_string }} "
+    )
+    program += "{% for m in messages %}{{ m.content }}{% endfor %}"
     monkeypatch.setattr(model.tokenizer, "chat_template", program)
     assert ChatTemplate.of(model.tokenizer).prompt.startswith("26 Jul 2024 <RNA>")
 
