@@ -23,6 +23,7 @@ SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "max_positio
 LARGEST_SIZE = 1_000_000
 HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")  # of an LLM
 GENERATION = "generation_config.json"  # what is hashed of it: the ends that it adds
+READ = (CONFIG, GENERATION, "tokenizer_config.json", "preprocessor_config.json")
 FETCHED = (*HASHED, "*.safetensors.index.json", GENERATION, "chat_template*")
 OFFLINE = "RNAGPT_OFFLINE"
 MOST_BYTES, MOST_LAYERS, LARGEST = 16_000_000, 1_000, 1e15  # of a config, and of numbers in one
@@ -92,7 +93,8 @@ def check_folder(folder: Path) -> Path:
     for path in sorted(folder.glob("*config.json")):
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{shown(path)} has {path.stat().st_size:,} bytes, and is no config")
-        for name, value in _members(read_json(path, dict | list)):
+        kind = dict if path.name in READ else dict | list  # beside them anything may lie
+        for name, value in _members(read_json(path, kind)):
             if name == "auto_map":
                 why = "asks for a program of its own (auto_map), and none is run"
                 raise InputError(f"{shown(path)} {why}; {remedy}")
