@@ -4,7 +4,6 @@
 tried, survived, lost, note}``.
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,6 @@ def main() -> None:
     """Make the tries, keep a row for each kind, and print why those were lost that were."""
     with tempfile.TemporaryDirectory() as folder:
         given = strangers.Given(Path(folder) / "given")
-        os.environ["RNAGPT_RUNS"] = str(given.runs)
         rows = [row(kind, TRIES, Path(folder) / "tries", given) for kind in strangers.KINDS]
     write_json(RESULTS, {"rows": rows})
     publish(PAGE, "reliability_strangers", render())

@@ -18,8 +18,7 @@ HERE = ["folders of models", "answers of servers", "journals", "texts"]
 
 
 @pytest.mark.parametrize("kind", HERE)
-def test_it_is_read_or_refused(kind, given, tmp_path, monkeypatch):
-    monkeypatch.setenv("RNAGPT_RUNS", str(given.runs))
+def test_it_is_read_or_refused(kind, given, tmp_path):
     ends = {seed: strangers.attempt(kind, seed, tmp_path / str(seed), given) for seed in range(4)}
     assert {seed: why for seed, (end, why) in ends.items() if end == "lost"} == {}
 

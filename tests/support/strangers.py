@@ -53,7 +53,7 @@ WORDS = """significantly MiR-21 targets PTEN binds is not associated with In agr
 
 
 class Given:
-    """Good things of each kind, made once in ``folder``; `RNAGPT_RUNS` is to lead to its runs."""
+    """Good things of each kind, made once in ``folder``, whose ``runs`` the tries use."""
 
     def __init__(self, folder: Path):
         self.folder, self.runs = folder, folder / "runs"
@@ -64,7 +64,8 @@ class Given:
         """The reference run's model with its parts, exported."""
         reference = paths.root() / "runs" / "reference"
         (self.runs / "reference").symlink_to(reference)
-        export_model("reference", self.folder / "model")
+        with _runs(self.runs):
+            export_model("reference", self.folder / "model")
         llm, encoder = (self.folder / name for name in ("llm", "encoder"))
         shutil.copytree(paths.models() / "mini-llm", llm)
         shutil.copytree(paths.models() / "mini-encoder", encoder)
@@ -73,7 +74,7 @@ class Given:
     @cached_property
     def journal(self) -> Path:
         """A journal with answers of a server."""
-        with serve(OpenAI(by_schema)) as url:
+        with _runs(self.runs), serve(OpenAI(by_schema)) as url:
             paid_loop.ask(TEXTS, url)
         return self.runs / "journal.sqlite"
 
@@ -168,6 +169,7 @@ def run_folders(rng: random.Random, folder: Path, given: Given) -> None:
     chosen = rng.choice(small)
     stage = chosen.relative_to(folder / "runs" / "strange").parts[0]
     spoil_file(chosen, rng)
+    refused = None
     with _runs(folder / "runs"):
         for read in (
             lambda: provenance.Provenance.of("strange"),
@@ -175,8 +177,12 @@ def run_folders(rng: random.Random, folder: Path, given: Given) -> None:
             lambda: stages.is_fresh("strange", stage),
             lambda: stages.command("strange", stage),
         ):
-            with contextlib.suppress(InputError):
+            try:
                 read()
+            except InputError as error:
+                refused = error
+    if refused:
+        raise refused
 
 
 def parquet(rng: random.Random, folder: Path, given: Given) -> None:
