@@ -229,8 +229,8 @@ def _chosen(stage: str, profile: params.Profile, values: Mapping[str, object]) -
 
 
 def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) -> None:
-    """Raises InputError for parameters that the stage refuses, and for a key or a price that it
-    would lack: before a kernel starts, and before the stages that come first take their hours."""
+    """Raises InputError for parameters that the stage refuses, and for a key, a price or weights
+    that it would lack: before a kernel starts, and before earlier stages take their hours."""
     chosen = _chosen(stage, profile, values)
     if earlier := getattr(chosen, "update_of", None):
         table = stage_folder(earlier, stage) / "topics.parquet"
@@ -239,6 +239,10 @@ def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) ->
             raise InputError(f"UPDATE_OF is {earlier}, which is to be {wanted}")
     if isinstance(chosen, params.Calls):
         chosen.check()
+    if isinstance(chosen, params.Train):
+        weights.encoder_folder(chosen.encoder)
+        if not chosen.llm.startswith(weights.HUB):
+            weights.llm_folder(chosen.llm)
 
 
 def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -444,3 +445,14 @@ def test_the_profile_of_a_run_is_known_to_the_notebook():
     assert recorded["profile"] == "reference"
     assert recorded["params"]["world_size"] == 30
     assert params.load("reference").stage(FIRST).world_size != 30
+
+
+@pytest.mark.parametrize("name", ["LLM", "ENCODER"])
+def test_weights_that_are_not_there_are_told_before_anything_runs(own_runs, tmp_path, name):
+    more = "LLM: str = None  # where\nENCODER: str = None  # where"
+    write_notebook(stages.STAGE1, more=more, passed="llm=LLM, encoder=ENCODER")
+    models = Path(notebooks.__file__).parents[2] / "models"
+    there = {"LLM": str(models / "mini-llm"), "ENCODER": str(models / "mini-encoder")}
+    with pytest.raises(InputError, match="nothing"):
+        notebooks.run_notebook("04", parameters=there | {name: str(tmp_path / "nothing")})
+    assert not own_runs.exists()
