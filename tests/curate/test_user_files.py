@@ -251,5 +251,5 @@ def test_examples_in_docstrings():
 
 def test_one_name_over_two_columns_is_refused(load):
     for head in ("rna_id\tspecies\tspecies", "rna_id\t\t"):
-        with pytest.raises(InputError, match=r"r.tsv, line 1: the name '\w*' stands over several"):
+        with pytest.raises(InputError, match=r"r.tsv, line 1: the column '\w*' stands twice"):
             load(fasta=FASTA, table=f"{head}\nb\tx\ty\n")

@@ -169,7 +169,7 @@ def read_tsv(path: Path) -> pd.DataFrame:
         raise _fault(path, first, f"{len(header):,} columns are more than are read; give a part")
     if len(set(header)) < len(header):
         twice = max(header, key=header.count)
-        raise _fault(path, first, f"the name {twice!r} stands over several columns; keep one")
+        raise _fault(path, first, f"the column {twice!r} stands twice; keep one")
     numbers, columns = array("q"), [[] for _ in header]  # by columns: rows would take gigabytes
     for number, fields in lines:
         if len(fields) != len(header):
