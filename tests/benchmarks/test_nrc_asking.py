@@ -137,6 +137,7 @@ def test_the_end_of_a_training_answers_whatever_its_validation_loss(tiny):
     assert read_json(nrc_asking.RESULTS)["random"]["0"]["scores"] == first["scores"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_scores(tiny, tmp_path, monkeypatch):
     nrc_asking.main(tiny, split="family", seed=1)
     whole = read_json(nrc_asking.RESULTS)["family"]["1"]

@@ -344,6 +344,7 @@ def test_of_one_group_there_are_no_bounds(tmp_path):
     assert "leave out the 1 test record that is listed" in one["findings"][-1]
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unfolds_to_gigabytes_is_refused_unread(tmp_path):
     letters = pa.DictionaryArray.from_arrays(pa.array([0] * 8000, pa.int32()), ["A" * 2**20])
     packed = pa.table({"sequence": letters, "answer": pa.array(["tRNA"] * 8000)})

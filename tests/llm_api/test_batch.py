@@ -197,6 +197,7 @@ def test_a_listing_without_end_stops(world, monkeypatch):
         world.ask()
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_days_off_makes_no_second_batch(world, own_runs, monkeypatch):
     for days in (-3, 3, -30_000):
         texts = [f"{days} {n}" for n in range(3)]

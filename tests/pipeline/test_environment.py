@@ -157,7 +157,7 @@ def test_shared(shared): pass
 """
 
 
-@pytest.mark.parametrize("ci", ["true", "false"])
+@pytest.mark.parametrize("ci", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_ci_counts_other_skips_as_failures(tmp_path, ci):
     for name in ("conftest.py", "offline"):
         (tmp_path / name).symlink_to(ROOT / "tests" / name)

@@ -153,6 +153,7 @@ os._exit(0)  # a thread of the stream that still reads ahead would abort the int
 """
 
 
+@pytest.mark.slow
 def test_the_library_datasets_loads_it(world, tmp_path, monkeypatch):
     """Several shards a side, and a run without literature; in a process that may not leave here."""
     (tmp_path / "x.fasta").write_text(">URS00000000B2 tRNA from 3 species\nGGGGCCCCAAAAUUUUGAUC\n")
