@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from glob import escape
 from pathlib import Path
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from tqdm.auto import tqdm
 
 from rnagpt_lib.core.errors import InputError
@@ -25,7 +25,6 @@ MARKER, SUMS = "rnagpt_export.json", "SHA256SUMS"  # of an exported folder
 LARGEST = 1 << 26  # bytes of a JSON file: unfolded they are a gigabyte and a half at most
 _TOKEN = 12  # hexadecimal digits of a hidden name
 _HALF = re.compile(r"(?i)\\ud[89a-f]|[\ud800-\udfff]")
-_adapter = lru_cache(TypeAdapter)
 
 
 @contextmanager
@@ -138,12 +137,19 @@ def read_json(path: Path, kind: object = dict) -> dict:
         found = parse_json(path.read_bytes())
         _adapter(kind).validate_python(found)
         return found
-    except ValidationError as error:
-        first = error.errors()[0]
-        fault = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
     except (OSError, InputError) as error:
         fault = str(error)
+    except ValueError as error:  # pydantic's
+        first = error.errors()[0]
+        fault = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
     raise InputError(f"{shown(path)} is damaged ({fault}); delete {shown(path.parent)}")
+
+
+@lru_cache
+def _adapter(kind: object) -> Any:
+    from pydantic import TypeAdapter  # here: a bare GPU machine measures without it
+
+    return TypeAdapter(kind)
 
 
 def parse_json(data: str | bytes) -> object:
