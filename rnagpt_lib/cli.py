@@ -72,7 +72,8 @@ def _tell(error: OSError) -> int:
     remedies = {errno.ENOSPC: "make room", errno.EDQUOT: "make room"}
     remedy = remedies.get(error.errno, "see that it is there and yours, or name another place")
     if error.errno != errno.EPIPE:
-        text = f"rnagpt: {file} cannot be used: {reason}; {remedy} (RNAGPT_RUNS for runs, RNAGPT_FIGURES for figures)"
+        text = f"rnagpt: {file} cannot be used: {reason}; {remedy} (RNAGPT_RUNS for runs, "
+        text += "RNAGPT_FIGURES for figures)"
         with suppress(OSError):  # both streams may be on the full disk
             click.echo(printable(text), err=True)
     for stream in (sys.stdout, sys.stderr):

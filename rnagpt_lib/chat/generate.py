@@ -153,10 +153,8 @@ def load_model(
             f"exported one's folder; none is at {folder} or {Path(model).expanduser().absolute()}"
         )
     name, llm = exported.check(folder), llm or exported.llm_of(folder)
-    chat, made = (
-        chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder),
-        read_marker(folder),
-    )
+    chat = chat_of(name, folder, max_new_tokens, llm=llm, encoder=encoder)
+    made = read_marker(folder)
     said = made.get("generated")  # earlier versions did not say it
     known = bool(said) if said is not None else None
     return replace(chat, run=one_line(str(made.get("run", "")))[:80], generated=known)

@@ -209,8 +209,8 @@ class Retrieval:
         """The k nearest; raises InputError for what is no RNA. Each sequence is there once, as it is
         found in many species: ``rna_ids``, the annotated ones first, the distinct values of
         ``rna_type``, ``species`` and ``family``, ``sentences`` (text, article_ids), ``identity`` (0
-        to 1), and whether it is nearer than chance reaches, ``near``. To a sequence of low complexity
-        none is near but itself."""
+        to 1), and whether it is nearer than chance reaches, ``near``. Of a sequence of low
+        complexity only itself is found."""
         sequence = check_sequence(sequence)
         hits, chance = self._find(sequence, k)
         found, low = [], is_repetitive(sequence)
@@ -362,9 +362,7 @@ def percent(share: float) -> str:
 
 def describe(near: dict) -> list[str]:
     """A neighbour of the evidence, in parts: ``["R7 (72 % identical)", "tRNA", "Nova nova"]``."""
-    named, chance = (
-        _named(near["rna_ids"]),
-        "" if near.get("near", True) else ", which chance reaches",
-    )
+    named = _named(near["rna_ids"])
+    chance = "" if near.get("near", True) else ", which chance reaches"
     fields = [near[name][0] for name in ("rna_type", "family", "species") if near.get(name)]
     return [f"{named} ({percent(near['identity'])} identical{chance})", *fields]

@@ -2,7 +2,8 @@
 
 `read_fasta` and `stream_fasta` stop at the first fault (or note it) and hold sequences of up to ten
 million letters; `stream_records` goes on after it, within a fixed amount of memory; `read_chosen`
-takes what somebody pastes to ask about. Ids and descriptions come without characters that do not print.
+takes what somebody pastes to ask about. Ids and descriptions come without characters that do not
+print.
 """
 
 import codecs
@@ -292,11 +293,9 @@ def _headless(text: str) -> str:
     """What is wrong with a file that begins so, and what to do."""
     for begin, (what, name) in _OTHERS.items():
         if re.match(begin, text, re.MULTILINE):
-            convert = f"SeqIO.convert('FILE', '{name}', 'my.fasta', 'fasta')"
-            convert = (
-                "'samtools fasta FILE > my.fasta'" if name == "sam" else f"Biopython: {convert}"
-            )
-            return f"this is {what}, and FASTA is read; convert it with {convert}"
+            by = f"Biopython: SeqIO.convert('FILE', '{name}', 'my.fasta', 'fasta')"
+            by = "'samtools fasta FILE > my.fasta'" if name == "sam" else by
+            return f"this is {what}, and FASTA is read; convert it with {by}"
     return (
         "a FASTA file starts with a header line such as '>my_rna', here a line without one comes "
         "first; add it"

@@ -60,10 +60,6 @@ def lock(path: Path) -> int | None:
     held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(held).st_nlink:
-            return held
-        os.close(held)
-        return lock(path)  # who had it took the file away
     except BlockingIOError:
         os.close(held)
         return None
@@ -74,6 +70,10 @@ def lock(path: Path) -> int | None:
             f"({error.strerror}), so two processes could write one file there; name a folder on "
             "another disk, for runs in the variable RNAGPT_RUNS"
         ) from None
+    if os.fstat(held).st_nlink:
+        return held
+    os.close(held)  # who had it took the file away
+    return lock(path)
 
 
 def _file_system(path: Path) -> str:

@@ -1,9 +1,9 @@
 """Foreign text made harmless: abstracts, a model's answers, FASTA headers, what a server said.
 
-`clean` and `fold` on the way in, `printable` for a terminal, `plain`, `markdown_table` and `fenced` for
-Markdown, `screen` for the data set: a link, markup, hidden characters or a word to the next model
-that reads them have no place in a sentence about an RNA, so one that holds such is left out whole,
-never repaired.
+`clean` and `fold` on the way in, `printable` for a terminal, `plain`, `markdown_table` and `fenced`
+for Markdown, `screen` for the data set: a link, markup, hidden characters or a word to the next
+model that reads them have no place in a sentence about an RNA, so one that holds such is left out
+whole, never repaired.
 
 >>> plain("<b>a_b</b>\\n| [x](y)")
 '&lt;b&gt;a_b&lt;/b&gt; \\\\| \\\\[x\\\\](y)'

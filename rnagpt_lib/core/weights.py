@@ -85,11 +85,10 @@ def check_folder(folder: Path) -> Path:
     InputError for one that brings a program or another's adapters, and for numbers that no model
     has."""
     remedy = "take a model that transformers knows by itself"
-    for path in (*folder.rglob("*.py"), folder / "adapter_config.json"):
-        if path.suffix == ".py":
-            raise InputError(f"{shown(path)} is a program, and none of a model's is run; {remedy}")
-        if path.exists():
-            raise InputError(f"{shown(path)}: adapters on top of another LLM; merge them into it")
+    for path in folder.rglob("*.py"):
+        raise InputError(f"{shown(path)} is a program, and none of a model's is run; {remedy}")
+    if (path := folder / "adapter_config.json").exists():
+        raise InputError(f"{shown(path)}: adapters on top of another LLM; merge them into it")
     for path in sorted(folder.glob("*config.json")):
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{shown(path)} has {path.stat().st_size:,} bytes, and is no config")

@@ -227,8 +227,8 @@ def _between(
 
 def _scores(train: pd.DataFrame, test: pd.DataFrame, rnas: pd.DataFrame, seed: int) -> list[dict]:
     """Every baseline by metric and stratum (all records; those whose RNA is not in train letter by
-    letter; those whose RNA has no relative there), with bounds over groups, None of one. ``exact``: right word
-    for word; ``rougeL`` where answers are sentences; ``balanced``: exact, mean over classes, where
+    letter; those whose RNA has no relative there), with bounds over groups, None of one. ``exact``:
+    right word for word; ``rougeL`` where answers are sentences; ``balanced``: exact, mean over classes, where
     answers are few."""
     of = rnas.loc[test.sequence]
     new = ~of.train.to_numpy()

@@ -46,8 +46,8 @@ def ask_rnas(
 
 
 def retrieve_beside(run: str, asked: pd.DataFrame, model: str) -> pd.DataFrame:
-    """What is retrieved from the data of ``run`` beside each answer of ``model``, a column of
-    ``asked`` (with rna_id, sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
+    """What is retrieved beside each answer of ``model`` of a run, a column of ``asked`` (with rna_id,
+    sequence, question): nearest, nearest_type, identity (0 to 1), near (above chance), statements."""
     found, rows = Retrieval.of(run), []
     for row in asked.to_dict("records"):
         asked_of = (row["sequence"], row["question"], row[model], row["rna_id"])

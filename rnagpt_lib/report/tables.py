@@ -306,9 +306,10 @@ def check_comparable(run: str, rnas: pd.Series, others: Sequence[Results]) -> li
         theirs = theirs.set_index("rna_id").sequence
         both = rnas.index.intersection(theirs.index)
         unlike = both[(rnas[both] != theirs[both]).to_numpy()]
-        if both.empty and setting(other.run, QA, "split") != setting(run, QA, "split"):
+        way = setting(other.run, QA, "split") if both.empty else None
+        if both.empty and way != setting(run, QA, "split"):
             said.append(
-                f"Run {other.run} was split otherwise (SPLIT {setting(other.run, QA, 'split')}) and asked "
+                f"Run {other.run} was split otherwise (SPLIT {way}) and asked "
                 f"about none of the RNAs of run {run}: compare them in the leakage tax alone."
             )
         elif both.empty or len(unlike):

@@ -70,16 +70,16 @@ def holds_lock(path: Path) -> bool:
 @contextmanager
 def holding(place: Path, what: str) -> Iterator[None]:
     """Only this process writes ``place`` within the block; as `acquire_lock`, beside it."""
-    lock = place.with_name(f".{place.name}.lock")
-    others = lock.is_symlink() or (lock.exists() and not lock.is_file())
-    if others or (lock.exists() and not re.fullmatch(rb"(\d+ of .*)?", lock.read_bytes()[:200])):
-        raise InputError(f"{shown(lock)} is in the way and no lock; move it")
-    acquire_lock(lock, what)
+    own = place.with_name(f".{place.name}.lock")
+    others = own.is_symlink() or (own.exists() and not own.is_file())
+    if others or (own.exists() and not re.fullmatch(rb"(\d+ of .*)?", own.read_bytes()[:200])):
+        raise InputError(f"{shown(own)} is in the way and no lock; move it")
+    acquire_lock(own, what)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        release_lock(lock)
+        own.unlink(missing_ok=True)
+        release_lock(own)
 
 
 def lock_of(folder: Path) -> Path:

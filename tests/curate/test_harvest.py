@@ -20,9 +20,8 @@ from rnagpt_lib.core.params import Filter
 from rnagpt_lib.curate.sources import harvest, literature
 from rnagpt_lib.curate.sources.ebi_search import Entry
 from rnagpt_lib.curate.sources.harvest import Articles
-from rnagpt_lib.curate.sources.literature import Job, Record
+from rnagpt_lib.curate.sources.literature import RETRACTED, Job, Record
 from rnagpt_lib.curate.sources.rnacentral import PAGE
-from rnagpt_lib.curate.sources.user_files import RETRACTED
 from rnagpt_lib.curate.summaries import summarize
 from rnagpt_lib.llm_api import retries
 from tests.standin import Faults, faults, serve

@@ -13,7 +13,7 @@ from rnagpt_lib.core.params import Decompose, Filter
 from rnagpt_lib.core.tables import COLUMNS, frame
 from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import qa_rules
-from rnagpt_lib.curate.sources import user_files
+from rnagpt_lib.curate.sources import literature, user_files
 from tests.support.curated import curated
 
 FASTA = ">a first\nACGUACGUACGU\n>b second\nGGGGCCCCAAAAUUUU\n"
@@ -145,7 +145,7 @@ def test_retracted_articles_are_left_out_and_others_stay(load):
     )
     data = load(fasta=FASTA, articles=texts, links=links)
     assert data.articles["title"].tolist() == list(stay) and len(data.links) == len(stay)
-    assert set(data.dropped["reason"]) == {user_files.RETRACTED} and len(data.dropped) == len(
+    assert set(data.dropped["reason"]) == {literature.RETRACTED} and len(data.dropped) == len(
         RETRACTED
     )
 

@@ -28,7 +28,7 @@ from rnagpt_lib.curate.sources.ebi_search import Sweep
 from rnagpt_lib.curate.sources.http import Site
 from rnagpt_lib.curate.sources.literature import LITSCAN, Job, Record
 from rnagpt_lib.curate.sources.rnacentral import DOMAIN, Entry
-from rnagpt_lib.curate.sources.user_files import NO_TEXT, RETRACTED, Article, drop
+from rnagpt_lib.curate.sources.user_files import drop
 from rnagpt_lib.llm_api.retries import Pace
 from rnagpt_lib.runs.provenance import ENTRIES
 from rnagpt_lib.runs.resume_store import Store
@@ -166,8 +166,8 @@ class _Harvest:
                 yield text
         lost = articles.without_text()
         for article_id in lost:
-            reason = articles.faults.get(article_id, NO_TEXT)
-            at = " in LitScan and Europe PMC" if reason == NO_TEXT else ""
+            reason = articles.faults.get(article_id, literature.NO_TEXT)
+            at = " in LitScan and Europe PMC" if reason == literature.NO_TEXT else ""
             self._drop(article_id, reason + at)
         announced, came = len(wanted), len(wanted) - len(lost)
         self._note("Europe PMC", self.europepmc, f"{announced:,} ids", announced, records=came)
@@ -258,11 +258,11 @@ class Articles:
         self, number: int, title: str, abstract: str, year: str, types: object = ""
     ) -> Text | None:
         article_id, year = self.ids[number], int(year[:4]) if year[:4].isdecimal() else 0
-        if self._has_text[number] or self.faults.get(article_id) == RETRACTED:
+        if self._has_text[number] or self.faults.get(article_id) == literature.RETRACTED:
             return None
-        *row, fault = Article.read(article_id, title, abstract, year, types)
+        *row, fault = literature.Article.read(article_id, title, abstract, year, types)
         if fault:
-            self.faults |= {article_id: fault} if fault != NO_TEXT else {}
+            self.faults |= {article_id: fault} if fault != literature.NO_TEXT else {}
             return None
         self._has_text[number] = 1
         return tuple(row)

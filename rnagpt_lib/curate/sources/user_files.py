@@ -9,7 +9,6 @@ import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,7 +18,8 @@ from rnagpt_lib.core.files import parse_json
 from rnagpt_lib.core.params import Filter
 from rnagpt_lib.core.paths import from_root
 from rnagpt_lib.core.tables import COLUMNS, frame
-from rnagpt_lib.core.text import clean, cut, fold, is_clean
+from rnagpt_lib.core.text import cut, fold
+from rnagpt_lib.curate.sources.literature import Article, value_of
 from rnagpt_lib.runs.stages import FILTER
 
 LONGEST_LINE, MOST_COLUMNS, MOST_ROWS = 1 << 24, 1_000, 2_000_000  # characters; of a table
@@ -28,49 +28,11 @@ _ONE = re.compile(r"(?P<species>[A-Z][a-z]+ [a-z][\w.-]+)(?: \([^)]*\))? (?P<typ
 _URS = re.compile(r"URS[0-9A-F]{10}(?:_(?P<taxid>\d+))?")
 _TYPE = re.compile(r"\w*RNA|\w*ribozyme|other|autocatalytically_spliced_intron")
 _YEAR = re.compile(r"(\d{1,4})(?:\.0)?", re.ASCII)  # whole numbers of a column with gaps
-MISSING = {"na", "n/a", "nan", "<na>", "#n/a", "null", "none"}  # what R, pandas and others write
-RETRACTED, NO_TEXT = "article that is retracted, or retracts another", "article without an abstract"
-_RETRACTED = re.compile(  # "[Retracted] …", "Retraction notice to "…", "… (Retracted article)"
-    r"(?i)^\W*+(?:(?:statement|notice) of |(?:article|author|editorial|editor's) )?"
-    r"(?:retracted|retraction|withdrawn|removed)"
-    r"(?: (?:article|chapter|manuscript|paper|(?:of )?publication|statement|not(?:e|ice)))?"
-    r"(?: ?[:\uff1a.)\]]| - | ?\u2014| (?:to|of)(?::| [\"'\u201c])| for .{1,40} et al\b)|"
-    r"[(\[]retract(?:ed|ion)\b(?! of (?!vol))[^()\[\]]*[)\]]\W*+$"
-)
 
 
 def drop(record: str, reason: str) -> dict[str, str]:
     """A row of ``dropped``, of stage 00."""
     return {"stage": FILTER, "record": record, "reason": reason}
-
-
-class Article(NamedTuple):
-    """A row of ``articles``, its texts cleaned, and why it is left out ("" for one that stays)."""
-
-    article_id: str
-    title: str
-    abstract: str
-    year: int
-    fault: str = ""
-
-    @classmethod
-    def read(
-        cls, article_id: str, title: str, abstract: str, year: int, types: object = ""
-    ) -> "Article":
-        """``types``: of publication, in whichever form Europe PMC lists them."""
-        title, abstract, fault = value_of(clean(title)), value_of(clean(abstract)), ""
-        if _RETRACTED.search(title) or re.search("(?i)retract|withdrawn", str(types)):
-            fault = RETRACTED
-        elif not abstract:
-            fault = NO_TEXT
-        elif not is_clean(abstract):
-            fault = "article whose abstract holds markup that is no text"
-        return cls(article_id, title, abstract, year, fault)
-
-
-def value_of(text: str) -> str:
-    """The text itself; "" for what stands for a missing value, as ``NA``, ``-`` or ``.``."""
-    return text if text.lower() not in MISSING and any(map(str.isalnum, text)) else ""
 
 
 def read(params: Filter) -> dict[str, pd.DataFrame]:
@@ -193,10 +155,8 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
-                    said = (
-                        f"a line has more than {LONGEST_LINE:,} characters; write a record a line"
-                    )
-                    raise InputError(f"{path}: {said}")
+                    said = f"more than {LONGEST_LINE:,} characters; write a record a line"
+                    raise InputError(f"{path}: a line has {said}")
                 empty = empty and not line.strip()
                 yield line.removesuffix("\n")
     except UnicodeDecodeError:

@@ -31,8 +31,8 @@ _WORD = re.compile(r"[A-Za-z0-9][\w.:/*'-]*[\w*]")
 # What a description names beside its RNA: the strain, and the gene that the RNA is named after.
 _OTHERS = re.compile(
     r"\b(?:sub)?str(?:ain|\.) \S+|"
-    r"(?<![\w-])[\w-]+ (?=(?:antisense|opposite strand|target|regulat\w+|host gene|intron\w*|overlapping|"
-    r"adjacent|divergent|upstream|downstream|associated|transcript antisense)\b)"
+    r"(?<![\w-])[\w-]+ (?=(?:antisense|opposite strand|target|regulat\w+|host gene|intron\w*|"
+    r"overlapping|adjacent|divergent|upstream|downstream|associated|transcript antisense)\b)"
 )
 _BACTERIAL = re.compile(r"[A-Z][a-z]{1,3}[A-Z]\d?")  # RyhB, MicF, a small RNA of bacteria
 _BRACKETED = re.compile(r"\(([A-Za-z][\w-]*)\)")  # a symbol, as Xist, ryhB; or (human)
@@ -100,7 +100,7 @@ def pattern(names: Iterable[str]) -> re.Pattern[str]:
 
     Separators are loose (``miR-21``, ``miR21`` and ``miR 21`` are one); names of four letters
     and more, or with a digit and a hyphen, match in any case, short symbols only as written.
-    ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``, nor ``GAS5`` in ``GAS5-AS1``.
+    ``miR-21`` is not found in ``miR-210`` nor in the cluster ``miR-21-92``; GAS5-AS1 is no GAS5.
     """
     return _pattern(tuple(sorted(set(names), key=lambda name: (-len(name), name))))
 
