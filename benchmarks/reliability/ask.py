@@ -6,10 +6,12 @@ more part of its answers was kept, and given again until it ends by itself.
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.reliability import _rows as _reliability_chat
@@ -53,21 +55,23 @@ def one_call(folder: Path, number: int) -> tuple[int, bool]:
 
 
 def _killed(command: list, partial: Path, rng: random.Random) -> bool:
-    """Start a call and kill it after one more line of ``partial``; False where it ended before."""
-    before, after = _lines(partial), rng.random()
+    """Start a call and kill it after one more chunk in ``partial``; False where it ended before."""
+    before, after = _chunks(partial), rng.random()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     child = subprocess.Popen(command, cwd=paths.root(), **quiet)
-    while child.poll() is None and _lines(partial) <= max(before, 1):
+    while child.poll() is None and _chunks(partial) <= before:
         time.sleep(0.02)
     time.sleep(after)
     child.send_signal(signal.SIGKILL)
     return child.wait() == -signal.SIGKILL
 
 
-def _lines(path: Path) -> int:
+def _chunks(partial: Path) -> int:
+    """How many chunks of answers are kept; read beside the process that writes them."""
     try:
-        return path.read_bytes().count(b"\n")
-    except FileNotFoundError:
+        with closing(sqlite3.connect(f"file:{partial}?mode=ro", uri=True)) as store:
+            return store.execute("select count(*) from pages where number >= 0").fetchone()[0]
+    except sqlite3.OperationalError:  # not made yet, or being made
         return 0
 
 
