@@ -3,6 +3,9 @@
 import hashlib
 import json
 import re
+from functools import partial
+from itertools import permutations
+from timeit import timeit
 
 import numpy as np
 import pandas as pd
@@ -160,11 +163,72 @@ def test_an_entity_is_named_where_a_sentence_holds_its_words_in_whatever_spellin
         own = {"R": [text]}
         named = qa_rules.naming(frame("articles", []), frame("links", []), [said], own)
         assert named("R", said) and not named("R2", said), said
-    rows = [{"article_id": "A", "title": "PI3K", "abstract": "Signalling. Of AKT. It is 6."}]
+    rows = [{"article_id": "A", "title": "PI3K", "abstract": "Growth. Of AKT. It is 6."}]
     links = pd.DataFrame({"rna_id": ["R"], "article_id": ["A"]})
-    entities = ["PI3K signalling", "IL-6", "AKT signalling", "the", "-"]
+    entities = ["PI3K growth", "IL-6", "AKT growth", "the", "-"]
     named = qa_rules.naming(frame("articles", [row | {"year": 0} for row in rows]), links, entities)
     assert not any(named("R", one) for one in entities)
+
+
+SPELLINGS = """TGFβ, TGF-β, TGF-beta, TGFbeta, TGF beta, TGFB, TGF-b
+TNFα, TNF-α, TNFA, TNF alpha
+IFNγ, IFN-γ, IFNG, IFN gamma
+NFκB, NF-κB, NF-kB, NFKB, NF-kappa B, NF-kappaB, NFkappaB
+PPARγ, PPARG, PPAR-gamma
+IL-1β, IL1B, IL-1 beta
+λ phage, lambda phage
+K-Ras, KRAS, kRas
+c-Myc, cMyc, C-MYC
+HIF-1α, HIF1A, HIF1alpha
+metastasis, metastases
+cell analysis, analyses of cells
+virus, viruses
+nucleus, nuclei
+process, processes
+neuropathy, neuropathies
+Alzheimer's disease, Alzheimer disease, Alzheimer’s diseases, Alzheimers disease
+Parkinson's disease, Parkinson disease
+PI3K/AKT signaling, PI3K/Akt pathway, PI3K/AKT signaling pathway, PI3K-Akt signalling, Pi3k/Akt
+type 2 diabetes, type II diabetes
+wild-type growth, wildtype growth, growth of the wild type
+tumour signalling by oestrogen, estrogen signaling by tumors"""
+
+
+def named_in(entity, text):
+    tables = frame("articles", []), frame("links", [])
+    return qa_rules.naming(*tables, [entity], {"R": [text]})("R", entity)
+
+
+@pytest.mark.parametrize("same", SPELLINGS.splitlines())
+def test_no_entity_is_denied_that_a_text_holds_in_another_spelling(same):
+    for one, other in permutations(same.split(", "), 2):
+        assert named_in(one, f"We saw {other} here."), (one, other)
+
+
+def test_other_entities_than_those_of_a_text_may_be_denied():
+    for one, other in (
+        ("IL-6", "IL-8"),
+        ("TGF-β", "TGF-α"),
+        ("KRAS", "NRAS"),
+        ("hepatitis B", "hepatitis D"),
+        ("sepsis", "sepia"),
+        ("PTEN", "PTENP"),
+        ("MYC", "mycosis"),
+        ("type 2 diabetes", "type I diabetes"),
+        ("PI3K/AKT pathway", "Wnt pathway"),
+    ):
+        assert not named_in(one, f"We saw {other} here.")
+    assert named_in("signaling", "A signalling one.") and not named_in("pathway", "Signalling.")
+
+
+def test_a_long_text_is_read_in_the_time_of_its_letters():
+    for piece in ("β", "1a", "ab-", "s", "ies ", "e", "lambda "):
+        text = piece * (48_000 // len(piece))
+        took = [
+            timeit(partial(named_in, "KRAS", part), number=1)
+            for part in (text[: len(text) // 8], text)
+        ]
+        assert took[1] < 1 + 40 * took[0]
 
 
 def test_other_sources_are_not_read():

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,17 @@ from rnagpt_lib.runs.stages import QA
 MATTERS = {"model", "temperature", "min_pairs", "max_pairs"}  # for what a model's pairs are
 RULES_VERSION = "rules-2"
 MOST_ENTITIES = 3  # named in one open answer; the best supported ones
+MOST_PIECES = 4  # of a symbol that another text writes as one word: PI3K-α, NF-κB1
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_PLURAL = re.compile(r"(?<=[^\W_]{3})(?:ies|s)(?![^\W_])")
+_ENDING = re.compile(r"(?<=...)(?:(ies?$)|u?s{0,2}[ei]?s?$)")  # gene(s), virus(es), metastasis, -es
+_NAMED = "alpha|beta|gamma|delta|epsilon|zeta|theta|kappa|lambda|sigma|omega"
+_GREEK = re.compile(f"[α-ω]|{_NAMED}")
+_ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5"}
+# what names of the same thing have or leave out: Alzheimer's, c-Myc, "the PI3K/AKT pathway"
+_LEFT_OUT = STOP_WORDS | {"s", "c", "signaling", "signalling", "pathway", "pathways"}
+
+
+Content = frozenset[frozenset[str]]  # an entity's content words, each with what may stand for it
 
 
 class Claim(NamedTuple):
@@ -246,43 +255,66 @@ def naming(
     True
     """
     known = {_content(entity) for entity in entities} - {frozenset()}
-    common, rarest = Counter(word for words in known for word in words), defaultdict(list)
-    for words in known:  # a sentence is held against those entities whose rarest word it has
-        rarest[min(words, key=lambda word: (common[word], word))].append(words)
+    common = Counter(word for parts in known for part in parts for word in part)
+    rarest = defaultdict(list)
+    for parts in known:  # a sentence is held against those entities whose rarest part it has
+        for word in min(parts, key=lambda part: (sum(map(common.get, part)), sorted(part))):
+            rarest[word].append(parts)
     texts, linked = Texts(articles), links.groupby("rna_id")["article_id"].agg(list).to_dict()
 
-    def held(sentences: Iterable[str]) -> set[frozenset[str]]:
-        said = [{fold_spelling(word) for word in _words(sentence)} for sentence in sentences]
-        return {
-            one for have in said for word in have for one in rarest.get(word, ()) if one <= have
-        }
+    def held(sentences: Iterable[str]) -> set[Content]:
+        said = [{one for one, *_ in _spellings(_words(text))} for text in sentences]
+        near = ((have, one) for have in said for word in have for one in rarest.get(word, ()))
+        return {one for have, one in near if not any(map(have.isdisjoint, one))}
 
     @cache
-    def of_article(article_id: str) -> set[frozenset[str]]:
+    def of_article(article_id: str) -> set[Content]:
         title, text = texts[article_id]
         return held([title, *split_sentences(text)])
 
     @cache
-    def of_rna(rna_id: str) -> set[frozenset[str]]:
+    def of_rna(rna_id: str) -> set[Content]:
         said = held((own or {}).get(rna_id, ()))
         return said.union(*map(of_article, linked.get(rna_id, ())))
 
     return lambda rna_id, entity: _content(entity) in of_rna(rna_id)
 
 
-def _content(entity: str) -> frozenset[str]:
-    words = {*_words(entity)}
-    return frozenset(map(fold_spelling, words - STOP_WORDS or words))
+def _content(entity: str) -> Content:
+    """The content words of an entity, each with all `_spellings` that it has a part in."""
+    words, parts = _words(entity), defaultdict(set)
+    for spelling, start, size in _spellings(words):
+        for place in range(start, start + size):
+            parts[place].add(spelling)
+    content = [place for place, word in enumerate(words) if word not in _LEFT_OUT]
+    return frozenset(frozenset(parts[place]) for place in content or parts)
 
 
 def _words(text: str) -> list[str]:
-    """Words without case and plural, Greek letters by name; "NF-kB1" is three of them.
+    """Words without case, Greek letters by name; "NF-κB1" is four of them.
 
-    >>> _words("Acute-lung injuries by TGF-β1")
-    ['acute', 'lung', 'injury', 'by', 'tgf', 'beta', '1']
+    >>> _words("TNFalpha, NF-κB1")
+    ['tnf', 'alpha', 'nf', 'kappa', 'b', '1']
     """
-    singular = _PLURAL.sub(lambda end: "y" if end[0] == "ies" else "", name_greek(text))
-    return _WORD.findall(singular)
+    return _WORD.findall(name_greek(_GREEK.sub(r" \g<0> ", text.casefold())))
+
+
+def _spellings(words: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """What may stand for words, where these start and how many they are: a word or its stem, and
+    KRAS for K-Ras, where of a Greek letter the initial is enough, as in TGFB for TGF-β."""
+    short = [word[0] if _GREEK.fullmatch(word) else word for word in words]
+    for start, word in enumerate(words):
+        yield word, start, 1
+        yield _stem(word), start, 1
+        for size in range(2, min(MOST_PIECES, len(words) - start) + 1):
+            yield "".join(short[start : start + size]), start, size
+
+
+@lru_cache(maxsize=1 << 16)
+def _stem(word: str) -> str:
+    """Without plural and in one spelling; Roman numbers as Arabic ones."""
+    stem = _ENDING.sub(lambda end: "y" if end[1] else "", fold_spelling(word), count=1)
+    return _ROMAN.get(stem, stem)
 
 
 def _closed(

@@ -86,7 +86,7 @@ def name_greek(text: str) -> str:
     """A text in small letters, the Greek ones by their names: TGF-β is tgf-beta."""
 
     def name(greek: re.Match) -> str:
-        return unicodedata.name(greek[0]).rpartition(" ")[2].lower()
+        return unicodedata.name(greek[0]).rpartition(" ")[2].lower().replace("lamda", "lambda")
 
     return re.sub("[α-ω]", name, text.casefold())
 
