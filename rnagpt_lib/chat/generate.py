@@ -67,7 +67,8 @@ class Chat:
         return {name: value for name, value in made.items() if value}
 
     def in_own_template(self) -> "Chat | None":
-        """The vanilla LLM asked in its own chat template; None where it has none."""
+        """The vanilla LLM asked in its own chat template; None where it has none. Raises InputError
+        for one in which no question can be put."""
         if self.name != "vanilla" or not (own := ChatTemplate.of(self.model.tokenizer)):
             return None
         model = copy(self.model)  # of the same weights

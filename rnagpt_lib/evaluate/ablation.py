@@ -14,6 +14,7 @@ from rnagpt_lib.chat.decoding import Answer, Batch, Make
 from rnagpt_lib.chat.generate import Chat, chat_of, load_model
 from rnagpt_lib.core import paths, tables
 from rnagpt_lib.core.bootstrap import Bootstrap
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.files import digest, progress, replacing
 from rnagpt_lib.core.text import fold
 from rnagpt_lib.curate.questions.question_templates import RELATIONS
@@ -105,7 +106,12 @@ def answer_all(
     for name in MODELS:
         chat = load_model(run.id, name, run.params.max_new_tokens)
         said.append((name, ask(run, chat, name, asked.sequence, asked.question)))
-        if own := chat.in_own_template():
+        try:
+            own = chat.in_own_template()
+        except InputError as error:
+            own = None
+            print(f"{CHAT} is left out, for the LLM's own chat template is of no use: {error}")
+        if own:
             said.append((CHAT, ask(run, own, CHAT, asked.sequence, asked.question)))
     for name, change in questions.CONTROL_SEQUENCES.items():  # ``chat`` is IT by now
         said.append((name, ask(run, chat, name, change(asked, run.seed), asked.question)))

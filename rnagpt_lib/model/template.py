@@ -1,14 +1,21 @@
 """Every byte of the prompts, for training and for inference alike (paper, section 3.5)."""
 
+import multiprocessing
 import re
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from rnagpt_lib.core.errors import InputError
+from rnagpt_lib.core.text import cut, one_line
 
 DAY = "26 Jul 2024"  # of Llama's own template where no clock is
 LONGEST = 4_000  # letters of a template's pieces
+SECONDS, MOST_BYTES = 5, 1 << 29  # that an LLM's own template may take to put a question
 ROLE = r"\w{1,30}(\.role|\[['\"]role['\"]\])"  # as a chat template writes it
 
 
@@ -78,17 +85,17 @@ class ChatTemplate(Template):
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatTemplate | None":
-        """None where the tokenizer has no template that puts a user's message somewhere."""
-        said = f"<RNA>{cls.placeholder}</RNA> {{question}}"
-        message = {"role": "user", "content": said}
-        try:
-            # Llama's writes the day, here always the same one, so that answers stay what they are
-            options = {"tokenize": False, "add_generation_prompt": True, "date_string": DAY}
-            text = tokenizer.apply_chat_template([message], **options)
-        except Exception:  # it is a program, of the LLM's authors
+        """None where the tokenizer has no template. Raises InputError, a few words, for one that
+        does not put a user's message somewhere."""
+        if not tokenizer.chat_template:
             return None
-        once = all(text.count(part) == 1 for part in (said, cls.placeholder, "{question}"))
-        return cls(prompt=text, stop="") if once and len(text) < LONGEST / 2 else None
+        said = f"<RNA>{cls.placeholder}</RNA> {{question}}"
+        text = _rendered(tokenizer, said)
+        if len(text) >= LONGEST / 2:
+            raise InputError(f"it writes {LONGEST // 2:,} letters or more around a question")
+        if any(text.count(part) != 1 for part in (said, cls.placeholder, "{question}")):
+            raise InputError("it does not write the question as it is, and once")
+        return cls(prompt=text, stop="")
 
     def prefix_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         before = self.prompt.split(self.placeholder)[0]
@@ -98,6 +105,46 @@ class ChatTemplate(Template):
         before, after = self.prompt.split(self.placeholder)[1].split("{question}")
         asked = ids(tokenizer, before + question)
         return asked + tokenizer(after, add_special_tokens=False)["input_ids"]
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, said: str) -> str:
+    """The start of what the LLM's own template makes of a message. It is a program, of the LLM's
+    authors: only another process can be held to its time and memory. Raises InputError."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=_render, args=(tokenizer, said, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+    late = False, f"it does not end within {SECONDS} s"
+    try:
+        good, text = ours.recv() if ours.poll(10 * SECONDS) else late
+    except EOFError:
+        good, text = late
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if not good:
+        raise InputError(cut(one_line(text), 200))
+    return text
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, said: str, found: Connection) -> None:
+    with suppress(OSError, ValueError):  # a lower limit holds already, or the system has none
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + MOST_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    try:
+        # Llama's writes the day, here always the same one, so that answers stay what they are
+        options = {"tokenize": False, "add_generation_prompt": True, "date_string": DAY}
+        message = {"role": "user", "content": said}
+        found.send((True, tokenizer.apply_chat_template([message], **options)[:LONGEST]))
+    except MemoryError:
+        found.send((False, "it takes too much memory"))
+    except Exception as error:
+        found.send((False, f"it cannot be used ({str(error)[:LONGEST]})"))
 
 
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 
 from rnagpt_lib.chat.decoding import Answer
 from rnagpt_lib.core import bootstrap
+from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.core.params import Ablations
 from rnagpt_lib.curate.questions.question_templates import RELATIONS, relation_of
 from rnagpt_lib.evaluate import ablation, case_studies, questions, results
@@ -92,6 +93,17 @@ def test_vanilla_in_its_own_chat_template_stands_beside_it(world):
     found = results.Results("r", world.run.folder, answers, table, table[:0], {})
     assert list(tables_of.rouge_table(found).index) == ["vanilla", results.CHAT, "MA", "IT"]
     assert list(tables_of.facts_table(found).index)[:4] == ["vanilla", results.CHAT, "MA", "IT"]
+
+
+def test_a_chat_template_of_no_use_is_left_out_and_said(world, monkeypatch, capsys):
+    def refuse():
+        raise InputError("it ends")
+
+    before = all_answers(world)
+    monkeypatch.setattr(world.chats["vanilla"], "in_own_template", refuse)
+    pd.testing.assert_frame_equal(all_answers(world), before)
+    [said] = [row for row in capsys.readouterr().out.splitlines() if results.CHAT in row]
+    assert said.endswith("it ends") and "left out" in said
 
 
 def test_models_controls_and_floors_come_out_as_what_they_are(world):

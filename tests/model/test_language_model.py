@@ -1,6 +1,7 @@
 """LLMs by folder or hub id: Llama 3's kind of tokenizer, its stops, its shards, and the hub's no."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from rnagpt_lib.chat.generate import Chat
 from rnagpt_lib.core import weights
 from rnagpt_lib.core.errors import InputError
 from rnagpt_lib.evaluate.text_scores import BertScore, Weights
-from rnagpt_lib.model import language_model
+from rnagpt_lib.model import language_model, template
 from rnagpt_lib.model.rna_gpt import RnaGpt
 from rnagpt_lib.model.template import ChatTemplate, Template, bos_ids, ids
 from tests.standin import serve
@@ -95,23 +96,41 @@ def test_its_own_chat_template_alone_makes_special_tokens(model):
     assert Chat("IT", model, None).in_own_template() is None
 
 
-TEMPLATES = {  # its program, whether a question can be put
-    "none": (None, False), "wrong": ("{% for %}", False), "refuses": ("{{ raise_exception('no') }}", False),
-    "elsewhere": ("{{ open('/etc/passwd') }}", False), "silent": ("hello", False),
-    "twice": ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", False),
-    "long": ("{{ 'x' * 9999 }}{% for m in messages %}{{ m.content }}{% endfor %}", False),
-    "plain": ("{% for m in messages %}[{{ m.content }}]{% endfor %}", True),
-    "two places": ("<RNAHere>{% for m in messages %}{{ m.content }}{% endfor %}", False),
-    "two questions": ("{% for m in messages %}{{ m.content }}{% endfor %}{question}", False),
+SAID = "{% for m in messages %}{{ m.content }}{% endfor %}"
+DOUBLED = "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"
+TEMPLATES = {  # its program, what is wrong with it
+    "wrong": ("{% for %}", "cannot be used (Expected an expression, got 'end of statement block')"),
+    "refuses": ("{{ raise_exception('no\n\x1b[2J') }}", "it cannot be used (no �[2J)"),
+    "elsewhere": ("{{ open('/etc/passwd') }}", "'open' is undefined"),
+    "silent": ("hello", "as it is, and once"), "twice": (SAID + SAID, "as it is, and once"),
+    "long": ("{{ 'x' * 9999 }}" + SAID, "it writes 2,000 letters or more"),
+    "two places": (f"<RNAHere>{SAID}", "and once"), "two questions": (SAID + "{question}", "and once"),
+    "large": ("{{ messages[0]['content'] + 'x'*(10**9) }}", "it takes too much memory"),
+    "larger": ("{{ '%1000000000d' % 1 }}" + SAID, "it takes too much memory"),
+    "wide": ("{{ 'x' | center(3000000000) }}" + SAID, "it takes too much memory"),
+    "doubled": (DOUBLED + SAID, "it takes too much memory"),
+    "endless": ("{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3, "it does not end within 1 s"),
+    "a number": ("{{ 9 ** (9 ** 9) }}", "it does not end within 1 s"),
+    "two of them": ({"a": SAID, "b": SAID}, "it cannot be used"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_chat_template_that_puts_no_question_is_none(model, monkeypatch, name):
-    program, good = TEMPLATES[name]
+def test_a_chat_template_that_puts_no_question_says_why_in_bounds(model, monkeypatch, name):
+    program, fault = TEMPLATES[name]
     monkeypatch.setattr(model.tokenizer, "chat_template", program)
-    assert bool(ChatTemplate.of(model.tokenizer)) == good
-    assert bool(Chat("vanilla", model, None).in_own_template()) == good
+    monkeypatch.setattr(template, "SECONDS", 1)
+    with pytest.raises(InputError) as raised:
+        Chat("vanilla", model, None).in_own_template()
+    assert fault in str(raised.value) and len(str(raised.value)) <= 200
+    assert not multiprocessing.active_children()
+
+
+def test_no_chat_template_is_none_and_a_plain_one_is_one(model, monkeypatch):
+    for program, good in ((None, False), (SAID, True), (f"[{SAID}]", True)):
+        monkeypatch.setattr(model.tokenizer, "chat_template", program)
+        assert bool(ChatTemplate.of(model.tokenizer)) == good
+        assert bool(Chat("vanilla", model, None).in_own_template()) == good
 
 
 def test_a_chat_template_that_writes_the_day_is_the_same_on_every_day(model, monkeypatch):
