@@ -19,7 +19,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from rnagpt_lib.core.errors import InputError
-from rnagpt_lib.core.paths import shown
+from rnagpt_lib.core.paths import runs, shown
 
 MARKER, SUMS = "rnagpt_export.json", "SHA256SUMS"  # of an exported folder
 LARGEST = 1 << 26  # bytes of a JSON file: unfolded they are a gigabyte and a half at most
@@ -142,7 +142,9 @@ def read_json(path: Path, kind: object = dict) -> dict:
     except ValueError as error:  # pydantic's
         first = error.errors()[0]
         fault = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-    raise InputError(f"{shown(path)} is damaged ({fault}); delete {shown(path.parent)}")
+    again = f", or delete {shown(path.parent)} and run that again"
+    again = again if path.is_relative_to(runs()) else ""
+    raise InputError(f"{shown(path)} is damaged ({fault}); restore it{again}")
 
 
 @lru_cache

@@ -21,7 +21,8 @@ HUB = "hf:"
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"  # of an encoder
 SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "max_positions")
 LARGEST_SIZE = 1_000_000
-HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json")  # of an LLM
+HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",  # of an LLM
+          "chat_template.jinja", "additional_chat_templates/*.jinja")  # fmt: skip
 GENERATION = "generation_config.json"  # what is hashed of it: the ends that it adds
 READ = (CONFIG, GENERATION, "tokenizer_config.json", "preprocessor_config.json")
 FETCHED = (*HASHED, "*.safetensors.index.json", GENERATION, "chat_template*")
@@ -119,11 +120,12 @@ def _members(data: object) -> Iterator[tuple[str, object]]:
 
 
 def llm_hash(llm: str | Path) -> str:
-    """Hash of an LLM's weights, config and tokenizer files, and of the tokens with which its
-    `GENERATION` ends answers beyond these; of nothing else in its folder."""
+    """Hash of an LLM's weights, config and tokenizer files, of its chat templates (they tell whether
+    a prompt has a BOS), and of the tokens with which its `GENERATION` ends answers beyond these; of
+    nothing else in its folder."""
     folder = llm_folder(llm)
     found = {path for pattern in HASHED for path in folder.glob(pattern)}
-    hashes: dict[str, object] = {path.name: sha256(path) for path in found}
+    hashes: dict[str, object] = {str(path.relative_to(folder)): sha256(path) for path in found}
     known, ends = (_listed(read_json(folder / file)) for file in (CONFIG, GENERATION))
     more = [end for end in ends if end not in known]
     return digest(hashes | ({GENERATION: more} if more else {}))

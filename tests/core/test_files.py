@@ -149,7 +149,7 @@ def test_json_with_nan_is_not_written(tmp_path):
 )
 def test_damaged_json_is_named(tmp_path, content, fault):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(InputError, match=f"a.json is damaged .*{fault}.*; delete"):
+    with pytest.raises(InputError, match=f"a.json is damaged .*{fault}.*; restore it$"):
         read_json(tmp_path / "a.json")
 
 

@@ -292,7 +292,7 @@ def test_numbers_that_no_model_has_are_a_sentence(folder, tmp_path, config):
 def test_json_of_another_kind_is_a_sentence(folder, tmp_path, name, text):
     other = changed(folder, tmp_path / "llm")
     (other / f"{name}.json").write_text(text)
-    with pytest.raises(InputError, match=f"{name}.json is damaged"):
+    with pytest.raises(InputError, match=rf"{name}.json is damaged \(.*\); restore it$"):
         weights.llm_hash(other)
 
 
@@ -307,6 +307,20 @@ def test_the_ends_of_its_generation_config_are_hashed(folder, tmp_path):
     more = {"generation_config": {"temperature": 0.1}}
     assert weights.llm_hash(changed(folder, tmp_path / "warm", **more)) == before
     assert weights.llm_hash("models/mini-llm") == KNOWN
+
+
+def test_the_chat_template_that_decides_on_the_bos_is_hashed(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "llm")
+    known, tokenizer = {weights.llm_hash(copy)}, language_model.load_tokenizer
+    assert len(bos_ids(tokenizer(copy))) == 1
+    (copy / "chat_template.jinja").write_text(TURNS[2])
+    assert bos_ids(tokenizer(copy)) == []
+    known.add(weights.llm_hash(copy))
+    (copy / "additional_chat_templates").mkdir()
+    for name in ("default", "chat_template"):
+        (copy / f"additional_chat_templates/{name}.jinja").write_text(SAID)
+        known.add(weights.llm_hash(copy))
+    assert len(known) == 4
 
 
 # The hub.

@@ -306,7 +306,7 @@ def test_what_was_moved_aside_unfinished_goes_on_when_it_is_moved_back(own_runs)
 def test_a_damaged_manifest_is_named():
     run = done(FIRST)
     (run.folder / "manifest.json").write_text('{"status": "fin')
-    with pytest.raises(InputError, match=r"manifest.json is damaged \(no valid JSON.*; delete"):
+    with pytest.raises(InputError, match=r"manifest.json is damaged \(no .*, or delete .* again"):
         Run.open(FIRST)
 
 
