@@ -171,6 +171,9 @@ def data_card(
         pairs=len(pairs),
         per_rna=pairs.groupby("rna_id").size().reindex(rnas["rna_id"], fill_value=0),
         missing=missing.to_dict(),
+        others="their texts carry no more"
+        if params.provider == "offline"
+        else "no more pairs of the model passed the checks (Dropped)",
         straddling=len(split.straddling(rnas)),
         followed=0 if preset is None else len(split.swallowed(rnas.assign(split=preset))),
         **{name: markdown_table(table.reset_index()) for name, table in tables.items()},

@@ -25,7 +25,7 @@ from rnagpt_lib.miniature.world import WORLD_IDS
 from rnagpt_lib.model import checkpoint
 from rnagpt_lib.runs.resume_store import Store
 from rnagpt_lib.runs.run import Run
-from rnagpt_lib.runs.stages import MANIFEST, MODELS
+from rnagpt_lib.runs.stages import MANIFEST, MODELS, WARNING
 from rnagpt_lib.train import ablation_trainings
 from rnagpt_lib.train.ablation_trainings import Training
 from rnagpt_lib.train.training_examples import annotation_texts
@@ -110,7 +110,7 @@ def answer_all(
             own = chat.in_own_template()
         except InputError as error:
             own = None
-            print(f"{CHAT} is left out, for the LLM's own chat template is of no use: {error}")
+            print(f"{WARNING}{CHAT} is left out; of the LLM's own chat template: {error}")
         if own:
             said.append((CHAT, ask(run, own, CHAT, asked.sequence, asked.question)))
     for name, change in questions.CONTROL_SEQUENCES.items():  # ``chat`` is IT by now

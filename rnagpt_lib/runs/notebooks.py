@@ -19,10 +19,10 @@ from papermill.exceptions import PapermillExecutionError
 from rnagpt_lib.core import params, paths, weights
 from rnagpt_lib.core.errors import REFUSALS, InputError, NotebookFailed
 from rnagpt_lib.core.files import replacing, writing
-from rnagpt_lib.core.text import cut
+from rnagpt_lib.core.text import cut, one_line
 from rnagpt_lib.runs import stages
 from rnagpt_lib.runs.folder import REMEDY, withdraw
-from rnagpt_lib.runs.stages import NOTEBOOK, STAGES, stage_folder
+from rnagpt_lib.runs.stages import NOTEBOOK, STAGES, WARNING, stage_folder
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 NOTHING = ("null", "none", "~", "")
@@ -129,7 +129,7 @@ def run_notebook(
     print(f"{notebook.stem:<24}", end="", flush=True)
     try:
         with writing(folder / NOTEBOOK, REMEDY):
-            execute(notebook, folder / NOTEBOOK, values)
+            warnings = execute(notebook, folder / NOTEBOOK, values)
     except BaseException as error:
         if isinstance(error, InputError) and stage:
             withdraw(folder.parent.name, stage)
@@ -138,7 +138,7 @@ def run_notebook(
     written = list(stages.manifest_of(folder).get("outputs", {}))
     more = f" and {len(written) - 4} more" if len(written) > 4 else ""
     about = ": ".join(filter(None, [paths.shown(folder), ", ".join(written[:4]) + more]))
-    print(f"{time.monotonic() - started:6.0f} s   {about}", flush=True)
+    print("\n".join([f"{time.monotonic() - started:6.0f} s   {about}", *warnings]), flush=True)
     return folder / NOTEBOOK
 
 
@@ -245,10 +245,9 @@ def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) ->
             weights.llm_folder(chosen.llm)
 
 
-def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
-    """Run a notebook with these parameters into ``output``, which is whole or not there.
-
-    Raises InputError for what the notebook refuses, NotebookFailed for any other error.
+def execute(notebook: Path, output: Path, values: dict[str, object]) -> list[str]:
+    """Run a notebook with these parameters into ``output``, which is whole or not there; returns
+    the warnings that it prints, each once. Raises InputError for what the notebook refuses, NotebookFailed for any other error.
     """
     # bert_score batches texts in the order of a set: with another order, other float32 sums
     os.environ.setdefault("PYTHONHASHSEED", "0")
@@ -279,3 +278,6 @@ def execute(notebook: Path, output: Path, values: dict[str, object]) -> None:
         raise NotebookFailed(
             f"{notebook.stem} failed in {message}\nThe executed copy is {paths.shown(output)}"
         )
+    printed = (one for cell in executed.cells for one in cell.get("outputs", ()))
+    lines = (line for one in printed for line in one.get("text", "").splitlines())
+    return list(dict.fromkeys(one_line(line) for line in lines if line.startswith(WARNING)))

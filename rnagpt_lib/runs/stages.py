@@ -35,6 +35,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
 }
 MODELS = ("vanilla", "MA", "IT")  # no training, modality alignment, instruction tuning
 STAGE_OF = {"vanilla": STAGE1, "MA": STAGE1, "IT": STAGE2}  # stage 1 leaves the LLM untouched
+WARNING = "Warning: "  # a line that a notebook prints so, `rnagpt run` prints at its end, too
 NOTEBOOK, MANIFEST, PARAMS, METRICS = (
     "notebook.ipynb",
     "manifest.json",

@@ -284,6 +284,11 @@ def test_card_counts_and_escapes(tmp_path):
     assert "missing (next line) or their texts carry no more.\n- **Answers that are missing**: of 3 " \
         "RNAs the model gave none of use, here or in 02 (2 malformed, 1 length), so" in card  # fmt: skip
     assert "ASK_AGAIN` asks these calls again.\n- **Kinds**" in card
+    asked = Decompose(provider="openai", model="m", base_url="http://127.0.0.1:9/v1")
+    failed = pd.DataFrame({"stage": "s", "record": rnas["rna_id"], "reason": "a pair denies"})
+    card = filter.data_card(rnas, pairs, failed, asked, 4, "a test", preset)
+    assert "as no more pairs of the model passed the checks (Dropped).\n" in card
+    assert "texts carry" not in card
     for side, own in rnas.groupby("split"):
         n = int(pairs["rna_id"].isin(own["rna_id"]).sum())
         assert f"| {side} | {len(own)} | {own['unit'].nunique()} | {n} |" in card

@@ -12,6 +12,7 @@ from rnagpt_lib.curate.questions import qa_llm, qa_rules
 from rnagpt_lib.curate.questions.qa_llm import Asked, Statements
 from rnagpt_lib.llm_api import journal
 from rnagpt_lib.runs.resume_store import Store
+from rnagpt_lib.runs.stages import WARNING
 from tests.standin.answers import Model
 
 TEXTS = {
@@ -223,7 +224,7 @@ def test_answers_that_are_missing_are_told_and_too_many_of_them_stop(talker, cap
     said = "1 of 2 RNAs have nothing, as the model's answers are missing (1 malformed); ASK_AGAIN"
     with Store(tmp_path) as spool:
         decompose(settings, spool=spool)
-        assert said in capsys.readouterr().out
+        assert capsys.readouterr().out.startswith(f"{WARNING}{said}")
         app.answer = good
         decompose(settings, spool=spool)  # a finished wave is not made again
         assert said in capsys.readouterr().out and app.completions == 3

@@ -4,6 +4,8 @@ import fcntl
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import nbformat
@@ -51,7 +53,9 @@ def in_process(source, output, values, **_):
     scope = {}
     try:
         for cell in notebook.cells:
-            exec(cell.source, scope)
+            with redirect_stdout(StringIO()) as printed:
+                exec(cell.source, scope)
+            cell.outputs = [nbformat.v4.new_output("stream", text=printed.getvalue())]
             scope |= values if "parameters" in cell.metadata.get("tags", []) else {}
     except Exception as error:
         name = type(error).__name__
@@ -154,6 +158,16 @@ def test_bad_runs_and_profiles_are_refused_before_anything_starts(bad, own_runs)
     with pytest.raises(InputError):
         notebooks.run_notebook("00", **bad)
     assert not own_runs.exists()
+
+
+@pytest.mark.parametrize("by", ["exec", pytest.param("kernel", marks=pytest.mark.slow)])
+def test_what_a_stage_warns_of_stands_below_its_line(capsys, by):
+    said = 'print("on\\nWarning: 45 of 95\\x1b[2J are lost\\nno Warning: x"); print("Warning: b")'
+    write_notebook(FIRST, action=f"{said}; {said}")
+    notebooks.run_notebook("00")
+    line, *warned = capsys.readouterr().out.splitlines()
+    assert line.startswith(FIRST) and line.endswith("note.txt")
+    assert warned == ["Warning: 45 of 95�[2J are lost", "Warning: b"]
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from rnagpt_lib.llm_api.client import AGAIN, Client, counted
 from rnagpt_lib.llm_api.cost import Replay, Unanswered
 from rnagpt_lib.llm_api.messages import Reply, Request
 from rnagpt_lib.runs.resume_store import Store
+from rnagpt_lib.runs.stages import WARNING
 
 ARMS = ("dnc", "dnc.random_groups", "dnc.chronological", "single_pass")
 USAGE = ("calls", "tokens_in", "tokens_out", "microdollars", "first", "valid", "parts", "survived",
@@ -71,7 +72,7 @@ def in_waves(
         what += f"({counted(Counter(lost.values()))}); {AGAIN}"
         if len(lost) > MOST_LOST * len(asked):
             raise InputError(f"{what}; or take another BASE_URL, MODEL, or PROVIDER offline")
-        print(what)
+        print(f"{WARNING}{what}")
     return found
 
 
