@@ -4,16 +4,16 @@ ones (`mentions`). How many, and how often it errs: ``python -m benchmarks dicti
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from rnagpt_lib.core.text import caseless, fold
-from rnagpt_lib.curate.questions.facts import NEGATION
 
 ID = "dictionary-1"  # a change of words or rules is a new number
 KINDS = ("disease", "process", "rna_type", "molecule")
-SENTENCES = re.compile(r"(?<=[.!?;])\s+")
 _MIR = (
     r"(?:[a-z]{3}-)?(?:[Mm]i(?:cro)?RNAs?|[Mm]i[Rr]s?|MIR|[Ll]et)(?: ?- ?| )?\d+[a-z]{0,2}(?:-\d{1,2}(?!\d))?"
     r"(?:-[35]p)?\*?"
@@ -46,7 +46,6 @@ _RULES = (  # kind, what names one (a list in braces), whether in any case, what
     ("molecule", "{symbol}", False, None),
     ("molecule", _SYMBOL, False, "no symbol"),
 )  # fmt: skip
-Finder = Callable[[str], set[str]]  # one sentence -> the entities that it names, in lower case
 
 
 class Mention(NamedTuple):
@@ -59,35 +58,60 @@ class Mention(NamedTuple):
 
 
 def named(text: str, entities: Iterable[str]) -> set[str]:
-    """The entities that stand in ``text`` as whole words, the longest first, case ignored;
-    they come back folded to lower case.
+    """The entities that stand in ``text``, by `spots`.
 
     >>> named("It is a Box C/D snoRNA.", ["snoRNA", "box C/D snoRNA", "RNA"])
     {'box c/d snorna'}
     """
-    known = tuple(sorted(set(map(caseless, entities)), key=lambda e: (-len(e), e)))
-    return set(any_of(known).findall(caseless(text))) if known else set()
+    return {spot.name for spot in spots(text, entities)}
+
+
+def spots(text: str, entities: Iterable[str]) -> list[Mention]:
+    """Where entities stand in ``text`` as whole words, the longest first, case ignored, in any of
+    their spellings (``synonyms.yaml``, plurals); names come back folded to lower case."""
+    spellings = _spellings(tuple(entities))
+    lower = caseless(text)
+    if len(lower) != len(text := fold(text)):  # places are those in the text
+        lower = "".join(c if len(c.casefold()) != 1 else c.casefold() for c in text)
+    found = _any_of(spellings).finditer(lower) if spellings else ()
+    return [Mention(*match.span(), "", spellings[match[0]]) for match in found]
+
+
+class _Spellings(dict):
+    """Spelling → entity; hashed by identity, since it is made once for its entities."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+@functools.lru_cache(maxsize=512)
+def _spellings(entities: tuple[str, ...]) -> _Spellings:
+    known = {caseless(entity): caseless(entity) for entity in entities}
+    more = {}
+    for entity in entities:
+        others = [*_synonyms().get(caseless(entity), ()), *re.findall(r".*_.*", entity)]
+        both = [known[caseless(entity)], *map(caseless, others)]
+        both += [one.replace("_", by) for one in both for by in " -" if "_" in one]
+        both += [one + "s" for one in both if re.search(r"[a-hj-rt-z]$", one)]
+        more |= dict.fromkeys(both, caseless(entity))
+    return _Spellings(more | known)  # a name of its own goes before another's synonym
 
 
 @functools.cache
-def any_of(longest_first: tuple[str, ...]) -> re.Pattern:
+def _synonyms() -> dict[str, list[str]]:
+    lists = yaml.safe_load(Path(__file__).with_name("synonyms.yaml").read_text("utf-8"))
+    return {caseless(name): others for name, others in lists.items()}
+
+
+@functools.lru_cache(maxsize=512)
+def _any_of(spellings: _Spellings) -> re.Pattern:
     """Finds each of the texts as whole words."""
-    either = "|".join(map(re.escape, longest_first))
+    either = "|".join(map(re.escape, sorted(spellings, key=lambda e: (-len(e), e))))
     return re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
 
 
-def claimed(text: str, find: Finder) -> set[str]:
-    """The entities that a text names without denying them in the same sentence.
-
-    >>> claimed("It binds HuR. It is not in the nucleus.", lambda s: named(s, ["HuR", "nucleus"]))
-    {'hur'}
-    """
-    sentences = (s for s in SENTENCES.split(fold(text)) if not NEGATION.search(s))
-    return set().union(*map(find, sentences))
-
-
 def find(sentence: str) -> set[str]:
-    """The names of all entities of a sentence by the dictionary: a `Finder`."""
+    """The names of all entities of a sentence, by the dictionary."""
     return {mention.name for mention in mentions(fold(sentence))}
 
 
@@ -99,8 +123,13 @@ def mentions(text: str) -> list[Mention]:
     """
     there = [*_named_rnas(text), *_by_rules(text)]
     there += _abbreviated(text, there)
-    there.sort(key=lambda m: (m.start - m.end, KINDS.index(m.kind), m.start))
-    kept, taken = [], bytearray(len(text))
+    return longest(sorted(there, key=lambda m: KINDS.index(m.kind)))
+
+
+def longest(there: list[Mention]) -> list[Mention]:
+    """Of overlapping ones the longest, then the first; in the order of the text."""
+    there = sorted(there, key=lambda m: m.start - m.end)
+    kept, taken = [], bytearray(max((m.end for m in there), default=0))
     for mention in there:
         if 1 not in taken[mention.start : mention.end]:
             kept.append(mention)

@@ -10,12 +10,13 @@ import pandas as pd
 from rnagpt_lib.core.text import caseless
 from rnagpt_lib.curate.questions.question_templates import CATEGORICAL
 from rnagpt_lib.evaluate import entities
-from rnagpt_lib.evaluate.entities import Finder, claimed, named
+from rnagpt_lib.evaluate.entities import spots
 from rnagpt_lib.evaluate.fact_scores import DEFINITIONS, lexicon
+from rnagpt_lib.evaluate.statements import Finder, claimed
 from rnagpt_lib.miniature.world import WORLD_IDS
 
 METRICS = ("evidence.precision", "evidence.recall", "evidence.unsupported")
-ID = "evidence-1"
+ID = "evidence-2"
 LEXICON = "all that open references name, of every relation and split"
 FIELDS = "the types, species and families that open references name"
 
@@ -34,12 +35,12 @@ class Entities(NamedTuple):
         relations = lexicon(pairs)
         if rnas.rna_id.str.startswith(WORLD_IDS).all():
             known = sorted(set().union(*relations.values()))
-            return cls(f"{ID}-lexicon", LEXICON, lambda sentence: named(sentence, known))
+            return cls(f"{ID}-lexicon", LEXICON, lambda sentence: spots(sentence, known))
         fields = sorted(set().union(*(relations.get(name, ()) for name in CATEGORICAL)))
         return cls(
             f"{ID}-{entities.ID}",
             f"{entities.ID}, and {FIELDS}",
-            lambda sentence: entities.find(sentence) | named(sentence, fields),
+            lambda part: entities.longest([*entities.mentions(part), *spots(part, fields)]),
         )
 
 

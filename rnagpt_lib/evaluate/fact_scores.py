@@ -10,19 +10,13 @@ import yaml
 
 from rnagpt_lib.core.text import caseless, fold
 from rnagpt_lib.curate.questions import question_templates
-from rnagpt_lib.curate.questions.facts import NEGATION
 from rnagpt_lib.curate.questions.question_templates import NONE, UNKNOWN
-from rnagpt_lib.evaluate import entities
-from rnagpt_lib.evaluate.entities import SENTENCES, named
+from rnagpt_lib.evaluate import entities, statements
+from rnagpt_lib.evaluate.entities import named, spots
 
 FREE = "dictionary."  # begins the relation of a question that is in no template's words
-ID = "fact-3"
+ID = "fact-4"
 DEFINITIONS = yaml.safe_load(Path(__file__).with_name("definitions.yaml").read_text("utf-8"))
-NOT_KNOWN = re.compile(
-    r"\b(unknown|not (?:yet )?known|no \w[\w ]{0,100} (?:is|are|was|were) (?:yet )?known|no known"
-    r"|cannot be (?:told|said|determined)|not (?:been )?(?:reported|described|studied))\b",
-    re.IGNORECASE,
-)
 
 
 def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
@@ -36,50 +30,56 @@ def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) -> bool:
-    """Whether the answer names this entity and no other one of the relation, in a sentence that
-    does not deny it; for the entity ``none``, whether it says so in the relation's own words and
-    names none."""
-    prediction = fold(prediction)
+    """Whether the answer affirms this entity and no other one of the relation, in any spelling, and
+    does not say that it cannot be known; for the entity ``none``, whether it says so."""
+    known = sorted({entity, *known} - {NONE, UNKNOWN})
+    affirmed = statements.claimed(prediction, lambda sentence: spots(sentence, known))
     if entity == NONE:
-        return question_templates.entities(question, prediction) == [NONE]
-    entity = caseless(entity)
-    if named(prediction, {entity, *known}) != {entity}:
+        return not affirmed and _says_none(question, prediction)
+    return affirmed == {caseless(entity)} and not statements.abstains(prediction, affirmed)
+
+
+def _says_none(question: str, prediction: str) -> bool:
+    """ "The RNA guides no site.", "It does not guide any site.", or the template's own words."""
+    if statements.abstains(prediction):
         return False
-    said = [s for s in SENTENCES.split(prediction) if named(s, {entity})]
-    return any(
-        not NEGATION.search(entities.any_of((entity,)).sub("", s.casefold()))
-        for s in said or [prediction]  # an entity may hold a full stop itself
-    )
+    relation = question_templates.RELATIONS.get(question_templates.relation_of(question))
+    what = relation.nothing_of.split()[-1] if relation and relation.nothing_of else r"\w{1,20}"
+    none = rf"\bno (?:\w+ )?{what}s?\b|\bnone\b|\b(?:not|n't) .{{0,60}}\bany (?:\w+ )?{what}s?\b"
+    return bool(re.search(none, fold(prediction), re.IGNORECASE))
 
 
-def yes_or_no(text: str) -> str | None:
-    """The first word when it is yes or no: ``"Yes, it is." → "yes"``, else None."""
-    word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
-    return word[1].lower() if word else None
+def yes_or_no(question: str, text: str) -> str | None:
+    """What a text answers to a closed question, read as a whole: see `statements.yes_or_no`."""
+    asked = question_templates.asked_entity(fold(question))
+    about = statements.read(text, lambda part: spots(part, [asked])) if asked else None
+    return statements.yes_or_no(text, about)
 
 
 def fact(row, prediction: str, known: dict[str, list[str]]) -> tuple[str, float] | None:
     """Metric and value of one answer, or None where there is nothing to check. ``row`` is one of
     `questions.questions`: closed ones count towards ``fact.closed``, open ones whose reference
     names one entity towards ``fact.<kind>``, and those that the sequence cannot answer, or whose
-    reference says "unknown", towards ``fact.abstention``."""
+    reference says "unknown", towards ``fact.abstention``: there it is right to say that it is not
+    known, and not wrong to name what the reference names."""
     if row.form == "closed":
-        wanted = yes_or_no(row.reference)
+        wanted = yes_or_no(row.question, row.reference)
         if not row.decidable or wanted is None:
             return None
-        return "fact.closed", float(yes_or_no(prediction) == wanted)
+        return "fact.closed", float(yes_or_no(row.question, prediction) == wanted)
     if row.entity is None:
         return None
     free, known_ones = row.relation.startswith(FREE), known.get(row.relation, [])
-    if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
-        names = named(prediction, known_ones)
-        names |= entities.find(prediction) - entities.find(row.question) if free else set()
-        return "fact.abstention", float(bool(NOT_KNOWN.search(fold(prediction))) and not names)
     if free:
         claims = _claims(row.question, prediction)
         right = {name for kind, name in claims if FREE + kind == row.relation} == {row.entity}
     else:
         right = is_right(row.question, prediction, row.entity, known_ones)
+    if row.entity == UNKNOWN or not (row.decidable or row.kind == "species"):
+        names = named(prediction, known_ones)
+        names |= entities.find(prediction) - entities.find(row.question) if free else set()
+        abstains = statements.abstains(prediction) and not names
+        return "fact.abstention", float(abstains or right)
     return f"fact.{row.kind}", float(right)
 
 
@@ -100,7 +100,7 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
     if not question.strip():
         return None, None  # an annotation, which answers nothing that was asked
     claims = _claims(question, reference)
-    if not claims and NOT_KNOWN.search(reference):
+    if not claims and statements.abstains(reference):
         return FREE, UNKNOWN
     [(kind, name)] = claims if len(claims) == 1 else [("", None)]
     return (FREE + kind, name) if name else (None, None)
@@ -108,7 +108,12 @@ def wanted(question: str, reference: str, form: str) -> tuple[str | None, str | 
 
 def _claims(question: str, text: str) -> set[tuple[str, str]]:
     """(kind, name) of what a text claims and the question does not name, by the dictionary."""
-    asked = entities.find(question)
-    sentences = (s for s in SENTENCES.split(fold(text)) if not NEGATION.search(s))
-    found = (mention for s in sentences for mention in entities.mentions(s))
-    return {(mention.kind, mention.name) for mention in found if mention.name not in asked}
+    kinds: dict[str, str] = {}
+
+    def find(part: str) -> list[entities.Mention]:
+        there = entities.mentions(part)
+        kinds.update((mention.name, mention.kind) for mention in there)
+        return there
+
+    affirmed = statements.claimed(text, find) - entities.find(question)
+    return {(kinds[name], name) for name in affirmed}

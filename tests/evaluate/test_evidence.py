@@ -8,8 +8,8 @@ import pytest
 from rnagpt_lib.core import bootstrap
 from rnagpt_lib.core import tables as contracts
 from rnagpt_lib.evaluate import ablation, entities, evidence, questions
-from rnagpt_lib.evaluate.entities import claimed
 from rnagpt_lib.evaluate.evidence import Entities, Evidence, shares
+from rnagpt_lib.evaluate.statements import claimed
 from rnagpt_lib.runs.stages import stage_folder
 from tests.support import finished
 
@@ -25,8 +25,8 @@ SAYS = {
 }
 
 
-def find(sentence: str) -> set[str]:
-    return entities.named(sentence, KNOWN)
+def find(sentence: str) -> list[entities.Mention]:
+    return entities.spots(sentence, KNOWN)
 
 
 def test_claimed_is_named_in_a_sentence_that_denies_nothing():
@@ -89,9 +89,9 @@ def test_the_worlds_entities_are_known_and_those_of_nature_are_looked_up(gathere
     rnas, pairs, *_ = gathered
     rnas = rnas.assign(rna_id=("MINI-" if of_world else "") + rnas.rna_id.str[-2:])
     known = Entities.of(rnas, pairs)
-    assert known.id == f"evidence-1-{'lexicon' if of_world else 'dictionary-1'}"
+    assert known.id == f"evidence-2-{'lexicon' if of_world else 'dictionary-1'}"
     # the references name glioma and the type snRNA, and never a protein
-    found = known.find("This snRNA binds TP53 in glioma.")
+    found = {spot.name for spot in known.find("This snRNA binds TP53 in glioma.")}
     assert found == {"snrna", "glioma"} | (set() if of_world else {"tp53"})
 
 

@@ -33,7 +33,8 @@ def test_named_takes_whole_words_longest_first():
         "It is linked to GLIOMA.": {"glioma"},
         "Hodgkin lymphoma": {"hodgkin lymphoma"},
         "lymphoma, Hodgkin lymphoma": {"lymphoma", "hodgkin lymphoma"},
-        "non-glioma tissue and gliomas, glioma-like": set(),
+        "non-glioma tissue, glioma-like": set(),
+        "gliomas": {"glioma"},
         "(glioma)": {"glioma"},
         "": set(),
     }.items():
@@ -73,18 +74,18 @@ def test_abstention_is_scored_where_nothing_can_be_known():
         row(DISEASE, GLIOMA, "glioma", decidable=False),
         row(DISEASE, unknown, "unknown"),
     ):
-        for said, value in {unknown: 1.0, "glioma": 0.0, "Not known, perhaps glioma.": 0.0}.items():
+        right = float(asked.entity == "glioma")  # to name what the reference names is no fault
+        says = {unknown: 1.0, "glioma": right, "lymphoma": 0.0, "Not known, perhaps glioma.": 0.0}
+        for said, value in says.items():
             assert fact_scores.fact(asked, said, KNOWN) == ("fact.abstention", value)
         assert fact_scores.fact(asked, "", KNOWN)[1] == 0.0
 
 
-def test_closed_facts_are_first_words():
-    for text, word in {"Yes, it is.": "yes", " no": "no", "Not so": None, "": None}.items():
-        assert fact_scores.yes_or_no(text) == word
+def test_closed_facts_are_yes_and_no():
     question = "Is the RNA associated with glioma?"
     asked = row(question, "Yes, the RNA is associated with glioma.", "yes", form="closed")
-    assert fact_scores.fact(asked, "Yes.", KNOWN) == ("fact.closed", 1.0)
-    assert fact_scores.fact(asked, GLIOMA, KNOWN)[1] == 0.0
+    for said, value in {"Yes.": 1.0, GLIOMA: 1.0, "No.": 0.0, "Perhaps.": 0.0}.items():
+        assert fact_scores.fact(asked, said, KNOWN) == ("fact.closed", value)
     undecidable = row(question, "Yes.", "yes", form="closed", decidable=False)
     assert fact_scores.fact(undecidable, "Yes.", KNOWN) is None
 
@@ -109,7 +110,7 @@ def test_an_answer_that_denies_the_fact_is_not_right():
         "The RNA does not bind HuR.": False,
         "It never binds HuR; it is a tRNA.": False,
         "It is not a tRNA. It binds HuR.": True,
-        "It does not bind HuR. HuR is its partner.": True,
+        "It does not bind HuR. HuR is its partner.": False,
         "It cannot be told": False,
         "It binds Not1 kinase.": False,
     }.items():
@@ -151,7 +152,7 @@ def test_facts_in_free_words_want_the_entity_and_no_other_of_its_kind():
         "": 0.0,
     }.items():
         assert fact_scores.fact(asked, prediction, KNOWN) == ("fact.literature", value)
-        assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", 0.0)
+        assert fact_scores.fact(lost, prediction, KNOWN) == ("fact.abstention", value)
     assert fact_scores.fact(lost, "This is not known.", KNOWN) == ("fact.abstention", 1.0)
     assert fact_scores.fact(lost, "Not known, perhaps apoptosis.", KNOWN)[1] == 0.0
 

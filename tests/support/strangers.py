@@ -31,7 +31,14 @@ from rnagpt_lib.curate import filter
 from rnagpt_lib.curate.questions import facts
 from rnagpt_lib.curate.summaries import extract
 from rnagpt_lib.curate.text import names, sentences
-from rnagpt_lib.evaluate import audit, entities, fact_scores, results, text_scores
+from rnagpt_lib.evaluate import (
+    audit,
+    entities,
+    fact_scores,
+    results,
+    statements,
+    text_scores,
+)
 from rnagpt_lib.llm_api import openai_transport, retries
 from rnagpt_lib.report import findings
 from rnagpt_lib.runs import provenance, stages
@@ -279,11 +286,12 @@ def texts(rng: random.Random, folder: Path, given: Given) -> None:
     known = ["glioma", "PTEN", "α-synuclein"]
     for read in (
         sentences.split_sentences, facts.facts_in, facts.has_subject, extract.content_words,
-        fact_scores.yes_or_no, entities.mentions, text_scores.words_of,
+        statements.abstains, statements.yes_or_no, entities.mentions, text_scores.words_of,
         lambda t: names.mask_names(t, ["hsa-miR-21-5p", "GAS5"]),
         lambda t: sentences.about("1", t, t, ["GAS5"]),
         lambda t: entities.named(t, known),
         lambda t: fact_scores.is_right(t, t, "glioma", known),
+        lambda t: fact_scores.yes_or_no(t, t),
         lambda t: text_scores.rouge([t[:2000]], [t[:500]]),
     ):  # fmt: skip
         read(text)
