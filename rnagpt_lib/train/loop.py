@@ -1,8 +1,9 @@
 """One training loop for both stages (paper, section 4.1), over Hugging Face Accelerate.
 
 What a step visits (`visit_order`) and its learning rate follow from the seed and the step's number
-alone, so a resumed training goes on as if never interrupted. Several processes share a step's RNAs;
-the gradient is that of the mean over all pairs of the step, however many there are.
+alone, so a resumed training goes on as if never interrupted. Several processes (`processes`, or those
+of ``accelerate launch``) share a step's RNAs; the gradient is that of the mean over all pairs of the
+step, however many there are.
 """
 
 import math
@@ -27,7 +28,8 @@ from rnagpt_lib.model import checkpoint as checkpoints
 from rnagpt_lib.model import language_model
 from rnagpt_lib.model.packing import Tree, collate, passes
 from rnagpt_lib.model.rna_gpt import RnaGpt
-from rnagpt_lib.train.step_log import StepLog, cut, peak_memory, read_log
+from rnagpt_lib.train.processes import count_processes, in_processes
+from rnagpt_lib.train.step_log import StepLog, cut, peak_memory, progress_of, read_log
 from rnagpt_lib.train.training_examples import Examples
 from rnagpt_lib.train.visit_order import Step, Visit, epoch_length, remaining_steps, steps_per_epoch
 
@@ -175,6 +177,32 @@ def train(
             cut(folder, done)
             checkpoints.tidy(folder, params.keep)
         return read_log(folder)  # by however many processes: there is nothing to share
+
+    def steps() -> pd.DataFrame:
+        return _train(model, examples, validation, params, folder, seed, checkpoint, state)
+
+    several = count_processes(model, params)
+    if several == 1:
+        return steps()
+    total = steps_per_epoch(examples, params) * params.epochs
+    with progress_of(folder, total, done) as look:
+        in_processes(several, steps, look)
+    checkpoints.restore(model, checkpoints.newest(folder))  # they were copies
+    return read_log(folder)
+
+
+def _train(
+    model: RnaGpt,
+    examples: Examples,
+    validation: Examples,
+    params: Stage1 | Stage2,
+    folder: Path,
+    seed: int,
+    checkpoint: Path | None,
+    state: dict,
+) -> pd.DataFrame:
+    """The steps of `train` that are still to be made, in each of its processes."""
+    done = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
     trainer = Trainer(model, params, folder)
     processes = trainer.machine.num_processes
     check_share(params, processes)

@@ -4,7 +4,8 @@ import json
 import os
 import resource
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -51,9 +52,7 @@ class StepLog:
         self.machine, self.path, self.writes = machine, folder / LOG, machine.is_main_process
         self.losses = cut(folder, done, self.writes)
         machine.init_trackers("rnagpt", {k: str(v) for k, v in params.model_dump().items()})
-        # plain text, which stays: an executed notebook shows how long it took
-        options = {"disable": not (self.writes and is_watched()), "mininterval": 5, "unit": "step"}
-        self.bar = tqdm(total=total, initial=done, desc="training", **options)
+        self.bar = _bar(total, done, self.writes)
 
     def __enter__(self) -> "StepLog":
         return self
@@ -67,8 +66,7 @@ class StepLog:
         """Write the row of one step down, wherever it is to go."""
         if row.get("val_loss") is not None:
             self.losses.append(row["val_loss"])
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", validation=self.losses[-1:], refresh=False)
-        self.bar.update()
+        _show(self.bar, row, self.losses)
         self.machine.log({k: v for k, v in row.items() if v is not None}, step=row["step"])
         if self.writes:
             with writing(self.path, REMEDY), self.path.open("a") as file:
@@ -78,6 +76,35 @@ class StepLog:
         """Whether the last ``patience`` validations have brought no new best loss."""
         best = min(self.losses, default=None)
         return bool(patience and best is not None and best not in self.losses[-patience:])
+
+
+@contextmanager
+def progress_of(folder: Path, total: int, done: int) -> Iterator[Callable[[], None]]:
+    """The bar of a training that other processes make, by what they write in ``folder``; what comes
+    back brings it up to date."""
+    losses, bar = cut(folder, done), _bar(total, done)
+    with bar, (folder / LOG).open("rb") as lines:
+        lines.seek(0, os.SEEK_END)
+
+        def look() -> None:
+            while (line := lines.readline()).endswith(b"\n"):
+                row = json.loads(line)
+                losses.extend([row["val_loss"]] if row.get("val_loss") is not None else [])
+                _show(bar, row, losses)
+            lines.seek(-len(line), os.SEEK_CUR)  # of a line that is being written
+
+        yield look
+
+
+def _bar(total: int, done: int, writes: bool = True) -> tqdm:
+    # plain text, which stays: an executed notebook shows how long it took
+    options = {"disable": not (writes and is_watched()), "mininterval": 5, "unit": "step"}
+    return tqdm(total=total, initial=done, desc="training", **options)
+
+
+def _show(bar: tqdm, row: dict, losses: list[float]) -> None:
+    bar.set_postfix(loss=f"{row['loss']:.3f}", validation=losses[-1:], refresh=False)
+    bar.update()
 
 
 def peak_memory(device: torch.device) -> int:
