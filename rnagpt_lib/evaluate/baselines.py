@@ -1,6 +1,7 @@
 """Answers that need no language model, from training pairs alone: what a score is worth without
 one. They look at the question, at another RNA's sequence, at a length or at counts of short words.
-`floor_answers` are those of notebook 06; `audit_answers` serve data sets of any form."""
+`floor_answers` are those of notebook 06; `audit_answers` serve data sets of any form. Words are
+strong: which words of seven letters an RNA holds tells classes of RNA as well as many a network."""
 
 import random
 import re
@@ -8,14 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.svm import LinearSVC
 
 from rnagpt_lib.core.files import progress
-from rnagpt_lib.core.sequences import kmer_profile
+from rnagpt_lib.core.sequences import LETTERS, kmer_profile
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.evaluate.results import FLOORS
 
@@ -25,12 +27,15 @@ AUDITED = {  # the answers of `audit_answers`, and what they look at
     "floor.length": "answer of the training RNA nearest in length",
     "floor.nearest": "answer of the nearest training RNA (cosine of 5-mers)",
     "blind": "question alone, no RNA: answer to the most similar question",
-    "kmers.nearest": "1-nearest neighbour over 1- to 4-mers and length",
-    "kmers.logistic": "logistic regression over 1- to 4-mers and length",
+    "kmers.nearest": "answer of the training RNA that shares most k-mers",
+    "kmers.logistic": "logistic regression on which k-mers occur",
+    "kmers.svm": "linear SVM on which 3- to 8-mers occur",
 }
 BLOCK = 256  # RNAs, or questions, that are compared with all training ones at a time
-LONGEST = 4  # letters of a word that the models of k-mers count
-PENALTY = 0.1  # scikit-learn's C; on scaled features the default of 1 overfits some thousand RNAs
+LENGTHS = (5, 6, 7, 8)  # k of the k-mers: the one that is best within train
+ALL_LENGTHS = (3, 4, 5, 6, 7, 8)
+INNER = 5  # a fifth of train chooses
+PENALTY = 0.1  # scikit-learn's C for vectors; scaled, the default of 1 overfits some thousand RNAs
 STEPS = 2000  # of the solver at most
 FITTED = 20_000  # rows that a regression is fitted to at most, drawn by the seed
 CLASSES = 100  # answers that a regression chooses from at most: the most common ones
@@ -123,51 +128,90 @@ def _closest(
     return places
 
 
-def kmer_features(sequences: Sequence[str]) -> np.ndarray:
-    """(n, 341) float32: unit-length counts of the words of 1, 2, 3 and 4 plain letters, and the
-    logarithm of the length. Words with another IUPAC letter count nothing."""
-    lengths = np.log([[len(sequence)] for sequence in sequences]).reshape(-1, 1)
-    profiles = (kmer_profile(sequences, k) for k in range(1, LONGEST + 1))
-    return np.hstack([*profiles, lengths]).astype(np.float32)
+def kmer_presence(sequences: Sequence[str], lengths: Sequence[int]) -> sparse.csr_array:
+    """Which words of these ``lengths`` each sequence holds: (n, sum of 4^k) of 0 and 1, float32.
+    Words with another letter than A, C, G, U count nothing."""
+    digits = np.full(256, -1, dtype=np.int64)
+    digits[np.frombuffer(LETTERS.encode(), dtype=np.uint8)] = range(4)
+    starts = np.cumsum([0, *(4**k for k in lengths)])
+    rows = []
+    for sequence in sequences:
+        code = digits[np.frombuffer(sequence.encode(), dtype=np.uint8)]
+        found = [_words(code, k) + start for k, start in zip(lengths, starts, strict=False)]
+        rows.append(np.concatenate(found))
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)  # what scikit-learn takes
+    ones = np.ones(ends[-1], dtype=np.float32)
+    columns = np.concatenate(rows).astype(np.int32)
+    return sparse.csr_array((ones, columns, ends), shape=(len(rows), starts[-1]))
 
 
-def nearest_label(x: np.ndarray, y: Sequence, new: np.ndarray) -> np.ndarray:
-    """The label of the row of ``x`` that is nearest, each feature scaled by its spread; (n,)."""
-    scaler = StandardScaler().fit(x)
-    index = NearestNeighbors(n_neighbors=1).fit(scaler.transform(x))
-    return np.asarray(y, dtype=object)[index.kneighbors(scaler.transform(new))[1].ravel()]
+def _words(code: np.ndarray, k: int) -> np.ndarray:
+    """The numbers of the distinct k-mers of a sequence of digits, in order."""
+    if len(code) < k:
+        return np.zeros(0, dtype=np.int64)
+    parts = np.lib.stride_tricks.sliding_window_view(code, k)
+    parts = parts[(parts >= 0).all(axis=1)]
+    return np.unique(parts @ 4 ** np.arange(k - 1, -1, -1))
+
+
+def choose_length(sequences: Sequence[str], labels: Sequence, seed: int = 0) -> int:
+    """The k of `LENGTHS` whose k-mers find the neighbour with the same label most often, for a
+    fifth of these RNAs among the others; the shortest of equals."""
+    y = np.asarray(labels, dtype=object)
+    inner = np.random.default_rng(seed).permutation(len(y)) % INNER == 0
+    if inner.all() or not inner.any():
+        return LENGTHS[0]
+    shares = []
+    for k in LENGTHS:
+        words = kmer_presence(sequences, (k,))
+        given = nearest_label(words[~inner], y[~inner], words[inner])
+        shares.append(float(np.mean(given == y[inner])))
+    return LENGTHS[int(np.argmax(np.round(shares, 6)))]
+
+
+def nearest_label(x: sparse.csr_array, y: Sequence, new: sparse.csr_array) -> np.ndarray:
+    """The label of the row of ``x`` with the highest cosine, the first of equals; (n,)."""
+    theirs, ours = normalize(x).T.tocsc(), normalize(new)
+    best = [
+        np.round((ours[i : i + BLOCK] @ theirs).toarray(), 5).argmax(axis=1)
+        for i in range(0, ours.shape[0], BLOCK)
+    ]
+    return np.asarray(y, dtype=object)[np.concatenate(best)]
 
 
 def logistic_label(
-    x: np.ndarray,
-    y: Sequence,
-    new: np.ndarray,
-    seed: int = 0,
-    weights: np.ndarray | None = None,
+    x: np.ndarray | sparse.csr_array, y: Sequence, new: np.ndarray | sparse.csr_array, seed: int = 0
 ) -> np.ndarray:
-    """The likeliest label by a logistic regression; (n,). Of more rows than `FITTED` so many are
-    drawn; where all labels are one, it is that. ``weights`` (len(x),): of the rows, if not equal.
-    """
+    """The likeliest label by a logistic regression on vectors, or on which words occur; (n,)."""
+    if sparse.issparse(x):
+        return _fitted(LogisticRegression(max_iter=STEPS), x, y, new, seed)
+    scaled = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
+    return _fitted(scaled, x, y, new, seed)
+
+
+def svm_label(x: sparse.csr_array, y: Sequence, new: sparse.csr_array, seed: int = 0) -> np.ndarray:
+    """The label by a linear support vector machine on which words occur, rows of length 1; (n,)."""
+    return _fitted(LinearSVC(random_state=seed), normalize(x), y, normalize(new), seed)
+
+
+def _fitted(model, x, y: Sequence, new, seed: int) -> np.ndarray:
+    """What ``model`` says of ``new``, fitted to `FITTED` rows at most, which the seed draws; where
+    all labels are one, it is that."""
     y = np.asarray(y, dtype=object)
-    weights = np.ones(len(x)) if weights is None else weights
-    if len(x) > FITTED:
-        drawn = np.random.default_rng(seed).choice(len(x), FITTED, replace=False)
-        x, y, weights = x[drawn], y[drawn], weights[drawn]
+    if x.shape[0] > FITTED:
+        drawn = np.sort(np.random.default_rng(seed).choice(x.shape[0], FITTED, replace=False))
+        x, y = x[drawn], y[drawn]
     labels, numbers = np.unique(y.astype(str), return_inverse=True)
     if len(labels) == 1:
-        return np.repeat(y[:1], len(new))
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
-    # as strong together as rows without weights
-    model.fit(x, numbers, logisticregression__sample_weight=weights / weights.mean())
-    return labels.astype(object)[model.predict(new)]
+        return np.repeat(y[:1], new.shape[0])
+    return labels.astype(object)[model.fit(x, numbers).predict(new)]
 
 
 def audit_answers(train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> dict[str, list[str]]:
     """Baseline → its answer to every row of ``test``, in the order of `AUDITED`; both tables have
     the columns sequence, question and answer. ``blind`` takes the most common answer to the
     training question whose words are most like (TF-IDF); models of k-mers are fitted for each
-    question, the regression over its `CLASSES` most common answers that were given twice or
-    more."""
+    question."""
     both = pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
     number = pd.factorize(both.split + both.sequence)[0]
     pairs = both.assign(  # ids of one width, so that their order is that of the records
@@ -186,22 +230,38 @@ def audit_answers(train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> dic
 
 def _by_question(asked: pd.DataFrame, known: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """What is fitted to the records that asked the same: their most common answer ("none is known"
-    too, which is no answer of the floor of this name in 06), and both models of k-mers."""
+    too, which is no answer of the floor of this name in 06), and the three models of k-mers, the
+    last two over the `CLASSES` commonest answers that were given twice or more."""
     slots, given = Slots(known), known.answer.to_numpy(object)
-    numbers = (pd.factorize(side.sequence) for side in (known, asked))
-    x, new = (kmer_features(list(distinct))[number] for number, distinct in numbers)
     keys = pd.Series([slots.key_of(row) for row in asked.itertuples()], dtype=object)
-    common, near, likely = (np.empty(len(asked), dtype=object) for _ in range(3))
-    for key, places in progress(keys.groupby(keys).indices.items(), desc="k-mers", unit="q"):
+    groups = keys.groupby(keys).indices
+    largest = slots.rows[max(groups, key=lambda key: len(groups[key]))]
+    chosen = known.iloc[largest[:FITTED]]
+    k = choose_length(chosen.sequence.tolist(), chosen.answer, seed)
+    words = {
+        lengths: [_of_all(side.sequence, lengths) for side in (known, asked)]
+        for lengths in ((k,), ALL_LENGTHS)
+    }
+    common, near, likely, margin = (np.empty(len(asked), dtype=object) for _ in range(4))
+    for key, places in progress(groups.items(), desc="k-mers", unit="q"):
         rows = slots.rows[key]
-        common[places] = likely[places] = pd.Series(given[rows]).mode().iloc[0]
+        common[places] = likely[places] = margin[places] = pd.Series(given[rows]).mode().iloc[0]
+        (x, new), (all_x, all_new) = words[k,], words[ALL_LENGTHS]
         near[places] = nearest_label(x[rows], given[rows], new[places])
         counts = pd.Series(given[rows]).value_counts()
         classes = counts[counts > 1].index[:CLASSES]
         rows = rows[np.isin(given[rows].astype(str), classes.astype(str))]
         if len(rows) >= LEAST:
             likely[places] = logistic_label(x[rows], given[rows], new[places], seed)
-    return {"floor.most_common": common, "kmers.nearest": near, "kmers.logistic": likely}
+            margin[places] = svm_label(all_x[rows], given[rows], all_new[places], seed)
+    names = ("floor.most_common", "kmers.nearest", "kmers.logistic", "kmers.svm")
+    return dict(zip(names, (common, near, likely, margin), strict=True))
+
+
+def _of_all(sequences: pd.Series, lengths: Sequence[int]) -> sparse.csr_array:
+    """`kmer_presence` of each record; an RNA that is asked about often is counted once."""
+    number, distinct = pd.factorize(sequences)
+    return kmer_presence(list(distinct), lengths)[number]
 
 
 def _by_words(asked: pd.DataFrame, known: pd.DataFrame) -> list[str]:

@@ -27,39 +27,44 @@ _A = r"(?:(?:an?|the|any|its|in|of|to|with|for|by)\s){0,2}"
 
 # "not only a tRNA" affirms; "not certain" does neither
 _HARMLESS = re.compile(
-    r"not (?:only|just|merely|least)\b|no (?:doubt|question|less)\b|without (?:an?y? )?doubt|"
+    r"not (?:only|just|merely|least)\b|no (?:doubt|question|less)\b|without (?:an?y? )?(?:doubt|question)|"
     r"(?:no|nothing|none)(?: \w{1,20}){0,2} (?:but|except(?: for)?|other than|besides)\b|"
     r"(?:not|n't)(?: (?:yet|entirely|quite|fully|absolutely|completely|100 ?%))? (?:be )?"
-    r"(?:certain|sure|clear|proven|confirmed|established|settled|final)\b",
+    r"(?:known for )?(?:certain|sure|clear|proven|confirmed|established|settled|final)\b",
     re.IGNORECASE,
 )
 _NO = (
-    r"not|n't|cannot|never|no|nothing|none|neither|nor|without|lack(?:s|ing|ed)?|absen(?:t|ce)|devoid|"
+    r"not|n't|cannot|never|no|nothing|none|nobody|doubt\w{0,3}|little|few|neither|nor|without|lack(?:s|ing|ed)?|absen(?:t|ce)|devoid|"
     r"fail(?:s|ed)?|unlikely|improbable|implausible|impossible|exclud\w{1,5}|rul(?:es?|ed|ing) out|"
     r"den(?:y|ies|ied)|refut\w{1,5}|disprove\w{0,2}|contradict\w{0,5}|reject\w{0,3}|false(?:ly)?|"
     r"wrong(?:ly)?|incorrect(?:ly)?|untrue|hardly|scarcely|by no means|missing|out of the question"
 )
+_ALL_BUT = re.compile(r"\b(?:any|every|all)(?:thing| \w{1,20}) (?:but|except)\b", re.IGNORECASE)
 _BEFORE = re.compile(  # what it stands before is denied, to the end of the clause
-    rf"(?<![\w-])(?:{_NO}|anything but|everything but|rather than|instead of|other than|except|"
+    rf"(?<![\w-])(?:{_NO}|rather than|instead of|other than|except|"
     r"unlike|as opposed to|far from|free (?:of|from)|unrelated to|independent of|opposite of|"
     r"contrary to|whether|if)(?!\w)|n't\b",
     re.IGNORECASE,
 )
-_AFTER = re.compile(rf"(?:(?<![\w-])(?:{_NO})|n't)(?!\w)(?!\s{_A}{_MASK})", re.IGNORECASE)
+_AFTER = re.compile(  # but not what is said of something else: "in cells that lack p53"
+    rf"(?:(?<![\w-])(?!(?:without|lacks?|lacked|fail\w*|few|little)\b)(?:{_NO})|n't)(?!\w)(?!\s{_A}{_MASK})",
+    re.IGNORECASE,
+)
 _CLAUSES = re.compile(
-    r"\)|[;,]?(?<!thing)\s(?=(?:but|although|though|while|whereas|however|yet|because)\s)|"
+    r"\)|[;,]?\s(?=(?:but|although|though|while|whereas|however|yet|because)\s)|"
     r",\s(?=(?:which|who|whose|where|it|its|this|these|the RNA|we|they|instead|hence|thus|not|no|"
     rf"never|rather|nor|unlike)\b)|,?\s(?=(?:and|or)\s(?!{_A}{_MASK}))|(?<={_MASK})\s(?=(?:that|which)\s)",
     re.IGNORECASE,
 )
 # "…, which it does not bind": the relative clause is about the RNA, and denies what stands before
 _DENIED_BEHIND = re.compile(
-    rf",?\s(?:\w{{1,10}}\s)?(?:which|that)\s(?:it|(?:the|this) \w{{1,12}})\s(?:\w{{1,20}}\s){{0,3}}?(?:{_NO}|\w+n't)\b",
+    rf",?\s(?:\w{{1,10}}\s)?(?:which|that)\s(?:it|(?:the|this) \w{{1,12}})\s(?:\w{{1,20}}\s){{0,3}}?(?:{_NO}|\w{{1,9}}n't)\b",
     re.IGNORECASE,
 )
-_TAKEN_BACK = re.compile(  # "That is wrong.", "Not!"
-    r"\W*(?:(?:and|but|or|well|no),?\s)?(?:(?:this|that|it|which|the (?:above|contrary))\s"
-    r"(?:\w{1,12}\s){0,3}?)?(?:(?:is|was)\s)?(?:not|isn't|no|nope|never|false|wrong|untrue|"
+_TAKEN_BACK = re.compile(  # "The RNA is not linked to it.", "That is wrong.", "Not!"
+    r"[^.]{0,60}\b(?:not|\w{1,9}n't)\s[^.]{0,40}\b(?:it|this|that)\W*|"
+    r"\W*(?:(?:and|but|or|well|no),?\s)?(?:(?:this|that|it|you|which|the (?:above|contrary))\s"
+    r"(?:\w{1,12}\s){0,3}?)?(?:(?:is|was|would be)\s)?(?:not|isn't|no|nope|never|false|wrong|untrue|"
     r"incorrect|(?:is |isn't |not ){1,2}(?:true|right|correct|the case|so)|true)(?:\s(?:true|right|"
     r"correct|the case|so|at all))?\W*",
     re.IGNORECASE,
@@ -120,6 +125,7 @@ def read(text: str, find: Finder) -> Said:
     for spot in spots:
         letters[spot.start : spot.end] = _MASK * (spot.end - spot.start)
     masked = _HARMLESS.sub(lambda found: " " * len(found[0]), "".join(letters))
+    masked = _ALL_BUT.sub(lambda found: "not".ljust(len(found[0])), masked)
     for start, end, own in _parts(SENTENCES, masked, 0, len(masked), spots):
         open_ended = _ANYTHING.search(masked, start, end)
         if own and not open_ended and not masked[start:end].rstrip().endswith("?"):
@@ -173,6 +179,7 @@ def abstains(text: str, claims: Iterable[str] = ()) -> bool:
     sentences = SENTENCES.split(fold(text))
     if not claims:
         return any(p.search(s) for s in sentences for p in (_NOTHING_KNOWN, _UNSURE))
+    sentences = [_HARMLESS.sub("", sentence) for sentence in sentences]
     first = _NOTHING_KNOWN.search(sentences[0])
     return bool(first) or any(_NOTHING_KNOWN.search(s) and _MINE.search(s) for s in sentences)
 

@@ -47,7 +47,7 @@ def test_the_page_says_what_the_results_say(measured):
 
 
 def test_the_page_opens_with_what_nrc_gave():
-    told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS))
+    told = _nrc_asking_page.summary(read_json(nrc_asking.RESULTS), read_json(nrc.RESULTS))
     assert readme.read_block(nrc_asking.PAGE, "nrc_summary") == told
 
 

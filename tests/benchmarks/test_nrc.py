@@ -68,7 +68,7 @@ def test_two_given_files_are_measured_and_kept_beside_the_splits(tmp_path, monke
     page = nrc.PAGE.read_text()
     assert nrc.render() in page and "nRC's own halves" in page
     assert "14 % of the test RNAs (2 of 14) are in train" in " ".join(given["findings"])
-    assert "letter by letter: 2;" in page and "**another split**" in page
+    assert "letter by letter: 2;" in page and "a split of its own" in page
 
 
 @pytest.mark.parametrize(

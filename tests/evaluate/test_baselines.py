@@ -87,20 +87,53 @@ def test_the_most_common_answer_may_say_that_none_is_known():
     assert set(baselines.audit_answers(train, test)["floor.most_common"]) == {none}
 
 
-def test_features_are_counted_words_and_the_length():
-    text = "ACGUACGNNGGCA"
-    row = baselines.kmer_features([text])[0]
-    place, code = 0, {letter: i for i, letter in enumerate("ACGU")}
-    for k in range(1, 5):
-        counts = np.zeros(4**k)
-        for word in kmers(text, k):
-            if "N" not in word:
-                counts[sum(code[c] * 4 ** (k - 1 - i) for i, c in enumerate(word))] += 1
-        np.testing.assert_allclose(
-            row[place : place + 4**k], counts / np.linalg.norm(counts), atol=1e-6
-        )
-        place += 4**k
-    assert row[place:] == pytest.approx([np.log(len(text))])
+def test_words_that_occur_are_those_of_a_plain_count():
+    texts = ["ACGUACGNNGGCA", "AC", "", "GGGGGGGG"]
+    lengths = (3, 5)
+    found = baselines.kmer_presence(texts, lengths).toarray()
+    assert found.shape == (4, 4**3 + 4**5)
+    for row, text in zip(found, texts, strict=True):
+        expected = np.zeros(len(row))
+        for k, start in zip(lengths, (0, 4**3), strict=True):
+            for word in kmers(text, k):
+                if "N" not in word:
+                    expected[
+                        start + sum("ACGU".index(c) * 4**i for i, c in enumerate(word[::-1]))
+                    ] = 1
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_the_nearest_shares_most_words_and_the_first_of_equals_wins():
+    known = ["ACGUACGUAC", "GGGGGCCCCC", "GGGGGCCCCC"]
+    x, new = (baselines.kmer_presence(s, (4,)) for s in (known, ["GGGGGCCCUA", "ACGUACGUUU", "NN"]))
+    assert baselines.nearest_label(x, ["a", "b", "c"], new).tolist() == ["b", "a", "a"]
+
+
+def test_k_is_chosen_by_neighbours_within_train():
+    """Eight letters are the label's own; of shorter words each is shared with the other label."""
+    rng = random.Random(3)
+    parts = {"x": "ACGUUGCA", "y": "ACGUUGCC"}
+    labels = [rng.choice("xy") for _ in range(200)]
+    texts = [parts[one] + "".join(rng.choices("ACGU", k=6)) for one in labels]
+    assert baselines.choose_length(texts, labels) in baselines.LENGTHS
+    alone = baselines.choose_length(texts[:1], labels[:1])
+    assert alone == baselines.choose_length([], []) == baselines.LENGTHS[0]
+
+
+@pytest.mark.parametrize("fit", [baselines.logistic_label, baselines.svm_label])
+def test_models_of_words_learn_what_a_neighbour_cannot(fit):
+    """A short word anywhere decides, in random surroundings."""
+    rng = random.Random(5)
+    labels = np.array([rng.choice(["no", "yes"]) for _ in range(400)], dtype=object)
+    texts = []
+    for label in labels:
+        text = "".join(rng.choices("ACGU", k=40)).replace("GAUUACA", "GAUUACC")
+        at = rng.randrange(30)
+        texts.append(text[:at] + "GAUUACA" + text[at:] if label == "yes" else text)
+    x = baselines.kmer_presence(texts, (7,))
+    right = {name: (model(x[:300], labels[:300], x[300:]) == labels[300:]).mean()
+             for name, model in (("fit", fit), ("near", baselines.nearest_label))}  # fmt: skip
+    assert right["fit"] > 0.95 > 0.8 > right["near"]
 
 
 def test_a_regression_of_one_label_and_of_many_rows(monkeypatch):
@@ -111,16 +144,3 @@ def test_a_regression_of_one_label_and_of_many_rows(monkeypatch):
     drawn = baselines.logistic_label(x, labels, x, seed=1)
     assert (drawn == labels).mean() > 0.95
     assert (drawn == baselines.logistic_label(x, labels, x, seed=1)).all()
-
-
-def test_rows_of_a_regression_count_by_their_weights(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(400, 3))
-    down = np.arange(400) % 4 == 0
-    labels = np.where(down, "down", "up")  # which x does not tell
-    assert (baselines.logistic_label(x, labels, x) == "up").mean() > 0.9
-    weights = np.where(down, 30.0, 1.0)
-    assert (baselines.logistic_label(x, labels, x, weights=weights) == "down").mean() > 0.9
-    equal = baselines.logistic_label(x, labels, x, weights=np.full(400, 7.0))
-    assert (equal == baselines.logistic_label(x, labels, x)).all()
-    monkeypatch.setattr(baselines, "FITTED", 200)
-    assert (baselines.logistic_label(x, labels, x, weights=weights) == "down").mean() > 0.9

@@ -18,6 +18,8 @@ KNOWN = {
     "site": ["A27", "U34"],
     "ligand": ["guanine", "lysine"],
     "location": ["nucleolus", "Cajal body"],
+    "partner": ["HuR", "La"],
+    "process": ["cell growth", "apoptosis"],
 }
 DENIALS = (
     """
@@ -193,3 +195,80 @@ def test_no_order_of_clauses_makes_a_denial_right():
         said = rng.choice((". ", "; ", ", but ", ", and "))
         text = said.join(rng.choice(yes if turn else no) for turn in turns) + "."
         assert open_fact(DISEASE, "glioma", text) == float(all(turns)), text
+
+
+# --- as chat models write
+
+RIGHT = [
+    ("rna_type", "tRNA", "Based on the sequence, this RNA appears to be a transfer RNA (tRNA)."),
+    (
+        "rna_type",
+        "tRNA",
+        "This is a tRNA. tRNAs carry amino acids to the ribosome and do not encode proteins.",
+    ),
+    ("rna_type", "tRNA", "The RNA is a tRNA, not a pre-miRNA, since it lacks a long hairpin."),
+    ("disease", "glioma", "The RNA has been implicated in glioma. No other disease is known."),
+    (
+        "disease",
+        "glioma",
+        "It is associated with glioma; there is no evidence of an association with asthma.",
+    ),
+    ("disease", "glioma", "While not linked to asthma, it is linked to glioma."),
+    ("disease", "glioma", "Although nothing is certain, the RNA is linked to gliomas."),
+    ("disease", "glioma", "Glioma, without question."),
+    ("disease", "glioma", "It isn't asthma that the RNA is associated with, it's glioma."),
+    ("disease", "glioma", "As far as I know, it is associated with glioma."),
+    ("disease", "glioma", "The RNA is associated with glioma, if the sequence is right."),
+    ("partner", "HuR", "The RNA binds HuR, which is not a kinase."),
+    ("partner", "HuR", "No protein but HuR binds it."),
+    ("partner", "HuR", "It does not only bind HuR."),
+    ("process", "cell growth", "It regulates cell growth in cells that lack p53."),
+    ("process", "cell growth", "The RNA promotes cell growth and is absent in the liver."),
+    ("rna_type", "pre_miRNA", "The RNA is of the type pre miRNA."),
+    ("rna_type", "miRNA", "It's a miRNA!"),
+    ("rna_type", "tRNA", "**tRNA**"),
+    ("rna_type", "tRNA", "Answer: tRNA"),
+    ("rna_type", "tRNA", "The answer is: tRNA."),
+    ("rna_type", "tRNA", "tRNA\n"),
+    ("rna_type", "tRNA", "It is not known for certain, but the RNA is most likely a tRNA."),
+]
+WRONG = [
+    ("rna_type", "tRNA", "It might be a tRNA, a rRNA or a miRNA."),
+    ("rna_type", "tRNA", "Not tRNA"),
+    ("rna_type", "tRNA", "non-tRNA"),
+    ("rna_type", "tRNA", "It is no longer considered a tRNA."),
+    ("rna_type", "tRNA", "The idea that it is a tRNA is wrong."),
+    ("rna_type", "tRNA", "Nobody thinks that it is a tRNA."),
+    ("rna_type", "tRNA", "tRNA is not what this is."),
+    ("disease", "glioma", "It was once believed to be glioma, but it is not."),
+    ("disease", "glioma", "Glioma can be excluded."),
+    ("disease", "glioma", "It does not, in any way, relate to glioma."),
+    ("disease", "glioma", "Little evidence links it to glioma."),
+    ("disease", "glioma", "It is the opposite of glioma."),
+    ("disease", "glioma", "There's nothing linking the RNA and glioma."),
+    ("disease", "glioma", "glioma is a disease; this RNA is not associated with it."),
+    ("disease", "glioma", "Is it glioma or asthma?"),
+    ("disease", "glioma", "You might guess glioma. You would be wrong."),
+    ("disease", "glioma", "Never mind glioma."),
+    ("disease", "glioma", "any disease but glioma"),
+    ("disease", "glioma", "all diseases except glioma"),
+    ("disease", "glioma", "It protects from glioma? No idea."),
+    ("disease", "glioma", "Ask me whether it is glioma."),
+    ("disease", "glioma", "It ain't glioma."),
+    ("disease", "glioma", "It is not the case that glioma is linked."),
+    ("disease", "glioma", "glioma: false"),
+    ("disease", "glioma", "Glioma? I doubt it."),
+    ("disease", "glioma", "I doubt that it is glioma."),
+    ("disease", "glioma", "It is glioma... not."),
+]
+
+
+@pytest.mark.parametrize(("relation", "entity", "said"), RIGHT)
+def test_what_a_chat_model_affirms_is_right(relation, entity, said):
+    known = [*KNOWN[relation], entity]
+    assert fact_scores.is_right(RELATIONS[relation].questions[0], said, entity, known)
+
+
+@pytest.mark.parametrize(("relation", "entity", "said"), WRONG)
+def test_what_it_denies_in_its_own_words_is_not(relation, entity, said):
+    assert open_fact(RELATIONS[relation].questions[0], entity, said) == 0.0
