@@ -13,6 +13,7 @@ import yaml
 from rnagpt_lib.core.text import caseless, fold
 
 ID = "dictionary-1"  # a change of words or rules is a new number
+PLURAL = frozenset("abcdefghjklmnopqrtuvwxyz")  # last letters that an s makes a plural of
 KINDS = ("disease", "process", "rna_type", "molecule")
 _MIR = (
     r"(?:[a-z]{3}-)?(?:[Mm]i(?:cro)?RNAs?|[Mm]i[Rr]s?|MIR|[Ll]et)(?: ?- ?| )?\d+[a-z]{0,2}(?:-\d{1,2}(?!\d))?"
@@ -89,10 +90,9 @@ def _spellings(entities: tuple[str, ...]) -> _Spellings:
     known = {caseless(entity): caseless(entity) for entity in entities}
     more = {}
     for entity in entities:
-        others = [*_synonyms().get(caseless(entity), ()), *re.findall(r".*_.*", entity)]
-        both = [known[caseless(entity)], *map(caseless, others)]
+        both = [caseless(entity), *map(caseless, _synonyms().get(caseless(entity), ()))]
         both += [one.replace("_", by) for one in both for by in " -" if "_" in one]
-        both += [one + "s" for one in both if re.search(r"[a-hj-rt-z]$", one)]
+        both += [one + "s" for one in both if one[-1:] in PLURAL]
         more |= dict.fromkeys(both, caseless(entity))
     return _Spellings(more | known)  # a name of its own goes before another's synonym
 

@@ -62,11 +62,11 @@ _DENIED_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(  # "The RNA is not linked to it.", "That is wrong.", "Not!"
-    r"[^.]{0,60}\b(?:not|\w{1,9}n't)\s[^.]{0,40}\b(?:it|this|that)\W*|"
-    r"\W*(?:(?:and|but|or|well|no),?\s)?(?:(?:this|that|it|you|which|the (?:above|contrary))\s"
+    r"[^.]{0,60}\b(?:not|\w{1,9}n't)\s[^.]{0,40}\b(?:it|this|that)\W{0,9}|"
+    r"\W{0,9}(?:(?:and|but|or|well|no),?\s)?(?:(?:this|that|it|you|which|the (?:above|contrary))\s"
     r"(?:\w{1,12}\s){0,3}?)?(?:(?:is|was|would be)\s)?(?:not|isn't|no|nope|never|false|wrong|untrue|"
     r"incorrect|(?:is |isn't |not ){1,2}(?:true|right|correct|the case|so)|true)(?:\s(?:true|right|"
-    r"correct|the case|so|at all))?\W*",
+    r"correct|the case|so|at all))?\W{0,9}",
     re.IGNORECASE,
 )
 _ANYTHING = re.compile(
@@ -92,20 +92,22 @@ _UNSURE = re.compile(
 _MINE = re.compile(r"\bI\b|\bno idea\b|\bimpossible to\b")
 
 _YES = re.compile(
-    r"\W*(?:(?:that|this|the statement) is )?(?:yes|correct|right|true|indeed|certainly|absolutely|"
+    r"\W{0,9}(?:(?:that|this|the statement) is )?(?:yes|correct|right|true|indeed|certainly|absolutely|"
     r"affirmative|of course|exactly|the answer is:? (?:yes|true)|(?:it|the RNA|this RNA) "
-    r"(?:is|does|has|can)(?=\W*$))\b",
+    r"(?:is|does|has|can)(?=\W{0,9}$))\b",
     re.IGNORECASE,
 )
 _NOT_SO = re.compile(
-    r"\W*(?:(?:that|this|the statement) is )?(?:no(?! doubt| question)|not (?:so|at all|true|right|correct|the case)|"
+    r"\W{0,9}(?:(?:that|this|the statement) is )?(?:no(?! doubt| question)|not (?:so|at all|true|right|correct|the case)|"
     r"incorrect|wrong|false|untrue|negative|never|by no means|the answer is:? (?:no|false)|"
-    r"(?:it|the RNA|this RNA) (?:is|does|has|can)(?:n't| not|not)(?=\W*$))\b",
+    r"(?:it|the RNA|this RNA) (?:is|does|has|can)(?:n't| not|not)(?=\W{0,9}$))\b",
     re.IGNORECASE,
 )
 _AUXILIARY = r"(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would)"
 _NEGATED = re.compile(rf"\b(?:{_AUXILIARY}(?:n't| not| never)|cannot|never)\b", re.IGNORECASE)
-_ELLIPTIC = re.compile(rf"\W*(?:it|(?:the|this) \w+) {_AUXILIARY}\W*", re.IGNORECASE)
+_ELLIPTIC = re.compile(
+    rf"\W{{0,9}}(?:it|(?:the|this) \w{{1,20}}) {_AUXILIARY}\W{{0,9}}", re.IGNORECASE
+)
 _GOES_ON = re.compile(r"(?:[,:]| and| or| -)+ ?", re.IGNORECASE)
 
 

@@ -62,10 +62,11 @@ def expressions() -> dict[re.Pattern, tuple[str, str]]:
         for node in ast.walk(ast.parse(Path(module.__file__).read_text("utf-8"))):
             call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
             if call and getattr(node.func.value, "id", "") == "re" and node.args:
-                text = compile(ast.Expression(node.args[0]), name, "eval")
+                how = node.func.attr
+                parts = node.args[: 1 + (how == "compile")]  # with its flags: as the module has it
+                texts = [compile(ast.Expression(part), name, "eval") for part in parts]
                 try:
-                    how = node.func.attr
-                    pattern = re.compile(eval(text, dict(vars(module))))
+                    pattern = re.compile(*(eval(text, dict(vars(module))) for text in texts))
                     look(pattern, f"{name}:{node.lineno}", how if "match" in how else "finditer")
                 except (NameError, TypeError, AttributeError):
                     continue  # made of a function's own values
