@@ -107,17 +107,24 @@ def is_repetitive(sequence: str) -> bool:
     return bool(-(share * np.log2(share)).sum() < np.log2(min(64, counts.sum())) / 2)
 
 
+def kmer_numbers(sequence: str, k: int) -> np.ndarray:
+    """The k-mers in their order, as numbers of base 4, (n,) int64; those with other letters than
+    A, C, G, U are left out."""
+    code = np.full(256, -(4**k), dtype=np.int64)
+    code[np.frombuffer(LETTERS.encode(), dtype=np.uint8)] = np.arange(4)
+    digits = code[np.frombuffer(sequence.encode(), dtype=np.uint8)]
+    if len(digits) < k:
+        return digits[:0]
+    words = sum(digits[j : len(digits) - k + 1 + j] * 4 ** (k - 1 - j) for j in range(k))
+    return words[words >= 0]
+
+
 def kmer_profile(sequences: Iterable[str], k: int = 5) -> np.ndarray:
     """Unit-length k-mer counts, (n, 4**k) float32; words with other letters count nothing."""
     sequences = list(sequences)
     profile = np.zeros((len(sequences), 4**k), dtype=np.float32)
-    code = np.full(256, -(4**k), dtype=np.int64)
-    code[np.frombuffer(LETTERS.encode(), dtype=np.uint8)] = np.arange(4)
     for row, sequence in enumerate(sequences):
-        digits = code[np.frombuffer(sequence.encode(), dtype=np.uint8)]
-        if len(digits) >= k:
-            words = sum(digits[j : len(digits) - k + 1 + j] * 4 ** (k - 1 - j) for j in range(k))
-            np.add.at(profile[row], words[words >= 0], 1)
+        np.add.at(profile[row], kmer_numbers(sequence, k), 1)
     norms = np.linalg.norm(profile, axis=1, keepdims=True)
     return profile / np.where(norms == 0, 1, norms)
 

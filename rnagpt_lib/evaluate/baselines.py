@@ -1,5 +1,5 @@
 """Answers that need no language model, from training pairs alone: what a score is worth without
-one. They look at the question, at another RNA's sequence, at a length or at counts of short words.
+one. They look at the question, at another RNA's sequence, at a length or at the words that an RNA holds.
 `floor_answers` are those of notebook 06; `audit_answers` serve data sets of any form. Words are
 strong: which words of seven letters an RNA holds tells classes of RNA as well as many a network."""
 
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.svm import LinearSVC
 
 from rnagpt_lib.core.files import progress
-from rnagpt_lib.core.sequences import LETTERS, kmer_profile
+from rnagpt_lib.core.sequences import kmer_numbers, kmer_profile
 from rnagpt_lib.curate.questions import question_templates
 from rnagpt_lib.evaluate.results import FLOORS
 
@@ -37,9 +37,9 @@ ALL_LENGTHS = (3, 4, 5, 6, 7, 8)
 INNER = 5  # a fifth of train chooses
 PENALTY = 0.1  # scikit-learn's C for vectors; scaled, the default of 1 overfits some thousand RNAs
 STEPS = 2000  # of the solver at most
-FITTED = 20_000  # rows that a regression is fitted to at most, drawn by the seed
-CLASSES = 100  # answers that a regression chooses from at most: the most common ones
-LEAST = 20  # training records with such answers that a regression needs
+FITTED = 20_000  # rows that a model is fitted to at most, drawn by the seed
+CLASSES = 100  # answers that a model chooses from at most: the most common ones
+LEAST = 20  # training records with such answers that a model needs
 _CLOSED = re.compile(
     r"(is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE
 )
@@ -131,27 +131,17 @@ def _closest(
 def kmer_presence(sequences: Sequence[str], lengths: Sequence[int]) -> sparse.csr_array:
     """Which words of these ``lengths`` each sequence holds: (n, sum of 4^k) of 0 and 1, float32.
     Words with another letter than A, C, G, U count nothing."""
-    digits = np.full(256, -1, dtype=np.int64)
-    digits[np.frombuffer(LETTERS.encode(), dtype=np.uint8)] = range(4)
     starts = np.cumsum([0, *(4**k for k in lengths)])
-    rows = []
-    for sequence in sequences:
-        code = digits[np.frombuffer(sequence.encode(), dtype=np.uint8)]
-        found = [_words(code, k) + start for k, start in zip(lengths, starts, strict=False)]
-        rows.append(np.concatenate(found))
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)  # what scikit-learn takes
-    ones = np.ones(ends[-1], dtype=np.float32)
-    columns = np.concatenate(rows).astype(np.int32)
-    return sparse.csr_array((ones, columns, ends), shape=(len(rows), starts[-1]))
-
-
-def _words(code: np.ndarray, k: int) -> np.ndarray:
-    """The numbers of the distinct k-mers of a sequence of digits, in order."""
-    if len(code) < k:
-        return np.zeros(0, dtype=np.int64)
-    parts = np.lib.stride_tricks.sliding_window_view(code, k)
-    parts = parts[(parts >= 0).all(axis=1)]
-    return np.unique(parts @ 4 ** np.arange(k - 1, -1, -1))
+    rows = [
+        np.concatenate(
+            [np.unique(kmer_numbers(s, k)) + at for k, at in zip(lengths, starts[:-1], strict=True)]
+        )
+        for s in sequences
+    ]
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)  # int32: what scikit-learn takes
+    words = np.concatenate(rows).astype(np.int32)
+    ones = np.ones(len(words), dtype=np.float32)
+    return sparse.csr_array((ones, words, ends), shape=(len(rows), starts[-1]))
 
 
 def choose_length(sequences: Sequence[str], labels: Sequence, seed: int = 0) -> int:
@@ -231,7 +221,8 @@ def audit_answers(train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> dic
 def _by_question(asked: pd.DataFrame, known: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """What is fitted to the records that asked the same: their most common answer ("none is known"
     too, which is no answer of the floor of this name in 06), and the three models of k-mers, the
-    last two over the `CLASSES` commonest answers that were given twice or more."""
+    last two over the `CLASSES` commonest answers that were given twice or more. The question that
+    test asks most chooses k, by its training records."""
     slots, given = Slots(known), known.answer.to_numpy(object)
     keys = pd.Series([slots.key_of(row) for row in asked.itertuples()], dtype=object)
     groups = keys.groupby(keys).indices

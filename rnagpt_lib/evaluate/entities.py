@@ -70,44 +70,32 @@ def named(text: str, entities: Iterable[str]) -> set[str]:
 def spots(text: str, entities: Iterable[str]) -> list[Mention]:
     """Where entities stand in ``text`` as whole words, the longest first, case ignored, in any of
     their spellings (``synonyms.yaml``, plurals); names come back folded to lower case."""
-    spellings = _spellings(tuple(entities))
+    spellings, pattern = _spellings(tuple(entities))
     lower = caseless(text)
     if len(lower) != len(text := fold(text)):  # places are those in the text
         lower = "".join(c if len(c.casefold()) != 1 else c.casefold() for c in text)
-    found = _any_of(spellings).finditer(lower) if spellings else ()
+    found = pattern.finditer(lower) if spellings else ()
     return [Mention(*match.span(), "", spellings[match[0]]) for match in found]
 
 
-class _Spellings(dict):
-    """Spelling → entity; hashed by identity, since it is made once for its entities."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
 @functools.lru_cache(maxsize=512)
-def _spellings(entities: tuple[str, ...]) -> _Spellings:
-    known = {caseless(entity): caseless(entity) for entity in entities}
-    more = {}
-    for entity in entities:
-        both = [caseless(entity), *map(caseless, _synonyms().get(caseless(entity), ()))]
+def _spellings(entities: tuple[str, ...]) -> tuple[dict[str, str], re.Pattern]:
+    """Spelling → entity, and what finds each spelling as whole words."""
+    known, more = {caseless(entity): caseless(entity) for entity in entities}, {}
+    for entity in known:
+        both = [entity, *map(caseless, _synonyms().get(entity, ()))]
         both += [one.replace("_", by) for one in both for by in " -" if "_" in one]
         both += [one + "s" for one in both if one[-1:] in PLURAL]
-        more |= dict.fromkeys(both, caseless(entity))
-    return _Spellings(more | known)  # a name of its own goes before another's synonym
+        more |= dict.fromkeys(both, entity)
+    spellings = more | known  # a name of its own goes before another's synonym
+    either = "|".join(map(re.escape, sorted(spellings, key=lambda e: (-len(e), e))))
+    return spellings, re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
 
 
 @functools.cache
 def _synonyms() -> dict[str, list[str]]:
     lists = yaml.safe_load(Path(__file__).with_name("synonyms.yaml").read_text("utf-8"))
     return {caseless(name): others for name, others in lists.items()}
-
-
-@functools.lru_cache(maxsize=512)
-def _any_of(spellings: _Spellings) -> re.Pattern:
-    """Finds each of the texts as whole words."""
-    either = "|".join(map(re.escape, sorted(spellings, key=lambda e: (-len(e), e))))
-    return re.compile(rf"(?<!\w)(?<!\w-)(?:{either})(?!\w|-\w)")
 
 
 def find(sentence: str) -> set[str]:

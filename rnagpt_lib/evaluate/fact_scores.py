@@ -32,11 +32,16 @@ def lexicon(pairs: pd.DataFrame) -> dict[str, list[str]]:
 def is_right(question: str, prediction: str, entity: str, known: Iterable[str]) -> bool:
     """Whether the answer affirms this entity and no other one of the relation, in any spelling, and
     does not say that it cannot be known; for the entity ``none``, whether it says so."""
-    known = sorted({entity, *known} - {NONE, UNKNOWN})
-    affirmed = statements.claimed(prediction, lambda sentence: spots(sentence, known))
+    said = affirmed(prediction, {entity, *known} - {NONE, UNKNOWN})
     if entity == NONE:
-        return not affirmed and _says_none(question, prediction)
-    return affirmed == {caseless(entity)} and not statements.abstains(prediction, affirmed)
+        return not said and _says_none(question, prediction)
+    return said == {caseless(entity)} and not statements.abstains(prediction, said)
+
+
+def affirmed(prediction: str, known: Iterable[str]) -> set[str]:
+    """Which of ``known`` the answer affirms, folded to lower case."""
+    known = sorted(known)
+    return statements.claimed(prediction, lambda text: spots(text, known))
 
 
 def _says_none(question: str, prediction: str) -> bool:

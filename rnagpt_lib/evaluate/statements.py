@@ -23,7 +23,7 @@ class Spot(Protocol):
 Finder = Callable[[str], Iterable[Spot]]  # a text → the entities in it
 SENTENCES = re.compile(r"(?<=[.!?;])\s+")
 _MASK = "\0"  # stands for the letters of an entity, which may hold a "not" themselves
-_A = r"(?:(?:an?|the|any|its|in|of|to|with|for|by)\s){0,2}"
+_SMALL = r"(?:(?:an?|the|any|its|in|of|to|with|for|by)\s){0,2}"
 
 # "not only a tRNA" affirms; "not certain" does neither
 _HARMLESS = re.compile(
@@ -47,13 +47,13 @@ _BEFORE = re.compile(  # what it stands before is denied, to the end of the clau
     re.IGNORECASE,
 )
 _AFTER = re.compile(  # but not what is said of something else: "in cells that lack p53"
-    rf"(?:(?<![\w-])(?!(?:without|lacks?|lacked|fail\w*|few|little)\b)(?:{_NO})|n't)(?!\w)(?!\s{_A}{_MASK})",
+    rf"(?:(?<![\w-])(?!(?:without|lacks?|lacked|fail\w*|few|little)\b)(?:{_NO})|n't)(?!\w)(?!\s{_SMALL}{_MASK})",
     re.IGNORECASE,
 )
 _CLAUSES = re.compile(
     r"\)|[;,]?\s(?=(?:but|although|though|while|whereas|however|yet|because)\s)|"
     r",\s(?=(?:which|who|whose|where|it|its|this|these|the RNA|we|they|instead|hence|thus|not|no|"
-    rf"never|rather|nor|unlike)\b)|,?\s(?=(?:and|or)\s(?!{_A}{_MASK}))|(?<={_MASK})\s(?=(?:that|which)\s)",
+    rf"never|rather|nor|unlike)\b)|,?\s(?=(?:and|or)\s(?!{_SMALL}{_MASK}))|(?<={_MASK})\s(?=(?:that|which)\s)",
     re.IGNORECASE,
 )
 # "…, which it does not bind": the relative clause is about the RNA, and denies what stands before
@@ -119,8 +119,8 @@ class Said(NamedTuple):
 
 
 def read(text: str, find: Finder) -> Said:
-    """What ``text`` affirms and denies of what ``find`` finds in it. An entity of a question, or
-    behind "whether", is neither; one that is affirmed and taken back is denied."""
+    """What ``text`` affirms and denies of what ``find`` finds in it. An entity of a question is
+    neither; one behind "whether", and one that is affirmed and taken back, count as denied."""
     text, said = fold(text), Said(set(), set())
     spots = sorted(find(text), key=lambda spot: spot.start)
     letters = list(text)

@@ -277,7 +277,7 @@ def confusion(found: Results, model: str = "IT") -> pd.DataFrame:
     known = {*fact_scores.lexicon(pairs).get("rna_type", []), *answers.truth}
 
     def named(prediction: str) -> str:
-        said = fact_scores.named(prediction, known)
+        said = fact_scores.affirmed(prediction, known)
         names = [name for name in sorted(known) if caseless(name) in said]
         right = names and fact_scores.is_right(question, prediction, names[-1], known)
         return SEVERAL if len(said) > 1 else names[-1] if right else NONE

@@ -247,7 +247,8 @@ def _check(stage: str, profile: params.Profile, values: Mapping[str, object]) ->
 
 def execute(notebook: Path, output: Path, values: dict[str, object]) -> list[str]:
     """Run a notebook with these parameters into ``output``, which is whole or not there; returns
-    the warnings that it prints, each once. Raises InputError for what the notebook refuses, NotebookFailed for any other error.
+    the warnings that it prints, each once. Raises InputError for what the notebook refuses,
+    NotebookFailed for any other error.
     """
     # bert_score batches texts in the order of a set: with another order, other float32 sums
     os.environ.setdefault("PYTHONHASHSEED", "0")

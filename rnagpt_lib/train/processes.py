@@ -56,15 +56,17 @@ def in_processes(number: int, work: Callable[[], object], look: Callable[[], Non
         while children:
             connection.wait([*ends, *(child.sentinel for child in children)], timeout=OFTEN)
             look()
-            for end in ends:
-                if end.poll():
-                    _raise(end)
+            faults = [fault for end in ends if end.poll() and (fault := _received(end))]
+            for child in children if faults else ():
+                child.join(timeout=OFTEN)  # the death of another may be behind it
             if died := [child.exitcode for child in children if child.exitcode]:
                 raise InputError(
                     f"a process of the training ended (exit code {died[0]}), for lack of memory "
                     "perhaps; run it again, or in one process by OMP_NUM_THREADS=1: it goes on "
                     "where it was"
                 )
+            if faults:
+                raise faults[0]
             if all(child.exitcode == 0 for child in children):
                 return
     finally:
@@ -75,11 +77,11 @@ def in_processes(number: int, work: Callable[[], object], look: Callable[[], Non
             end.close()
 
 
-def _raise(end: connection.Connection) -> None:
+def _received(end: connection.Connection) -> Exception | None:
     try:
-        raise end.recv()
+        return end.recv()
     except EOFError:  # nothing was sent: it has ended, well or by a signal
-        return
+        return None
 
 
 def _child(
